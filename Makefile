@@ -1,0 +1,45 @@
+# `make help` lists the targets. Two of them are all a newcomer needs: `make fit` and `make test`.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+PIP     = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+DEPS    = setup.cfg setup.py constraints.txt pyproject.toml $(wildcard popularity/models/csrc/*)
+
+.DEFAULT_GOAL = help
+.PHONY: help fit test test-fast lint tensorboard clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.run: $(DEPS)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	$(PIP) -e '.[test]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(PIP) -e '.[dev]'
+	@touch $@
+
+fit: $(VENV)/.run  ## create .venv, install, and train on the embedded data set
+	$(BIN)/python -m popularity fit --config configs/mamba.yaml
+
+test: $(VENV)/.test  ## install the test extra and run every test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-fast: $(VENV)/.test  ## the tests that take seconds
+	$(BIN)/python -m pytest -m 'not slow'
+
+lint: $(VENV)/.dev  ## ruff and mypy
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+tensorboard: $(VENV)/.run  ## look at the runs in a browser
+	$(BIN)/tensorboard --logdir lightning_logs
+
+clean:  ## remove the environment and build leftovers, never a run
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""Predict a song's Spotify popularity with Mamba."""

@@ -1,0 +1,238 @@
+"""``fit``, ``validate``, ``test`` and ``predict``: LightningCLI with this project's defaults."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from rich.console import Console
+from rich.table import Table
+
+from popularity.data.datamodule import PopularityDataModule
+from popularity.errors import InputError
+from popularity.evaluation.baselines import baseline_predictions
+from popularity.inference.checkpoint import read_checkpoint
+from popularity.inference.predictions import write_predictions
+from popularity.training.callbacks import EMA, DataRecord, Figures, HyperParameters, RandomState
+from popularity.training.loggers import AppendingCSVLogger
+from popularity.training.module import PopularityModule, regression_metrics
+
+#: Verbs that read a checkpoint's data settings, so that the checkpoint alone says which songs it was not trained on.
+_SCORING = ("validate", "test")
+
+
+class Parser(LightningArgumentParser):
+    """Refuses in one line instead of a page of usage."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise the message, folded into one line."""
+        raise InputError(" ".join(message.split())) from ex
+
+
+class PopularityCLI(LightningCLI):
+    """The command line of training and prediction."""
+
+    def __init__(self, args: Sequence[str] | None = None, *, run: bool = True) -> None:
+        super().__init__(
+            PopularityModule,
+            PopularityDataModule,
+            trainer_class=Trainer,
+            # our batches share themselves out over processes, without padding
+            trainer_defaults={"use_distributed_sampler": False, "max_epochs": 40, "gradient_clip_val": 1.0},
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            parser_class=Parser,
+            save_config_kwargs={"overwrite": True},
+            args=list(args) if args is not None else None,
+            run=run,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's own verbs; prediction goes to a file, so that it has no need to return anything."""
+        verbs = LightningCLI.subcommands()
+        verbs["predict"] = verbs["predict"] | {"return_predictions"}
+        return verbs
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Where runs go, and the callbacks that are always there."""
+        parser.add_argument("--name", type=str, default="popularity", help="Runs go to LOG_DIR/NAME/version_N.")
+        parser.add_argument("--log_dir", type=str, default="lightning_logs", help="Folder of all runs.")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(EarlyStopping, "early_stopping")
+        parser.add_lightning_class_args(EMA, "ema")
+        parser.add_lightning_class_args(Figures, "figures")
+        parser.set_defaults(
+            {
+                "checkpoint.monitor": "val/mse",
+                "checkpoint.filename": "best",
+                "checkpoint.save_last": True,
+                "checkpoint.enable_version_counter": False,
+                "early_stopping.monitor": "val/mse",
+                "early_stopping.patience": 20,
+            }
+        )
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "predict":
+            parser.add_argument("--output", type=str, default="predictions.csv", help="CSV file to write.")
+        return parser
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse; to score a checkpoint, parse again with the data settings it was trained with as defaults."""
+        super().parse_arguments(parser, args)
+        verb = self.config.get("subcommand")
+        if verb is None:
+            return
+        config = self.config[verb]
+        if config.get("ckpt_path") == "last":
+            config["ckpt_path"] = str(_last_checkpoint(Path(config["log_dir"]) / config["name"]))
+        path = config.get("ckpt_path")
+        if path is None:
+            if verb in ("test", "predict"):
+                raise InputError(f"{verb} needs a trained model: give --ckpt_path CHECKPOINT")
+            return
+        if path == "best" or str(path).startswith("hpc"):
+            raise InputError(f"--ckpt_path {path}: expected a file, or `last` for the newest run of --name")
+        checkpoint = read_checkpoint(path)
+        if verb in _SCORING:
+            saved = checkpoint.get("datamodule_hyper_parameters", {})
+            settings = {k: v for k, v in saved.items() if k not in ("_instantiator", "predict_source", "cache_dir")}
+            self._subcommand_parsers[verb].set_defaults({f"data.{k}": v for k, v in settings.items()})
+            super().parse_arguments(parser, args)
+            self.config[verb]["ckpt_path"] = path
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """The Trainer with loggers and callbacks that fit the verb."""
+        config = self._get(self.config_init, "trainer")
+        verb = self.subcommand or "fit"
+        if config["logger"] in (None, True) and not config["fast_dev_run"]:
+            kwargs["logger"] = self._loggers() if verb == "fit" else False
+        extra: list[Callback] = [RandomState(), DataRecord(), HyperParameters()]
+        if kwargs.get("logger", config["logger"]) or config["fast_dev_run"]:
+            extra.append(LearningRateMonitor(logging_interval="step"))
+        keys = list(self._parser(self.subcommand).callback_keys)
+        if verb != "fit":
+            extra, keys = [], []
+        elif self.datamodule.hparams["validation"] == 0:
+            # nothing to monitor: the last epoch is the model, and nothing stops early
+            keys.remove("early_stopping")
+            self._get(self.config_init, "checkpoint").monitor = None
+        callbacks = [self._get(self.config_init, key) for key in keys]
+        if config["enable_checkpointing"] is False:
+            callbacks = [callback for callback in callbacks if not isinstance(callback, ModelCheckpoint)]
+        self.save_config_callback = self.save_config_callback if verb == "fit" else None
+        return self._instantiate_trainer({**config, **kwargs}, callbacks + extra)
+
+    def _loggers(self) -> list[Logger]:
+        """TensorBoard and CSV in one folder: a new version, or that of the checkpoint that the fit goes on from."""
+        folder, name = self._get(self.config, "log_dir"), self._get(self.config, "name")
+        checkpoint = self._get(self.config, "ckpt_path")
+        version = _version(Path(checkpoint), Path(folder) / name) if checkpoint else None
+        tensorboard = TensorBoardLogger(folder, name, version=version, default_hp_metric=False)
+        return [tensorboard, AppendingCSVLogger(folder, name, version=tensorboard.version)]
+
+    def after_fit(self) -> None:
+        """Test the best checkpoint and print a table, with baselines on the same songs."""
+        trainer, datamodule = self.trainer, self.datamodule
+        if self._get(self.config, "trainer")["fast_dev_run"] or trainer.interrupted:
+            return
+        checkpoint = trainer.checkpoint_callback
+        best = checkpoint.best_model_path if isinstance(checkpoint, ModelCheckpoint) else ""
+        trainer.test(self.model, datamodule=datamodule, ckpt_path="best" if best else None, verbose=False)
+        if trainer.is_global_zero:
+            scores = {name: value.item() for name, value in trainer.callback_metrics.items()}
+            print_scores(datamodule, "Mamba", scores)
+            if best:
+                print(f"checkpoint: {best}")
+            if trainer.log_dir is not None:
+                print(f"run:        {trainer.log_dir}   (tensorboard --logdir {self._get(self.config, 'log_dir')})")
+
+    def predict(self, **kwargs: Any) -> None:
+        """Predict the songs of ``data.predict_source`` with a checkpoint and write them to ``output``."""
+        output = Path(self._get(self.config, "output"))
+        batches = self.trainer.predict(self.model, datamodule=self.datamodule, ckpt_path=kwargs["ckpt_path"])
+        if self.trainer.world_size > 1:
+            raise InputError("predict writes one file in the order of the songs: use one device")
+        assert batches is not None
+        assert self.datamodule.predict_table is not None
+        prediction = torch.cat([torch.as_tensor(batch) for batch in batches]).float().numpy()
+        write_predictions(output, self.datamodule.predict_table.songs, prediction)
+        print(f"{len(prediction):,} predictions written to {output}")
+
+
+def _version(checkpoint: Path, runs: Path) -> int | None:
+    """N if a checkpoint is ``runs/version_N/checkpoints/*.ckpt``, else None."""
+    run = checkpoint.resolve().parent.parent
+    found = run.parent == runs.resolve() and run.name.startswith("version_") and run.name[8:].isdigit()
+    return int(run.name[8:]) if found else None
+
+
+def _last_checkpoint(folder: Path) -> Path:
+    """``last.ckpt`` of the newest run in a folder of runs."""
+    found = [path for path in folder.glob("version_*/checkpoints/last.ckpt") if path.parts[-3][8:].isdigit()]
+    if not found:
+        raise InputError(f"--ckpt_path last: no version_N/checkpoints/last.ckpt in {folder}")
+    return max(found, key=lambda path: int(path.parts[-3][8:]))
+
+
+def print_scores(datamodule: PopularityDataModule, model: str, scores: dict[str, float]) -> None:
+    """Print the model's test scores beside the baselines' on the same test songs."""
+    train = datamodule.songs("train")
+    test = datamodule.songs("test")
+    rows = {}
+    for name, prediction in baseline_predictions(train, test).items():
+        metrics = regression_metrics("test")
+        with warnings.catch_warnings():
+            # the constant baseline has no correlation: not a number is what the table shows
+            warnings.simplefilter("ignore")
+            metrics.update(torch.from_numpy(prediction), torch.from_numpy(test["popularity"].to_numpy(copy=True)))
+            rows[name] = {key: value.item() for key, value in metrics.compute().items()}
+    rows[model] = scores
+    h = datamodule.hparams
+    held_out = f"split {h['split']}, fold {h['fold']} of {h['folds']}"
+    table = Table(title=f"{len(test):,} test songs of {Path(h['source']).name}, {held_out}")
+    table.add_column("model")
+    for name in ("MSE", "RMSE", "MAE", "R2", "Spearman", "Pearson"):
+        table.add_column(name, justify="right")
+    for name, row in rows.items():
+        digits = {"mse": 2, "rmse": 2, "mae": 2, "r2": 3, "spearman": 3, "pearson": 3}
+        table.add_row(name, *(f"{row[f'test/{key}']:.{places}f}" for key, places in digits.items()))
+    Console().print(table)
+
+
+def _quiet() -> None:
+    """Leave out what Lightning says of things that are meant here, and nothing else."""
+    for message in (
+        "LightningCLI's args parameter",  # the front door passes what stands on the command line
+        r".*does not have many workers",  # batches are slices of tensors in memory
+        r"The number of training batches",  # small data sets have few batches
+        r"Checkpoint directory .* exists and is not empty",
+        r"Be aware that when using `ckpt_path`, callbacks",  # to score a checkpoint needs no callbacks
+        r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # between Lightning and torch
+        r"(?s).*(was deprecated in v4|JsonargparseDeprecationWarning)",  # lightning 2.6 calls jsonargparse 4 as it was
+    ):
+        warnings.filterwarnings("ignore", message=message)
+    logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
+    # an advertisement that Lightning prints at each start
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+        lambda record: "Tip:" not in record.getMessage()
+    )
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run ``fit``, ``validate``, ``test`` or ``predict``."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("popularity").setLevel(logging.INFO)
+    with warnings.catch_warnings():
+        _quiet()
+        PopularityCLI(argv)

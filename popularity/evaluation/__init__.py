@@ -1,0 +1,1 @@
+"""Judging: baselines and metrics on identical rows."""

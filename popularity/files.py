@@ -1,0 +1,38 @@
+"""Writing files so that nobody ever finds half of one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from popularity.errors import InputError
+
+
+@contextmanager
+def write_atomically(path: Path) -> Iterator[IO[str]]:
+    """Open a temporary text file beside ``path``; on success it takes the place of ``path``, on failure it is removed.
+
+    Raises:
+        InputError: the folder does not exist, is none, or cannot be written to.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: expected the name of a file to write, this is a directory")
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    except OSError as error:
+        raise InputError(f"{path}: cannot write there: {error.strerror}") from error
+    try:
+        with open(handle, "w", encoding="utf-8", newline="") as file:
+            yield file
+        # mkstemp makes a private file; give it the rights that a plain open() would have given
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise

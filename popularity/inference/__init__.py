@@ -1,0 +1,1 @@
+"""Using a trained checkpoint on new songs."""

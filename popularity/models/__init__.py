@@ -1,0 +1,1 @@
+"""Networks: the selective scan, the Mamba block, tokens, heads and the regressor."""

@@ -1,0 +1,89 @@
+"""Heads: from the network's read-out to a distribution, or a number, in popularity points.
+
+A head takes the network's raw outputs, and knows its loss and its prediction. Shapes: ``B`` songs, ``K`` bins.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+def _full(x: Tensor) -> Tensor:
+    """At least single precision: losses and sums over bins are not taken in bfloat16."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+class Head(Protocol):
+    """What the training code asks of a head."""
+
+    outputs: int
+
+    def loss(self, raw: Tensor, target: Tensor) -> Tensor:
+        """Mean loss of raw outputs ``(B, outputs)`` against popularity ``(B,)`` in points."""
+
+    def predict(self, raw: Tensor) -> Tensor:
+        """Predicted popularity ``(B,)`` in points, within 0-100."""
+
+
+class HistogramHead(nn.Module):
+    r"""A histogram over popularity, trained by cross-entropy against a Gaussian-smoothed target ("HL-Gauss").
+
+    Imani & White (2018), "Improving Regression Performance with Distributional Losses", section 3: the target of bin
+    :math:`[e_k, e_{k+1})` is the mass that a normal distribution around the true value gives it, normalised over the
+    support. The support reaches beyond 0-100 by several sigmas, since a support that ended at 0 would pull the mean of
+    a song of popularity 0 upwards (29 % of the embedded data set).
+
+    Args:
+        bins: ``K``.
+        sigma: smoothing in popularity points.
+        low: lower end of the support in points.
+        high: upper end of the support in points.
+    """
+
+    edges: Tensor
+
+    def __init__(self, bins: int = 60, sigma: float = 3.0, low: float = -10.0, high: float = 110.0) -> None:
+        super().__init__()
+        self.outputs = bins
+        self.sigma = sigma
+        self.register_buffer("edges", torch.linspace(low, high, bins + 1), persistent=False)
+
+    def target(self, popularity: Tensor) -> Tensor:
+        """Smoothed target distribution ``(B, K)`` of popularities ``(B,)``."""
+        z = (self.edges - popularity.unsqueeze(-1)) / (self.sigma * math.sqrt(2.0))
+        mass = torch.erf(z).diff(dim=-1)
+        return mass / mass.sum(-1, keepdim=True)
+
+    def loss(self, raw: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy of logits ``(B, K)`` against the smoothed target of popularities ``(B,)``."""
+        return nn.functional.cross_entropy(_full(raw), self.target(_full(target)))
+
+    def probabilities(self, raw: Tensor) -> Tensor:
+        """Probability of each bin, ``(B, K)``."""
+        return _full(raw).softmax(-1)
+
+    def predict(self, raw: Tensor) -> Tensor:
+        """Mean of the histogram, ``(B,)``, cut to 0-100."""
+        centre = (self.edges[1:] + self.edges[:-1]) / 2
+        probabilities = self.probabilities(raw)
+        return (probabilities @ centre.to(probabilities.dtype)).clamp(0.0, 100.0)
+
+
+class MSEHead(nn.Module):
+    """One number, ``100 sigmoid(raw)``, trained by squared error."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outputs = 1
+
+    def loss(self, raw: Tensor, target: Tensor) -> Tensor:
+        """Mean squared error in squared popularity points of raw ``(B, 1)`` against popularity ``(B,)``."""
+        return nn.functional.mse_loss(self.predict(raw), _full(target))
+
+    def predict(self, raw: Tensor) -> Tensor:
+        """Predicted popularity ``(B,)``."""
+        return 100.0 * torch.sigmoid(_full(raw).squeeze(-1))

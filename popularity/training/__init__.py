@@ -1,0 +1,1 @@
+"""Training: the LightningModule, its losses, callbacks and figures."""

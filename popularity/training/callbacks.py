@@ -1,0 +1,183 @@
+"""Callbacks: averaged weights, random state, the record of a run's data, hyper-parameters and figures."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+from torch.utils.tensorboard.summary import hparams as hparams_summary
+
+from popularity.errors import InputError
+from popularity.files import write_atomically
+from popularity.models.head import HistogramHead
+from popularity.training.module import PopularityModule
+
+
+class EMA(WeightAveraging):
+    """Exponential moving average of the weights, which validation, testing and checkpoints use.
+
+    Lightning's own callback but for two things: the average forgets its random start quickly (its decay rises as
+    ``(1 + t) / (10 + t)``), which short runs need, and the encoder is fitted before the module is copied.
+
+    Args:
+        decay: share of the old average kept at each step; 0 turns averaging off.
+    """
+
+    def __init__(self, decay: float = 0.99) -> None:
+        if not 0 <= decay < 1:
+            raise InputError(f"ema.decay must be at least 0 and below 1, got {decay}")
+
+        def average(averaged: list[Tensor], current: list[Tensor], steps: Tensor | int) -> None:
+            count = int(steps)
+            torch._foreach_lerp_(averaged, current, 1.0 - min(decay, (1 + count) / (10 + count)))
+
+        super().__init__(use_buffers=False, multi_avg_fn=torch.no_grad()(average))
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Fit the encoder, then copy the module."""
+        pl_module.setup(stage)
+        super().setup(trainer, pl_module, stage)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Resume the average and the current weights in ``fit``; elsewhere keep the averaged weights just loaded.
+
+        Lightning's own callback would put the current weights back also where a fit is followed by a test.
+        """
+        if trainer.state.fn == "fit":
+            super().on_load_checkpoint(trainer, pl_module, checkpoint)
+
+
+class RandomState(Callback):
+    """Keeps the random number generator's state in the checkpoint: a resumed run equals one that never stopped."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the CPU generator, and of each CUDA device's."""
+        return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Put the generators back where they were."""
+        torch.set_rng_state(state_dict["cpu"].cpu())
+        if len(state_dict["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all([state.cpu() for state in state_dict["cuda"]])
+
+
+class DataRecord(Callback):
+    """Writes ``data.json`` into the run's folder: content hash, source, split and sizes of the data."""
+
+    @rank_zero_only
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the file when training starts."""
+        if trainer.log_dir is None or not isinstance(pl_module, PopularityModule):
+            return
+        path = Path(trainer.log_dir) / "data.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with write_atomically(path) as file:
+            json.dump(pl_module.fitted_on, file, indent=2)
+            file.write("\n")
+
+
+def _tensorboard(trainer: Trainer) -> TensorBoardLogger | None:
+    return next((logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)), None)
+
+
+class HyperParameters(Callback):
+    """Fills TensorBoard's HPARAMS tab: the hyper-parameters at the start, the best validation MSE as it falls."""
+
+    tag = "best/val_mse"
+
+    def __init__(self) -> None:
+        self.best = math.inf
+
+    @rank_zero_only
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Declare the run's hyper-parameters."""
+        if (logger := _tensorboard(trainer)) is None:
+            return
+        chosen = {f"model/{k}": v for k, v in pl_module.hparams.items() if not k.startswith("_")}
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if datamodule is not None:
+            chosen |= {f"data/{k}": v for k, v in datamodule.hparams.items() if v is not None}
+        values = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in chosen.items()}
+        for summary in hparams_summary(values, {self.tag: 0.0}):
+            logger.experiment._get_file_writer().add_summary(summary)
+
+    @rank_zero_only
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the best validation MSE so far."""
+        mse = trainer.callback_metrics.get("val/mse")
+        if trainer.sanity_checking or mse is None or (logger := _tensorboard(trainer)) is None:
+            return
+        self.best = min(self.best, float(mse))
+        logger.experiment.add_scalar(self.tag, self.best, trainer.global_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best value so far."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from the best value of the checkpoint."""
+        self.best = state_dict["best"]
+
+
+class Figures(Callback):
+    """Draws figures of the validation songs into TensorBoard.
+
+    With several processes the figures show the share of the first.
+
+    Args:
+        every_n_epochs: how often; 0 for never.
+    """
+
+    def __init__(self, every_n_epochs: int = 5) -> None:
+        if every_n_epochs < 0:
+            raise InputError(f"figures.every_n_epochs must be at least 0, got {every_n_epochs}")
+        self.every_n_epochs = every_n_epochs
+        self._outputs: list[dict[str, Tensor]] = []
+
+    def _due(self, trainer: Trainer) -> bool:
+        last = trainer.max_epochs is not None and trainer.current_epoch + 1 == trainer.max_epochs
+        due = self.every_n_epochs > 0 and (last or trainer.current_epoch % self.every_n_epochs == 0)
+        return due and trainer.is_global_zero and not trainer.sanity_checking and trainer.state.fn == "fit"
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the predictions of this batch."""
+        if self._due(trainer) and _tensorboard(trainer) is not None:
+            self._outputs.append({name: value.detach().cpu() for name, value in outputs.items()})
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw."""
+        outputs, self._outputs = self._outputs, []
+        logger = _tensorboard(trainer)
+        if not outputs or logger is None:
+            return
+        from popularity.training import figures  # matplotlib is needed here alone
+
+        joined = {name: torch.cat([batch[name] for batch in outputs]) for name in outputs[0]}
+        target, prediction = joined["popularity"].float().numpy(), joined["prediction"].float().numpy()
+        drawn = {
+            "predicted against true": figures.predicted_against_true(target, prediction),
+            "residuals": figures.residuals(target, prediction),
+            "popularity": figures.popularity_histogram(target, prediction),
+        }
+        head = getattr(pl_module.net, "head", None)
+        if isinstance(head, HistogramHead):
+            probabilities = head.probabilities(joined["raw"]).float().numpy()
+            drawn["calibration"] = figures.calibration(target, probabilities, head.edges.float().cpu().numpy())
+        for name, figure in drawn.items():
+            logger.experiment.add_figure(f"validation/{name}", figure, trainer.current_epoch, close=False)

@@ -1,0 +1,233 @@
+"""The LightningModule: network, encoder, loss, optimiser and metrics in one checkpoint."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, PearsonCorrCoef, R2Score, SpearmanCorrCoef
+
+from popularity.data.datamodule import PopularityDataModule
+from popularity.data.encoder import CODES, NUMERIC, ColumnEncoder, FeatureEncoder
+from popularity.data.titles import TITLE_STATISTICS
+from popularity.errors import InputError
+from popularity.models.head import HistogramHead, MSEHead
+from popularity.models.regressor import MambaRegressor, SingleTokenMamba
+
+Architecture = Literal["feature_tokens", "single_token"]
+
+
+def regression_metrics(prefix: str) -> MetricCollection:
+    """MSE, RMSE, MAE (popularity points), R2, Spearman and Pearson correlation, named ``prefix/mse`` and so on."""
+    with warnings.catch_warnings():
+        # ranks need all values at once; songs are few numbers each
+        warnings.filterwarnings("ignore", message="Metric `SpearmanCorrcoef` will save all targets")
+        metrics: dict[str, Metric] = {
+            "mse": MeanSquaredError(),
+            "rmse": MeanSquaredError(squared=False),
+            "mae": MeanAbsoluteError(),
+            "r2": R2Score(),
+            "spearman": SpearmanCorrCoef(),
+            "pearson": PearsonCorrCoef(),
+        }
+    return MetricCollection(metrics, prefix=f"{prefix}/")  # type: ignore[arg-type]
+
+
+class PopularityModule(LightningModule):
+    """Predicts popularity with Mamba; every hyper-parameter is a plain number, text or flag.
+
+    Args:
+        architecture: ``feature_tokens``: a token per song feature; ``single_token``: the original project's network.
+        head: ``histogram``: a distribution over popularity; ``mse``: one number.
+        width: width of the tokens.
+        layers: number of residual Mamba blocks.
+        d_state: state size of the selective scan.
+        d_conv: taps of the causal convolution.
+        expand: inner width of a block over its width.
+        bidirectional: read the tokens in both directions.
+        dropout: after each block and before the head.
+        feature_dropout: share of input features that training hides, as if they were missing.
+        quantile_bins: bins of the piecewise-linear encoding of a numeric feature.
+        histogram_bins: bins of the histogram head, over -10 to 110 points.
+        histogram_sigma: smoothing of the histogram's target in popularity points.
+        optimizer: ``adamw`` or ``adam``.
+        learning_rate: its peak.
+        weight_decay: on matrices alone: no decay on norms, biases, embeddings of one row, ``A_log`` and ``D``.
+        schedule: ``cosine``: to 0 over the whole run; ``constant``.
+        warmup_steps: steps of linear warm-up.
+        compile_network: compile the network in place with ``torch.compile``.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture = "feature_tokens",
+        head: Literal["histogram", "mse"] = "histogram",
+        width: int = 32,
+        layers: int = 2,
+        d_state: int = 16,
+        d_conv: int = 4,
+        expand: int = 2,
+        bidirectional: bool = True,
+        dropout: float = 0.2,
+        feature_dropout: float = 0.1,
+        quantile_bins: int = 8,
+        histogram_bins: int = 60,
+        histogram_sigma: float = 3.0,
+        optimizer: Literal["adamw", "adam"] = "adamw",
+        learning_rate: float = 2e-3,
+        weight_decay: float = 0.1,
+        schedule: Literal["cosine", "constant"] = "cosine",
+        warmup_steps: int = 60,
+        compile_network: bool = False,
+    ) -> None:
+        super().__init__()
+        _check(locals())
+        self.save_hyperparameters()
+        self.encoder: FeatureEncoder | ColumnEncoder
+        self.net: MambaRegressor | SingleTokenMamba
+        if architecture == "single_token":
+            if head != "mse":
+                raise InputError("model.architecture single_token is the original network: it needs model.head mse")
+            self.encoder = ColumnEncoder()
+            self.net = SingleTokenMamba(MSEHead(), d_state=d_state, d_conv=d_conv, expand=expand)
+        else:
+            self.encoder = FeatureEncoder(quantile_bins)
+            self.net = MambaRegressor(
+                numeric=len(NUMERIC),
+                bins=quantile_bins,
+                codes=CODES,
+                title=len(TITLE_STATISTICS) + 1,
+                head=HistogramHead(histogram_bins, histogram_sigma) if head == "histogram" else MSEHead(),
+                width=width,
+                layers=layers,
+                d_state=d_state,
+                d_conv=d_conv,
+                expand=expand,
+                dropout=dropout,
+                feature_dropout=feature_dropout,
+                bidirectional=bidirectional,
+            )
+        if compile_network:
+            self.net.compile()
+        self.fitted_on: dict[str, Any] = {}
+        self.train_metrics = MetricCollection({"mse": MeanSquaredError(), "r2": R2Score()}, prefix="train/")
+        self.val_metrics = regression_metrics("val")
+        self.test_metrics = regression_metrics("test")
+
+    def setup(self, stage: str) -> None:
+        """Fit the encoder to the training songs, once."""
+        if stage != "fit" or self.fitted_on:
+            return
+        datamodule: PopularityDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        songs = datamodule.songs("train")
+        self.encoder.fit(songs)
+        if isinstance(self.encoder, FeatureEncoder) and isinstance(self.net, MambaRegressor):
+            self.net.tokens.edges.copy_(torch.from_numpy(self.encoder.edges))
+            self.net.tokens.present.copy_(torch.from_numpy(self.encoder.present))
+        self.fitted_on = datamodule.fingerprint()
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """What makes a checkpoint complete beside its tensors: the encoder and the data it was fitted on."""
+        return {"encoder": self.encoder.state(), "fitted_on": self.fitted_on}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take over the encoder of a checkpoint."""
+        self.encoder.load_state(state["encoder"])
+        self.fitted_on = dict(state["fitted_on"])
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to go on with a fit on other data than it began with."""
+        if self._trainer is None or self.trainer.state.fn != "fit":
+            return
+        before = checkpoint["state_dict"]["_extra_state"]["fitted_on"]
+        changed = [key for key, value in before.items() if key != "source" and self.fitted_on.get(key) != value]
+        if changed:
+            told = ", ".join(f"{key} {before[key]} -> {self.fitted_on.get(key)}" for key in changed[:3])
+            raise InputError(
+                f"--ckpt_path: this checkpoint was trained on other data ({told}); start a new run instead"
+            )
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Raw outputs of the head for encoded songs."""
+        return self.net(batch)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Loss of one batch."""
+        raw = self(batch)
+        loss = self.net.head.loss(raw, batch["popularity"])
+        self.log("train/loss", loss, batch_size=len(raw))
+        self.train_metrics.update(self.net.head.predict(raw.detach()), batch["popularity"])
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Log the training metrics of the epoch, dropout included."""
+        self.log_dict(self.train_metrics)
+
+    def _evaluate(self, batch: dict[str, Tensor], metrics: MetricCollection) -> dict[str, Tensor]:
+        raw = self(batch)
+        prediction = self.net.head.predict(raw)
+        metrics.update(prediction, batch["popularity"])
+        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(raw))
+        return {"raw": raw, "prediction": prediction, "popularity": batch["popularity"]}
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        """Predictions of one batch, which the figures use."""
+        return self._evaluate(batch, self.val_metrics)
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        """Predictions of one batch."""
+        return self._evaluate(batch, self.test_metrics)
+
+    def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Predicted popularity ``(B,)`` in points."""
+        return self.net.head.predict(self(batch))
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Optimiser with warm-up and, if asked for, cosine decay to 0 over the whole run."""
+        h = self.hparams
+        decayed, kept = decay_groups(self.net)
+        groups = [{"params": decayed, "weight_decay": h["weight_decay"]}, {"params": kept, "weight_decay": 0.0}]
+        kind = torch.optim.AdamW if h["optimizer"] == "adamw" else torch.optim.Adam
+        optimizer = kind(groups, lr=h["learning_rate"], fused=True)
+        warmup = h["warmup_steps"]
+        total = self.trainer.estimated_stepping_batches
+
+        def factor(step: int) -> float:
+            rise = min(1.0, (step + 1) / max(1, warmup))
+            if h["schedule"] == "constant" or math.isinf(total):
+                return rise
+            return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, total))))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def decay_groups(net: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Parameters with and without weight decay: matrices decay; norms, biases, ``A_log`` and ``D`` do not."""
+    decayed: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
+    for name, parameter in net.named_parameters():
+        leaf = name.rsplit(".", 1)[-1]
+        free = parameter.ndim < 2 or leaf in ("A_log", "D", "bias", "missing")
+        (kept if free else decayed).append(parameter)
+    return decayed, kept
+
+
+def _check(given: dict[str, Any]) -> None:
+    """One clear line for a hyper-parameter outside its range."""
+    for name in ("width", "layers", "d_state", "d_conv", "expand", "quantile_bins", "histogram_bins"):
+        if given[name] < 1:
+            raise InputError(f"model.{name} must be at least 1, got {given[name]}")
+    for name in ("dropout", "feature_dropout"):
+        if not 0 <= given[name] < 1:
+            raise InputError(f"model.{name} must be at least 0 and below 1, got {given[name]}")
+    for name in ("learning_rate", "histogram_sigma"):
+        if not given[name] > 0:
+            raise InputError(f"model.{name} must be above 0, got {given[name]}")

@@ -1,0 +1,70 @@
+"""Fixtures for all tests: the real data sets, read in place and never copied."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import settings
+
+from popularity.data.schema import AUDIO_UNIT
+
+# machines differ and are shared: how long an example takes says nothing about the law it tests
+settings.register_profile("popularity", deadline=None)
+settings.load_profile("popularity")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def _shared(name: str) -> Path:
+    path = SHARED / name
+    if not path.is_file():
+        pytest.skip(f"{name} is not beside this checkout (looked at {path})")
+    return path
+
+
+@pytest.fixture(scope="session")
+def spotify_4771() -> Path:
+    """The 4,771 songs that this project set out from."""
+    return _shared("spotify_4771.csv")
+
+
+@pytest.fixture(scope="session")
+def spotify_songs_32833() -> Path:
+    """The TidyTuesday set of 2020-01-21, zipped."""
+    return _shared("spotify_songs_32833.zip")
+
+
+def make_songs(count: int, seed: int = 0) -> pd.DataFrame:
+    """Made-up songs in the columns of a public file, with a popularity that the features explain in part."""
+    rng = np.random.default_rng(seed)
+    unit = {name: rng.uniform(0.02, 0.98, count).round(4) for name in AUDIO_UNIT}
+    signal = 40 + 30 * (unit["danceability"] - 0.5) - 40 * (unit["acousticness"] - 0.5) + rng.normal(0, 4, count)
+    return pd.DataFrame(
+        {
+            "track_id": [f"{i:022d}" for i in range(count)],
+            "track_name": [f"Song {i}" + (" (Live)" if i % 7 == 0 else "") for i in range(count)],
+            "artist_name": [f"Artist {i}" for i in rng.integers(0, max(2, count // 4), count)],
+            "album_name": [f"Album {i}" for i in rng.integers(0, max(2, count // 3), count)],
+            "release_date": pd.date_range("1990-01-01", periods=count, freq="30D").strftime("%Y-%m-%d"),
+            "track_genre": rng.choice(["pop", "rock", "jazz"], count),
+            **unit,
+            "duration_ms": rng.integers(60_000, 400_000, count),
+            "loudness": rng.uniform(-30, -1, count).round(3),
+            "tempo": rng.uniform(60, 200, count).round(3),
+            "key": rng.integers(0, 12, count),
+            "mode": rng.integers(0, 2, count),
+            "time_signature": rng.choice([3, 4, 5], count),
+            "popularity": signal.clip(0, 100).round().astype(int),
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def song_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CSV file of 240 made-up songs."""
+    path = tmp_path_factory.mktemp("songs") / "songs.csv"
+    make_songs(240).to_csv(path, index=False)
+    return path

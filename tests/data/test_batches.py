@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from popularity.data.batches import TensorBatches
+
+
+def rows(batches: TensorBatches) -> list[torch.Tensor]:
+    return [batch["row"] for batch in batches]
+
+
+@given(
+    count=st.integers(1, 200),
+    size=st.integers(1, 40),
+    world=st.integers(1, 4),
+    shuffle=st.booleans(),
+    epoch=st.integers(0, 3),
+)
+def test_every_row_once_over_all_processes(count, size, world, shuffle, epoch):
+    def loader(rank: int) -> TensorBatches:
+        return TensorBatches(
+            {"row": torch.arange(count)},
+            size,
+            shuffle=shuffle,
+            epoch=lambda: epoch,
+            rank=rank,
+            world_size=world,
+        )
+
+    parts = [torch.cat([torch.empty(0, dtype=torch.long), *rows(loader(rank))]) for rank in range(world)]
+    assert torch.cat(parts).sort().values.tolist() == list(range(count))
+    assert all(len(batch) <= size for rank in range(world) for batch in rows(loader(rank)))
+    if shuffle:  # training: gradients are exchanged at each step, so all processes need as many steps
+        assert {len(rows(loader(rank))) for rank in range(world)} == {len(loader(0))}
+
+
+def test_two_processes_see_the_global_batches_of_one():
+    data = {"row": torch.arange(100)}
+    one = rows(TensorBatches(data, 20, shuffle=True, seed=3))
+    two = [rows(TensorBatches(data, 10, shuffle=True, seed=3, rank=rank, world_size=2)) for rank in (0, 1)]
+    for whole, *halves in zip(one, *two, strict=True):
+        assert sorted(whole.tolist()) == sorted(torch.cat(halves).tolist())
+
+
+def test_order_depends_on_seed_and_epoch_alone():
+    epoch = 0
+    loader = TensorBatches({"row": torch.arange(50)}, 10, shuffle=True, seed=1, epoch=lambda: epoch)
+    first = torch.cat(rows(loader)).tolist()
+    torch.manual_seed(99)
+    assert torch.cat(rows(loader)).tolist() == first
+    epoch = 1
+    assert torch.cat(rows(loader)).tolist() != first
+
+
+def test_batches_keep_rows_together():
+    data = {"row": torch.arange(30), "double": torch.arange(30) * 2}
+    for batch in TensorBatches(data, 7, shuffle=True):
+        assert torch.equal(batch["double"], batch["row"] * 2)

@@ -1,0 +1,336 @@
+"""Splits: disjoint, complete, repeatable, and each true to its rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from sklearn.model_selection import GroupKFold, KFold
+
+from popularity.data.names import artist_names, credits
+from popularity.data.splits import Split, SplitKind, make_split
+from popularity.errors import InputError
+
+KINDS: tuple[SplitKind, ...] = get_args(SplitKind)
+
+
+def table(rows: Iterable[tuple[str | None, str | None, str | None, str | None]]) -> pd.DataFrame:
+    """Songs from (artist, title, album, release date)."""
+    songs = pd.DataFrame(list(rows), columns=["artist", "title", "album", "release_date"])
+    songs = songs.astype({"artist": "str", "title": "str", "album": "str"})
+    songs["release_date"] = pd.to_datetime(songs["release_date"], format="%Y-%m-%d").astype("datetime64[us]")
+    return songs
+
+
+def many_songs(n: int = 300, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    draw = [rng.integers(0, top, n) for top in (n // 3, n // 3, n // 4, 40)]
+    return table(
+        (f"A{artist}", f"T{row} (feat. A{guest})" if row % 9 == 0 else f"T{row}", f"L{album}", f"20{10 + year}-01-01")
+        for row, (artist, guest, album, year) in enumerate(zip(*draw, strict=True))
+    )
+
+
+NAMES = st.one_of(st.none(), st.sampled_from("ABCDEFGHIJKLMNOP"), st.sampled_from(["A;B", "C;D;E", "X & Y", "x & y"]))
+TITLES = st.one_of(st.none(), st.sampled_from(["S", "S (feat. A)", "T (with F & G)", "U - feat. X & Y", "With You"]))
+ALBUMS = st.one_of(st.none(), st.sampled_from(["K", "k ", "L", "M", "Greatest Hits"]))
+DATES = st.one_of(st.none(), st.dates().filter(lambda day: day.year > 1900).map(str), st.sampled_from(["2001-01-01"]))
+SONGS = st.lists(st.tuples(NAMES, TITLES, ALBUMS, DATES), min_size=3, max_size=60).map(table)
+
+
+def split_or_refuse(songs: pd.DataFrame, kind: SplitKind, **arguments: Any) -> Split:
+    """Split; tables too small for the rule end the example."""
+    try:
+        return make_split(songs, kind, **arguments)
+    except InputError:
+        assume(False)
+        raise
+
+
+def parts(split: Split) -> list[np.ndarray]:
+    return [split.train, split.validation, split.test]
+
+
+def keys(songs: pd.DataFrame, kind: SplitKind, rows: np.ndarray) -> set[Any]:
+    """What a rule must keep on one side."""
+    firsts = [names[0] if names else None for names in artist_names(songs)]
+    if kind == "random":
+        return set(rows.tolist())
+    if kind == "artist":
+        return {firsts[row] for row in rows} - {None}
+    if kind == "credits":
+        everybody = credits(songs)
+        return {name for row in rows for name in everybody[row]}
+    if kind == "album":
+        albums = songs["album"].str.strip().str.casefold()
+        return {(albums.iloc[row], firsts[row]) for row in rows if pd.notna(albums.iloc[row])}
+    return set(songs["release_date"].iloc[rows])
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    songs=SONGS,
+    kind=st.sampled_from(KINDS),
+    folds=st.integers(2, 6),
+    fold=st.integers(0, 5),
+    seed=st.integers(0, 2**32 - 1),
+    validation=st.sampled_from([0, 0.1, 0.3, 0.5]),
+)
+def test_laws_of_every_split(
+    songs: pd.DataFrame, kind: SplitKind, folds: int, fold: int, seed: int, validation: float
+) -> None:
+    arguments = {"folds": folds, "fold": fold, "seed": seed, "validation": validation}
+    split = split_or_refuse(songs, kind, **arguments)
+    for part in parts(split):
+        assert part.dtype == np.int64
+        assert (np.diff(part) > 0).all()
+    assert len(split.train)
+    assert len(split.test)
+    assert bool(len(split.validation)) == (validation > 0)
+
+    rows = np.concatenate(parts(split))
+    assert len(np.unique(rows)) == len(rows)
+    if kind != "time":
+        assert len(rows) == len(songs)
+    elif fold == 0:
+        assert len(rows) == songs["release_date"].notna().sum()
+    assert split.undated == (songs["release_date"].isna().sum() if kind == "time" else 0)
+
+    train, held_out, test = (keys(songs, kind, part) for part in parts(split))
+    assert not train & held_out
+    assert not train & test
+    assert not held_out & test
+    if kind == "time":
+        assert pd.NaT not in train | held_out | test
+        assert max(train) < min(test)
+        if held_out:
+            assert max(train) < min(held_out)
+            assert max(held_out) < min(test)
+
+    again = make_split(songs, kind, **arguments)
+    assert all(np.array_equal(one, two) for one, two in zip(parts(split), parts(again), strict=True))
+
+
+@settings(max_examples=60, deadline=None)
+@given(songs=SONGS, kind=st.sampled_from(["random", "artist", "credits", "album"]), folds=st.integers(2, 5))
+def test_every_row_is_tested_once_but_for_a_component_of_more_than_half(
+    songs: pd.DataFrame, kind: SplitKind, folds: int
+) -> None:
+    tests = [split_or_refuse(songs, kind, folds=folds, fold=fold, validation=0).test for fold in range(folds)]
+    tested = np.bincount(np.concatenate(tests), minlength=len(songs))
+    assert tested.max() == 1
+    if kind == "credits" and (tested == 0).any():
+        untested = np.flatnonzero(tested == 0)
+        assert len(untested) > len(songs) / 2
+        assert not keys(songs, kind, untested) & keys(songs, kind, np.flatnonzero(tested))
+    else:
+        assert tested.min() == 1
+
+
+@pytest.mark.parametrize("kind", ["random", "artist", "credits", "album"])
+def test_seeds_draw_other_folds_and_other_validation_rows(kind: SplitKind) -> None:
+    songs = many_songs()
+    one, two = make_split(songs, kind, seed=1), make_split(songs, kind, seed=2)
+    assert not np.array_equal(one.test, two.test)
+    assert not np.array_equal(one.validation, two.validation)
+    assert not np.array_equal(one.test, make_split(songs, kind, seed=1, fold=1).test)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_validation_share_is_met_and_leaves_the_test_part_alone(kind: SplitKind) -> None:
+    songs = many_songs(1200)
+    without = make_split(songs, kind, validation=0)
+    for share in (0.1, 0.25):
+        split = make_split(songs, kind, validation=share)
+        np.testing.assert_array_equal(split.test, without.test)
+        np.testing.assert_array_equal(np.sort(np.append(split.train, split.validation)), without.train)
+        assert len(split.validation) == pytest.approx(share * len(without.train), rel=0.02 if kind != "time" else 0.2)
+
+
+def test_random_folds_are_those_of_kfold() -> None:
+    songs = many_songs()
+    for fold, (_, test) in enumerate(KFold(5, shuffle=True, random_state=3).split(songs)):
+        np.testing.assert_array_equal(make_split(songs, "random", seed=3, fold=fold).test, test)
+
+
+def test_artist_folds_are_those_of_groupkfold_over_artists_in_order_of_appearance() -> None:
+    songs = many_songs()
+    groups = pd.factorize(songs["artist"].str.lower().str.strip())[0]
+    for fold, (_, test) in enumerate(GroupKFold(5, shuffle=True, random_state=3).split(songs, groups=groups)):
+        np.testing.assert_array_equal(make_split(songs, "artist", seed=3, fold=fold).test, test)
+
+
+def test_artist_goes_by_the_first_name_only_and_ignores_case() -> None:
+    songs = table([("A;B", "s", None, None), (" a", "t", None, None), ("B;A", "u", None, None), ("B", "v", None, None)])
+    sides = [set(make_split(songs, "artist", folds=2, fold=fold, validation=0).test.tolist()) for fold in (0, 1)]
+    assert {0, 1} in sides
+    assert {2, 3} in sides
+
+
+def test_credits_follow_chains_through_guests_and_titles() -> None:
+    chain = [("A;B", "s"), ("C", "t (feat. B)"), ("C", "u"), ("D", "v - with C")]
+    other = [("E", "w"), ("E;F", "x"), ("F", "y"), (None, "z (feat. F)")]
+    songs = table((artist, title, None, None) for artist, title in chain + other)
+    for seed in range(10):
+        tests = [make_split(songs, "credits", folds=2, fold=fold, seed=seed, validation=0).test for fold in (0, 1)]
+        assert sorted(test.tolist() for test in tests) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+def test_a_giant_component_fills_a_fold_and_one_of_more_than_half_stays_in_training() -> None:
+    alone = [(f"A{row}", "t", None, None) for row in range(60)]
+    for n, tested_giants in ((40, 40), (61, 0)):
+        songs = table([*alone, *[("G", f"t{row}", None, None) for row in range(n)]])
+        splits = [make_split(songs, "credits", fold=fold) for fold in range(5)]
+        assert sum((split.test >= 60).sum() for split in splits) == tested_giants
+        lonely = [(split.test < 60).sum() for split in splits]
+        assert sorted(lonely) == ([0, 15, 15, 15, 15] if tested_giants else [12] * 5)
+        assert all(len(split.validation) >= 3 for split in splits)
+    in_first_fold = [make_split(songs[:100], "credits", seed=seed).test.max() >= 60 for seed in range(20)]
+    assert 0 < sum(in_first_fold) < 20
+
+
+def test_album_needs_the_same_artist_and_missing_albums_stand_alone() -> None:
+    rows = [("A", "Hits"), ("a", "hits "), ("B", "Hits"), ("B", None), ("B", None), (None, "Hits")]
+    songs = table((artist, str(row), album, None) for row, (artist, album) in enumerate(rows))
+    tests = [make_split(songs, "album", folds=5, fold=fold, validation=0).test.tolist() for fold in range(5)]
+    assert sorted(tests) == [[0, 1], [2], [3], [4], [5]]
+
+
+def test_time_rolls_back_and_leaves_newer_songs_unused() -> None:
+    songs = table(("A", str(year), None, f"{year}-05-01") for year in range(2009, 1999, -1))  # newest first
+    split = make_split(songs, "time", validation=0.25)
+    assert split.test.tolist() == [0, 1]
+    assert split.validation.tolist() == [2, 3]
+    assert split.train.tolist() == [4, 5, 6, 7, 8, 9]
+    older = make_split(songs, "time", fold=2, validation=0)
+    assert older.test.tolist() == [4, 5]
+    assert older.train.tolist() == [6, 7, 8, 9]
+
+
+def test_time_keeps_a_date_together_and_leaves_out_undated_songs() -> None:
+    dates = ["2001-01-01"] * 5 + [None] * 3 + ["2003-01-01"] * 4 + ["2002-01-01"]
+    songs = table(("A", str(row), None, date) for row, date in enumerate(dates))
+    split = make_split(songs, "time", folds=5, validation=0)
+    assert split.undated == 3
+    assert split.test.tolist() == [8, 9, 10, 11]
+    assert split.train.tolist() == [0, 1, 2, 3, 4, 12]
+
+
+def test_index_labels_do_not_matter() -> None:
+    songs = many_songs()
+    shuffled_labels = songs.set_index(pd.Index(np.arange(len(songs))[::-1] * 7))
+    for kind in KINDS:
+        for one, two in zip(parts(make_split(songs, kind)), parts(make_split(shuffled_labels, kind)), strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("rows", "kind", "arguments", "message"),
+    [
+        (3, "random", {}, "split random needs at least 5 songs, one per fold, but found 3"),
+        (0, "random", {}, "split random needs at least 5 songs, one per fold, but found 0"),
+        (9, "artist", {}, "split artist needs at least 5 first-named artists, one per fold, but found 1"),
+        (
+            9,
+            "credits",
+            {},
+            "split credits needs at least 5 groups of songs that share no name, one per fold, but found 1",
+        ),
+        (9, "album", {}, "split album needs the column album, but none of the 9 songs has a value there"),
+        (9, "time", {}, "split time needs release dates, but none of the 9 songs has one"),
+        (9, "random", {"folds": 1}, "folds must be at least 2, but is 1"),
+        (9, "random", {"fold": 5}, "fold must be from 0 to 4 with 5 folds of split random, but is 5"),
+        (9, "random", {"fold": -1}, "fold must be from 0 to 4 with 5 folds of split random, but is -1"),
+        (9, "time", {"fold": 4}, "fold must be from 0 to 3 with 5 folds of split time, but is 4"),
+        (9, "random", {"validation": 0.6}, "validation must be a share from 0 to 0.5 of the training rows, but is 0.6"),
+        (9, "random", {"validation": float("nan")}, "validation must be a share .* but is nan"),
+        (9, "random", {"seed": -1}, "seed of the split must be from 0 to 4294967295, but is -1"),
+        (9, "genre", {}, "split must be one of random, artist, credits, album, time, but is 'genre'"),
+        (2, "random", {"folds": 2}, "split random needs at least 2 songs outside the test part to validate on"),
+    ],
+)
+def test_refusals(rows: int, kind: Any, arguments: dict[str, Any], message: str) -> None:
+    songs = table(("A", str(row), None, None) for row in range(rows))
+    with pytest.raises(InputError, match=f"^{message}[^\n]*$"):
+        make_split(songs, kind, **arguments)
+
+
+@pytest.mark.parametrize("kind", ["artist", "credits"])
+def test_no_artist_column_is_refused(kind: SplitKind) -> None:
+    songs = table((None, str(row), "L", "2001-01-01") for row in range(9))
+    with pytest.raises(InputError, match="needs the column artist, but none of the 9 songs"):
+        make_split(songs, kind)
+
+
+@pytest.mark.parametrize(
+    ("dates", "validation", "message"),
+    [
+        (["2001-01-01"] * 9, 0, "9 songs of 1 release dates into 5 folds for fold 0"),
+        (["2001-01-01"] * 8 + ["2002-01-01"], 0.1, "at least 2 release dates before the test part to validate on"),
+    ],
+)
+def test_too_few_dates_are_refused(dates: list[str], validation: float, message: str) -> None:
+    songs = table(("A", str(row), None, date) for row, date in enumerate(dates))
+    with pytest.raises(InputError, match=message):
+        make_split(songs, "time", validation=validation)
+
+
+def deduplicated(raw: pd.DataFrame) -> pd.DataFrame:
+    raw = raw.drop_duplicates("track_id")
+    return raw[~raw.duplicated(["artist", "title"]) | raw["title"].isna()].reset_index(drop=True)
+
+
+def test_the_4771_songs(spotify_4771: Path) -> None:
+    raw = pd.read_csv(spotify_4771).rename(columns={"artist_name": "artist", "track_name": "title"})
+    songs = deduplicated(raw).assign(album=None, release_date=pd.NaT)
+    assert len(songs) == 4756
+    sizes = {kind: [len(make_split(songs, kind, fold=fold).test) for fold in range(5)] for kind in KINDS[:3]}
+    assert sorted(sizes["random"]) == [951, 951, 951, 951, 952]
+    assert sum(sizes["artist"]) == sum(sizes["credits"]) == 4756
+    assert min(sizes["artist"]) > 800
+    assert max(sizes["artist"]) < 1150
+    assert sorted(sizes["credits"]) == pytest.approx([937, 937, 937, 938, 1007], abs=20)  # 1007: the giant component
+    groups = pd.factorize(songs["artist"].str.lower().str.strip())[0]
+    for fold, (_, test) in enumerate(GroupKFold(5, shuffle=True, random_state=0).split(songs, groups=groups)):
+        np.testing.assert_array_equal(make_split(songs, "artist", fold=fold).test, test)
+    for kind in KINDS[:3]:
+        split = make_split(songs, kind, fold=1)
+        for one, two in ((0, 1), (0, 2), (1, 2)):
+            left, right = songs.iloc[parts(split)[one]], songs.iloc[parts(split)[two]]
+            assert not set(left["track_id"]) & set(right["track_id"])
+            assert not set(zip(left["artist"], left["title"], strict=True)) & set(
+                zip(right["artist"], right["title"], strict=True)
+            )
+            assert not keys(songs, kind, parts(split)[one]) & keys(songs, kind, parts(split)[two])
+    with pytest.raises(InputError, match="none of the 4,756 songs has one"):
+        make_split(songs, "time")
+
+
+def test_the_32833_songs(spotify_songs_32833: Path) -> None:
+    names = {"track_artist": "artist", "track_name": "title", "track_album_name": "album"}
+    songs = deduplicated(pd.read_csv(spotify_songs_32833).rename(columns=names))
+    songs["release_date"] = pd.to_datetime(songs["track_album_release_date"], format="ISO8601").astype("datetime64[us]")
+    tested = []
+    for fold in range(4):
+        split = make_split(songs, "time", fold=fold)
+        train, held_out, test = (songs["release_date"].iloc[part] for part in parts(split))
+        assert train.max() < held_out.min()
+        assert held_out.max() < test.min()
+        assert len(test) == pytest.approx(len(songs) / 5, rel=0.05)
+        assert len(held_out) == pytest.approx(0.1 * (len(train) + len(held_out)), rel=0.05)
+        tested.append(test)
+    assert all(older.max() < newer.min() for newer, older in pairwise(tested))
+    for kind in KINDS[:4]:
+        split = make_split(songs, kind, fold=2)
+        train, held_out, test = (keys(songs, kind, part) for part in parts(split))
+        assert not train & test
+        assert not train & held_out
+        assert not held_out & test
+        assert len(split.test) == pytest.approx(len(songs) / 5, rel=0.2)
