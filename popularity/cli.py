@@ -123,6 +123,7 @@ class PopularityCLI(LightningCLI):
         keys = list(self._parser(self.subcommand).callback_keys)
         if verb != "fit":
             extra, keys = [], []
+            kwargs["enable_checkpointing"] = False
         elif self.datamodule.hparams["validation"] == 0:
             # nothing to monitor: the last epoch is the model, and nothing stops early
             keys.remove("early_stopping")
@@ -149,13 +150,14 @@ class PopularityCLI(LightningCLI):
         checkpoint = trainer.checkpoint_callback
         best = checkpoint.best_model_path if isinstance(checkpoint, ModelCheckpoint) else ""
         trainer.test(self.model, datamodule=datamodule, ckpt_path="best" if best else None, verbose=False)
+        run = trainer.log_dir  # asked for in every process: the first tells the others
         if trainer.is_global_zero:
             scores = {name: value.item() for name, value in trainer.callback_metrics.items()}
             print_scores(datamodule, "Mamba", scores)
             if best:
                 print(f"checkpoint: {best}")
-            if trainer.log_dir is not None:
-                print(f"run:        {trainer.log_dir}   (tensorboard --logdir {self._get(self.config, 'log_dir')})")
+            if run is not None:
+                print(f"run:        {run}   (tensorboard --logdir {self._get(self.config, 'log_dir')})")
 
     def predict(self, **kwargs: Any) -> None:
         """Predict the songs of ``data.predict_source`` with a checkpoint and write them to ``output``."""
@@ -191,7 +193,7 @@ def print_scores(datamodule: PopularityDataModule, model: str, scores: dict[str,
     test = datamodule.songs("test")
     rows = {}
     for name, prediction in baseline_predictions(train, test).items():
-        metrics = regression_metrics("test")
+        metrics = regression_metrics("test", sync=False)  # the first process alone is here
         with warnings.catch_warnings():
             # the constant baseline has no correlation: not a number is what the table shows
             warnings.simplefilter("ignore")
@@ -216,6 +218,7 @@ def _quiet() -> None:
         "LightningCLI's args parameter",  # the front door passes what stands on the command line
         r".*does not have many workers",  # batches are slices of tensors in memory
         r"The number of training batches",  # small data sets have few batches
+        r"Total length of `list` across ranks is zero",  # data.validation 0: there is nothing to validate
         r"Checkpoint directory .* exists and is not empty",
         r"Be aware that when using `ckpt_path`, callbacks",  # to score a checkpoint needs no callbacks
         r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # between Lightning and torch

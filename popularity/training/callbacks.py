@@ -72,12 +72,12 @@ class RandomState(Callback):
 class DataRecord(Callback):
     """Writes ``data.json`` into the run's folder: content hash, source, split and sizes of the data."""
 
-    @rank_zero_only
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the file when training starts."""
-        if trainer.log_dir is None or not isinstance(pl_module, PopularityModule):
+        folder = trainer.log_dir  # asked for in every process: the first tells the others
+        if folder is None or not trainer.is_global_zero or not isinstance(pl_module, PopularityModule):
             return
-        path = Path(trainer.log_dir) / "data.json"
+        path = Path(folder) / "data.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         with write_atomically(path) as file:
             json.dump(pl_module.fitted_on, file, indent=2)

@@ -24,18 +24,23 @@ from popularity.models.regressor import MambaRegressor, SingleTokenMamba
 Architecture = Literal["feature_tokens", "single_token"]
 
 
-def regression_metrics(prefix: str) -> MetricCollection:
-    """MSE, RMSE, MAE (popularity points), R2, Spearman and Pearson correlation, named ``prefix/mse`` and so on."""
+def regression_metrics(prefix: str, *, sync: bool = True) -> MetricCollection:
+    """MSE, RMSE, MAE (popularity points), R2, Spearman and Pearson correlation, named ``prefix/mse`` and so on.
+
+    Args:
+        prefix: stage.
+        sync: over all processes, if there are several.
+    """
     with warnings.catch_warnings():
         # ranks need all values at once; songs are few numbers each
         warnings.filterwarnings("ignore", message="Metric `SpearmanCorrcoef` will save all targets")
         metrics: dict[str, Metric] = {
-            "mse": MeanSquaredError(),
-            "rmse": MeanSquaredError(squared=False),
-            "mae": MeanAbsoluteError(),
-            "r2": R2Score(),
-            "spearman": SpearmanCorrCoef(),
-            "pearson": PearsonCorrCoef(),
+            "mse": MeanSquaredError(sync_on_compute=sync),
+            "rmse": MeanSquaredError(squared=False, sync_on_compute=sync),
+            "mae": MeanAbsoluteError(sync_on_compute=sync),
+            "r2": R2Score(sync_on_compute=sync),
+            "spearman": SpearmanCorrCoef(sync_on_compute=sync),
+            "pearson": PearsonCorrCoef(sync_on_compute=sync),
         }
     return MetricCollection(metrics, prefix=f"{prefix}/")  # type: ignore[arg-type]
 
@@ -164,7 +169,7 @@ class PopularityModule(LightningModule):
         loss = self.net.head.loss(raw, batch["popularity"])
         self.log("train/loss", loss, batch_size=len(raw))
         self.train_metrics.update(self.net.head.predict(raw.detach()), batch["popularity"])
-        return loss
+        return loss * batch["share"] if "share" in batch else loss
 
     def on_train_epoch_end(self) -> None:
         """Log the training metrics of the epoch, dropout included."""

@@ -44,6 +44,16 @@ def test_two_processes_see_the_global_batches_of_one():
         assert sorted(whole.tolist()) == sorted(torch.cat(halves).tolist())
 
 
+@given(count=st.integers(4, 60), size=st.integers(2, 9), world=st.integers(2, 4))
+def test_the_average_over_processes_of_shared_means_is_the_mean_over_rows(count, size, world):
+    data = {"row": torch.arange(count, dtype=torch.float64)}
+    loaders = [TensorBatches(data, size, shuffle=True, rank=rank, world_size=world) for rank in range(world)]
+    for batches in zip(*loaders, strict=True):
+        rows = torch.cat([batch["row"] for batch in batches])
+        average = sum((batch["row"].mean() if len(batch["row"]) else 0.0) * batch["share"] for batch in batches) / world
+        torch.testing.assert_close(average, rows.mean())
+
+
 def test_order_depends_on_seed_and_epoch_alone():
     epoch = 0
     loader = TensorBatches({"row": torch.arange(50)}, 10, shuffle=True, seed=1, epoch=lambda: epoch)
