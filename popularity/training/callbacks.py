@@ -101,11 +101,15 @@ class HyperParameters(Callback):
         """Declare the run's hyper-parameters."""
         if (logger := _tensorboard(trainer)) is None:
             return
-        chosen = {f"model/{k}": v for k, v in pl_module.hparams.items() if not k.startswith("_")}
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if datamodule is not None:
-            chosen |= {f"data/{k}": v for k, v in datamodule.hparams.items() if v is not None}
-        values = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in chosen.items()}
+        of_data = datamodule.hparams if datamodule is not None else {}
+        # the model's own come first in the alphabet of the tab
+        chosen = {**pl_module.hparams, **{f"data/{name}": value for name, value in of_data.items()}}
+        values = {
+            name: value if isinstance(value, bool | int | float | str) else str(value)
+            for name, value in chosen.items()
+            if value is not None and "_instantiator" not in name
+        }
         for summary in hparams_summary(values, {self.tag: 0.0}):
             logger.experiment._get_file_writer().add_summary(summary)
 

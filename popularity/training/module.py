@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, PearsonCorrCoef, R2Score, SpearmanCorrCoef
 
@@ -20,6 +20,7 @@ from popularity.data.titles import TITLE_STATISTICS
 from popularity.errors import InputError
 from popularity.models.head import HistogramHead, MSEHead
 from popularity.models.regressor import MambaRegressor, SingleTokenMamba
+from popularity.training.optim import decay_groups, rate_factor
 
 Architecture = Literal["feature_tokens", "single_token"]
 
@@ -201,28 +202,14 @@ class PopularityModule(LightningModule):
         groups = [{"params": decayed, "weight_decay": h["weight_decay"]}, {"params": kept, "weight_decay": 0.0}]
         kind = torch.optim.AdamW if h["optimizer"] == "adamw" else torch.optim.Adam
         optimizer = kind(groups, lr=h["learning_rate"], fused=True)
-        warmup = h["warmup_steps"]
-        total = self.trainer.estimated_stepping_batches
-
-        def factor(step: int) -> float:
-            rise = min(1.0, (step + 1) / max(1, warmup))
-            if h["schedule"] == "constant" or math.isinf(total):
-                return rise
-            return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, total))))
-
+        factor = partial(
+            rate_factor,
+            warmup=h["warmup_steps"],
+            total=self.trainer.estimated_stepping_batches,
+            cosine=h["schedule"] == "cosine",
+        )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def decay_groups(net: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Parameters with and without weight decay: matrices decay; norms, biases, ``A_log`` and ``D`` do not."""
-    decayed: list[nn.Parameter] = []
-    kept: list[nn.Parameter] = []
-    for name, parameter in net.named_parameters():
-        leaf = name.rsplit(".", 1)[-1]
-        free = parameter.ndim < 2 or leaf in ("A_log", "D", "bias", "missing")
-        (kept if free else decayed).append(parameter)
-    return decayed, kept
 
 
 def _check(given: dict[str, Any]) -> None:
