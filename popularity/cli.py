@@ -13,17 +13,19 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 from rich.table import Table
 
 from popularity.data.datamodule import PopularityDataModule
 from popularity.errors import InputError
 from popularity.evaluation.baselines import baseline_predictions
-from popularity.inference.checkpoint import read_checkpoint
+from popularity.files import check_folder, check_target
+from popularity.inference.checkpoint import check_fits, read_checkpoint
 from popularity.inference.predictions import write_predictions
 from popularity.training.callbacks import EMA, DataRecord, Figures, HyperParameters, RandomState
 from popularity.training.loggers import AppendingCSVLogger
-from popularity.training.module import PopularityModule, regression_metrics
+from popularity.training.module import PopularityModule, check_same_data, regression_metrics
 
 #: Verbs that read a checkpoint's data settings, so that the checkpoint alone says which songs it was not trained on.
 _SCORING = ("validate", "test")
@@ -34,7 +36,16 @@ class Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the message, folded into one line."""
-        raise InputError(" ".join(message.split())) from ex
+        raise InputError(_one_line(message)) from ex
+
+    def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Parse a configuration file; what is wrong with it names the file."""
+        try:
+            return super().parse_path(path, *args, **kwargs)
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: expected a YAML file, came a binary file") from error
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
 
 
 class PopularityCLI(LightningCLI):
@@ -103,18 +114,50 @@ class PopularityCLI(LightningCLI):
             return
         if path == "best" or str(path).startswith("hpc"):
             raise InputError(f"--ckpt_path {path}: expected a file, or `last` for the newest run of --name")
-        checkpoint = read_checkpoint(path)
+        self.checkpoint = read_checkpoint(path)
         if verb in _SCORING:
-            saved = checkpoint.get("datamodule_hyper_parameters", {})
+            saved = self.checkpoint.get("datamodule_hyper_parameters", {})
             settings = {k: v for k, v in saved.items() if k not in ("_instantiator", "predict_source", "cache_dir")}
             self._subcommand_parsers[verb].set_defaults({f"data.{k}": v for k, v in settings.items()})
             super().parse_arguments(parser, args)
             self.config[verb]["ckpt_path"] = path
 
+    def _parse_ckpt_path(self) -> None:
+        try:
+            super()._parse_ckpt_path()
+        except InputError as error:
+            path = self.config[self.config["subcommand"]]["ckpt_path"]
+            raise InputError(f"{path}: written by another version of this project ({error})") from error
+
+    def _set_seed(self) -> None:
+        try:
+            super()._set_seed()
+        except ValueError as error:
+            raise InputError(f"--seed_everything: {error}") from error
+
+    def _check_input(self, verb: str) -> None:
+        """Meet bad input before the Trainer is built: while there is no run's folder, and in a fraction of the time."""
+        if verb == "predict":
+            check_target(Path(self._get(self.config, "output")))
+        if verb == "fit":
+            for key in ("checkpoint.monitor", "early_stopping.monitor"):
+                monitor, known = self._get(self.config, key), list(self.model.val_metrics.keys())
+                if monitor is not None and monitor not in known:
+                    raise InputError(f"--{key}: expected one of {', '.join(known)}, got {monitor}")
+        self.datamodule.setup(verb)
+        path = self._get(self.config, "ckpt_path")
+        if path is not None:
+            check_fits(path, self.checkpoint, self.model)
+            if verb == "fit":
+                check_same_data(self.checkpoint, self.datamodule.fingerprint())
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The Trainer with loggers and callbacks that fit the verb."""
         config = self._get(self.config_init, "trainer")
         verb = self.subcommand or "fit"
+        self._check_input(verb)
+        if verb == "predict" and config["devices"] == "auto":
+            kwargs["devices"] = 1  # one file, written in the order of the songs
         if config["logger"] in (None, True) and not config["fast_dev_run"]:
             kwargs["logger"] = self._loggers() if verb == "fit" else False
         extra: list[Callback] = [RandomState(), DataRecord(), HyperParameters()]
@@ -132,11 +175,15 @@ class PopularityCLI(LightningCLI):
         if config["enable_checkpointing"] is False:
             callbacks = [callback for callback in callbacks if not isinstance(callback, ModelCheckpoint)]
         self.save_config_callback = self.save_config_callback if verb == "fit" else None
-        return self._instantiate_trainer({**config, **kwargs}, callbacks + extra)
+        try:
+            return self._instantiate_trainer({**config, **kwargs}, callbacks + extra)
+        except (MisconfigurationException, ValueError, TypeError) as error:  # what Lightning says of its flags
+            raise InputError(f"--trainer: {_one_line(str(error))}") from error
 
     def _loggers(self) -> list[Logger]:
         """TensorBoard and CSV in one folder: a new version, or that of the checkpoint that the fit goes on from."""
         folder, name = self._get(self.config, "log_dir"), self._get(self.config, "name")
+        check_folder(Path(folder) / name)
         checkpoint = self._get(self.config, "ckpt_path")
         version = _version(Path(checkpoint), Path(folder) / name) if checkpoint else None
         tensorboard = TensorBoardLogger(folder, name, version=version, default_hp_metric=False)
@@ -170,6 +217,11 @@ class PopularityCLI(LightningCLI):
         prediction = torch.cat([torch.as_tensor(batch) for batch in batches]).float().numpy()
         write_predictions(output, self.datamodule.predict_table.songs, prediction)
         print(f"{len(prediction):,} predictions written to {output}")
+
+
+def _one_line(message: str, limit: int = 400) -> str:
+    text = " ".join(message.split())
+    return text if len(text) <= limit else f"{text[:limit]} ..."
 
 
 def _version(checkpoint: Path, runs: Path) -> int | None:
@@ -238,4 +290,7 @@ def main(argv: Sequence[str]) -> None:
     logging.getLogger("popularity").setLevel(logging.INFO)
     with warnings.catch_warnings():
         _quiet()
-        PopularityCLI(argv)
+        try:
+            PopularityCLI(argv)
+        except MisconfigurationException as error:  # Lightning's word for settings that do not go together
+            raise InputError(_one_line(str(error))) from error

@@ -150,15 +150,8 @@ class PopularityModule(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to go on with a fit on other data than it began with."""
-        if self._trainer is None or self.trainer.state.fn != "fit":
-            return
-        before = checkpoint["state_dict"]["_extra_state"]["fitted_on"]
-        changed = [key for key, value in before.items() if key != "source" and self.fitted_on.get(key) != value]
-        if changed:
-            told = ", ".join(f"{key} {before[key]} -> {self.fitted_on.get(key)}" for key in changed[:3])
-            raise InputError(
-                f"--ckpt_path: this checkpoint was trained on other data ({told}); start a new run instead"
-            )
+        if self._trainer is not None and self.trainer.state.fn == "fit":
+            check_same_data(checkpoint, self.fitted_on)
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Raw outputs of the head for encoded songs."""
@@ -212,6 +205,23 @@ class PopularityModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
+def check_same_data(checkpoint: Mapping[str, Any], fitted_on: Mapping[str, Any]) -> None:
+    """Refuse to go on with a fit on other data than it began with.
+
+    Args:
+        checkpoint: as it was saved.
+        fitted_on: fingerprint of today's data (``PopularityDataModule.fingerprint``).
+
+    Raises:
+        InputError: what has changed.
+    """
+    before = checkpoint["state_dict"]["_extra_state"]["fitted_on"]
+    changed = [key for key, value in before.items() if key != "source" and fitted_on.get(key) != value]
+    if changed:
+        told = ", ".join(f"{key} {before[key]} -> {fitted_on.get(key)}" for key in changed[:3])
+        raise InputError(f"--ckpt_path: this checkpoint was trained on other data ({told}); start a new run instead")
+
+
 def _check(given: dict[str, Any]) -> None:
     """One clear line for a hyper-parameter outside its range."""
     for name in ("width", "layers", "d_state", "d_conv", "expand", "quantile_bins", "histogram_bins"):
@@ -220,6 +230,9 @@ def _check(given: dict[str, Any]) -> None:
     for name in ("dropout", "feature_dropout"):
         if not 0 <= given[name] < 1:
             raise InputError(f"model.{name} must be at least 0 and below 1, got {given[name]}")
+    for name in ("weight_decay", "warmup_steps"):
+        if given[name] < 0:
+            raise InputError(f"model.{name} must be at least 0, got {given[name]}")
     for name in ("learning_rate", "histogram_sigma"):
         if not given[name] > 0:
             raise InputError(f"model.{name} must be above 0, got {given[name]}")
