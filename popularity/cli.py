@@ -25,7 +25,7 @@ from popularity.inference.checkpoint import check_fits, read_checkpoint
 from popularity.inference.predictions import write_predictions
 from popularity.training.callbacks import EMA, DataRecord, Figures, HyperParameters, RandomState
 from popularity.training.loggers import AppendingCSVLogger
-from popularity.training.module import PopularityModule, check_same_data, regression_metrics
+from popularity.training.module import PopularityModule, check_held_out, check_same_data, regression_metrics
 
 #: Verbs that read a checkpoint's data settings, so that the checkpoint alone says which songs it was not trained on.
 _SCORING = ("validate", "test")
@@ -89,6 +89,7 @@ class PopularityCLI(LightningCLI):
                 "checkpoint.enable_version_counter": False,
                 "early_stopping.monitor": "val/mse",
                 "early_stopping.patience": 20,
+                "early_stopping.strict": False,  # --trainer.max_steps may end a run before its first validation
             }
         )
 
@@ -118,7 +119,10 @@ class PopularityCLI(LightningCLI):
         if verb in _SCORING:
             saved = self.checkpoint.get("datamodule_hyper_parameters", {})
             settings = {k: v for k, v in saved.items() if k not in ("_instantiator", "predict_source", "cache_dir")}
-            self._subcommand_parsers[verb].set_defaults({f"data.{k}": v for k, v in settings.items()})
+            try:
+                self._subcommand_parsers[verb].set_defaults({f"data.{k}": v for k, v in settings.items()})
+            except KeyError as error:
+                raise InputError(f"{path}: written by another version of this project ({error.args[0]})") from error
             super().parse_arguments(parser, args)
             self.config[verb]["ckpt_path"] = path
 
@@ -144,18 +148,29 @@ class PopularityCLI(LightningCLI):
                 monitor, known = self._get(self.config, key), list(self.model.val_metrics.keys())
                 if monitor is not None and monitor not in known:
                     raise InputError(f"--{key}: expected one of {', '.join(known)}, got {monitor}")
+            several = self._get(self.config, "checkpoint.save_top_k") not in (0, 1)
+            if several and "{" not in (self._get(self.config, "checkpoint.filename") or "{epoch}"):
+                raise InputError(
+                    "--checkpoint.save_top_k: several checkpoints of one name take each other's place; "
+                    "add --checkpoint.filename 'best-{epoch}'"
+                )
         self.datamodule.setup(verb)
         path = self._get(self.config, "ckpt_path")
         if path is not None:
             check_fits(path, self.checkpoint, self.model)
             if verb == "fit":
                 check_same_data(self.checkpoint, self.datamodule.fingerprint())
+            elif verb in _SCORING:
+                check_held_out(self.checkpoint, self.datamodule.fingerprint())
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The Trainer with loggers and callbacks that fit the verb."""
         config = self._get(self.config_init, "trainer")
         verb = self.subcommand or "fit"
         self._check_input(verb)
+        if config["default_root_dir"] is None and verb == "fit":
+            # without a logger a run must not write into the folder that one happens to be in
+            kwargs["default_root_dir"] = str(Path(self._get(self.config, "log_dir")) / self._get(self.config, "name"))
         if verb == "predict" and config["devices"] == "auto":
             kwargs["devices"] = 1  # one file, written in the order of the songs
         if config["logger"] in (None, True) and not config["fast_dev_run"]:
@@ -167,12 +182,14 @@ class PopularityCLI(LightningCLI):
         if verb != "fit":
             extra, keys = [], []
             kwargs["enable_checkpointing"] = False
-        elif self.datamodule.hparams["validation"] == 0:
+        elif self.datamodule.hparams["validation"] == 0 or config["limit_val_batches"] == 0:
             # nothing to monitor: the last epoch is the model, and nothing stops early
             keys.remove("early_stopping")
             self._get(self.config_init, "checkpoint").monitor = None
         callbacks = [self._get(self.config_init, key) for key in keys]
-        if config["enable_checkpointing"] is False:
+        if config["fast_dev_run"]:
+            kwargs["enable_checkpointing"] = False  # Lightning would leave a last.ckpt behind
+        if config["enable_checkpointing"] is False or config["fast_dev_run"]:
             callbacks = [callback for callback in callbacks if not isinstance(callback, ModelCheckpoint)]
         self.save_config_callback = self.save_config_callback if verb == "fit" else None
         try:
@@ -192,7 +209,8 @@ class PopularityCLI(LightningCLI):
     def after_fit(self) -> None:
         """Test the best checkpoint and print a table, with baselines on the same songs."""
         trainer, datamodule = self.trainer, self.datamodule
-        if self._get(self.config, "trainer")["fast_dev_run"] or trainer.interrupted:
+        flags = self._get(self.config, "trainer")
+        if flags["fast_dev_run"] or flags["limit_test_batches"] == 0 or trainer.interrupted:
             return
         checkpoint = trainer.checkpoint_callback
         best = checkpoint.best_model_path if isinstance(checkpoint, ModelCheckpoint) else ""

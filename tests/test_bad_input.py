@@ -117,14 +117,12 @@ TABLES: dict[str, tuple[Callable[[Path], bytes], tuple[str, ...]]] = {
         lambda path: csv(songs(popularity=140)),
         ("'popularity'", "row 3", "line 4", "a number from 0 to 100", "'140'"),
     ),
-    "negative.csv": (lambda path: csv(songs(energy=-0.1)), ("'energy'", "row 3", "a number from 0 to 1", "'-0.1'")),
     "empty.csv": (lambda path: b"", ("the file is empty",)),
     "header.csv": (lambda path: csv(songs().head(0)), ("no rows",)),
     "ragged.csv": (lambda path: csv(songs()) + b"1,2,3\n", ("row 41", "expected 20 fields", "came 3")),
     "binary.csv": (lambda path: bytes(range(256)) * 4, ("binary",)),
     "cut.csv.gz": (lambda path: gzip.compress(csv(songs()))[:-400], ("gzip", "cut off")),
     "two.zip": (lambda path: zipped(path, "one.csv", "two.csv"), ("expected one", "came 2: one.csv, two.csv")),
-    "none.zip": (lambda path: zipped(path, "readme.md"), ("expected one", "came 0: none")),
     "cut.zip": (lambda path: zipped(path, "one.csv")[:-400], ("zip", "damaged")),
     "cut.parquet": (lambda path: b"PAR1" + bytes(50) + b"PAR1", ("Parquet", "cut off or damaged")),
 }
@@ -167,7 +165,6 @@ def test_paths_that_are_no_file(source, named, refused, tmp_path, checkpoint):
         (songs().assign(artist_name="One"), ["--data.split", "artist"], ("artist", "at least 5", "found 1")),
         (songs().drop(columns="release_date"), ["--data.split", "time"], ("time", "release dates", "none of the 40")),
         (songs().drop(columns="artist_name"), ["--data.split", "credits"], ("column artist", "none of the 40")),
-        (songs().drop(columns="album_name"), ["--data.split", "album"], ("column album", "none of the 40")),
         (songs(3), [], ("at least 5 songs", "found 3")),
         (songs(10), [], ("fewer than 2 of 10 songs", "validation")),
         (songs(), ["--data.fold", "7"], ("fold must be from 0 to 4", "7")),
@@ -327,16 +324,13 @@ def test_predict_without_songs(refused, checkpoint):
         (["--trainer.precision", "12"], ("trainer.precision",)),
         (["--trainer.accelerator", "abacus"], ("abacus",)),
         (["--trainer.devices", "0"], ("devices",)),
-        (["--trainer.strategy", "ddpp"], ("ddpp",)),
         (["--trainer.max_epochs", "-5"], ("max_epochs", "-5")),
         (["--checkpoint.monitor", "val/nope"], ("--checkpoint.monitor", "val/mse", "val/nope")),
         (["--early_stopping.monitor", "val/nope"], ("--early_stopping.monitor", "val/mse", "val/nope")),
         (["--checkpoint.mode", "sideways"], ("sideways",)),
         (["--seed_everything", "-1"], ("--seed_everything", "-1")),
-        (["--data.split_seed", "-1"], ("seed", "-1")),
         (["--data.shuffle_seed", "-1"], ("data.shuffle_seed", "-1")),
         (["--model.weight_decay", "-1"], ("model.weight_decay", "-1")),
-        (["--model.learning_rate", "nan"], ("model.learning_rate", "nan")),
     ],
 )
 def test_flags(arguments, named, refused, tmp_path):
@@ -348,7 +342,6 @@ def test_flags(arguments, named, refused, tmp_path):
     ("content", "named"),
     [
         (b"model:\n  width: [8\n", ("bad.yaml", "line 2")),
-        (b"model:\n\twidth: 8\n", ("bad.yaml", "line 2")),
         (b"- model\n- data\n", ("bad.yaml", "Unexpected config")),
         (b"modle:\n  width: 8\n", ("modle.width",)),
         (b"model:\n  width: wide\n", ("model.width", "wide")),
@@ -365,8 +358,14 @@ def test_config_files(content, named, refused, tmp_path):
 # --- our own faults ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("place", ["popularity.data.datamodule.make_split", "popularity.models.head._full"])
-@pytest.mark.parametrize("error", [ZeroDivisionError, TypeError, ValueError])
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [
+        ("popularity.data.datamodule.make_split", ZeroDivisionError),
+        ("popularity.data.songs.match_columns", TypeError),
+        ("popularity.models.head._full", ValueError),
+    ],
+)
 def test_programming_errors_keep_their_traceback(place, error, tmp_path, monkeypatch):
     def faulty(*args: object, **kwargs: object) -> None:
         raise error("our own fault")

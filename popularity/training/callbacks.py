@@ -37,6 +37,7 @@ class EMA(WeightAveraging):
 
         def average(averaged: list[Tensor], current: list[Tensor], steps: Tensor | int) -> None:
             count = int(steps)
+            current = [now.to(average.dtype) for average, now in zip(averaged, current, strict=True)]
             torch._foreach_lerp_(averaged, current, 1.0 - min(decay, (1 + count) / (10 + count)))
 
         super().__init__(use_buffers=False, multi_avg_fn=torch.no_grad()(average))
@@ -45,6 +46,10 @@ class EMA(WeightAveraging):
         """Fit the encoder, then copy the module."""
         pl_module.setup(stage)
         super().setup(trainer, pl_module, stage)
+        # the copy is made before Lightning converts the module: single precision is right for half precision, where
+        # small steps of the average would be lost, and too little for double precision
+        if self._average_model is not None and "64" in str(trainer.precision):
+            self._average_model.double()
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Resume the average and the current weights in ``fit``; elsewhere keep the averaged weights just loaded.

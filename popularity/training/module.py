@@ -95,7 +95,8 @@ class PopularityModule(LightningModule):
     ) -> None:
         super().__init__()
         _check(locals())
-        self.save_hyperparameters()
+        # how fast, not what: a checkpoint of a compiled run must not make every prediction compile
+        self.save_hyperparameters(ignore=["compile_network"])
         self.encoder: FeatureEncoder | ColumnEncoder
         self.net: MambaRegressor | SingleTokenMamba
         if architecture == "single_token":
@@ -157,12 +158,24 @@ class PopularityModule(LightningModule):
         """Raw outputs of the head for encoded songs."""
         return self.net(batch)
 
+    def on_train_epoch_start(self) -> None:
+        """Bring the metrics back to single precision where ``--trainer.precision bf16-true`` converted them too.
+
+        A sum of squared errors over the songs does not fit into half precision: it would stop growing, or overflow.
+        """
+        if self.dtype in (torch.bfloat16, torch.float16):
+            for metrics in (self.train_metrics, self.val_metrics, self.test_metrics):
+                metrics.set_dtype(torch.float32)
+
+    on_validation_epoch_start = on_test_epoch_start = on_train_epoch_start
+
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Loss of one batch."""
         raw = self(batch)
         loss = self.net.head.loss(raw, batch["popularity"])
         self.log("train/loss", loss, batch_size=len(raw))
-        self.train_metrics.update(self.net.head.predict(raw.detach()), batch["popularity"])
+        prediction = self.net.head.predict(raw.detach())
+        self.train_metrics.update(prediction, batch["popularity"].to(prediction.dtype))
         return loss * batch["share"] if "share" in batch else loss
 
     def on_train_epoch_end(self) -> None:
@@ -172,7 +185,7 @@ class PopularityModule(LightningModule):
     def _evaluate(self, batch: dict[str, Tensor], metrics: MetricCollection) -> dict[str, Tensor]:
         raw = self(batch)
         prediction = self.net.head.predict(raw)
-        metrics.update(prediction, batch["popularity"])
+        metrics.update(prediction, batch["popularity"].to(prediction.dtype))
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(raw))
         return {"raw": raw, "prediction": prediction, "popularity": batch["popularity"]}
 
@@ -194,7 +207,9 @@ class PopularityModule(LightningModule):
         decayed, kept = decay_groups(self.net)
         groups = [{"params": decayed, "weight_decay": h["weight_decay"]}, {"params": kept, "weight_decay": 0.0}]
         kind = torch.optim.AdamW if h["optimizer"] == "adamw" else torch.optim.Adam
-        optimizer = kind(groups, lr=h["learning_rate"], fused=True)
+        # a fused step unscales the gradients of mixed precision itself, and Lightning then refuses to clip them
+        fused = "mixed" not in str(self.trainer.precision)
+        optimizer = kind(groups, lr=h["learning_rate"], fused=fused)
         factor = partial(
             rate_factor,
             warmup=h["warmup_steps"],
@@ -220,6 +235,27 @@ def check_same_data(checkpoint: Mapping[str, Any], fitted_on: Mapping[str, Any])
     if changed:
         told = ", ".join(f"{key} {before[key]} -> {fitted_on.get(key)}" for key in changed[:3])
         raise InputError(f"--ckpt_path: this checkpoint was trained on other data ({told}); start a new run instead")
+
+
+def check_held_out(checkpoint: Mapping[str, Any], scored_on: Mapping[str, Any]) -> None:
+    """Refuse to score a checkpoint on the songs of its own source split in another way: it was trained on some of them.
+
+    Args:
+        checkpoint: as it was saved.
+        scored_on: fingerprint of the data to score on.
+
+    Raises:
+        InputError: what differs.
+    """
+    fitted = checkpoint["state_dict"]["_extra_state"]["fitted_on"]
+    if scored_on["source"] != fitted["source"] and scored_on["sha256"] != fitted["sha256"]:
+        return
+    for key in ("deduplicate", "split", "folds", "fold", "split_seed", "validation", "sha256"):
+        if fitted[key] != scored_on[key]:
+            raise InputError(
+                f"--ckpt_path: trained with {key} {fitted[key]}, to be scored with {key} {scored_on[key]}: "
+                "songs that it was trained on may be among those it would be scored on"
+            )
 
 
 def _check(given: dict[str, Any]) -> None:
