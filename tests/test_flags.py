@@ -167,6 +167,9 @@ def test_predict_takes_one_device_of_several(plain, song_file, monkeypatch):
     arguments = ["--ckpt_path", str(plain / "checkpoints" / "best.ckpt"), "--data.predict_source", str(song_file)]
     assert main(["predict", *arguments, *PLAIN]) == 0
     assert asked["devices"] == 1
+    Path("predictions.csv").unlink()
+    assert main(["predict", *arguments, *PLAIN, "--trainer.devices", "2"]) == 2
+    assert not Path("predictions.csv").exists()
 
 
 @pytest.mark.slow
