@@ -14,18 +14,16 @@ from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, Mode
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from rich.console import Console
-from rich.table import Table
 
 from popularity.data.datamodule import PopularityDataModule
 from popularity.errors import InputError
-from popularity.evaluation.baselines import baseline_predictions
+from popularity.evaluation.table import print_scores
 from popularity.files import check_folder, check_target
 from popularity.inference.checkpoint import check_fits, read_checkpoint
 from popularity.inference.predictions import write_predictions
 from popularity.training.callbacks import EMA, DataRecord, Figures, HyperParameters, RandomState
-from popularity.training.loggers import AppendingCSVLogger
-from popularity.training.module import PopularityModule, check_held_out, check_same_data, regression_metrics
+from popularity.training.loggers import AppendingCSVLogger, last_checkpoint, run_version
+from popularity.training.module import PopularityModule, check_held_out, check_same_data, check_same_model
 
 #: Verbs that read a checkpoint's data settings, so that the checkpoint alone says which songs it was not trained on.
 _SCORING = ("validate", "test")
@@ -107,7 +105,7 @@ class PopularityCLI(LightningCLI):
             return
         config = self.config[verb]
         if config.get("ckpt_path") == "last":
-            config["ckpt_path"] = str(_last_checkpoint(Path(config["log_dir"]) / config["name"]))
+            config["ckpt_path"] = str(last_checkpoint(Path(config["log_dir"]) / config["name"]))
         path = config.get("ckpt_path")
         if path is None:
             if verb in ("test", "predict"):
@@ -116,6 +114,8 @@ class PopularityCLI(LightningCLI):
         if path == "best" or str(path).startswith("hpc"):
             raise InputError(f"--ckpt_path {path}: expected a file, or `last` for the newest run of --name")
         self.checkpoint = read_checkpoint(path)
+        if verb == "fit":
+            check_same_model(self.checkpoint, config["model"])
         if verb in _SCORING:
             saved = self.checkpoint.get("datamodule_hyper_parameters", {})
             settings = {k: v for k, v in saved.items() if k not in ("_instantiator", "predict_source", "cache_dir")}
@@ -202,7 +202,7 @@ class PopularityCLI(LightningCLI):
         folder, name = self._get(self.config, "log_dir"), self._get(self.config, "name")
         check_folder(Path(folder) / name)
         checkpoint = self._get(self.config, "ckpt_path")
-        version = _version(Path(checkpoint), Path(folder) / name) if checkpoint else None
+        version = run_version(Path(checkpoint), Path(folder) / name) if checkpoint else None
         tensorboard = TensorBoardLogger(folder, name, version=version, default_hp_metric=False)
         return [tensorboard, AppendingCSVLogger(folder, name, version=tensorboard.version)]
 
@@ -240,46 +240,6 @@ class PopularityCLI(LightningCLI):
 def _one_line(message: str, limit: int = 400) -> str:
     text = " ".join(message.split())
     return text if len(text) <= limit else f"{text[:limit]} ..."
-
-
-def _version(checkpoint: Path, runs: Path) -> int | None:
-    """N if a checkpoint is ``runs/version_N/checkpoints/*.ckpt``, else None."""
-    run = checkpoint.resolve().parent.parent
-    found = run.parent == runs.resolve() and run.name.startswith("version_") and run.name[8:].isdigit()
-    return int(run.name[8:]) if found else None
-
-
-def _last_checkpoint(folder: Path) -> Path:
-    """``last.ckpt`` of the newest run in a folder of runs."""
-    found = [path for path in folder.glob("version_*/checkpoints/last.ckpt") if path.parts[-3][8:].isdigit()]
-    if not found:
-        raise InputError(f"--ckpt_path last: no version_N/checkpoints/last.ckpt in {folder}")
-    return max(found, key=lambda path: int(path.parts[-3][8:]))
-
-
-def print_scores(datamodule: PopularityDataModule, model: str, scores: dict[str, float]) -> None:
-    """Print the model's test scores beside the baselines' on the same test songs."""
-    train = datamodule.songs("train")
-    test = datamodule.songs("test")
-    rows = {}
-    for name, prediction in baseline_predictions(train, test).items():
-        metrics = regression_metrics("test", sync=False)  # the first process alone is here
-        with warnings.catch_warnings():
-            # the constant baseline has no correlation: not a number is what the table shows
-            warnings.simplefilter("ignore")
-            metrics.update(torch.from_numpy(prediction), torch.from_numpy(test["popularity"].to_numpy(copy=True)))
-            rows[name] = {key: value.item() for key, value in metrics.compute().items()}
-    rows[model] = scores
-    h = datamodule.hparams
-    held_out = f"split {h['split']}, fold {h['fold']} of {h['folds']}"
-    table = Table(title=f"{len(test):,} test songs of {Path(h['source']).name}, {held_out}")
-    table.add_column("model")
-    for name in ("MSE", "RMSE", "MAE", "R2", "Spearman", "Pearson"):
-        table.add_column(name, justify="right")
-    for name, row in rows.items():
-        digits = {"mse": 2, "rmse": 2, "mae": 2, "r2": 3, "spearman": 3, "pearson": 3}
-        table.add_row(name, *(f"{row[f'test/{key}']:.{places}f}" for key, places in digits.items()))
-    Console().print(table)
 
 
 def _quiet() -> None:

@@ -48,7 +48,9 @@ class TensorBatches:
 
     def __len__(self) -> int:
         """Number of batches of one epoch, the same in every process."""
-        return math.ceil(self.rows / (self.batch_size * self.world_size))
+        count = math.ceil(self.rows / (self.batch_size * self.world_size))
+        # in training every process needs a row in every batch: no loss without songs
+        return max(1, min(count, self.rows // self.world_size)) if self.shuffle else count
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         if self.shuffle:

@@ -61,7 +61,19 @@ class EMA(WeightAveraging):
 
 
 class RandomState(Callback):
-    """Keeps the random number generator's state in the checkpoint: a resumed run equals one that never stopped."""
+    """Keeps the random number generator's state in the checkpoint: a resumed run equals one that never stopped.
+
+    Several processes start from one seed, for equal weights; then each draws numbers of its own, new ones each epoch, or
+    all would drop the same features of their songs.
+    """
+
+    def __init__(self) -> None:
+        self.seed = torch.initial_seed()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Give each of several processes its own numbers."""
+        if trainer.world_size > 1:
+            torch.manual_seed(self.seed + 1_000_003 * (trainer.current_epoch + 1) + 7919 * trainer.global_rank)
 
     def state_dict(self) -> dict[str, Any]:
         """State of the CPU generator, and of each CUDA device's."""

@@ -237,6 +237,24 @@ def check_same_data(checkpoint: Mapping[str, Any], fitted_on: Mapping[str, Any])
         raise InputError(f"--ckpt_path: this checkpoint was trained on other data ({told}); start a new run instead")
 
 
+def check_same_model(checkpoint: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Refuse to go on with a fit under other model settings: the checkpoint's would silently win.
+
+    Args:
+        checkpoint: as it was saved.
+        settings: the model's part of the config.
+
+    Raises:
+        InputError: what differs.
+    """
+    for name, value in checkpoint.get("hyper_parameters", {}).items():
+        if name in settings and settings[name] != value:
+            raise InputError(
+                f"--ckpt_path: this checkpoint was trained with model.{name} {value}, here it is {settings[name]}; "
+                "go on with the settings that the run began with, or start a new one"
+            )
+
+
 def check_held_out(checkpoint: Mapping[str, Any], scored_on: Mapping[str, Any]) -> None:
     """Refuse to score a checkpoint on the songs of its own source split in another way: it was trained on some of them.
 
