@@ -160,6 +160,16 @@ def test_resume_refuses_other_data(run, tmp_path, capsys):
     assert "trained on other data" in capsys.readouterr().err
 
 
+def test_resume_refuses_other_model_settings(run, song_file, capsys):
+    """Lightning would let the checkpoint's settings win without a word."""
+    checkpoint = str(run / "checkpoints" / "last.ckpt")
+    arguments = ["--data.source", str(song_file), "--ckpt_path", checkpoint, "--log_dir", str(run.parent.parent)]
+    assert main(["fit", *arguments, *SMALL, *PLAIN, "--model.learning_rate", "0.5"]) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert len(error) == 1
+    assert "model.learning_rate 0.002, here it is 0.5" in error[0]
+
+
 def test_config_files_layer(tmp_path, song_file):
     first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
     first.write_text("model:\n  width: 8\n  d_state: 4\n  layers: 1\ntrainer:\n  max_epochs: 1\n")
