@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -21,7 +21,7 @@ from popularity.evaluation.table import print_scores
 from popularity.files import check_folder, check_target
 from popularity.inference.checkpoint import check_fits, read_checkpoint
 from popularity.inference.predictions import write_predictions
-from popularity.training.callbacks import EMA, DataRecord, Figures, HyperParameters, RandomState
+from popularity.training.callbacks import EMA, DataRecord, Figures, HyperParameters, RandomState, ResumedLog
 from popularity.training.loggers import AppendingCSVLogger, last_checkpoint, run_version
 from popularity.training.module import PopularityModule, check_held_out, check_same_data, check_same_model
 
@@ -175,12 +175,14 @@ class PopularityCLI(LightningCLI):
             kwargs["devices"] = 1  # one file, written in the order of the songs
         if config["logger"] in (None, True) and not config["fast_dev_run"]:
             kwargs["logger"] = self._loggers() if verb == "fit" else False
-        extra: list[Callback] = [RandomState(), DataRecord(), HyperParameters()]
+        extra: list[Callback] = [RandomState(), DataRecord(), ResumedLog(), HyperParameters()]
         if kwargs.get("logger", config["logger"]) or config["fast_dev_run"]:
             extra.append(LearningRateMonitor(logging_interval="step"))
+        if config["enable_progress_bar"] is not False:
+            extra.append(RichProgressBar(refresh_rate=10))  # drawing after each batch would cost as much as training
         keys = list(self._parser(self.subcommand).callback_keys)
         if verb != "fit":
-            extra, keys = [], []
+            extra, keys = [callback for callback in extra if isinstance(callback, RichProgressBar)], []
             kwargs["enable_checkpointing"] = False
         elif self.datamodule.hparams["validation"] == 0 or config["limit_val_batches"] == 0:
             # nothing to monitor: the last epoch is the model, and nothing stops early

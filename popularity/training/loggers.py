@@ -9,8 +9,10 @@ from typing import Any
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
+from lightning.pytorch.utilities import rank_zero_only
 
 from popularity.errors import InputError
+from popularity.files import write_atomically
 
 
 class _AppendingWriter(ExperimentWriter):
@@ -31,6 +33,18 @@ class AppendingCSVLogger(CSVLogger):
         if self._experiment is None:
             self._experiment = _AppendingWriter(log_dir=self.log_dir)
         return self._experiment
+
+    @rank_zero_only
+    def drop_from(self, step: int) -> None:
+        """Drop the lines of an interrupted run that lie behind its checkpoint: they will be logged again."""
+        path = Path(self.log_dir) / ExperimentWriter.NAME_METRICS_FILE
+        if not path.is_file():
+            return
+        with open(path, newline="") as file:
+            header, *rows = csv.reader(file)
+        place = header.index("step")
+        with write_atomically(path) as file:
+            csv.writer(file).writerows([header, *(row for row in rows if int(row[place]) < step)])
 
 
 def run_version(checkpoint: Path, runs: Path) -> int | None:

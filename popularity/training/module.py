@@ -124,6 +124,7 @@ class PopularityModule(LightningModule):
         if compile_network:
             self.net.compile()
         self.fitted_on: dict[str, Any] = {}
+        self._trained: list[tuple[Tensor, Tensor]] = []  # predictions and truth of the epoch so far
         self.train_metrics = MetricCollection({"mse": MeanSquaredError(), "r2": R2Score()}, prefix="train/")
         self.val_metrics = regression_metrics("val")
         self.test_metrics = regression_metrics("test")
@@ -173,13 +174,16 @@ class PopularityModule(LightningModule):
         """Loss of one batch."""
         raw = self(batch)
         loss = self.net.head.loss(raw, batch["popularity"])
-        self.log("train/loss", loss, batch_size=len(raw))
-        prediction = self.net.head.predict(raw.detach())
-        self.train_metrics.update(prediction, batch["popularity"].to(prediction.dtype))
+        if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self.log("train/loss", loss, batch_size=len(raw))  # costs a millisecond: when it is written, not each time
+        self._trained.append((self.net.head.predict(raw.detach()), batch["popularity"]))
         return loss * batch["share"] if "share" in batch else loss
 
     def on_train_epoch_end(self) -> None:
         """Log the training metrics of the epoch, dropout included."""
+        prediction, popularity = (torch.cat(parts) for parts in zip(*self._trained, strict=True))
+        self._trained.clear()
+        self.train_metrics.update(prediction, popularity.to(prediction.dtype))  # once: torchmetrics is slow per call
         self.log_dict(self.train_metrics)
 
     def _evaluate(self, batch: dict[str, Tensor], metrics: MetricCollection) -> dict[str, Tensor]:
