@@ -14,6 +14,7 @@ in buffers that fit the cache, and made again in the backward pass from the stat
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -97,36 +98,46 @@ def _plan(x: Tensor, states: int) -> tuple[int, int]:
 
 
 class _Scratch:
-    """Buffers for the states of one sub-batch and segment, ``(sub-batch, tokens, n, d)``, used again and again."""
+    """Buffers for the states of one sub-batch and segment, used again and again, each with its list of tokens."""
 
     def __init__(self, like: Tensor, count: int, samples: int, tokens: int, states: int) -> None:
         self._rest = (states, like.shape[-1])
         self._flat = [like.new_empty(samples * tokens * states * like.shape[-1]) for _ in range(count)]
+        self._shaped: dict[tuple[int, int], list[tuple[Tensor, tuple[Tensor, ...]]]] = {}
 
-    def shaped(self, samples: int, tokens: int) -> list[Tensor]:
-        shape = (samples, tokens, *self._rest)
-        size = samples * tokens * self._rest[0] * self._rest[1]
-        return [flat[:size].view(shape) for flat in self._flat]
-
-
-def _states(
-    decay: Tensor, h: Tensor, delta: Tensor, delta_x: Tensor, A: Tensor, B: Tensor, start: Tensor | None
-) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Fill ``decay`` and ``h`` (both (b, l, n, d)) for one segment; return both as lists over its tokens."""
-    torch.mul(delta.unsqueeze(2), A, out=decay)
-    decay.exp_()
-    torch.mul(delta_x.unsqueeze(2), B.unsqueeze(3), out=h)
-    decays, hs = decay.unbind(1), h.unbind(1)
-    hs[0].addcmul_(decays[0], A.new_zeros(()) if start is None else start)  # 0, too: infinity times it is not a number
-    for t in range(1, len(hs)):
-        hs[t].addcmul_(decays[t], hs[t - 1])
-    return decays, hs
+    def shaped(self, samples: int, tokens: int) -> list[tuple[Tensor, tuple[Tensor, ...]]]:
+        """The buffers as (samples, tokens, n, d), and their views (samples, n, d) by token."""
+        if (samples, tokens) not in self._shaped:
+            shape = (samples, tokens, *self._rest)
+            buffers = [flat[: math.prod(shape)].view(shape) for flat in self._flat]
+            self._shaped[samples, tokens] = [(buffer, buffer.unbind(1)) for buffer in buffers]
+        return self._shaped[samples, tokens]
 
 
-def _discretised(inputs: ScanInputs) -> tuple[Tensor, Tensor]:
-    """Delta before and after softplus, (b, l, d) each."""
-    raw = inputs.delta if inputs.bias is None else inputs.delta + inputs.bias
-    return raw, F.softplus(raw) if inputs.softplus else raw
+def _fill_states(
+    decay: tuple[Tensor, tuple[Tensor, ...]],
+    h: tuple[Tensor, tuple[Tensor, ...]],
+    delta: Tensor,
+    delta_x: Tensor,
+    A: Tensor,
+    B: Tensor,
+    start: Tensor,
+) -> None:
+    """Compute decays and states of one segment into two buffers of ``_Scratch``."""
+    torch.mul(delta.unsqueeze(2), A, out=decay[0])
+    decay[0].exp_()
+    torch.mul(delta_x.unsqueeze(2), B.unsqueeze(3), out=h[0])
+    previous = start
+    for by_token, state in zip(decay[1], h[1], strict=True):
+        previous = state.addcmul_(by_token, previous)
+
+
+def _raw_delta(inputs: ScanInputs) -> Tensor:
+    return inputs.delta if inputs.bias is None else inputs.delta + inputs.bias
+
+
+def _delta(inputs: ScanInputs) -> Tensor:
+    return F.softplus(_raw_delta(inputs)) if inputs.softplus else _raw_delta(inputs)
 
 
 def scan_forward(inputs: ScanInputs, save: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -137,27 +148,28 @@ def scan_forward(inputs: ScanInputs, save: bool) -> tuple[Tensor, tuple[Tensor, 
         save: Whether a backward pass will follow.
 
     Returns:
-        y (b, l, d) and, if ``save``, what ``scan_backward`` wants back: the segments' first states and, with a
-        gate, y before it.
+        y (b, l, d) and, if ``save``, what ``scan_backward`` wants back: the segments' first states, delta
+        after softplus and, with a gate, y before it.
     """
     x, _, A, B, C, D, z, _, _ = inputs
     batch, length, channels = x.shape
     states = A.shape[0]
-    _, delta = _discretised(inputs)
+    delta = _delta(inputs)
     delta_x = delta * x
     samples, tokens = _plan(x, states)
     segments = -(-length // tokens)
     y = x.new_empty(x.shape)
     starts = x.new_empty(batch, segments - 1 if save else 0, states, channels)
     scratch = _Scratch(x, 2, samples, tokens, states)
+    zero = x.new_zeros(())  # a product with it all the same: infinity times 0 is not a number
     for first in range(0, batch, samples):
         rows = slice(first, min(first + samples, batch))
-        start = None
+        start = zero
         for segment in range(segments):
             span = slice(segment * tokens, min((segment + 1) * tokens, length))
             m, s = rows.stop - rows.start, span.stop - span.start
-            decay, h = scratch.shaped(m, s)
-            _, hs = _states(decay, h, delta[rows, span], delta_x[rows, span], A, B[rows, span], start)
+            decay, (h, hs) = scratch.shaped(m, s)
+            _fill_states(decay, (h, hs), delta[rows, span], delta_x[rows, span], A, B[rows, span], start)
             contracted = torch.bmm(C[rows, span].reshape(m * s, 1, states), h.view(m * s, states, channels))
             y[rows, span] = contracted.view(m, s, channels)
             if segment + 1 < segments:
@@ -167,9 +179,9 @@ def scan_forward(inputs: ScanInputs, save: bool) -> tuple[Tensor, tuple[Tensor, 
     if D is not None:
         y.addcmul_(x, D)
     if z is None:
-        return y, (starts,) if save else ()
+        return y, (starts, delta) if save else ()
     if save:
-        return y * F.silu(z), (starts, y)
+        return y * F.silu(z), (starts, delta, y)
     return y.mul_(F.silu(z)), ()
 
 
@@ -180,17 +192,17 @@ def scan_backward(
     x, _, A, B, C, D, z, bias, softplus = inputs
     batch, length, channels = x.shape
     states = A.shape[0]
-    starts = saved[0]
-    raw, delta = _discretised(inputs)
+    starts, delta = saved[:2]
     dy = dout
     if z is not None and grads.z is not None:
-        torch.ops.aten.silu_backward.grad_input(dout * saved[1], z, grad_input=grads.z)
+        torch.ops.aten.silu_backward.grad_input(dout * saved[2], z, grad_input=grads.z)
         dy = dout * F.silu(z)
     delta_x = delta * x
     ddelta_x, ddelta = x.new_empty(x.shape), x.new_empty(x.shape)
     dA = torch.zeros_like(A)
     samples, tokens = _plan(x, states)
     scratch = _Scratch(x, 3, samples, tokens, states)
+    zero = x.new_zeros(())
     for first in range(0, batch, samples):
         rows = slice(first, min(first + samples, batch))
         m, carry = rows.stop - rows.start, None
@@ -198,11 +210,10 @@ def scan_backward(
             span = slice(segment * tokens, min((segment + 1) * tokens, length))
             s = span.stop - span.start
             here = (rows, span)
-            decay, h, dh = scratch.shaped(m, s)
-            start = starts[rows, segment - 1] if segment else None
-            decays, _ = _states(decay, h, delta[here], delta_x[here], A, B[here], start)
+            (decay, decays), (h, hs), (dh, dhs) = scratch.shaped(m, s)
+            start = starts[rows, segment - 1] if segment else zero
+            _fill_states((decay, decays), (h, hs), delta[here], delta_x[here], A, B[here], start)
             torch.mul(dy[here].unsqueeze(2), C[here].unsqueeze(3), out=dh)
-            dhs = dh.unbind(1)
             if carry is not None:
                 dhs[-1].add_(carry)
             for t in range(s - 2, -1, -1):
@@ -216,10 +227,7 @@ def scan_backward(
             # gradient of delta A: dh * decay * previous h
             decay.mul_(dh)
             decay[:, 1:].mul_(h[:, :-1])
-            if start is None:
-                decays[0].zero_()
-            else:
-                decays[0].mul_(start)
+            decays[0].mul_(start)
             torch.mul(decay, A, out=h)
             ddelta[here] = h.sum(2)
             dA += decay.mul_(delta[here].unsqueeze(2)).sum((0, 1))
@@ -228,7 +236,7 @@ def scan_backward(
     if D is not None:
         grads.x.addcmul_(dy, D)
     if softplus:
-        ddelta = torch.ops.aten.softplus_backward(ddelta, raw, 1, 20)
+        ddelta = torch.ops.aten.softplus_backward(ddelta, _raw_delta(inputs), 1, 20)
     grads.delta.copy_(ddelta)
     return ParameterGradients(
         dA,
@@ -240,7 +248,7 @@ def scan_backward(
 def scan_plain(inputs: ScanInputs) -> Tensor:
     """The same result as a graph of ordinary operations, one step per token: for compilers, exporters and tracers."""
     x, _, A, B, C, D, z, _, _ = inputs
-    _, delta = _discretised(inputs)
+    delta = _delta(inputs)
     decays = torch.exp(delta.unsqueeze(2) * A).unbind(1)
     added = ((delta * x).unsqueeze(2) * B.unsqueeze(3)).unbind(1)
     h = torch.zeros_like(x[:, :1].unsqueeze(2) * A).squeeze(1)

@@ -7,7 +7,7 @@
 #include "gemm.h"
 #include "scan.h"
 
-enum { TILE = 1 << 14 };  // tokens * channels of a tile: a dozen such arrays fit a core's cache
+enum { TILE = 24576 };  // tokens * channels of a tile: of a dozen such arrays the few in use at a time fit a core's cache
 
 struct Workspace {  // a thread's memory, kept from call to call: fresh pages cost more than the work in them
   float *memory = nullptr;

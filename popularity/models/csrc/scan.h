@@ -12,6 +12,7 @@ enum {
   LANES = W == 16 ? 2 : 1,              // vectors of channels taken together at most
   FORWARD_STATES = (W == 16 ? 16 : 8),  // vectors of states in registers
   BACKWARD_STATES = (W == 16 ? 8 : 4),
+  GROUP = 4,  // vectors whose operations are interleaved
 };
 
 struct Stretch {  // tokens of one sequence: pointers to the first token, strides from token to token
@@ -55,8 +56,8 @@ INLINE void advance(const Stretch &s, int64_t t0, int64_t tokens, int64_t d, int
   const int64_t channels = s.channels, b_row = s.b_row, c_row = s.c_row;  // in registers: the stores might alias s
   const float *A = s.A + n0 * channels + d, *b = s.b + t0 * b_row + n0, *c = s.c + t0 * c_row + n0;
   states += n0 * channels + d;
-  vec h[NB][ND];
-  UNROLL for (int n = 0; n < NB; n++) UNROLL for (int k = 0; k < ND; k++) h[n][k] = load(states + n * channels + k * W);
+  vec h[NB * ND];
+  UNROLL for (int n = 0; n < NB; n++) UNROLL for (int k = 0; k < ND; k++) h[n * ND + k] = load(states + n * channels + k * W);
   for (int64_t t = 0; t < tokens; t++, b += b_row, c += c_row) {
     vec dt[ND], dtx[ND], out[ND];
     UNROLL for (int k = 0; k < ND; k++) {
@@ -64,13 +65,17 @@ INLINE void advance(const Stretch &s, int64_t t0, int64_t tokens, int64_t d, int
       dtx[k] = load(steps + (t * ND + k) * 2 * W + W);
       if (OUTPUT) out[k] = load(y + (t * ND + k) * W);
     }
-    UNROLL for (int n = 0; n < NB; n++) UNROLL for (int k = 0; k < ND; k++) {
-      h[n][k] = decay_and_add(dt[k] * load(A + n * channels + k * W), h[n][k], dtx[k] * b[n]);
-      if (OUTPUT) out[k] += h[n][k] * c[n];
+    enum { G = NB * ND < GROUP ? NB * ND : GROUP };
+    UNROLL for (int n = 0; n < NB; n += G / ND) {
+      vec x[G], add[G];
+      UNROLL for (int i = 0; i < G; i++) x[i] = dt[i % ND] * load(A + (n + i / ND) * channels + i % ND * W);
+      UNROLL for (int i = 0; i < G; i++) add[i] = dtx[i % ND] * b[n + i / ND];
+      decay_and_add<G>(x, h + n * ND, add);
+      if (OUTPUT) UNROLL for (int i = 0; i < G; i++) out[i % ND] += h[n * ND + i] * c[n + i / ND];
     }
     if (OUTPUT) UNROLL for (int k = 0; k < ND; k++) store(y + (t * ND + k) * W, out[k]);
   }
-  UNROLL for (int n = 0; n < NB; n++) UNROLL for (int k = 0; k < ND; k++) store(states + n * channels + k * W, h[n][k]);
+  UNROLL for (int n = 0; n < NB; n++) UNROLL for (int k = 0; k < ND; k++) store(states + n * channels + k * W, h[n * ND + k]);
 }
 
 template <int ND, bool OUTPUT>
@@ -158,12 +163,18 @@ INLINE void reverse(const Stretch &s, int64_t t0, int64_t tokens, int64_t d, int
       const float *p = steps + k * STEP * W;
       dt[k] = load(p) * LOG2E, dtx[k] = load(p + W), y[k] = load(p + 3 * W);
     }
-    UNROLL for (int n = 0; n < NB; n++) UNROLL for (int k = 0; k < ND; k++) {
-      const vec decay = exp2_(dt[k] * load(A + n * channels + k * W));
-      h[n][k] = decay * h[n][k] + dtx[k] * b[n];
-      y[k] += h[n][k] * c[n];
-      store(history + (n * ND + k) * W, decay);
-      store(history + BLOCK + (n * ND + k) * W, h[n][k]);
+    enum { G = NB * ND < GROUP ? NB * ND : GROUP };
+    UNROLL for (int n = 0; n < NB; n += G / ND) {
+      vec decay[G];
+      UNROLL for (int i = 0; i < G; i++) decay[i] = dt[i % ND] * load(A + (n + i / ND) * channels + i % ND * W);
+      exp2_all<G>(decay);
+      UNROLL for (int i = 0; i < G; i++) {
+        vec &state = h[n + i / ND][i % ND];
+        state = decay[i] * state + dtx[i % ND] * b[n + i / ND];
+        y[i % ND] += state * c[n + i / ND];
+        store(history + (n * ND + i) * W, decay[i]);
+        store(history + BLOCK + (n * ND + i) * W, state);
+      }
     }
     UNROLL for (int k = 0; k < ND; k++) store(steps + (k * STEP + 3) * W, y[k]);
   }

@@ -26,14 +26,15 @@ INLINE vec splat(float s) { return vec{} + s; }
 
 static const float LOG2E = 1.44269504088896341f, LOG2E_REST = 1.92596299e-8f;
 
-// 2^f - 1 for |f| <= 1/2, relative error 1e-7.
-INLINE vec exp2_less_1(vec f) {
-  vec p = splat(0.0013264727180199367f);
-  p = p * f + 0.009671512640864521f;
-  p = p * f + 0.055507337433084884f;
-  p = p * f + 0.2402224208534867f;
-  p = p * f + 0.6931469775991245f;
-  return p * f;
+// The coefficients of 2^f - 1 for |f| <= 1/2, highest power first: relative error 1e-7.
+static const float EXP2[5] = {0.0013264727180199367f, 0.009671512640864521f, 0.055507337433084884f, 0.2402224208534867f, 0.6931469775991245f};
+
+// 2^f - 1 for |f| <= 1/2, for G vectors side by side: their chains of operations hide each other's latency.
+template <int G>
+INLINE void exp2_less_1(const vec *f, vec *p) {
+  UNROLL for (int i = 0; i < G; i++) p[i] = EXP2[0] * f[i] + EXP2[1];
+  UNROLL for (int j = 2; j < 5; j++) UNROLL for (int i = 0; i < G; i++) p[i] = p[i] * f[i] + EXP2[j];
+  UNROLL for (int i = 0; i < G; i++) p[i] *= f[i];
 }
 
 // x as a whole number and a rest of at most 1/2, and v * 2^whole; infinity has no rest.
@@ -64,19 +65,32 @@ INLINE vec finite(vec v) {
 
 // 2^x, relative error 1e-7; `rest` is far below 1 and added to x.
 INLINE vec exp2_sum(vec x, vec rest) {
-  vec whole;
-  const vec f = split(x, &whole);
-  return scale(1.f + exp2_less_1(f + rest), whole);
+  vec whole, p;
+  const vec f = split(x, &whole) + rest;
+  exp2_less_1<1>(&f, &p);
+  return scale(1.f + p, whole);
 }
 INLINE vec exp2_(vec x) { return exp2_sum(x, vec{}); }
 
-// 2^x h + add. As h + (2^x - 1) h, so that a decay near 1 keeps the accuracy of its distance from 1: over thousands of
-// tokens the decays multiply.
-INLINE vec decay_and_add(vec x, vec h, vec add) {
-  vec whole;
-  const vec rest = exp2_less_1(split(x, &whole));
-  h = scale(h, whole);
-  return h + (rest * finite(h) + add);  // an infinite h stays so, whatever the sign of rest
+// In place of x: 2^x.
+template <int G>
+INLINE void exp2_all(vec *x) {
+  vec f[G], p[G];
+  UNROLL for (int i = 0; i < G; i++) f[i] = split(x[i], &x[i]);
+  exp2_less_1<G>(f, p);
+  UNROLL for (int i = 0; i < G; i++) x[i] = scale(1.f + p[i], x[i]);
+}
+
+// In place of h: 2^x h + add. As h + (2^x - 1) h, so that a decay near 1 keeps the accuracy of its distance from 1: over
+// thousands of tokens the decays multiply. An infinite h stays so, whatever the sign of 2^x - 1.
+template <int G>
+INLINE void decay_and_add(vec *x, vec *h, const vec *add) {
+  vec f[G], p[G];
+  UNROLL for (int i = 0; i < G; i++) f[i] = split(x[i], &x[i]);
+  exp2_less_1<G>(f, p);
+  UNROLL for (int i = 0; i < G; i++) h[i] = scale(h[i], x[i]);
+  UNROLL for (int i = 0; i < G; i++) p[i] = p[i] * finite(h[i]) + add[i];
+  UNROLL for (int i = 0; i < G; i++) h[i] += p[i];
 }
 
 // e^x for x <= 0, with the rounding error of x log2(e) made good: for a large -x it would be most of the result's error.

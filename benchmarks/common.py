@@ -1,0 +1,89 @@
+"""What the benchmarks share: alternating measurements in one process, the machine's description, tables and files.
+
+Times are CPU time of the calling thread where one thread works, since wall time on a shared machine swings, and wall
+time where several do. Candidates take turns; the figure is the median over the rounds, the first of them thrown away.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PATIENCE = 3.0
+RESULTS = Path(__file__).parent / "results"
+# batch, length, d_model, d_state
+SHAPES = ((256, 14, 64, 16), (1024, 14, 64, 16), (256, 32, 128, 16), (32, 256, 128, 16), (8, 1024, 128, 16))
+
+
+def median_times(
+    candidates: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float]
+) -> dict[str, float]:
+    """Seconds by candidate: the median over ``rounds`` rounds in which each ran once, after one round to warm up.
+
+    What takes longer than ``PATIENCE`` seconds runs once: it is no close race.
+    """
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    first: dict[str, float] = {}
+    for _ in range(rounds + 1):
+        for name, run in candidates.items():
+            if first.get(name, 0) > PATIENCE:
+                continue
+            start = clock()
+            run()
+            taken = clock() - start
+            if name in first:
+                times[name].append(taken)
+            else:
+                first[name] = taken
+    return {name: statistics.median(values or [first[name]]) for name, values in times.items()}
+
+
+def cpu_clock() -> Callable[[], float]:
+    """CPU time of this thread with one thread, wall time with several."""
+    return time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [
+            line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        model = names[0] if names else model
+    return {
+        "cpu": model,
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def save(name: str, figures: object, text: str) -> None:
+    """Print ``text`` and write it, and the figures with the machine's description, under ``results/``."""
+    description = machine()
+    said = ", ".join(f"{key} {value}" for key, value in description.items())
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps({"machine": description, "figures": figures}, indent=2) + "\n")
+    (RESULTS / f"{name}.md").write_text(f"{said}\n\n{text}\n")
+    print(f"{said}\n\n{text}")
+
+
+def short(shape: Sequence[int]) -> str:
+    """A shape as it is written in the tables."""
+    return ",".join(map(str, shape))

@@ -1,0 +1,71 @@
+"""An epoch of the default model, and with transformers' mixer in place of our block: ``python benchmarks/epoch.py``.
+
+The network of configs/mamba.yaml on random songs of the right shapes, with its loss and optimiser; CPU time, in turn.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from common import cpu_clock, median_times, save, table
+from peers import transformers
+from torch import Tensor, nn
+
+from popularity.models.head import HistogramHead
+from popularity.models.mamba import Mamba
+from popularity.models.regressor import MambaRegressor
+
+SONGS, BATCH, ROUNDS = 6000, 128, 3
+NUMERIC, BINS, CODES, TITLE = 12, 8, (13, 3, 8, 3, 129, 129), 16
+
+
+def songs() -> dict[str, Tensor]:
+    """Random inputs as the encoder gives them."""
+    return {
+        "numeric": torch.randn(SONGS, NUMERIC),
+        "category": torch.stack([torch.randint(codes, (SONGS,)) for codes in CODES], 1),
+        "title": torch.randn(SONGS, TITLE),
+        "popularity": 100 * torch.rand(SONGS),
+    }
+
+
+def with_mixer(net: nn.Module) -> nn.Module:
+    """The same network with every block replaced."""
+    net = copy.deepcopy(net)
+    for module in list(net.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, Mamba):
+                setattr(module, name, transformers(child))
+    return net
+
+
+def train(net: MambaRegressor, data: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
+    """One epoch."""
+    for rows in torch.randperm(SONGS).split(BATCH):
+        batch = {name: tensor[rows] for name, tensor in data.items()}
+        optimizer.zero_grad()
+        net.head.loss(net(batch), batch["popularity"]).backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+
+
+def main() -> None:
+    """Measure, print, save."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    data = songs()
+    options = {"width": 32, "layers": 1, "dropout": 0.3, "feature_dropout": 0.15}
+    ours = MambaRegressor(numeric=NUMERIC, bins=BINS, codes=CODES, title=TITLE, head=HistogramHead(60, 3.0), **options)  # type: ignore[arg-type]
+    nets = {"ours": ours, "transformers' mixer": with_mixer(ours)}
+    optimizers = {name: torch.optim.AdamW(net.parameters(), lr=1e-3, fused=True) for name, net in nets.items()}
+    runs = {name: (lambda name=name, net=net: train(net, data, optimizers[name])) for name, net in nets.items()}
+    times = {name: seconds * 1e3 for name, seconds in median_times(runs, ROUNDS, cpu_clock()).items()}
+    ratio = times["transformers' mixer"] / times["ours"]
+    rows = [[name, f"{value:.0f}"] for name, value in times.items()]
+    text = f"one epoch of {SONGS} songs, CPU time: {ratio:.1f} times as fast\n\n" + table(["network", "ms"], rows)
+    save("epoch", times | {"ratio": ratio}, text)
+
+
+if __name__ == "__main__":
+    main()
