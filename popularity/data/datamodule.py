@@ -88,8 +88,10 @@ class PopularityDataModule(LightningDataModule):
                 h["predict_source"], cache_dir=self._cache_dir, deduplicate=False, need_popularity=False
             )
             return
+        # a search gives each trial the table that it has loaded already
         if self.table is None:
             self.table = load_songs(h["source"], cache_dir=self._cache_dir, deduplicate=h["deduplicate"])
+        if self.split is None:
             self.split = make_split(
                 self.table.songs,
                 h["split"],

@@ -1,0 +1,75 @@
+"""Several processes on one storage, one of them killed in the middle of a trial."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from popularity.tuning.storage import open_storage
+from tests.tuning.conftest import arguments
+
+TRIALS = 24
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["postgres", "journal", "sqlite"])
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_killed_worker_loses_nothing(kind, tmp_path, song_file, space_file, request):
+    storage = {"journal": str(tmp_path / "journal.log"), "sqlite": f"sqlite:///{tmp_path}/study.db"}.get(kind)
+    storage = storage or request.getfixturevalue("postgres")
+    more = ["--trials", str(TRIALS), "--workers", "4", "--storage", storage, "--heartbeat", "1"]
+    more += ["--data.batch_size", "128"]
+    command = [sys.executable, "-m", "popularity", *arguments(tmp_path, song_file, space_file, *more, epochs=4)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    output = tmp_path / "output.txt"
+    with open(output, "wb") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+    try:
+        victim = _kill_a_worker_in_mid_trial(storage, process)
+        assert process.wait(timeout=180) == 0, output.read_text()
+    finally:
+        process.kill()
+        process.wait()
+    assert "killed by signal 9" in output.read_text()
+    trials = _trials(storage)
+    done = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    assert len(done) == TRIALS, output.read_text()
+    states = Counter(trial.state for trial in trials)
+    assert states[TrialState.RUNNING] == states[TrialState.WAITING] == 0
+    assert len({tuple(sorted(trial.params.items())) for trial in done}) == TRIALS
+    assert trials[victim].state == TrialState.FAIL
+    assert [trial for trial in done if trial.params == trials[victim].params], "the lost trial is tried again"
+    assert len({trial.user_attrs["worker"] for trial in done}) >= 3
+    assert (tmp_path / "tune" / "best.yaml").is_file()
+
+
+def _trials(url: str) -> list[FrozenTrial]:
+    with open_storage(url, 1) as storage:
+        return optuna.load_study(study_name="tune", storage=storage.optuna).get_trials()
+
+
+def _kill_a_worker_in_mid_trial(storage: str, process: subprocess.Popen[bytes]) -> int:
+    """SIGKILL the worker of the first trial that has reported an epoch and still runs; the trial's number."""
+    for _ in range(400):
+        assert process.poll() is None, "ended before a worker could be killed"
+        time.sleep(0.2)
+        if storage.startswith("sqlite") and not Path(storage.removeprefix("sqlite:///")).exists():
+            continue
+        try:
+            trials = _trials(storage)
+        except KeyError:
+            continue
+        for trial in trials[2:]:
+            if trial.state == TrialState.RUNNING and "worker" in trial.user_attrs and trial.intermediate_values:
+                os.kill(int(trial.user_attrs["worker"].split(":")[1]), signal.SIGKILL)
+                return trial.number
+    pytest.fail("no trial ran")
