@@ -25,7 +25,7 @@ from popularity.tuning.space import Space, check_space, holds, load_space
 from popularity.tuning.storage import hide_password, open_storage
 from popularity.tuning.study import make_pruner, make_sampler, open_study, record
 from popularity.tuning.trial import Tables, TrialCLI, check_devices, give_songs, with_params
-from popularity.tuning.worker import quiet, work
+from popularity.tuning.worker import Interrupts, quiet, work
 
 _BOOSTING = "lightgbm"
 
@@ -146,8 +146,9 @@ def run_workers(search: Search) -> int:
     for process in processes:
         process.start()
     try:
-        for process in processes:
-            process.join()
+        with Interrupts():
+            for process in processes:
+                process.join()
     except KeyboardInterrupt:
         for process in processes:
             process.terminate()  # a terminal has told them already; they take a second word for none

@@ -30,12 +30,8 @@ def test_a_killed_worker_loses_nothing(kind, tmp_path, space_file, request):
     storage = {"journal": str(tmp_path / "journal.log"), "sqlite": f"sqlite:///{tmp_path}/study.db"}.get(kind)
     storage = storage or request.getfixturevalue("postgres")
     more = ["--trials", str(TRIALS), "--workers", "4", "--storage", storage, "--heartbeat", "1"]
-    more += ["--data.batch_size", "128"]
-    command = [sys.executable, "-m", "popularity", *arguments(tmp_path, songs, space_file, *more, epochs=3)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     output = tmp_path / "output.txt"
-    with open(output, "wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+    process = _start(arguments(tmp_path, songs, space_file, *more, "--data.batch_size", "128", epochs=3), output)
     try:
         victim = _kill_a_worker_in_mid_trial(storage, process)
         assert process.wait(timeout=180) == 0, output.read_text()
@@ -53,6 +49,38 @@ def test_a_killed_worker_loses_nothing(kind, tmp_path, space_file, request):
     assert [trial for trial in done if trial.params == trials[victim].params], "the lost trial is tried again"
     assert len({trial.user_attrs["worker"] for trial in done}) >= 3
     assert (tmp_path / "tune" / "best.yaml").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_stopping_the_first_process_stops_its_workers_cleanly(tmp_path, song_file, space_file):
+    storage, output = str(tmp_path / "journal.log"), tmp_path / "output.txt"
+    more = ["--trials", "99", "--workers", "2", "--storage", storage]
+    process = _start(arguments(tmp_path, song_file, space_file, *more), output)
+    try:
+        while "trial 1:" not in output.read_text():
+            assert process.poll() is None, output.read_text()
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 130, output.read_text()
+    finally:
+        process.kill()
+        process.wait()
+    assert "nothing is lost" in output.read_text()
+    trials = _trials(storage)
+    assert not [trial for trial in trials if trial.state == TrialState.RUNNING]
+    failed = [trial.params for trial in trials if trial.state == TrialState.FAIL]
+    assert failed == [trial.params for trial in trials if trial.state == TrialState.WAITING]
+    for worker in {trial.user_attrs["worker"] for trial in trials if "worker" in trial.user_attrs}:
+        assert not Path(f"/proc/{worker.split(':')[1]}").exists()
+
+
+def _start(command: list[str], output: Path) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    with open(output, "wb") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "popularity", *command], stdout=file, stderr=subprocess.STDOUT, env=environment
+        )
 
 
 def _trials(url: str) -> list[FrozenTrial]:
