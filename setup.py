@@ -1,5 +1,34 @@
-"""Metadata lives in setup.cfg."""
+"""The optional C++ kernels; everything else about the package stands in setup.cfg.
 
-from setuptools import setup
+One extension for each instruction set, from one source. None is needed: where no compiler is at hand, or it does not
+know the options, the installation goes on without them.
+"""
 
-setup()
+import os
+import platform
+import sys
+
+from setuptools import Extension, setup
+
+SOURCE = "popularity/models/csrc"
+FLAGS = ["-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros"]
+OPENMP = ["-fopenmp"] if sys.platform == "linux" else []  # elsewhere compilers come without it: one thread
+SETS = {"portable": []}
+if platform.machine() in ("x86_64", "AMD64"):
+    SETS["avx2"] = ["-march=x86-64-v3"]
+    SETS["avx512"] = ["-march=x86-64-v4", "-mprefer-vector-width=512"]
+
+extensions = [
+    Extension(
+        f"popularity.models._scan_{name}",
+        [f"{SOURCE}/scan.cpp"],
+        depends=[f"{SOURCE}/{header}.h" for header in ("conv", "gemm", "scan", "simd")],
+        extra_compile_args=[*FLAGS, *OPENMP, *options],
+        extra_link_args=OPENMP,
+        optional=True,
+    )
+    for name, options in SETS.items()
+    if os.name == "posix"  # the kernels are written in GCC's and Clang's vector extensions
+]
+
+setup(ext_modules=extensions)

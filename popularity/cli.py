@@ -10,20 +10,20 @@ from typing import Any, NoReturn
 
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from rich.console import Console
-from rich.table import Table
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from popularity.data.datamodule import PopularityDataModule
 from popularity.errors import InputError
-from popularity.evaluation.baselines import baseline_predictions
-from popularity.inference.checkpoint import read_checkpoint
+from popularity.evaluation.table import print_scores
+from popularity.files import check_folder, check_target
+from popularity.inference.checkpoint import check_fits, read_checkpoint
 from popularity.inference.predictions import write_predictions
-from popularity.training.callbacks import EMA, DataRecord, Figures, HyperParameters, RandomState
-from popularity.training.loggers import AppendingCSVLogger
-from popularity.training.module import PopularityModule, regression_metrics
+from popularity.training.callbacks import EMA, DataRecord, Figures, HyperParameters, RandomState, ResumedLog
+from popularity.training.loggers import AppendingCSVLogger, last_checkpoint, run_version
+from popularity.training.module import PopularityModule, check_held_out, check_same_data, check_same_model
 
 #: Verbs that read a checkpoint's data settings, so that the checkpoint alone says which songs it was not trained on.
 _SCORING = ("validate", "test")
@@ -34,7 +34,16 @@ class Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the message, folded into one line."""
-        raise InputError(" ".join(message.split())) from ex
+        raise InputError(_one_line(message)) from ex
+
+    def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Parse a configuration file; what is wrong with it names the file."""
+        try:
+            return super().parse_path(path, *args, **kwargs)
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: expected a YAML file, came a binary file") from error
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
 
 
 class PopularityCLI(LightningCLI):
@@ -78,6 +87,7 @@ class PopularityCLI(LightningCLI):
                 "checkpoint.enable_version_counter": False,
                 "early_stopping.monitor": "val/mse",
                 "early_stopping.patience": 20,
+                "early_stopping.strict": False,  # --trainer.max_steps may end a run before its first validation
             }
         )
 
@@ -95,7 +105,7 @@ class PopularityCLI(LightningCLI):
             return
         config = self.config[verb]
         if config.get("ckpt_path") == "last":
-            config["ckpt_path"] = str(_last_checkpoint(Path(config["log_dir"]) / config["name"]))
+            config["ckpt_path"] = str(last_checkpoint(Path(config["log_dir"]) / config["name"]))
         path = config.get("ckpt_path")
         if path is None:
             if verb in ("test", "predict"):
@@ -103,66 +113,125 @@ class PopularityCLI(LightningCLI):
             return
         if path == "best" or str(path).startswith("hpc"):
             raise InputError(f"--ckpt_path {path}: expected a file, or `last` for the newest run of --name")
-        checkpoint = read_checkpoint(path)
+        self.checkpoint = read_checkpoint(path)
+        if verb == "fit":
+            check_same_model(self.checkpoint, config["model"])
         if verb in _SCORING:
-            saved = checkpoint.get("datamodule_hyper_parameters", {})
+            saved = self.checkpoint.get("datamodule_hyper_parameters", {})
             settings = {k: v for k, v in saved.items() if k not in ("_instantiator", "predict_source", "cache_dir")}
-            self._subcommand_parsers[verb].set_defaults({f"data.{k}": v for k, v in settings.items()})
+            try:
+                self._subcommand_parsers[verb].set_defaults({f"data.{k}": v for k, v in settings.items()})
+            except KeyError as error:
+                raise InputError(f"{path}: written by another version of this project ({error.args[0]})") from error
             super().parse_arguments(parser, args)
             self.config[verb]["ckpt_path"] = path
+
+    def _parse_ckpt_path(self) -> None:
+        try:
+            super()._parse_ckpt_path()
+        except InputError as error:
+            path = self.config[self.config["subcommand"]]["ckpt_path"]
+            raise InputError(f"{path}: written by another version of this project ({error})") from error
+
+    def _set_seed(self) -> None:
+        try:
+            super()._set_seed()
+        except ValueError as error:
+            raise InputError(f"--seed_everything: {error}") from error
+
+    def _check_input(self, verb: str) -> None:
+        """Meet bad input before the Trainer is built: while there is no run's folder, and in a fraction of the time."""
+        if verb == "predict":
+            check_target(Path(self._get(self.config, "output")))
+        if verb == "fit":
+            for key in ("checkpoint.monitor", "early_stopping.monitor"):
+                monitor, known = self._get(self.config, key), list(self.model.val_metrics.keys())
+                if monitor is not None and monitor not in known:
+                    raise InputError(f"--{key}: expected one of {', '.join(known)}, got {monitor}")
+            several = self._get(self.config, "checkpoint.save_top_k") not in (0, 1)
+            if several and "{" not in (self._get(self.config, "checkpoint.filename") or "{epoch}"):
+                raise InputError(
+                    "--checkpoint.save_top_k: several checkpoints of one name take each other's place; "
+                    "add --checkpoint.filename 'best-{epoch}'"
+                )
+        self.datamodule.setup(verb)
+        path = self._get(self.config, "ckpt_path")
+        if path is not None:
+            check_fits(path, self.checkpoint, self.model)
+            if verb == "fit":
+                check_same_data(self.checkpoint, self.datamodule.fingerprint())
+            elif verb in _SCORING:
+                check_held_out(self.checkpoint, self.datamodule.fingerprint())
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The Trainer with loggers and callbacks that fit the verb."""
         config = self._get(self.config_init, "trainer")
         verb = self.subcommand or "fit"
+        self._check_input(verb)
+        if config["default_root_dir"] is None and verb == "fit":
+            # without a logger a run must not write into the folder that one happens to be in
+            kwargs["default_root_dir"] = str(Path(self._get(self.config, "log_dir")) / self._get(self.config, "name"))
+        if verb == "predict" and config["devices"] == "auto":
+            kwargs["devices"] = 1  # one file, written in the order of the songs
         if config["logger"] in (None, True) and not config["fast_dev_run"]:
             kwargs["logger"] = self._loggers() if verb == "fit" else False
-        extra: list[Callback] = [RandomState(), DataRecord(), HyperParameters()]
+        extra: list[Callback] = [RandomState(), DataRecord(), ResumedLog(), HyperParameters()]
         if kwargs.get("logger", config["logger"]) or config["fast_dev_run"]:
             extra.append(LearningRateMonitor(logging_interval="step"))
+        if config["enable_progress_bar"] is not False:
+            extra.append(RichProgressBar(refresh_rate=10))  # drawing after each batch would cost as much as training
         keys = list(self._parser(self.subcommand).callback_keys)
         if verb != "fit":
-            extra, keys = [], []
-        elif self.datamodule.hparams["validation"] == 0:
+            extra, keys = [callback for callback in extra if isinstance(callback, RichProgressBar)], []
+            kwargs["enable_checkpointing"] = False
+        elif self.datamodule.hparams["validation"] == 0 or config["limit_val_batches"] == 0:
             # nothing to monitor: the last epoch is the model, and nothing stops early
             keys.remove("early_stopping")
             self._get(self.config_init, "checkpoint").monitor = None
         callbacks = [self._get(self.config_init, key) for key in keys]
-        if config["enable_checkpointing"] is False:
+        if config["fast_dev_run"]:
+            kwargs["enable_checkpointing"] = False  # Lightning would leave a last.ckpt behind
+        if config["enable_checkpointing"] is False or config["fast_dev_run"]:
             callbacks = [callback for callback in callbacks if not isinstance(callback, ModelCheckpoint)]
         self.save_config_callback = self.save_config_callback if verb == "fit" else None
-        return self._instantiate_trainer({**config, **kwargs}, callbacks + extra)
+        try:
+            return self._instantiate_trainer({**config, **kwargs}, callbacks + extra)
+        except (MisconfigurationException, ValueError, TypeError) as error:  # what Lightning says of its flags
+            raise InputError(f"--trainer: {_one_line(str(error))}") from error
 
     def _loggers(self) -> list[Logger]:
         """TensorBoard and CSV in one folder: a new version, or that of the checkpoint that the fit goes on from."""
         folder, name = self._get(self.config, "log_dir"), self._get(self.config, "name")
+        check_folder(Path(folder) / name)
         checkpoint = self._get(self.config, "ckpt_path")
-        version = _version(Path(checkpoint), Path(folder) / name) if checkpoint else None
+        version = run_version(Path(checkpoint), Path(folder) / name) if checkpoint else None
         tensorboard = TensorBoardLogger(folder, name, version=version, default_hp_metric=False)
         return [tensorboard, AppendingCSVLogger(folder, name, version=tensorboard.version)]
 
     def after_fit(self) -> None:
         """Test the best checkpoint and print a table, with baselines on the same songs."""
         trainer, datamodule = self.trainer, self.datamodule
-        if self._get(self.config, "trainer")["fast_dev_run"] or trainer.interrupted:
+        flags = self._get(self.config, "trainer")
+        if flags["fast_dev_run"] or flags["limit_test_batches"] == 0 or trainer.interrupted:
             return
         checkpoint = trainer.checkpoint_callback
         best = checkpoint.best_model_path if isinstance(checkpoint, ModelCheckpoint) else ""
         trainer.test(self.model, datamodule=datamodule, ckpt_path="best" if best else None, verbose=False)
+        run = trainer.log_dir  # asked for in every process: the first tells the others
         if trainer.is_global_zero:
             scores = {name: value.item() for name, value in trainer.callback_metrics.items()}
             print_scores(datamodule, "Mamba", scores)
             if best:
                 print(f"checkpoint: {best}")
-            if trainer.log_dir is not None:
-                print(f"run:        {trainer.log_dir}   (tensorboard --logdir {self._get(self.config, 'log_dir')})")
+            if run is not None:
+                print(f"run:        {run}   (tensorboard --logdir {self._get(self.config, 'log_dir')})")
 
     def predict(self, **kwargs: Any) -> None:
         """Predict the songs of ``data.predict_source`` with a checkpoint and write them to ``output``."""
         output = Path(self._get(self.config, "output"))
+        if self.trainer.num_devices * self.trainer.num_nodes > 1:
+            raise InputError("predict writes one file in the order of the songs: give --trainer.devices 1")
         batches = self.trainer.predict(self.model, datamodule=self.datamodule, ckpt_path=kwargs["ckpt_path"])
-        if self.trainer.world_size > 1:
-            raise InputError("predict writes one file in the order of the songs: use one device")
         assert batches is not None
         assert self.datamodule.predict_table is not None
         prediction = torch.cat([torch.as_tensor(batch) for batch in batches]).float().numpy()
@@ -170,44 +239,9 @@ class PopularityCLI(LightningCLI):
         print(f"{len(prediction):,} predictions written to {output}")
 
 
-def _version(checkpoint: Path, runs: Path) -> int | None:
-    """N if a checkpoint is ``runs/version_N/checkpoints/*.ckpt``, else None."""
-    run = checkpoint.resolve().parent.parent
-    found = run.parent == runs.resolve() and run.name.startswith("version_") and run.name[8:].isdigit()
-    return int(run.name[8:]) if found else None
-
-
-def _last_checkpoint(folder: Path) -> Path:
-    """``last.ckpt`` of the newest run in a folder of runs."""
-    found = [path for path in folder.glob("version_*/checkpoints/last.ckpt") if path.parts[-3][8:].isdigit()]
-    if not found:
-        raise InputError(f"--ckpt_path last: no version_N/checkpoints/last.ckpt in {folder}")
-    return max(found, key=lambda path: int(path.parts[-3][8:]))
-
-
-def print_scores(datamodule: PopularityDataModule, model: str, scores: dict[str, float]) -> None:
-    """Print the model's test scores beside the baselines' on the same test songs."""
-    train = datamodule.songs("train")
-    test = datamodule.songs("test")
-    rows = {}
-    for name, prediction in baseline_predictions(train, test).items():
-        metrics = regression_metrics("test")
-        with warnings.catch_warnings():
-            # the constant baseline has no correlation: not a number is what the table shows
-            warnings.simplefilter("ignore")
-            metrics.update(torch.from_numpy(prediction), torch.from_numpy(test["popularity"].to_numpy(copy=True)))
-            rows[name] = {key: value.item() for key, value in metrics.compute().items()}
-    rows[model] = scores
-    h = datamodule.hparams
-    held_out = f"split {h['split']}, fold {h['fold']} of {h['folds']}"
-    table = Table(title=f"{len(test):,} test songs of {Path(h['source']).name}, {held_out}")
-    table.add_column("model")
-    for name in ("MSE", "RMSE", "MAE", "R2", "Spearman", "Pearson"):
-        table.add_column(name, justify="right")
-    for name, row in rows.items():
-        digits = {"mse": 2, "rmse": 2, "mae": 2, "r2": 3, "spearman": 3, "pearson": 3}
-        table.add_row(name, *(f"{row[f'test/{key}']:.{places}f}" for key, places in digits.items()))
-    Console().print(table)
+def _one_line(message: str, limit: int = 400) -> str:
+    text = " ".join(message.split())
+    return text if len(text) <= limit else f"{text[:limit]} ..."
 
 
 def _quiet() -> None:
@@ -216,6 +250,7 @@ def _quiet() -> None:
         "LightningCLI's args parameter",  # the front door passes what stands on the command line
         r".*does not have many workers",  # batches are slices of tensors in memory
         r"The number of training batches",  # small data sets have few batches
+        r"Total length of `list` across ranks is zero",  # data.validation 0: there is nothing to validate
         r"Checkpoint directory .* exists and is not empty",
         r"Be aware that when using `ckpt_path`, callbacks",  # to score a checkpoint needs no callbacks
         r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # between Lightning and torch
@@ -235,4 +270,7 @@ def main(argv: Sequence[str]) -> None:
     logging.getLogger("popularity").setLevel(logging.INFO)
     with warnings.catch_warnings():
         _quiet()
-        PopularityCLI(argv)
+        try:
+            PopularityCLI(argv)
+        except MisconfigurationException as error:  # Lightning's word for settings that do not go together
+            raise InputError(_one_line(str(error))) from error

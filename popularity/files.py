@@ -12,6 +12,33 @@ from typing import IO
 from popularity.errors import InputError
 
 
+def check_target(path: Path) -> None:
+    """Tell, before the work is done, whether a file can be written.
+
+    Raises:
+        InputError: the folder does not exist, is none, or cannot be written to.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: expected the name of a file to write, this is a directory")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: cannot write there: {path.parent} is no folder")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path}: cannot write there: no right to write to {path.parent}")
+
+
+def check_folder(path: Path) -> None:
+    """Tell whether a folder can be written to, or made if it is not there.
+
+    Raises:
+        InputError: it, or the folder it would be made in, is none or cannot be written to.
+    """
+    nearest = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not nearest.is_dir():
+        raise InputError(f"{path}: cannot be made: {nearest} is no folder")
+    if not os.access(nearest, os.W_OK):
+        raise InputError(f"{path}: cannot write there: no right to write to {nearest}")
+
+
 @contextmanager
 def write_atomically(path: Path) -> Iterator[IO[str]]:
     """Open a temporary text file beside ``path``; on success it takes the place of ``path``, on failure it is removed.
@@ -19,8 +46,7 @@ def write_atomically(path: Path) -> Iterator[IO[str]]:
     Raises:
         InputError: the folder does not exist, is none, or cannot be written to.
     """
-    if path.is_dir():
-        raise InputError(f"{path}: expected the name of a file to write, this is a directory")
+    check_target(path)
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     except OSError as error:

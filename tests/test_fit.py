@@ -141,12 +141,17 @@ def test_a_resumed_run_ends_like_one_that_never_stopped(tmp_path, song_file):
     # stop after two of four epochs, with the schedule of four
     stopped = fit(tmp_path / "parts", song_file, "--trainer.callbacks+=tests.test_fit.StopAfterTwo", epochs=4)
     assert scores(stopped) != scores(whole)
+    names = (stopped / "metrics.csv").read_text().splitlines()[0].split(",")
+    with open(stopped / "metrics.csv", "a") as file:  # as if killed after a later step was logged
+        file.write(",".join("99" if name == "step" else "" for name in names) + "\n")
     resumed = fit(tmp_path / "parts", song_file, "--ckpt_path", "last", epochs=4)
     assert resumed == stopped, "a resumed run stays in its folder"
     assert scores(resumed) == scores(whole)
     with open(resumed / "metrics.csv") as file:
-        epochs = [row["epoch"] for row in csv.DictReader(file) if row.get("val/mse")]
+        rows = list(csv.DictReader(file))
+    epochs = [row["epoch"] for row in rows if row.get("val/mse")]
     assert epochs == ["0", "1", "2", "3"], "the lines before the stop are kept"
+    assert "99" not in {row["step"] for row in rows}, "those behind the checkpoint are not"
 
 
 def test_resume_refuses_other_data(run, tmp_path, capsys):
@@ -158,6 +163,16 @@ def test_resume_refuses_other_data(run, tmp_path, capsys):
     )
     assert code == 2
     assert "trained on other data" in capsys.readouterr().err
+
+
+def test_resume_refuses_other_model_settings(run, song_file, capsys):
+    """Lightning would let the checkpoint's settings win without a word."""
+    checkpoint = str(run / "checkpoints" / "last.ckpt")
+    arguments = ["--data.source", str(song_file), "--ckpt_path", checkpoint, "--log_dir", str(run.parent.parent)]
+    assert main(["fit", *arguments, *SMALL, *PLAIN, "--model.learning_rate", "0.5"]) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert len(error) == 1
+    assert "model.learning_rate 0.002, here it is 0.5" in error[0]
 
 
 def test_config_files_layer(tmp_path, song_file):

@@ -15,7 +15,8 @@ class TensorBatches:
     A plain iterable rather than a ``DataLoader``: the whole table lies in memory, so workers would only copy it, and
     Lightning leaves iterables of other kinds alone (a replaced sampler would turn a batch into a single row). With
     several processes each takes its share of every global batch, so that two processes with half the batch size see the
-    same global batches as one; nobody pads or repeats a row.
+    same global batches as one; nobody pads or repeats a row. A batch then also holds ``share``: the rows of this
+    process over the mean of all; the loss times it, averaged over the processes, is the mean over all rows.
 
     Args:
         tensors: name to tensor, all of length ``n``.
@@ -47,7 +48,9 @@ class TensorBatches:
 
     def __len__(self) -> int:
         """Number of batches of one epoch, the same in every process."""
-        return math.ceil(self.rows / (self.batch_size * self.world_size))
+        count = math.ceil(self.rows / (self.batch_size * self.world_size))
+        # in training every process needs a row in every batch: no loss without songs
+        return max(1, min(count, self.rows // self.world_size)) if self.shuffle else count
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         if self.shuffle:
@@ -60,4 +63,7 @@ class TensorBatches:
             index = part[self.rank :: self.world_size]
             # in evaluation the last part may hold fewer rows than there are processes
             if len(index) or self.shuffle:
-                yield {name: tensor[index] for name, tensor in self.tensors.items()}
+                batch = {name: tensor[index] for name, tensor in self.tensors.items()}
+                if self.world_size > 1:
+                    batch["share"] = torch.tensor(len(index) * self.world_size / len(part))
+                yield batch

@@ -63,6 +63,8 @@ class PopularityDataModule(LightningDataModule):
         super().__init__()
         if batch_size < 1:
             raise InputError(f"data.batch_size must be at least 1, got {batch_size}")
+        if not 0 <= shuffle_seed < 2**32:
+            raise InputError(f"data.shuffle_seed must be from 0 to {2**32 - 1}, got {shuffle_seed}")
         # logger=False: a hyper-parameter that model and data share must not be logged twice
         self.save_hyperparameters(logger=False)
         self.table: SongTable | None = None
@@ -92,14 +94,17 @@ class PopularityDataModule(LightningDataModule):
         if self.table is None:
             self.table = load_songs(h["source"], cache_dir=self._cache_dir, deduplicate=h["deduplicate"])
         if self.split is None:
-            self.split = make_split(
-                self.table.songs,
-                h["split"],
-                folds=h["folds"],
-                fold=h["fold"],
-                seed=h["split_seed"],
-                validation=h["validation"],
-            )
+            options = {"folds": h["folds"], "fold": h["fold"], "seed": h["split_seed"], "validation": h["validation"]}
+            try:
+                self.split = make_split(self.table.songs, h["split"], **options)
+            except InputError as error:
+                raise InputError(f"{h['source']}: {error}") from error
+            for part in ("train", "validation", "test"):
+                if len(getattr(self.split, part)) == 1 or (part == "train" and not len(self.split.train)):
+                    raise InputError(
+                        f"{h['source']}: split {h['split']} leaves fewer than 2 of {len(self.table.songs):,} songs "
+                        f"in the part {part}, too few to score"
+                    )
 
     def songs(self, part: str) -> pd.DataFrame:
         """The rows of ``train``, ``validation`` or ``test``; the data module must have been set up."""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from popularity.models import scan_torch
+from popularity.models import mamba_cpp, mamba_torch, scan_cuda
 from popularity.models.scan import TWICE, implementation, needs_plain_graph
-from popularity.models.scan_torch import ScanGradients, ScanInputs
 
 STEP_RANGE = (1e-3, 1e-1)  # delta at the start is log-uniform in it (Gu & Dao 2023, section 3.6)
 STEP_FLOOR = 1e-4
@@ -28,72 +27,38 @@ class DepthwiseConv(nn.Module):
 
 
 class _MambaFunction(torch.autograd.Function):
-    """The whole block with its gradients written by hand: few operations, few saved tensors."""
+    """The whole block with its gradients written by hand, by the functions of ``mamba_torch`` or ``mamba_cpp``."""
 
     @staticmethod
-    def forward(ctx, u, w_in, conv_weight, conv_bias, w_x, w_dt, bias, A_log, D, w_out):  # type: ignore[no-untyped-def]
-        (batch, length, width), (channels, rank) = u.shape, w_dt.shape
-        tokens = batch * length
-        flat_u = u.reshape(tokens, width)
-        xz = torch.mm(flat_u, w_in.t()).view(batch, length, 2 * channels)
-        taps = conv_weight.view(channels, -1).t().contiguous()
-        xc, conv_saved = scan_torch.conv_silu_forward(xz[..., :channels], taps, conv_bias)
-        projected = torch.mm(xc.view(tokens, channels), w_x.t())
-        delta = torch.mm(projected[:, :rank], w_dt.t())
-        A = -torch.exp(A_log).t().contiguous()
-        save = any(ctx.needs_input_grad)
-        inputs = _scan_inputs(xz, xc, projected, delta, A, D, bias, rank)
-        y, scan_saved = scan_torch.scan_forward(inputs, save)
-        if save:
-            ctx.split = len(conv_saved)
-            ctx.save_for_backward(
-                flat_u, xz, xc, projected, delta, y, A, taps, w_in, conv_bias, w_x, w_dt, bias, D, w_out,
-                *conv_saved, *scan_saved,
-            )  # fmt: skip
-        return torch.mm(y.view(tokens, channels), w_out.t()).view(batch, length, -1)
+    def forward(ctx, kernels, *tensors):  # type: ignore[no-untyped-def]
+        out, saved = kernels.block_forward(tensors, True)
+        ctx.kernels = kernels
+        ctx.save_for_backward(*tensors, *saved)
+        return out
 
     @staticmethod
     def backward(ctx, dout):  # type: ignore[no-untyped-def]
         if torch.is_grad_enabled():
             raise RuntimeError(TWICE)
-        flat_u, xz, xc, projected, delta, y, A, taps, w_in, conv_bias, w_x, w_dt, bias, D, w_out, *saved = (
-            ctx.saved_tensors
-        )
-        (batch, length, channels), (states, _), rank = xc.shape, A.shape, w_dt.shape[1]
-        tokens = batch * length
-        flat_dout = dout.reshape(tokens, -1)
-        d_w_out = torch.mm(flat_dout.t(), y.view(tokens, channels))
-        dy = torch.mm(flat_dout, w_out).view(batch, length, channels)
-        dxz, dprojected = torch.empty_like(xz), torch.empty_like(projected)
-        dxc, ddelta = torch.empty_like(xc), torch.empty_like(xc)
-        dp = dprojected.view(batch, length, -1)
-        grads = ScanGradients(dxc, ddelta, dp[..., rank : rank + states], dp[..., rank + states :], dxz[..., channels:])
-        inputs = _scan_inputs(xz, xc, projected, delta, A, D, bias, rank)
-        summed = scan_torch.scan_backward(inputs, tuple(saved[ctx.split :]), dy, grads)
-        flat_ddelta, flat_dxc = ddelta.view(tokens, channels), dxc.view(tokens, channels)
-        torch.mm(flat_ddelta, w_dt, out=dprojected[:, :rank])
-        d_w_dt = torch.mm(flat_ddelta.t(), projected[:, :rank])
-        d_w_x = torch.mm(dprojected.t(), xc.view(tokens, channels))
-        flat_dxc.addmm_(dprojected, w_x)
-        d_taps, d_conv_bias = scan_torch.conv_silu_backward(
-            xz[..., :channels], taps, conv_bias, tuple(saved[: ctx.split]), dxc, dxz[..., :channels]
-        )
-        flat_dxz = dxz.view(tokens, 2 * channels)
-        d_w_in = torch.mm(flat_dxz.t(), flat_u)
-        du = torch.mm(flat_dxz, w_in).view(batch, length, -1) if ctx.needs_input_grad[0] else None
-        d_A_log = (summed.A * A).t().contiguous()  # A = -exp(A_log) is its own derivative
-        d_conv = d_taps.t().contiguous().view(channels, 1, -1)
-        return du, d_w_in, d_conv, d_conv_bias, d_w_x, d_w_dt, summed.bias, d_A_log, summed.D, d_w_out
+        saved = ctx.saved_tensors
+        return None, *ctx.kernels.block_backward(saved[:10], saved[10:], dout, ctx.needs_input_grad[1])
 
 
-def _scan_inputs(
-    xz: Tensor, xc: Tensor, projected: Tensor, delta: Tensor, A: Tensor, D: Tensor, bias: Tensor, rank: int
-) -> ScanInputs:
-    """Views of the block's tensors as the scan reads them; ``projected`` holds delta's factors, B and C in a row."""
-    batch, length, channels = xc.shape
-    p, states = projected.view(batch, length, -1), A.shape[0]
-    B, C = p[..., rank : rank + states], p[..., rank + states :]
-    return ScanInputs(xc, delta.view(batch, length, channels), A, B, C, D, xz[..., channels:], bias, True)
+@torch.compiler.disable
+def _block(u: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
+    """The block by the implementation that serves ``u``; compilers leave this call as it is."""
+    work = u.dtype if u.dtype == torch.float64 else torch.float32
+    with torch.autocast(u.device.type, enabled=False):
+        tensors = [tensor.to(work) for tensor in (u, *parameters)]
+        name = implementation(tensors[0], states=tensors[7].shape[1], taps=tensors[2].shape[2])
+        if name == "cuda":
+            return scan_cuda.block(tensors).to(u.dtype)
+        kernels: Any = mamba_torch
+        if name == "cpp":
+            kernels, tensors = mamba_cpp, mamba_cpp.prepare(tensors)
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+            return _MambaFunction.apply(kernels, *tensors).to(u.dtype)
+        return kernels.block_forward(tuple(tensors), False)[0].to(u.dtype)
 
 
 class Mamba(nn.Module):
@@ -137,7 +102,8 @@ class Mamba(nn.Module):
         for parameter in (self.A_log, self.D, self.dt_proj.bias):
             parameter._no_weight_decay = True  # type: ignore[attr-defined]
 
-    def _parameters_in_order(self) -> tuple[Tensor, ...]:
+    def block_parameters(self) -> tuple[Tensor, ...]:
+        """The parameters in the order in which the implementations of the block take them."""
         return (
             self.in_proj.weight, self.conv1d.weight, self.conv1d.bias, self.x_proj.weight, self.dt_proj.weight,
             self.dt_proj.bias, self.A_log, self.D, self.out_proj.weight,
@@ -150,27 +116,45 @@ class Mamba(nn.Module):
             u: (batch, length, d_model).
 
         Returns:
-            (batch, length, d_model) in the type of ``u``. Under autocast, and in half precision, float32 is computed.
-        """
-        work = u.dtype if u.dtype == torch.float64 else torch.float32
-        with torch.autocast(u.device.type, enabled=False):
-            tensors = [tensor.to(work) for tensor in (u, *self._parameters_in_order())]
-            implementation(u)
-            plain = needs_plain_graph() or u.numel() == 0
-            out = self._plain(*tensors) if plain else _MambaFunction.apply(*tensors)
-            return out.to(u.dtype)
+            (batch, length, d_model) in the type of ``u``. In half precision, and under autocast, float32 is computed.
 
-    def _plain(
-        self, u: Tensor, w_in: Tensor, conv_weight: Tensor, conv_bias: Tensor, w_x: Tensor, w_dt: Tensor, bias: Tensor,
-        A_log: Tensor, D: Tensor, w_out: Tensor,
-    ) -> Tensor:  # fmt: skip
-        """The same block as a graph of ordinary operations."""
-        length = u.shape[1]
-        x, z = F.linear(u, w_in).chunk(2, -1)
-        padded = F.pad(x, (0, 0, self.d_conv - 1, 0))
-        taps = conv_weight.squeeze(1).t()
-        x = F.silu(conv_bias + sum(padded[:, k : k + length] * taps[k] for k in range(self.d_conv)))
-        delta, B, C = F.linear(x, w_x).split([self.dt_rank, self.d_state, self.d_state], -1)
-        A = -torch.exp(A_log).t()
-        y = scan_torch.scan_plain(ScanInputs(x, F.linear(delta, w_dt), A, B, C, D, z, bias, True))
-        return F.linear(y, w_out)
+        Raises:
+            RuntimeError: A second derivative is asked for.
+        """
+        if u.dim() != 3 or u.shape[2] != self.d_model:
+            raise ValueError(f"u must be (batch, length, {self.d_model}), however: {tuple(u.shape)}")
+        if needs_plain_graph(u):
+            return mamba_torch.block_plain((u, *self.block_parameters()))
+        return _block(u, self.block_parameters())
+
+    def initial_state(self, batch: int) -> tuple[Tensor, Tensor]:
+        """State before the first token, for ``step``: the convolution's last inputs and the scan's states.
+
+        Returns:
+            Zeros of shapes (batch, d_inner, d_conv) and (batch, d_inner, d_state).
+        """
+        conv_state = self.A_log.new_zeros(batch, self.d_inner, self.d_conv)
+        return conv_state, self.A_log.new_zeros(batch, self.d_inner, self.d_state)
+
+    @torch.no_grad()
+    def step(self, u: Tensor, conv_state: Tensor, scan_state: Tensor) -> Tensor:
+        """Read one more token of each sequence: Gu & Dao (2023), equations 2a and 2b, one step at a time.
+
+        Args:
+            u: (batch, d_model).
+            conv_state: (batch, d_inner, d_conv), changed in place.
+            scan_state: (batch, d_inner, d_state), changed in place.
+
+        Returns:
+            (batch, d_model), equal to what ``forward`` gives for this token. No gradient flows.
+        """
+        x, z = self.in_proj(u).chunk(2, -1)
+        conv_state.copy_(conv_state.roll(-1, -1))
+        conv_state[..., -1] = x
+        x = F.silu((conv_state * self.conv1d.weight.squeeze(1)).sum(-1) + self.conv1d.bias)
+        delta, B, C = self.x_proj(x).split([self.dt_rank, self.d_state, self.d_state], -1)
+        delta = F.softplus(self.dt_proj(delta)).unsqueeze(2)
+        decay = torch.exp(delta * -torch.exp(self.A_log))
+        scan_state.mul_(decay).add_(delta * B.unsqueeze(1) * x.unsqueeze(2))
+        y = (scan_state * C.unsqueeze(1)).sum(-1) + self.D * x
+        return self.out_proj(y * F.silu(z))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from popularity.errors import InputError
-from popularity.models import scan_torch
+from popularity.models import scan_cpp, scan_cuda, scan_torch
 from popularity.models.scan_torch import ScanGradients, ScanInputs
 
 logger = logging.getLogger(__name__)
@@ -29,13 +29,13 @@ def _announce(name: str) -> None:
     logger.info("selective scan: %s", name)
 
 
-@cache
-def _cuda_kernels() -> bool:
-    return all(importlib.util.find_spec(name) for name in ("mamba_ssm", "selective_scan_cuda", "causal_conv1d_cuda"))
+def needs_plain_graph(tensor: Tensor) -> bool:
+    """Whether ordinary operations must be used: something records them one by one, or there is nothing to scan."""
+    return torch.compiler.is_exporting() or torch.jit.is_tracing() or tensor.numel() == 0
 
 
-def implementation(tensor: Tensor) -> str:
-    """Name of the implementation that serves ``tensor``: ``torch``, ``cpp`` or ``cuda``.
+def implementation(tensor: Tensor, states: int, taps: int = 1) -> str:
+    """Name of the implementation that serves inputs like ``tensor``: ``torch``, ``cpp`` or ``cuda``.
 
     Raises:
         InputError: ``POPULARITY_SCAN`` holds something else, or asks for an implementation that is not there.
@@ -43,31 +43,29 @@ def implementation(tensor: Tensor) -> str:
     forced = os.environ.get(VARIABLE, "")
     if forced not in ("", *IMPLEMENTATIONS):
         raise InputError(f"{VARIABLE}: expected one of {', '.join(IMPLEMENTATIONS)}, however: {forced!r}")
-    if forced == "cuda" and not _cuda_kernels():
+    if forced == "cuda" and not scan_cuda.available():
         raise InputError(f"{VARIABLE}=cuda: mamba-ssm and causal-conv1d with their CUDA kernels are not installed")
-    chosen = "torch"
-    if forced != "torch" and tensor.is_cuda and _cuda_kernels():
-        chosen = "cuda"
-    _announce({"torch": "plain PyTorch", "cuda": "mamba-ssm's CUDA kernels"}[chosen])
-    return chosen
-
-
-def needs_plain_graph() -> bool:
-    """Whether something reads the operations one by one, so that it must see ordinary ones."""
-    return torch.compiler.is_exporting() or torch.jit.is_tracing()
+    if forced == "cpp" and scan_cpp.instruction_set() is None:
+        raise InputError(f"{VARIABLE}=cpp: the C++ kernels were not built when popularity was installed")
+    if forced in ("", "cuda") and tensor.is_cuda and scan_cuda.available():
+        _announce("mamba-ssm's CUDA kernels")
+        return "cuda"
+    if forced in ("", "cpp") and scan_cpp.takes(tensor, states, taps):
+        _announce(f"C++ kernels for {scan_cpp.instruction_set()}")
+        return "cpp"
+    _announce("plain PyTorch")
+    return "torch"
 
 
 class _SelectiveScan(torch.autograd.Function):
     """Token-major scan with the gradients written by hand."""
 
     @staticmethod
-    def forward(ctx, x, delta, A, B, C, D, z, bias, softplus):  # type: ignore[no-untyped-def]
+    def forward(ctx, kernels, x, delta, A, B, C, D, z, bias, softplus):  # type: ignore[no-untyped-def]
         inputs = ScanInputs(x, delta, A, B, C, D, z, bias, softplus)
-        save = any(ctx.needs_input_grad)
-        y, saved = scan_torch.scan_forward(inputs, save)
-        if save:
-            ctx.softplus = softplus
-            ctx.save_for_backward(*inputs[:-1], *saved)
+        y, saved = kernels.scan_forward(inputs, True)
+        ctx.kernels, ctx.softplus = kernels, softplus
+        ctx.save_for_backward(*inputs[:-1], *saved)
         return y
 
     @staticmethod
@@ -75,15 +73,33 @@ class _SelectiveScan(torch.autograd.Function):
         if torch.is_grad_enabled():
             raise RuntimeError(TWICE)
         tensors = ctx.saved_tensors
-        inputs = ScanInputs(*tensors[:8], ctx.softplus)
-        grads = ScanGradients(
-            *(
-                None if t is None else torch.empty_like(t)
-                for t in (inputs.x, inputs.delta, inputs.B, inputs.C, inputs.z)
-            )
-        )
-        summed = scan_torch.scan_backward(inputs, tensors[8:], dout, grads)
-        return grads.x, grads.delta, summed.A, grads.B, grads.C, summed.D, grads.z, summed.bias, None
+        x, delta, A, B, C, D, z, bias = tensors[:8]
+        inputs = ScanInputs(x, delta, A, B, C, D, z, bias, ctx.softplus)
+        dx, ddelta, dB, dC = (torch.empty_like(tensor) for tensor in (x, delta, B, C))
+        grads = ScanGradients(dx, ddelta, dB, dC, None if z is None else torch.empty_like(z))
+        summed = ctx.kernels.scan_backward(inputs, tensors[8:], dout, grads)
+        return None, grads.x, grads.delta, summed.A, grads.B, grads.C, summed.D, grads.z, summed.bias, None
+
+
+@torch.compiler.disable
+def _scan(inputs: ScanInputs) -> Tensor:
+    """Scan token-major inputs by the implementation that serves them; compilers leave this call as it is."""
+    x, delta, A, B, C, D, z, bias, softplus = inputs
+    work = x.dtype if x.dtype == torch.float64 else torch.float32
+    with torch.autocast(x.device.type, enabled=False):
+        D, z, bias = (None if tensor is None else tensor.to(work) for tensor in (D, z, bias))
+        inputs = ScanInputs(x.to(work), delta.to(work), A.to(work), B.to(work), C.to(work), D, z, bias, softplus)
+        name = implementation(inputs.x, states=A.shape[0])
+        if name == "cuda":
+            return scan_cuda.scan(inputs).to(x.dtype)
+        kernels: Any = scan_torch
+        if name == "cpp":
+            kernels, inputs = scan_cpp, scan_cpp.prepare(inputs)
+        if torch.is_grad_enabled() and any(isinstance(tensor, Tensor) and tensor.requires_grad for tensor in inputs):
+            y = _SelectiveScan.apply(kernels, *inputs)
+        else:
+            y, _ = kernels.scan_forward(inputs, False)
+        return y[..., : x.shape[2]].to(x.dtype)
 
 
 def selective_scan(
@@ -131,13 +147,7 @@ def selective_scan(
     for name, (tensor, shape) in wanted.items():
         if tensor is not None and tensor.shape != shape:
             raise ValueError(f"{name} must be {shape} to go with u {tuple(u.shape)}, however: {tuple(tensor.shape)}")
-    work = u.dtype if u.dtype == torch.float64 else torch.float32
-    with torch.autocast(u.device.type, enabled=False):
-        x, step, b, c = (tensor.to(work).transpose(1, 2) for tensor in (u, delta, B, C))
-        gate = None if z is None else z.to(work).transpose(1, 2)
-        skip, bias = (None if tensor is None else tensor.to(work) for tensor in (D, delta_bias))
-        inputs = ScanInputs(x, step, A.to(work).t(), b, c, skip, gate, bias, delta_softplus)
-        plain = needs_plain_graph() or u.numel() == 0
-        implementation(u)
-        y = scan_torch.scan_plain(inputs) if plain else _SelectiveScan.apply(*inputs)
-        return y.transpose(1, 2).to(u.dtype)
+    x, delta, B, C = (tensor.transpose(1, 2) for tensor in (u, delta, B, C))
+    inputs = ScanInputs(x, delta, A.t(), B, C, D, None if z is None else z.transpose(1, 2), delta_bias, delta_softplus)
+    y = scan_torch.scan_plain(inputs) if needs_plain_graph(u) else _scan(inputs)
+    return y.transpose(1, 2)

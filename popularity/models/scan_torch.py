@@ -57,7 +57,7 @@ class ParameterGradients(NamedTuple):
     bias: Tensor | None
 
 
-def conv_silu_forward(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+def conv_silu_forward(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """Causal depthwise convolution, then SiLU.
 
     Args:
@@ -66,21 +66,19 @@ def conv_silu_forward(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, 
         bias: (d,).
 
     Returns:
-        The result (b, l, d) and what ``conv_silu_backward`` wants back.
+        The result and its input to SiLU, (b, l, d) each.
     """
     taps, length = weight.shape[0], x.shape[1]
     before = torch.addcmul(bias, x, weight[-1])
     for lag in range(1, min(taps, length)):
         before[:, lag:].addcmul_(x[:, :-lag], weight[-1 - lag])
-    return F.silu(before), (before,)
+    return F.silu(before), before
 
 
-def conv_silu_backward(
-    x: Tensor, weight: Tensor, bias: Tensor, saved: tuple[Tensor, ...], dout: Tensor, dx: Tensor
-) -> tuple[Tensor, Tensor]:
+def conv_silu_backward(x: Tensor, weight: Tensor, before: Tensor, dout: Tensor, dx: Tensor) -> tuple[Tensor, Tensor]:
     """Write the gradient of ``x`` into ``dx`` and return those of ``weight`` (k, d) and ``bias`` (d,)."""
     taps, length = weight.shape[0], x.shape[1]
-    ds = torch.ops.aten.silu_backward(dout, saved[0])
+    ds = torch.ops.aten.silu_backward(dout, before)
     torch.mul(ds, weight[-1], out=dx)
     dweight = torch.zeros_like(weight)
     dweight[-1] = (ds * x).sum((0, 1))
@@ -119,8 +117,7 @@ def _states(
     decay.exp_()
     torch.mul(delta_x.unsqueeze(2), B.unsqueeze(3), out=h)
     decays, hs = decay.unbind(1), h.unbind(1)
-    if start is not None:
-        hs[0].addcmul_(decays[0], start)
+    hs[0].addcmul_(decays[0], A.new_zeros(()) if start is None else start)  # 0, too: infinity times it is not a number
     for t in range(1, len(hs)):
         hs[t].addcmul_(decays[t], hs[t - 1])
     return decays, hs

@@ -261,7 +261,7 @@ def calibration(target: ArrayLike, probabilities: ArrayLike, edges: ArrayLike) -
     transform = probability_integral_transform(target, probabilities, edges)
     count = len(transform)
     bars = 20 if count >= 1000 else 10
-    figure = _figure("Calibration of the predicted distributions", width=8.8, height=4.4)
+    figure = _figure("Calibration of the predicted distributions", width=8.2, height=4.2)
     left, right = figure.subplots(1, 2)
 
     cuts = np.linspace(0, 1, bars + 1)

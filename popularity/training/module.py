@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, PearsonCorrCoef, R2Score, SpearmanCorrCoef
 
@@ -20,22 +20,28 @@ from popularity.data.titles import TITLE_STATISTICS
 from popularity.errors import InputError
 from popularity.models.head import HistogramHead, MSEHead
 from popularity.models.regressor import MambaRegressor, SingleTokenMamba
+from popularity.training.optim import decay_groups, rate_factor
 
 Architecture = Literal["feature_tokens", "single_token"]
 
 
-def regression_metrics(prefix: str) -> MetricCollection:
-    """MSE, RMSE, MAE (popularity points), R2, Spearman and Pearson correlation, named ``prefix/mse`` and so on."""
+def regression_metrics(prefix: str, *, sync: bool = True) -> MetricCollection:
+    """MSE, RMSE, MAE (popularity points), R2, Spearman and Pearson correlation, named ``prefix/mse`` and so on.
+
+    Args:
+        prefix: stage.
+        sync: over all processes, if there are several.
+    """
     with warnings.catch_warnings():
         # ranks need all values at once; songs are few numbers each
         warnings.filterwarnings("ignore", message="Metric `SpearmanCorrcoef` will save all targets")
         metrics: dict[str, Metric] = {
-            "mse": MeanSquaredError(),
-            "rmse": MeanSquaredError(squared=False),
-            "mae": MeanAbsoluteError(),
-            "r2": R2Score(),
-            "spearman": SpearmanCorrCoef(),
-            "pearson": PearsonCorrCoef(),
+            "mse": MeanSquaredError(sync_on_compute=sync),
+            "rmse": MeanSquaredError(squared=False, sync_on_compute=sync),
+            "mae": MeanAbsoluteError(sync_on_compute=sync),
+            "r2": R2Score(sync_on_compute=sync),
+            "spearman": SpearmanCorrCoef(sync_on_compute=sync),
+            "pearson": PearsonCorrCoef(sync_on_compute=sync),
         }
     return MetricCollection(metrics, prefix=f"{prefix}/")  # type: ignore[arg-type]
 
@@ -89,7 +95,8 @@ class PopularityModule(LightningModule):
     ) -> None:
         super().__init__()
         _check(locals())
-        self.save_hyperparameters()
+        # how fast, not what: a checkpoint of a compiled run must not make every prediction compile
+        self.save_hyperparameters(ignore=["compile_network"])
         self.encoder: FeatureEncoder | ColumnEncoder
         self.net: MambaRegressor | SingleTokenMamba
         if architecture == "single_token":
@@ -117,6 +124,7 @@ class PopularityModule(LightningModule):
         if compile_network:
             self.net.compile()
         self.fitted_on: dict[str, Any] = {}
+        self._trained: list[tuple[Tensor, Tensor]] = []  # predictions and truth of the epoch so far
         self.train_metrics = MetricCollection({"mse": MeanSquaredError(), "r2": R2Score()}, prefix="train/")
         self.val_metrics = regression_metrics("val")
         self.test_metrics = regression_metrics("test")
@@ -144,36 +152,44 @@ class PopularityModule(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to go on with a fit on other data than it began with."""
-        if self._trainer is None or self.trainer.state.fn != "fit":
-            return
-        before = checkpoint["state_dict"]["_extra_state"]["fitted_on"]
-        changed = [key for key, value in before.items() if key != "source" and self.fitted_on.get(key) != value]
-        if changed:
-            told = ", ".join(f"{key} {before[key]} -> {self.fitted_on.get(key)}" for key in changed[:3])
-            raise InputError(
-                f"--ckpt_path: this checkpoint was trained on other data ({told}); start a new run instead"
-            )
+        if self._trainer is not None and self.trainer.state.fn == "fit":
+            check_same_data(checkpoint, self.fitted_on)
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Raw outputs of the head for encoded songs."""
         return self.net(batch)
 
+    def on_train_epoch_start(self) -> None:
+        """Bring the metrics back to single precision where ``--trainer.precision bf16-true`` converted them too.
+
+        A sum of squared errors over the songs does not fit into half precision: it would stop growing, or overflow.
+        """
+        if self.dtype in (torch.bfloat16, torch.float16):
+            for metrics in (self.train_metrics, self.val_metrics, self.test_metrics):
+                metrics.set_dtype(torch.float32)
+
+    on_validation_epoch_start = on_test_epoch_start = on_train_epoch_start
+
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Loss of one batch."""
         raw = self(batch)
         loss = self.net.head.loss(raw, batch["popularity"])
-        self.log("train/loss", loss, batch_size=len(raw))
-        self.train_metrics.update(self.net.head.predict(raw.detach()), batch["popularity"])
-        return loss
+        if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self.log("train/loss", loss, batch_size=len(raw))  # costs a millisecond: when it is written, not each time
+        self._trained.append((self.net.head.predict(raw.detach()), batch["popularity"]))
+        return loss * batch["share"] if "share" in batch else loss
 
     def on_train_epoch_end(self) -> None:
         """Log the training metrics of the epoch, dropout included."""
+        prediction, popularity = (torch.cat(parts) for parts in zip(*self._trained, strict=True))
+        self._trained.clear()
+        self.train_metrics.update(prediction, popularity.to(prediction.dtype))  # once: torchmetrics is slow per call
         self.log_dict(self.train_metrics)
 
     def _evaluate(self, batch: dict[str, Tensor], metrics: MetricCollection) -> dict[str, Tensor]:
         raw = self(batch)
         prediction = self.net.head.predict(raw)
-        metrics.update(prediction, batch["popularity"])
+        metrics.update(prediction, batch["popularity"].to(prediction.dtype))
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(raw))
         return {"raw": raw, "prediction": prediction, "popularity": batch["popularity"]}
 
@@ -195,29 +211,73 @@ class PopularityModule(LightningModule):
         decayed, kept = decay_groups(self.net)
         groups = [{"params": decayed, "weight_decay": h["weight_decay"]}, {"params": kept, "weight_decay": 0.0}]
         kind = torch.optim.AdamW if h["optimizer"] == "adamw" else torch.optim.Adam
-        optimizer = kind(groups, lr=h["learning_rate"], fused=True)
-        warmup = h["warmup_steps"]
-        total = self.trainer.estimated_stepping_batches
-
-        def factor(step: int) -> float:
-            rise = min(1.0, (step + 1) / max(1, warmup))
-            if h["schedule"] == "constant" or math.isinf(total):
-                return rise
-            return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, total))))
-
+        # a fused step unscales the gradients of mixed precision itself, and Lightning then refuses to clip them
+        fused = "mixed" not in str(self.trainer.precision)
+        optimizer = kind(groups, lr=h["learning_rate"], fused=fused)
+        factor = partial(
+            rate_factor,
+            warmup=h["warmup_steps"],
+            total=self.trainer.estimated_stepping_batches,
+            cosine=h["schedule"] == "cosine",
+        )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def decay_groups(net: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Parameters with and without weight decay: matrices decay; norms, biases, ``A_log`` and ``D`` do not."""
-    decayed: list[nn.Parameter] = []
-    kept: list[nn.Parameter] = []
-    for name, parameter in net.named_parameters():
-        leaf = name.rsplit(".", 1)[-1]
-        free = parameter.ndim < 2 or leaf in ("A_log", "D", "bias", "missing")
-        (kept if free else decayed).append(parameter)
-    return decayed, kept
+def check_same_data(checkpoint: Mapping[str, Any], fitted_on: Mapping[str, Any]) -> None:
+    """Refuse to go on with a fit on other data than it began with.
+
+    Args:
+        checkpoint: as it was saved.
+        fitted_on: fingerprint of today's data (``PopularityDataModule.fingerprint``).
+
+    Raises:
+        InputError: what has changed.
+    """
+    before = checkpoint["state_dict"]["_extra_state"]["fitted_on"]
+    changed = [key for key, value in before.items() if key != "source" and fitted_on.get(key) != value]
+    if changed:
+        told = ", ".join(f"{key} {before[key]} -> {fitted_on.get(key)}" for key in changed[:3])
+        raise InputError(f"--ckpt_path: this checkpoint was trained on other data ({told}); start a new run instead")
+
+
+def check_same_model(checkpoint: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Refuse to go on with a fit under other model settings: the checkpoint's would silently win.
+
+    Args:
+        checkpoint: as it was saved.
+        settings: the model's part of the config.
+
+    Raises:
+        InputError: what differs.
+    """
+    for name, value in checkpoint.get("hyper_parameters", {}).items():
+        if name in settings and settings[name] != value:
+            raise InputError(
+                f"--ckpt_path: this checkpoint was trained with model.{name} {value}, here it is {settings[name]}; "
+                "go on with the settings that the run began with, or start a new one"
+            )
+
+
+def check_held_out(checkpoint: Mapping[str, Any], scored_on: Mapping[str, Any]) -> None:
+    """Refuse to score a checkpoint on the songs of its own source split in another way: it was trained on some of them.
+
+    Args:
+        checkpoint: as it was saved.
+        scored_on: fingerprint of the data to score on.
+
+    Raises:
+        InputError: what differs.
+    """
+    fitted = checkpoint["state_dict"]["_extra_state"]["fitted_on"]
+    if scored_on["source"] != fitted["source"] and scored_on["sha256"] != fitted["sha256"]:
+        return
+    for key in ("deduplicate", "split", "folds", "fold", "split_seed", "validation", "sha256"):
+        if fitted[key] != scored_on[key]:
+            raise InputError(
+                f"--ckpt_path: trained with {key} {fitted[key]}, to be scored with {key} {scored_on[key]}: "
+                "songs that it was trained on may be among those it would be scored on"
+            )
 
 
 def _check(given: dict[str, Any]) -> None:
@@ -228,6 +288,9 @@ def _check(given: dict[str, Any]) -> None:
     for name in ("dropout", "feature_dropout"):
         if not 0 <= given[name] < 1:
             raise InputError(f"model.{name} must be at least 0 and below 1, got {given[name]}")
+    for name in ("weight_decay", "warmup_steps"):
+        if given[name] < 0:
+            raise InputError(f"model.{name} must be at least 0, got {given[name]}")
     for name in ("learning_rate", "histogram_sigma"):
         if not given[name] > 0:
             raise InputError(f"model.{name} must be above 0, got {given[name]}")

@@ -87,6 +87,9 @@ def search_split(songs: pd.DataFrame, split: Split, kind: Any, folds: int, fold:
 
     Returns:
         Rows of ``songs``; the test part is empty.
+
+    Raises:
+        InputError: too few songs or groups of them for so many folds.
     """
     nothing = np.empty(0, dtype=np.int64)
     if folds == 1:
@@ -94,7 +97,11 @@ def search_split(songs: pd.DataFrame, split: Split, kind: Any, folds: int, fold:
     rows = np.union1d(split.train, split.validation)
     # of K parts in time the oldest has nothing before it to train on
     parts = folds + 1 if kind == "time" else folds
-    inner = make_split(songs.iloc[rows].reset_index(drop=True), kind, folds=parts, fold=fold, seed=seed, validation=0)
+    known = songs.iloc[rows].reset_index(drop=True)
+    try:
+        inner = make_split(known, kind, folds=parts, fold=fold, seed=seed, validation=0)
+    except InputError as error:
+        raise InputError(f"--folds {folds} of the {len(rows):,} songs that are not test songs: {error}") from error
     return Split(train=rows[inner.train], validation=rows[inner.test], test=nothing)
 
 

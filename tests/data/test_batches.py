@@ -31,9 +31,12 @@ def test_every_row_once_over_all_processes(count, size, world, shuffle, epoch):
 
     parts = [torch.cat([torch.empty(0, dtype=torch.long), *rows(loader(rank))]) for rank in range(world)]
     assert torch.cat(parts).sort().values.tolist() == list(range(count))
-    assert all(len(batch) <= size for rank in range(world) for batch in rows(loader(rank)))
-    if shuffle:  # training: gradients are exchanged at each step, so all processes need as many steps
+    # no process may get an empty batch in training: with a batch size of 1 a batch may then hold 2
+    largest = max(size, 2) if shuffle else size
+    assert count < world or all(len(batch) <= largest for rank in range(world) for batch in rows(loader(rank)))
+    if shuffle:  # gradients are exchanged at each step: all processes need as many steps, none of them empty
         assert {len(rows(loader(rank))) for rank in range(world)} == {len(loader(0))}
+        assert count < world or all(len(batch) for rank in range(world) for batch in rows(loader(rank)))
 
 
 def test_two_processes_see_the_global_batches_of_one():
@@ -42,6 +45,16 @@ def test_two_processes_see_the_global_batches_of_one():
     two = [rows(TensorBatches(data, 10, shuffle=True, seed=3, rank=rank, world_size=2)) for rank in (0, 1)]
     for whole, *halves in zip(one, *two, strict=True):
         assert sorted(whole.tolist()) == sorted(torch.cat(halves).tolist())
+
+
+@given(count=st.integers(4, 60), size=st.integers(2, 9), world=st.integers(2, 4))
+def test_the_average_over_processes_of_shared_means_is_the_mean_over_rows(count, size, world):
+    data = {"row": torch.arange(count, dtype=torch.float64)}
+    loaders = [TensorBatches(data, size, shuffle=True, rank=rank, world_size=world) for rank in range(world)]
+    for batches in zip(*loaders, strict=True):
+        rows = torch.cat([batch["row"] for batch in batches])
+        average = sum((batch["row"].mean() if len(batch["row"]) else 0.0) * batch["share"] for batch in batches) / world
+        torch.testing.assert_close(average, rows.mean())
 
 
 def test_order_depends_on_seed_and_epoch_alone():

