@@ -124,7 +124,8 @@ class PopularityModule(LightningModule):
         if compile_network:
             self.net.compile()
         self.fitted_on: dict[str, Any] = {}
-        self._trained: list[tuple[Tensor, Tensor]] = []  # predictions and truth of the epoch so far
+        # predictions and truth of the epoch so far: torchmetrics costs a millisecond per call, so it is called once
+        self._seen: dict[str, list[tuple[Tensor, Tensor]]] = {"train": [], "val": [], "test": []}
         self.train_metrics = MetricCollection({"mse": MeanSquaredError(), "r2": R2Score()}, prefix="train/")
         self.val_metrics = regression_metrics("val")
         self.test_metrics = regression_metrics("test")
@@ -176,30 +177,41 @@ class PopularityModule(LightningModule):
         loss = self.net.head.loss(raw, batch["popularity"])
         if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self.log("train/loss", loss, batch_size=len(raw))  # costs a millisecond: when it is written, not each time
-        self._trained.append((self.net.head.predict(raw.detach()), batch["popularity"]))
+        self._seen["train"].append((self.net.head.predict(raw.detach()), batch["popularity"]))
         return loss * batch["share"] if "share" in batch else loss
+
+    def _log_epoch(self, stage: str, metrics: MetricCollection) -> None:
+        seen, self._seen[stage] = self._seen[stage], []
+        if seen:  # one of several processes may have had no song
+            prediction, popularity = (torch.cat(parts) for parts in zip(*seen, strict=True))
+            metrics.update(prediction, popularity.to(prediction.dtype))
+        self.log_dict(metrics)
 
     def on_train_epoch_end(self) -> None:
         """Log the training metrics of the epoch, dropout included."""
-        prediction, popularity = (torch.cat(parts) for parts in zip(*self._trained, strict=True))
-        self._trained.clear()
-        self.train_metrics.update(prediction, popularity.to(prediction.dtype))  # once: torchmetrics is slow per call
-        self.log_dict(self.train_metrics)
+        self._log_epoch("train", self.train_metrics)
 
-    def _evaluate(self, batch: dict[str, Tensor], metrics: MetricCollection) -> dict[str, Tensor]:
+    def on_validation_epoch_end(self) -> None:
+        """Log the metrics of the validation songs."""
+        self._log_epoch("val", self.val_metrics)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the metrics of the test songs."""
+        self._log_epoch("test", self.test_metrics)
+
+    def _evaluate(self, batch: dict[str, Tensor], stage: str) -> dict[str, Tensor]:
         raw = self(batch)
         prediction = self.net.head.predict(raw)
-        metrics.update(prediction, batch["popularity"].to(prediction.dtype))
-        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(raw))
+        self._seen[stage].append((prediction, batch["popularity"]))
         return {"raw": raw, "prediction": prediction, "popularity": batch["popularity"]}
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Predictions of one batch, which the figures use."""
-        return self._evaluate(batch, self.val_metrics)
+        return self._evaluate(batch, "val")
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Predictions of one batch."""
-        return self._evaluate(batch, self.test_metrics)
+        return self._evaluate(batch, "test")
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Predicted popularity ``(B,)`` in points."""
