@@ -13,6 +13,7 @@ VERBS = {
     "validate": ("popularity.cli", "score a checkpoint on the validation songs"),
     "test": ("popularity.cli", "score a checkpoint on the test songs"),
     "predict": ("popularity.cli", "write the predicted popularity of new songs to a CSV file"),
+    "tune": ("popularity.tuning.cli", "search hyper-parameters with Optuna, in any number of processes"),
     "data": ("popularity.data.report", "show what the loader understands of a data set"),
 }
 

@@ -90,8 +90,10 @@ class PopularityDataModule(LightningDataModule):
                 h["predict_source"], cache_dir=self._cache_dir, deduplicate=False, need_popularity=False
             )
             return
+        # a search gives each trial the table that it has loaded already
         if self.table is None:
             self.table = load_songs(h["source"], cache_dir=self._cache_dir, deduplicate=h["deduplicate"])
+        if self.split is None:
             options = {"folds": h["folds"], "fold": h["fold"], "seed": h["split_seed"], "validation": h["validation"]}
             try:
                 self.split = make_split(self.table.songs, h["split"], **options)

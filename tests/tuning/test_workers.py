@@ -1,0 +1,108 @@
+"""Several processes on one storage, one of them killed in the middle of a trial."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from popularity.tuning.storage import open_storage
+from tests.conftest import make_songs
+from tests.tuning.conftest import arguments
+
+TRIALS = 24
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["postgres", "journal", "sqlite"])
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_killed_worker_loses_nothing(kind, tmp_path, space_file, request):
+    songs = tmp_path / "songs.csv"
+    make_songs(120).to_csv(songs, index=False)
+    storage = {"journal": str(tmp_path / "journal.log"), "sqlite": f"sqlite:///{tmp_path}/study.db"}.get(kind)
+    storage = storage or request.getfixturevalue("postgres")
+    more = ["--trials", str(TRIALS), "--workers", "4", "--storage", storage, "--heartbeat", "1"]
+    output = tmp_path / "output.txt"
+    process = _start(arguments(tmp_path, songs, space_file, *more, "--data.batch_size", "128", epochs=3), output)
+    try:
+        victim = _kill_a_worker_in_mid_trial(storage, process)
+        assert process.wait(timeout=180) == 0, output.read_text()
+    finally:
+        process.kill()
+        process.wait()
+    assert "killed by signal 9" in output.read_text()
+    trials = _trials(storage)
+    done = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    assert len(done) == TRIALS, output.read_text()
+    states = Counter(trial.state for trial in trials)
+    assert states[TrialState.RUNNING] == states[TrialState.WAITING] == 0
+    assert len({tuple(sorted(trial.params.items())) for trial in done}) == TRIALS
+    assert trials[victim].state == TrialState.FAIL
+    assert [trial for trial in done if trial.params == trials[victim].params], "the lost trial is tried again"
+    assert len({trial.user_attrs["worker"] for trial in done}) >= 3
+    assert (tmp_path / "tune" / "best.yaml").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_stopping_the_first_process_stops_its_workers_cleanly(tmp_path, song_file, space_file):
+    storage, output = str(tmp_path / "journal.log"), tmp_path / "output.txt"
+    more = ["--trials", "99", "--workers", "2", "--storage", storage]
+    process = _start(arguments(tmp_path, song_file, space_file, *more), output)
+    try:
+        while "trial 1:" not in output.read_text():
+            assert process.poll() is None, output.read_text()
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 130, output.read_text()
+    finally:
+        process.kill()
+        process.wait()
+    assert "nothing is lost" in output.read_text()
+    trials = _trials(storage)
+    assert not [trial for trial in trials if trial.state == TrialState.RUNNING]
+    failed = [trial.params for trial in trials if trial.state == TrialState.FAIL]
+    assert failed == [trial.params for trial in trials if trial.state == TrialState.WAITING]
+    for worker in {trial.user_attrs["worker"] for trial in trials if "worker" in trial.user_attrs}:
+        assert not Path(f"/proc/{worker.split(':')[1]}").exists()
+
+
+def _start(command: list[str], output: Path) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    with open(output, "wb") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "popularity", *command], stdout=file, stderr=subprocess.STDOUT, env=environment
+        )
+
+
+def _trials(url: str) -> list[FrozenTrial]:
+    with open_storage(url, 1) as storage:
+        return optuna.load_study(study_name="tune", storage=storage.optuna).get_trials()
+
+
+def _kill_a_worker_in_mid_trial(url: str, process: subprocess.Popen[bytes]) -> int:
+    """SIGKILL the worker of the first trial that has reported an epoch and still runs; the trial's number."""
+    file = Path(url.removeprefix("sqlite:///"))
+    while url.startswith("sqlite") and not file.exists():
+        assert process.poll() is None, "ended before it had a study"
+        time.sleep(0.1)
+    with open_storage(url, 1) as storage:
+        while process.poll() is None:
+            time.sleep(0.1)
+            try:
+                trials = optuna.load_study(study_name="tune", storage=storage.optuna).get_trials(deepcopy=False)
+            except KeyError:
+                continue
+            for trial in trials[2:]:
+                if trial.state == TrialState.RUNNING and "worker" in trial.user_attrs and trial.intermediate_values:
+                    os.kill(int(trial.user_attrs["worker"].split(":")[1]), signal.SIGKILL)
+                    return trial.number
+    pytest.fail("ended before a worker could be killed")
