@@ -244,7 +244,7 @@ def _one_line(message: str, limit: int = 400) -> str:
     return text if len(text) <= limit else f"{text[:limit]} ..."
 
 
-def _quiet() -> None:
+def quiet_lightning() -> None:
     """Leave out what Lightning says of things that are meant here, and nothing else."""
     for message in (
         "LightningCLI's args parameter",  # the front door passes what stands on the command line
@@ -269,7 +269,7 @@ def main(argv: Sequence[str]) -> None:
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("popularity").setLevel(logging.INFO)
     with warnings.catch_warnings():
-        _quiet()
+        quiet_lightning()
         try:
             PopularityCLI(argv)
         except MisconfigurationException as error:  # Lightning's word for settings that do not go together

@@ -19,7 +19,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from popularity.cli import _quiet
+from popularity.cli import quiet_lightning
 from popularity.tuning.options import Search
 from popularity.tuning.report import log_trial
 from popularity.tuning.space import load_space
@@ -40,7 +40,7 @@ def quiet() -> Iterator[None]:
     lightning = logging.getLogger("lightning.pytorch")
     before = lightning.level, optuna.logging.get_verbosity()
     with warnings.catch_warnings():
-        _quiet()
+        quiet_lightning()
         # heartbeat, retry and the signed-rank pruner are what Optuna offers; tests show that they hold
         warnings.simplefilter("ignore", ExperimentalWarning)
         # ours beats during ask and tell as well
