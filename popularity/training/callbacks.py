@@ -183,7 +183,7 @@ class Figures(Callback):
         every_n_epochs: how often; 0 for never.
     """
 
-    def __init__(self, every_n_epochs: int = 5) -> None:
+    def __init__(self, every_n_epochs: int = 10) -> None:
         if every_n_epochs < 0:
             raise InputError(f"figures.every_n_epochs must be at least 0, got {every_n_epochs}")
         self.every_n_epochs = every_n_epochs
