@@ -7,6 +7,7 @@ time where several do. Candidates take turns; the figure is the median over the 
 from __future__ import annotations
 
 import json
+import os
 import platform
 import statistics
 import time
@@ -62,9 +63,11 @@ def machine() -> dict[str, Any]:
     return {
         "cpu": model,
         "capability": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),
+        "load average": round(os.getloadavg()[1], 1),  # of the last five minutes: other work shares caches and cores
     }
 
 

@@ -23,7 +23,11 @@ def main() -> None:
     encoder.fit(songs)
     encoded = {name: tensor.numpy() for name, tensor in encoder.encode(songs).items()}
     np.savez(
-        FILE, edges=encoder.edges, present=encoder.present, popularity=songs["popularity"].to_numpy("float32"), **encoded
+        FILE,
+        edges=encoder.edges,
+        present=encoder.present,
+        popularity=songs["popularity"].to_numpy("float32"),
+        **encoded,
     )
     print(f"{len(songs)} songs in {FILE.name}")
 

@@ -210,7 +210,9 @@ def scan_backward(
     samples, tokens = _plan(x, A.shape[0])
     scratch = _Scratch(x, 3, samples, tokens, A.shape[0])
     summed = ParameterGradients(
-        torch.zeros_like(A), None if D is None else torch.zeros_like(D), None if bias is None else torch.zeros_like(bias)
+        torch.zeros_like(A),
+        None if D is None else torch.zeros_like(D),
+        None if bias is None else torch.zeros_like(bias),
     )
     for first in range(0, x.shape[0], samples):
         rows = slice(first, min(first + samples, x.shape[0]))
