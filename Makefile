@@ -8,7 +8,7 @@ PARTS   = block epoch roofline memory threads libraries overhead
 DEPS    = setup.cfg setup.py constraints.txt pyproject.toml $(wildcard popularity/models/csrc/*)
 
 .DEFAULT_GOAL = help
-.PHONY: help fit test test-fast lint tensorboard clean bench $(addprefix bench-,$(PARTS))
+.PHONY: help fit test test-fast lint tensorboard clean bench summary $(addprefix bench-,$(PARTS))
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,9 @@ bench: $(addprefix bench-,$(PARTS))  ## every benchmark, half an hour; one alone
 bench-block bench-epoch bench-memory bench-libraries bench-roofline: bench-%: $(VENV)/.run $(BENCH)/.done
 	$(if $(filter libraries,$*),$(BIN)/python benchmarks/rows.py)
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BENCH)/bin/python benchmarks/$*.py
+
+summary: $(VENV)/.run  ## the README's table from the benchmarks' results
+	$(BIN)/python benchmarks/summary.py
 
 bench-threads: $(VENV)/.run
 	$(BIN)/python benchmarks/threads.py

@@ -24,9 +24,12 @@ SHAPES = ((256, 14, 64, 16), (1024, 14, 64, 16), (256, 32, 128, 16), (32, 256, 1
 
 
 def median_times(
-    candidates: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float]
+    candidates: Mapping[str, Callable[[], object]],
+    rounds: int,
+    clock: Callable[[], float],
+    pick: Callable[[list[float]], float] = statistics.median,
 ) -> dict[str, float]:
-    """Seconds by candidate: the median over ``rounds`` rounds in which each ran once, after one round to warm up.
+    """Seconds by candidate: the median, or what else ``pick`` takes, over ``rounds`` rounds in which each ran once, after one round to warm up.
 
     What takes longer than ``PATIENCE`` seconds runs once: it is no close race.
     """
@@ -43,7 +46,7 @@ def median_times(
                 times[name].append(taken)
             else:
                 first[name] = taken
-    return {name: statistics.median(values or [first[name]]) for name, values in times.items()}
+    return {name: pick(values or [first[name]]) for name, values in times.items()}
 
 
 def cpu_clock() -> Callable[[], float]:

@@ -29,7 +29,7 @@ from popularity.models.regressor import MambaRegressor
 
 SHORT, LONG = 1, 3  # epochs
 SCALED = "DeepTab's Mambular"  # a step takes it tens of seconds: one is measured, and scaled to the songs of all
-SLOW = 20.0  # seconds of a short fit from which on one more epoch must do
+SLOW = 10.0  # seconds of a short fit from which on one more epoch must do
 
 
 def songs() -> dict[str, Tensor]:
