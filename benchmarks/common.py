@@ -29,9 +29,9 @@ def median_times(
     clock: Callable[[], float],
     pick: Callable[[list[float]], float] = statistics.median,
 ) -> dict[str, float]:
-    """Seconds by candidate: the median, or what else ``pick`` takes, over ``rounds`` rounds in which each ran once, after one round to warm up.
+    """Seconds by candidate: the median, or what else ``pick`` takes, of ``rounds`` rounds in which each ran once.
 
-    What takes longer than ``PATIENCE`` seconds runs once: it is no close race.
+    One round to warm up goes before. What takes longer than ``PATIENCE`` seconds runs once: it is no close race.
     """
     times: dict[str, list[float]] = {name: [] for name in candidates}
     first: dict[str, float] = {}
