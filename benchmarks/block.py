@@ -94,7 +94,7 @@ def measure(shape: tuple[int, ...], rounds: int, only: set[str]) -> dict[str, di
 def main() -> None:
     """Measure, print, save."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--shapes", type=int, nargs="*", default=range(len(SHAPES)), help="numbers of shapes, from 0")
     parser.add_argument("--only", nargs="*", default=[], help="peers to take")
     parser.add_argument("--name", default="block", help="of the files under results/")

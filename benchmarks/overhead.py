@@ -110,7 +110,7 @@ def measure(epochs: int, bare: Bare) -> tuple[list[float], list[float]]:
 def main() -> None:
     """Measure in turn, print, save."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=20)
     epochs = parser.parse_args().epochs
     torch.set_num_threads(1)
     fit, bare = measure(epochs, Bare(yaml.safe_load(CONFIG.read_text())))
