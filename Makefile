@@ -3,10 +3,12 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 PIP     = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+BENCH   ?= .venv-bench
+PARTS   = block epoch roofline memory threads libraries overhead
 DEPS    = setup.cfg setup.py constraints.txt pyproject.toml $(wildcard popularity/models/csrc/*)
 
 .DEFAULT_GOAL = help
-.PHONY: help fit test test-fast lint tensorboard clean
+.PHONY: help fit test test-fast lint tensorboard clean bench summary $(addprefix bench-,$(PARTS))
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,8 +40,30 @@ lint: $(VENV)/.dev  ## ruff and mypy
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 
+# The peers live in an environment of their own: DeepTab wants pandas below 3. The package is run from this folder.
+$(BENCH)/.done: benchmarks/constraints.txt
+	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --disable-pip-version-check $$(grep '^torch==' benchmarks/constraints.txt)
+	$(BENCH)/bin/python -m pip install --disable-pip-version-check -r benchmarks/constraints.txt
+	@touch $@
+
+bench: $(addprefix bench-,$(PARTS))  ## every benchmark, half an hour; one alone: make bench-block, bench-memory, ...
+
+bench-block bench-epoch bench-memory bench-libraries bench-roofline: bench-%: $(VENV)/.run $(BENCH)/.done
+	$(if $(filter libraries,$*),$(BIN)/python benchmarks/rows.py)
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BENCH)/bin/python benchmarks/$*.py
+
+summary: $(VENV)/.run  ## the README's table from the benchmarks' results
+	$(BIN)/python benchmarks/summary.py
+
+bench-threads: $(VENV)/.run
+	$(BIN)/python benchmarks/threads.py
+
+bench-overhead: $(VENV)/.run
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/overhead.py
+
 tensorboard: $(VENV)/.run  ## look at the runs in a browser
 	$(BIN)/tensorboard --logdir lightning_logs
 
 clean:  ## remove the environment and build leftovers, never a run
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(BENCH) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 from common import SHAPES, cpu_clock, median_times, save, short, table
@@ -34,13 +34,13 @@ class Forced(nn.Module):
         return self.block(u)
 
 
-def candidates(shape: tuple[int, ...]) -> dict[str, nn.Module]:
-    """Blocks by name, all with the same parameters."""
+def candidates(shape: tuple[int, ...], only: Collection[str] = ()) -> dict[str, nn.Module]:
+    """Blocks by name, all with the same parameters: ours, and ``only`` those peers if any are named."""
     _, _, d_model, d_state = shape
     ours = Mamba(d_model, d_state)
     found: dict[str, nn.Module] = {name: Forced(ours, value) for name, value in OURS.items()}
     for name, make in PEERS.items():
-        if shape[1] > LONG and name != "mambapy":
+        if (shape[1] > LONG and name != "mambapy") or (only and name not in only):
             continue
         try:
             found[name] = make(ours)
@@ -64,7 +64,7 @@ def check(blocks: dict[str, nn.Module], d_model: int) -> None:
 def measure(shape: tuple[int, ...], rounds: int, only: set[str]) -> dict[str, dict[str, float]]:
     """Milliseconds, forward and forward + backward, by block."""
     batch, length, d_model, _ = shape
-    blocks = {name: block for name, block in candidates(shape).items() if not only or name in only or name in OURS}
+    blocks = candidates(shape, only)
     check(blocks, d_model)
     u = torch.randn(batch, length, d_model, requires_grad=True)
     dout = torch.randn(batch, length, d_model)
@@ -94,7 +94,7 @@ def measure(shape: tuple[int, ...], rounds: int, only: set[str]) -> dict[str, di
 def main() -> None:
     """Measure, print, save."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--shapes", type=int, nargs="*", default=range(len(SHAPES)), help="numbers of shapes, from 0")
     parser.add_argument("--only", nargs="*", default=[], help="peers to take")
     parser.add_argument("--name", default="block", help="of the files under results/")

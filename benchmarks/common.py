@@ -7,6 +7,7 @@ time where several do. Candidates take turns; the figure is the median over the 
 from __future__ import annotations
 
 import json
+import os
 import platform
 import statistics
 import time
@@ -23,11 +24,14 @@ SHAPES = ((256, 14, 64, 16), (1024, 14, 64, 16), (256, 32, 128, 16), (32, 256, 1
 
 
 def median_times(
-    candidates: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float]
+    candidates: Mapping[str, Callable[[], object]],
+    rounds: int,
+    clock: Callable[[], float],
+    pick: Callable[[list[float]], float] = statistics.median,
 ) -> dict[str, float]:
-    """Seconds by candidate: the median over ``rounds`` rounds in which each ran once, after one round to warm up.
+    """Seconds by candidate: the median, or what else ``pick`` takes, of ``rounds`` rounds in which each ran once.
 
-    What takes longer than ``PATIENCE`` seconds runs once: it is no close race.
+    One round to warm up goes before. What takes longer than ``PATIENCE`` seconds runs once: it is no close race.
     """
     times: dict[str, list[float]] = {name: [] for name in candidates}
     first: dict[str, float] = {}
@@ -42,7 +46,7 @@ def median_times(
                 times[name].append(taken)
             else:
                 first[name] = taken
-    return {name: statistics.median(values or [first[name]]) for name, values in times.items()}
+    return {name: pick(values or [first[name]]) for name, values in times.items()}
 
 
 def cpu_clock() -> Callable[[], float]:
@@ -62,9 +66,11 @@ def machine() -> dict[str, Any]:
     return {
         "cpu": model,
         "capability": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),
+        "load average": round(os.getloadavg()[1], 1),  # of the last five minutes: other work shares caches and cores
     }
 
 

@@ -42,7 +42,7 @@ def with_mixer(net: nn.Module) -> nn.Module:
 
 def train(net: MambaRegressor, data: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
     """One epoch."""
-    for rows in torch.randperm(SONGS).split(BATCH):
+    for rows in torch.randperm(len(data["popularity"])).split(BATCH):
         batch = {name: tensor[rows] for name, tensor in data.items()}
         optimizer.zero_grad()
         net.head.loss(net(batch), batch["popularity"]).backward()

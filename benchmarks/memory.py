@@ -12,6 +12,8 @@ from block import OURS, candidates
 from common import SHAPES, save, short, table
 from peers import PEERS
 
+TIMEOUT = 120  # seconds for one block
+
 
 def peak() -> float:
     """Largest resident size so far in MiB."""
@@ -22,7 +24,7 @@ def growth(name: str, shape: tuple[int, ...]) -> float:
     """MiB that training a block takes on top of the libraries, the block and its input."""
     batch, length, d_model, _ = shape
     torch.set_num_threads(1)
-    block = candidates(shape)[name]
+    block = candidates(shape, only={name})[name]
     block(torch.randn(1, 2, d_model)).sum().backward()  # libraries load what they need
     u, dout = torch.randn(batch, length, d_model, requires_grad=True), torch.randn(batch, length, d_model)
     before = peak()
@@ -39,7 +41,7 @@ def main() -> None:
     for name in (*OURS, *PEERS):
         for number in (0, 2):
             command = [sys.executable, __file__, name, str(number)]
-            done = subprocess.run(command, capture_output=True, text=True)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
             if done.returncode:
                 print(f"left out: {name}: {done.stderr.strip().splitlines()[-1]}")
                 continue

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 SEGMENT = 32  # tokens between two kept states
-CACHE_ELEMENTS = 1 << 18  # elements of a scratch buffer: three of 1 MiB stay within a core's L2 and its share of L3
+CACHE_ELEMENTS = 1 << 19  # elements of a scratch buffer: three of 2 MiB stay within a core's share of the caches
 ACCELERATOR_ELEMENTS = 1 << 24  # a launch costs more than a cache miss there
 
 
@@ -140,6 +140,33 @@ def _delta(inputs: ScanInputs) -> Tensor:
     return F.softplus(_raw_delta(inputs)) if inputs.softplus else _raw_delta(inputs)
 
 
+def _rows_of(inputs: ScanInputs, rows: slice) -> ScanInputs:
+    x, delta, A, B, C, D, z, bias, softplus = inputs
+    return ScanInputs(x[rows], delta[rows], A, B[rows], C[rows], D, None if z is None else z[rows], bias, softplus)
+
+
+def _scan_rows(
+    inputs: ScanInputs, delta: Tensor, tokens: int, scratch: _Scratch, y: Tensor, starts: Tensor | None
+) -> None:
+    """Write one sub-batch's C h into ``y`` and, if wanted, the first states of all segments but one into ``starts``."""
+    x, _, A, B, C, *_ = inputs
+    (m, length, channels), states = x.shape, A.shape[0]
+    delta_x = delta * x
+    start = x.new_zeros(())  # a product with it all the same: infinity times 0 is not a number
+    segments = -(-length // tokens)
+    for segment in range(segments):
+        span = slice(segment * tokens, min((segment + 1) * tokens, length))
+        s = span.stop - span.start
+        decay, (h, hs) = scratch.shaped(m, s)
+        _fill_states(decay, (h, hs), delta[:, span], delta_x[:, span], A, B[:, span], start)
+        contracted = torch.bmm(C[:, span].reshape(m * s, 1, states), h.view(m * s, states, channels))
+        y[:, span] = contracted.view(m, s, channels)
+        if segment + 1 < segments:
+            start = hs[-1].clone()
+            if starts is not None:
+                starts[:, segment] = start
+
+
 def scan_forward(inputs: ScanInputs, save: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Scan with softplus, skip and gate.
 
@@ -151,46 +178,62 @@ def scan_forward(inputs: ScanInputs, save: bool) -> tuple[Tensor, tuple[Tensor, 
         y (b, l, d) and, if ``save``, what ``scan_backward`` wants back: the segments' first states, delta
         after softplus and, with a gate, y before it.
     """
-    x, _, A, B, C, D, z, _, _ = inputs
+    x, A, z = inputs.x, inputs.A, inputs.z
     batch, length, channels = x.shape
-    states = A.shape[0]
-    delta = _delta(inputs)
-    delta_x = delta * x
-    samples, tokens = _plan(x, states)
-    segments = -(-length // tokens)
+    samples, tokens = _plan(x, A.shape[0])
     y = x.new_empty(x.shape)
-    starts = x.new_empty(batch, segments - 1 if save else 0, states, channels)
-    scratch = _Scratch(x, 2, samples, tokens, states)
-    zero = x.new_zeros(())  # a product with it all the same: infinity times 0 is not a number
+    kept = [x.new_empty(x.shape) for _ in range(1 if z is None else 2)] if save else []
+    starts = x.new_empty(batch, -(-length // tokens) - 1 if save else 0, A.shape[0], channels)
+    scratch = _Scratch(x, 2, samples, tokens, A.shape[0])
     for first in range(0, batch, samples):
         rows = slice(first, min(first + samples, batch))
-        start = zero
-        for segment in range(segments):
-            span = slice(segment * tokens, min((segment + 1) * tokens, length))
-            m, s = rows.stop - rows.start, span.stop - span.start
-            decay, (h, hs) = scratch.shaped(m, s)
-            _fill_states(decay, (h, hs), delta[rows, span], delta_x[rows, span], A, B[rows, span], start)
-            contracted = torch.bmm(C[rows, span].reshape(m * s, 1, states), h.view(m * s, states, channels))
-            y[rows, span] = contracted.view(m, s, channels)
-            if segment + 1 < segments:
-                start = hs[-1].clone()
-                if save:
-                    starts[rows, segment] = start
-    if D is not None:
-        y.addcmul_(x, D)
-    if z is None:
-        return y, (starts, delta) if save else ()
-    if save:
-        return y * F.silu(z), (starts, delta, y)
-    return y.mul_(F.silu(z)), ()
+        part = _rows_of(inputs, rows)
+        delta = _delta(part)
+        out = y[rows]
+        _scan_rows(part, delta, tokens, scratch, out, starts[rows] if save else None)
+        if part.D is not None:
+            out.addcmul_(part.x, part.D)
+        if save:
+            kept[0][rows] = delta
+        if part.z is not None:
+            if save:
+                kept[1][rows] = out
+            out.mul_(F.silu(part.z))
+    return y, (starts, *kept) if save else ()
 
 
 def scan_backward(
     inputs: ScanInputs, saved: tuple[Tensor, ...], dout: Tensor, grads: ScanGradients
 ) -> ParameterGradients:
     """Write the gradients of the token-wise inputs into ``grads`` and return those of the parameters."""
-    x, _, A, B, C, D, z, bias, softplus = inputs
-    batch, length, channels = x.shape
+    x, A, D, bias = inputs.x, inputs.A, inputs.D, inputs.bias
+    samples, tokens = _plan(x, A.shape[0])
+    scratch = _Scratch(x, 3, samples, tokens, A.shape[0])
+    summed = ParameterGradients(
+        torch.zeros_like(A),
+        None if D is None else torch.zeros_like(D),
+        None if bias is None else torch.zeros_like(bias),
+    )
+    for first in range(0, x.shape[0], samples):
+        rows = slice(first, min(first + samples, x.shape[0]))
+        written = ScanGradients(*(None if grad is None else grad[rows] for grad in grads))  # type: ignore[arg-type]
+        kept = tuple(tensor[rows] for tensor in saved)
+        _backward_rows(_rows_of(inputs, rows), kept, dout[rows], written, summed, tokens, scratch)
+    return summed
+
+
+def _backward_rows(
+    inputs: ScanInputs,
+    saved: tuple[Tensor, ...],
+    dout: Tensor,
+    grads: ScanGradients,
+    summed: ParameterGradients,
+    tokens: int,
+    scratch: _Scratch,
+) -> None:
+    """As ``scan_backward`` for one sub-batch, in whose size everything stays in the cache; adds to ``summed``."""
+    x, _, A, B, C, D, z, _, softplus = inputs
+    m, length, channels = x.shape
     states = A.shape[0]
     starts, delta = saved[:2]
     dy = dout
@@ -199,50 +242,45 @@ def scan_backward(
         dy = dout * F.silu(z)
     delta_x = delta * x
     ddelta_x, ddelta = x.new_empty(x.shape), x.new_empty(x.shape)
-    dA = torch.zeros_like(A)
-    samples, tokens = _plan(x, states)
-    scratch = _Scratch(x, 3, samples, tokens, states)
     zero = x.new_zeros(())
-    for first in range(0, batch, samples):
-        rows = slice(first, min(first + samples, batch))
-        m, carry = rows.stop - rows.start, None
-        for segment in reversed(range(-(-length // tokens))):
-            span = slice(segment * tokens, min((segment + 1) * tokens, length))
-            s = span.stop - span.start
-            here = (rows, span)
-            (decay, decays), (h, hs), (dh, dhs) = scratch.shaped(m, s)
-            start = starts[rows, segment - 1] if segment else zero
-            _fill_states((decay, decays), (h, hs), delta[here], delta_x[here], A, B[here], start)
-            torch.mul(dy[here].unsqueeze(2), C[here].unsqueeze(3), out=dh)
-            if carry is not None:
-                dhs[-1].add_(carry)
-            for t in range(s - 2, -1, -1):
-                dhs[t].addcmul_(decays[t + 1], dhs[t + 1])
-            carry = decays[0] * dhs[0] if segment else None
-            flat = (m * s, states, channels)
-            grads.C[here] = torch.bmm(h.view(flat), dy[here].reshape(m * s, channels, 1)).view(m, s, states)
-            grads.B[here] = torch.bmm(dh.view(flat), delta_x[here].reshape(m * s, channels, 1)).view(m, s, states)
-            contracted = torch.bmm(B[here].reshape(m * s, 1, states), dh.view(flat))
-            ddelta_x[here] = contracted.view(m, s, channels)
-            # gradient of delta A: dh * decay * previous h
-            decay.mul_(dh)
-            decay[:, 1:].mul_(h[:, :-1])
-            decays[0].mul_(start)
-            torch.mul(decay, A, out=h)
-            ddelta[here] = h.sum(2)
-            dA += decay.mul_(delta[here].unsqueeze(2)).sum((0, 1))
+    carry = None
+    for segment in reversed(range(-(-length // tokens))):
+        span = slice(segment * tokens, min((segment + 1) * tokens, length))
+        s = span.stop - span.start
+        here = (slice(None), span)
+        (decay, decays), (h, hs), (dh, dhs) = scratch.shaped(m, s)
+        start = starts[:, segment - 1] if segment else zero
+        _fill_states((decay, decays), (h, hs), delta[here], delta_x[here], A, B[here], start)
+        torch.mul(dy[here].unsqueeze(2), C[here].unsqueeze(3), out=dh)
+        if carry is not None:
+            dhs[-1].add_(carry)
+        for t in range(s - 2, -1, -1):
+            dhs[t].addcmul_(decays[t + 1], dhs[t + 1])
+        carry = decays[0] * dhs[0] if segment else None
+        flat = (m * s, states, channels)
+        # a row times a matrix: the matrix times a column takes three times as long
+        row = (m * s, 1, channels)
+        grads.C[here] = torch.bmm(dy[here].reshape(row), h.view(flat).transpose(1, 2)).view(m, s, states)
+        grads.B[here] = torch.bmm(delta_x[here].reshape(row), dh.view(flat).transpose(1, 2)).view(m, s, states)
+        contracted = torch.bmm(B[here].reshape(m * s, 1, states), dh.view(flat))
+        ddelta_x[here] = contracted.view(m, s, channels)
+        # gradient of delta A: dh * decay * previous h
+        decay.mul_(dh)
+        decay[:, 1:].mul_(h[:, :-1])
+        decays[0].mul_(start)
+        torch.mul(decay, A, out=h)
+        ddelta[here] = h.sum(2)
+        summed.A.add_(decay.mul_(delta[here].unsqueeze(2)).sum((0, 1)))
     ddelta.addcmul_(ddelta_x, x)
     torch.mul(ddelta_x, delta, out=grads.x)
-    if D is not None:
+    if D is not None and summed.D is not None:
         grads.x.addcmul_(dy, D)
+        summed.D.add_((dy * x).sum((0, 1)))
     if softplus:
         ddelta = torch.ops.aten.softplus_backward(ddelta, _raw_delta(inputs), 1, 20)
     grads.delta.copy_(ddelta)
-    return ParameterGradients(
-        dA,
-        None if D is None else (dy * x).sum((0, 1)),
-        None if bias is None else ddelta.sum((0, 1)),
-    )
+    if summed.bias is not None:
+        summed.bias.add_(ddelta.sum((0, 1)))
 
 
 def scan_plain(inputs: ScanInputs) -> Tensor:
