@@ -69,8 +69,11 @@ def test_stopping_the_first_process_stops_its_workers_cleanly(tmp_path, song_fil
     assert "nothing is lost" in output.read_text()
     trials = _trials(storage)
     assert not [trial for trial in trials if trial.state == TrialState.RUNNING]
-    failed = [trial.params for trial in trials if trial.state == TrialState.FAIL]
-    assert failed == [trial.params for trial in trials if trial.state == TrialState.WAITING]
+    # a worker may take up what the other has just put back, before the word to stop reaches it
+    failed = {str(trial.params) for trial in trials if trial.state == TrialState.FAIL}
+    waiting = [str(trial.params) for trial in trials if trial.state == TrialState.WAITING]
+    assert failed == set(waiting)
+    assert len(waiting) == len(failed)
     for worker in {trial.user_attrs["worker"] for trial in trials if "worker" in trial.user_attrs}:
         assert not Path(f"/proc/{worker.split(':')[1]}").exists()
 
