@@ -30,7 +30,7 @@ from popularity.training.module import PopularityModule
 from popularity.training.optim import decay_groups
 
 CONFIG = Path(__file__).parents[1] / "configs" / "mamba.yaml"
-EVERY = 5  # epochs from figures to figures: the default
+EVERY = 10  # epochs from figures to figures: the default
 
 
 class Bare:
@@ -114,11 +114,11 @@ def main() -> None:
     epochs = parser.parse_args().epochs
     torch.set_num_threads(1)
     fit, bare = measure(epochs, Bare(yaml.safe_load(CONFIG.read_text())))
-    drawn = fit[3::EVERY]  # epochs 5, 10, ..: the first two are not among them
+    drawn = fit[EVERY - 2 :: EVERY]  # the first two epochs are not among the measured
     ratios = [ours / theirs for ours, theirs in zip(fit, bare, strict=True)]
-    undrawn = [ratio for i, ratio in enumerate(ratios) if i % EVERY != 3]
+    undrawn = [ratio for i, ratio in enumerate(ratios) if i % EVERY != EVERY - 2]
     over = 100 * (statistics.median(undrawn) - 1)
-    extra = statistics.median(ratios[3::EVERY]) - statistics.median(undrawn)
+    extra = statistics.median(ratios[EVERY - 2 :: EVERY]) - statistics.median(undrawn)
     figures = {
         "fit": statistics.median(fit) * 1e3,
         "fit, epoch with figures": statistics.median(drawn) * 1e3,
