@@ -15,6 +15,7 @@ import torch
 
 from popularity.__main__ import main
 from popularity.inference.checkpoint import read_checkpoint
+from tests.test_fit import scores
 
 PLAIN = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
 SMALL = ["--model.width", "4", "--model.layers", "1", "--model.d_state", "2", "--data.batch_size", "64"]
@@ -31,12 +32,6 @@ def fit(source: Path, *more: str, epochs: int = 2) -> Path:
     arguments = ["--data.source", str(source), "--log_dir", "logs", "--trainer.max_epochs", str(epochs)]
     assert main(["fit", *arguments, *SMALL, *more]) == 0
     return Path("logs/popularity/version_0")
-
-
-def scores(run: Path) -> dict[str, float]:
-    with open(run / "metrics.csv") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("test/mse")]
-    return {key: float(value) for key, value in rows[-1].items() if key.startswith("test/")}
 
 
 @pytest.fixture(scope="module")
