@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+from jsonargparse import Namespace
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -237,6 +239,22 @@ class PopularityCLI(LightningCLI):
         prediction = torch.cat([torch.as_tensor(batch) for batch in batches]).float().numpy()
         write_predictions(output, self.datamodule.predict_table.songs, prediction)
         print(f"{len(prediction):,} predictions written to {output}")
+
+
+class ConfiguredCLI(PopularityCLI):
+    """The classes of a fit, made afresh from a config. Instantiating twice in one CLI would leave stale settings.
+
+    Args:
+        config: settings of the fit, nested.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._given = config
+        super().__init__([], run=False)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Take the config that was given."""
+        self.config: Namespace = parser.parse_object(copy.deepcopy(self._given))
 
 
 def _one_line(message: str, limit: int = 400) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,8 +11,9 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
-from popularity.data.batches import TensorBatches
+from popularity.data.batches import Prepare, TensorBatches
 from popularity.data.catalog import locate
+from popularity.data.memory import HistoryEncoder
 from popularity.data.songs import SongTable, load_songs
 from popularity.data.splits import Split, SplitKind, make_split
 from popularity.errors import InputError
@@ -22,6 +24,15 @@ class Encoder(Protocol):
 
     def encode(self, songs: pd.DataFrame) -> dict[str, Tensor]:
         """Tensors of equal length, one row per song."""
+
+
+def encoded(
+    encoder: Encoder | HistoryEncoder, songs: pd.DataFrame, *, training: bool = False
+) -> tuple[dict[str, Tensor], Prepare | None]:
+    """Encoded songs, and what a batch of them still has to go through; ``training``: they are the encoder's own."""
+    if isinstance(encoder, HistoryEncoder):
+        return encoder.encode(songs, training=training), partial(encoder.draw, training=training)
+    return encoder.encode(songs), None
 
 
 class PopularityDataModule(LightningDataModule):
@@ -122,27 +133,28 @@ class PopularityDataModule(LightningDataModule):
             key: self.hparams[key] for key in keys
         }
 
-    def _batches(self, songs: pd.DataFrame, *, shuffle: bool = False) -> TensorBatches:
+    def _batches(self, songs: pd.DataFrame, *, training: bool = False) -> TensorBatches:
         trainer = self.trainer
         if trainer is None:
             raise RuntimeError("the data module is not attached to a Trainer")
-        encoder: Encoder = trainer.lightning_module.encoder  # type: ignore[assignment]
-        tensors = encoder.encode(songs)
+        encoder: Encoder | HistoryEncoder = trainer.lightning_module.encoder  # type: ignore[assignment]
+        tensors, prepare = encoded(encoder, songs, training=training)
         tensors["popularity"] = torch.from_numpy(songs["popularity"].to_numpy("float32", copy=True))
         return TensorBatches(
             tensors,
             self.hparams["batch_size"],
             # overfitting needs the same rows in every epoch
-            shuffle=shuffle and trainer.overfit_batches == 0,  # type: ignore[attr-defined]
+            shuffle=training and trainer.overfit_batches == 0,  # type: ignore[attr-defined]
             seed=self.hparams["shuffle_seed"],
             epoch=lambda: trainer.current_epoch,
             rank=trainer.global_rank,
             world_size=trainer.world_size,
+            prepare=prepare,
         )
 
     def train_dataloader(self) -> TensorBatches:
         """Batches of the training songs in an order that each epoch draws anew."""
-        return self._batches(self.songs("train"), shuffle=True)
+        return self._batches(self.songs("train"), training=True)
 
     def val_dataloader(self) -> TensorBatches | list[TensorBatches]:
         """Batches of the validation songs; none if ``validation`` is 0."""

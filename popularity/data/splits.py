@@ -107,6 +107,30 @@ def make_split(
     return Split(train=rest[~chosen], validation=rest[chosen], test=test)
 
 
+def inner_folds(
+    songs: pd.DataFrame, kind: SplitKind, folds: int = 5, seed: int = 0
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Folds of training songs by the rule of their own split: what is fitted for training must not see what it is for.
+
+    Args:
+        songs: training songs.
+        kind: the rule. Under `time` the folds hold out one stretch of time each, the oldest never.
+        folds: number of folds; fewer where there are too few groups.
+        seed: of the folds.
+
+    Returns:
+        Pairs of row numbers: to fit to, and held out. None where the songs cannot be split at all.
+    """
+    for count in range(folds, 1, -1):
+        parts = count + 1 if kind == "time" else count
+        try:
+            splits = [make_split(songs, kind, folds=parts, fold=fold, seed=seed, validation=0) for fold in range(count)]
+        except InputError:
+            continue
+        return [(split.train, split.test) for split in splits]
+    return []
+
+
 def _check_arguments(kind: str, folds: int, fold: int, seed: int, validation: float) -> None:
     if kind not in get_args(SplitKind):
         raise InputError(f"split must be one of {', '.join(get_args(SplitKind))}, but is {kind!r}")

@@ -28,6 +28,9 @@ class Head(Protocol):
     def predict(self, raw: Tensor) -> Tensor:
         """Predicted popularity ``(B,)`` in points, within 0-100."""
 
+    def mix(self, raw: Tensor) -> Tensor:
+        """Raw outputs ``(B, outputs)`` that stand for the mean of ``(K, B, outputs)`` of several members."""
+
 
 class HistogramHead(nn.Module):
     r"""A histogram over popularity, trained by cross-entropy against a Gaussian-smoothed target ("HL-Gauss").
@@ -59,8 +62,9 @@ class HistogramHead(nn.Module):
         return mass / mass.sum(-1, keepdim=True)
 
     def loss(self, raw: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy of logits ``(B, K)`` against the smoothed target of popularities ``(B,)``."""
-        return nn.functional.cross_entropy(_full(raw), self.target(_full(target)))
+        """Cross-entropy of logits ``(..., B, K)`` against the smoothed target of popularities ``(B,)``."""
+        goal = self.target(_full(target)).expand_as(raw)
+        return nn.functional.cross_entropy(_full(raw).flatten(0, -2), goal.flatten(0, -2))
 
     def probabilities(self, raw: Tensor) -> Tensor:
         """Probability of each bin, ``(B, K)``."""
@@ -72,6 +76,10 @@ class HistogramHead(nn.Module):
         probabilities = self.probabilities(raw)
         return (probabilities @ centre.to(probabilities.dtype)).clamp(0.0, 100.0)
 
+    def mix(self, raw: Tensor) -> Tensor:
+        """Logits ``(B, K)`` of the members' mean distribution, from ``(members, B, K)``."""
+        return _full(raw).log_softmax(-1).logsumexp(0) - math.log(len(raw))
+
 
 class MSEHead(nn.Module):
     """One number, ``100 sigmoid(raw)``, trained by squared error."""
@@ -82,8 +90,13 @@ class MSEHead(nn.Module):
 
     def loss(self, raw: Tensor, target: Tensor) -> Tensor:
         """Mean squared error in squared popularity points of raw ``(B, 1)`` against popularity ``(B,)``."""
-        return nn.functional.mse_loss(self.predict(raw), _full(target))
+        prediction = self.predict(raw)
+        return nn.functional.mse_loss(prediction, _full(target).expand_as(prediction))
 
     def predict(self, raw: Tensor) -> Tensor:
         """Predicted popularity ``(B,)``."""
         return 100.0 * torch.sigmoid(_full(raw).squeeze(-1))
+
+    def mix(self, raw: Tensor) -> Tensor:
+        """Raw outputs ``(B, 1)`` whose prediction is the mean of the members', from ``(members, B, 1)``."""
+        return torch.sigmoid(_full(raw)).mean(0).logit(eps=1e-6)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal
 
+import pandas as pd
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -14,15 +15,20 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, PearsonCorrCoef, R2Score, SpearmanCorrCoef
 
-from popularity.data.datamodule import PopularityDataModule
+from popularity.data.batches import TensorBatches
+from popularity.data.datamodule import PopularityDataModule, encoded
 from popularity.data.encoder import CODES, NUMERIC, ColumnEncoder, FeatureEncoder
+from popularity.data.memory import HistoryEncoder
+from popularity.data.splits import SplitKind, inner_folds
 from popularity.data.titles import TITLE_STATISTICS
 from popularity.errors import InputError
 from popularity.models.head import HistogramHead, MSEHead
+from popularity.models.history import BlockName, HistoryNet, Plan
+from popularity.models.members import member_plans
 from popularity.models.regressor import MambaRegressor, SingleTokenMamba
 from popularity.training.optim import decay_groups, rate_factor
 
-Architecture = Literal["feature_tokens", "single_token"]
+Architecture = Literal["history", "feature_tokens", "single_token"]
 
 
 def regression_metrics(prefix: str, *, sync: bool = True) -> MetricCollection:
@@ -50,8 +56,12 @@ class PopularityModule(LightningModule):
     """Predicts popularity with Mamba; every hyper-parameter is a plain number, text or flag.
 
     Args:
-        architecture: ``feature_tokens``: a token per song feature; ``single_token``: the original project's network.
+        architecture: ``history``: the known songs of the artist, then the song; ``feature_tokens``: a token per song
+            feature; ``single_token``: the original project's network.
         head: ``histogram``: a distribution over popularity; ``mse``: one number.
+        block: what mixes the tokens of ``history``: ``mamba`` (S6), ``mamba2`` (SSD), or ``none``.
+        members: networks that ``history`` trains side by side, each on histories of its own; their mean is the model.
+            Beyond the first they differ in what they are made of (``popularity.models.members``).
         width: width of the tokens.
         layers: number of residual Mamba blocks.
         d_state: state size of the selective scan.
@@ -60,6 +70,14 @@ class PopularityModule(LightningModule):
         bidirectional: read the tokens in both directions.
         dropout: after each block and before the head.
         feature_dropout: share of input features that training hides, as if they were missing.
+        history: most known songs that are read for one song; 0 for none.
+        retrieved: most similar known songs by others that are read as well.
+        hide_history: least probability that training hides all songs of the same artist. Where the split leaves more
+            held-out songs without any, it is raised to match, up to always under ``artist``.
+        thin_history: training drops each song of a history with a probability drawn from 0 to this.
+        drawn_histories: histories drawn for each song and member in evaluation; their predictions are averaged.
+        titles: read titles and artists' names by their letters and words (names still tell whose songs are known).
+        one_token: add all tokens up to one, so that there is nothing to scan: for comparison.
         quantile_bins: bins of the piecewise-linear encoding of a numeric feature.
         histogram_bins: bins of the histogram head, over -10 to 110 points.
         histogram_sigma: smoothing of the histogram's target in popularity points.
@@ -73,8 +91,10 @@ class PopularityModule(LightningModule):
 
     def __init__(
         self,
-        architecture: Architecture = "feature_tokens",
+        architecture: Architecture = "history",
         head: Literal["histogram", "mse"] = "histogram",
+        block: BlockName = "mamba",
+        members: int = 1,
         width: int = 32,
         layers: int = 2,
         d_state: int = 16,
@@ -83,6 +103,13 @@ class PopularityModule(LightningModule):
         bidirectional: bool = True,
         dropout: float = 0.2,
         feature_dropout: float = 0.1,
+        history: int = 14,
+        retrieved: int = 0,
+        hide_history: float = 0.15,
+        thin_history: float = 0.6,
+        drawn_histories: int = 4,
+        titles: bool = True,
+        one_token: bool = False,
         quantile_bins: int = 8,
         histogram_bins: int = 60,
         histogram_sigma: float = 3.0,
@@ -97,13 +124,35 @@ class PopularityModule(LightningModule):
         _check(locals())
         # how fast, not what: a checkpoint of a compiled run must not make every prediction compile
         self.save_hyperparameters(ignore=["compile_network"])
-        self.encoder: FeatureEncoder | ColumnEncoder
-        self.net: MambaRegressor | SingleTokenMamba
+        self.encoder: HistoryEncoder | FeatureEncoder | ColumnEncoder
+        self.net: HistoryNet | MambaRegressor | SingleTokenMamba
+        outputs = HistogramHead(histogram_bins, histogram_sigma) if head == "histogram" else MSEHead()
         if architecture == "single_token":
             if head != "mse":
                 raise InputError("model.architecture single_token is the original network: it needs model.head mse")
             self.encoder = ColumnEncoder()
             self.net = SingleTokenMamba(MSEHead(), d_state=d_state, d_conv=d_conv, expand=expand)
+        elif architecture == "history":
+            self.encoder = HistoryEncoder(
+                quantile_bins,
+                titles=titles,
+                length=history,
+                retrieved=retrieved,
+                hide=hide_history,
+                thin=thin_history,
+                draws=members,
+                repeats=drawn_histories,
+            )
+            first = Plan(block, width, layers, d_state, d_conv, expand, bidirectional)
+            self.net = HistoryNet(
+                member_plans(first, members),
+                head=outputs,
+                codes=CODES,
+                dropout=dropout,
+                input_dropout=feature_dropout,
+                one_token=one_token,
+                **self.encoder.sizes,
+            )
         else:
             self.encoder = FeatureEncoder(quantile_bins)
             self.net = MambaRegressor(
@@ -111,7 +160,7 @@ class PopularityModule(LightningModule):
                 bins=quantile_bins,
                 codes=CODES,
                 title=len(TITLE_STATISTICS) + 1,
-                head=HistogramHead(histogram_bins, histogram_sigma) if head == "histogram" else MSEHead(),
+                head=outputs,
                 width=width,
                 layers=layers,
                 d_state=d_state,
@@ -136,7 +185,12 @@ class PopularityModule(LightningModule):
             return
         datamodule: PopularityDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
         songs = datamodule.songs("train")
-        self.encoder.fit(songs)
+        if isinstance(self.encoder, HistoryEncoder) and isinstance(self.net, HistoryNet):
+            split: SplitKind = datamodule.hparams["split"]
+            self.encoder.fit(songs, inner_folds(songs, split), earlier=split == "time")
+            self.net.memory.fill(self.encoder.known)
+        elif not isinstance(self.encoder, HistoryEncoder):
+            self.encoder.fit(songs)
         if isinstance(self.encoder, FeatureEncoder) and isinstance(self.net, MambaRegressor):
             self.net.tokens.edges.copy_(torch.from_numpy(self.encoder.edges))
             self.net.tokens.present.copy_(torch.from_numpy(self.encoder.present))
@@ -149,6 +203,8 @@ class PopularityModule(LightningModule):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take over the encoder of a checkpoint."""
         self.encoder.load_state(state["encoder"])
+        if isinstance(self.encoder, HistoryEncoder) and isinstance(self.net, HistoryNet) and self.encoder.known:
+            self.net.memory.fill(self.encoder.known)
         self.fitted_on = dict(state["fitted_on"])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -177,7 +233,8 @@ class PopularityModule(LightningModule):
         loss = self.net.head.loss(raw, batch["popularity"])
         if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self.log("train/loss", loss, batch_size=len(raw))  # costs a millisecond: when it is written, not each time
-        self._seen["train"].append((self.net.head.predict(raw.detach()), batch["popularity"]))
+        seen = raw.detach() if raw.ndim == 2 else self.net.head.mix(raw.detach())
+        self._seen["train"].append((self.net.head.predict(seen), batch["popularity"]))
         return loss * batch["share"] if "share" in batch else loss
 
     def _log_epoch(self, stage: str, metrics: MetricCollection) -> None:
@@ -216,6 +273,30 @@ class PopularityModule(LightningModule):
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Predicted popularity ``(B,)`` in points."""
         return self.net.head.predict(self(batch))
+
+    @torch.no_grad()
+    def raw_of(self, songs: pd.DataFrame, batch_size: int = 512) -> Tensor:
+        """Raw outputs ``(n, outputs)`` of the head for songs of a song table, in evaluation, without a Trainer."""
+        training = self.net.training
+        self.net.eval()
+        tensors, prepare = encoded(self.encoder, songs)
+        rows = TensorBatches(tensors, batch_size, prepare=prepare)
+        raw = [self({name: value.to(self.device) for name, value in batch.items()}) for batch in rows]
+        self.net.train(training)
+        return torch.cat(raw)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the members' gradients apart: they are networks of their own, and one must not slow down the others."""
+        if not isinstance(self.net, HistoryNet) or not gradient_clip_val or gradient_clip_algorithm == "value":
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        for member in self.net.members:
+            torch.nn.utils.clip_grad_norm_(member.parameters(), gradient_clip_val)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser with warm-up and, if asked for, cosine decay to 0 over the whole run."""
@@ -294,13 +375,26 @@ def check_held_out(checkpoint: Mapping[str, Any], scored_on: Mapping[str, Any]) 
 
 def _check(given: dict[str, Any]) -> None:
     """One clear line for a hyper-parameter outside its range."""
-    for name in ("width", "layers", "d_state", "d_conv", "expand", "quantile_bins", "histogram_bins"):
+    for name in (
+        "width",
+        "layers",
+        "d_state",
+        "d_conv",
+        "expand",
+        "quantile_bins",
+        "histogram_bins",
+        "members",
+        "drawn_histories",
+    ):
         if given[name] < 1:
             raise InputError(f"model.{name} must be at least 1, got {given[name]}")
     for name in ("dropout", "feature_dropout"):
         if not 0 <= given[name] < 1:
             raise InputError(f"model.{name} must be at least 0 and below 1, got {given[name]}")
-    for name in ("weight_decay", "warmup_steps"):
+    for name in ("hide_history", "thin_history"):
+        if not 0 <= given[name] <= 1:
+            raise InputError(f"model.{name} must be from 0 to 1, got {given[name]}")
+    for name in ("weight_decay", "warmup_steps", "history", "retrieved"):
         if given[name] < 0:
             raise InputError(f"model.{name} must be at least 0, got {given[name]}")
     for name in ("learning_rate", "histogram_sigma"):

@@ -16,7 +16,7 @@ import yaml
 from lightning.pytorch.cli import LightningArgumentParser
 from optuna.trial import FrozenTrial
 
-from popularity.cli import PopularityCLI
+from popularity.cli import ConfiguredCLI, PopularityCLI
 from popularity.errors import InputError
 from popularity.tuning.boosting import LightGBM
 from popularity.tuning.options import Options, Search, choose_pruner, parse_objectives
@@ -24,7 +24,7 @@ from popularity.tuning.report import write_report
 from popularity.tuning.space import Space, check_space, holds, load_space
 from popularity.tuning.storage import hide_password, open_storage
 from popularity.tuning.study import make_pruner, make_sampler, open_study, record
-from popularity.tuning.trial import Tables, TrialCLI, check_devices, give_songs, with_params
+from popularity.tuning.trial import Tables, check_devices, give_songs, with_params
 from popularity.tuning.worker import Interrupts, quiet, work
 
 _BOOSTING = "lightgbm"
@@ -80,7 +80,7 @@ def read_search(argv: Sequence[str]) -> tuple[Search, Space, dict[str, Any] | No
         raise InputError("data.validation 0 leaves no songs to choose settings by: a search needs some")
     make_sampler(search, 0)
     make_pruner(search)
-    plain = TrialCLI(config)
+    plain = ConfiguredCLI(config)
     check_devices(plain.trainer)
     if ours:
         check_space(options.space, space, cli.parser, cli.config)
@@ -96,7 +96,7 @@ def tune(search: Search, space: Space, first: dict[str, Any] | None) -> int:
     Raises:
         InputError: data that cannot be read, or a study that was begun with other settings.
     """
-    datamodule = TrialCLI(search.config).datamodule
+    datamodule = ConfiguredCLI(search.config).datamodule
     tables: Tables = {}
     for fold in range(search.options.folds):  # data that cannot be split so shall be refused now
         give_songs(datamodule, tables, search.options.folds, fold)

@@ -13,13 +13,11 @@ from typing import Any
 import numpy as np
 import optuna
 import pandas as pd
-from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.strategies import ParallelStrategy
 from optuna_integration import PyTorchLightningPruningCallback
 
-from popularity.cli import PopularityCLI
+from popularity.cli import ConfiguredCLI
 from popularity.data.datamodule import PopularityDataModule
 from popularity.data.songs import SongTable
 from popularity.data.splits import Split, make_split
@@ -29,22 +27,6 @@ from popularity.tuning.options import COSTS, Search
 
 #: Loaded songs by source, of this process.
 Tables = dict[tuple[Any, ...], SongTable]
-
-
-class TrialCLI(PopularityCLI):
-    """The classes of a fit, made afresh from a config. Instantiating twice in one CLI would leave stale settings.
-
-    Args:
-        config: settings of the fit, nested.
-    """
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        self._given = config
-        super().__init__([], run=False)
-
-    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Take the config that was given."""
-        self.config: Namespace = parser.parse_object(copy.deepcopy(self._given))
 
 
 class BestEpoch(Callback):
@@ -186,7 +168,7 @@ def run_trial(search: Search, trial: optuna.Trial, folder: Path, tables: Tables)
 def _fit_network(
     search: Search, trial: optuna.Trial, folder: Path, tables: Tables, fold: int, *, prunes: bool
 ) -> dict[str, float]:
-    cli = TrialCLI(trial_config(search, trial.params, folder))
+    cli = ConfiguredCLI(trial_config(search, trial.params, folder))
     check_devices(cli.trainer)
     give_songs(cli.datamodule, tables, search.options.folds, fold)
     checkpoint = search.config["checkpoint"]

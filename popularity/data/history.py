@@ -1,0 +1,292 @@
+"""The known songs of the names on a song: found once for all songs, drawn anew for every batch.
+
+Two roles: ``SAME`` are known songs of the song's first-named artist, ``CREDITED`` those that a name of the song has
+part in otherwise (a featured artist's own songs, songs that feature the first-named artist). ``RETRIEVED`` are the most
+similar known songs by others (`popularity.data.memory`).
+
+Nothing here looks at the order of the rows, which in public files can carry the label.
+
+Glossary of shapes: ``n`` songs, ``N`` known songs, ``C`` candidates of a song, ``D`` draws, ``H`` songs of a
+drawn history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from popularity.data.names import artist_names, credits
+from popularity.data.schema import AUDIO
+
+SAME, CREDITED, RETRIEVED = 0, 1, 2
+ROLES = 3
+#: In ``role``: no song here.
+NOBODY = -1
+
+_CHUNK = 50_000  # songs whose candidates are looked for at a time: bounds the memory
+_DAY = np.timedelta64(1, "D")
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What songs are matched by: numbers in place of texts.
+
+    Attributes:
+        start: ``(n + 1)`` where each song's names begin in ``name``.
+        name: names of all songs, as hashes of the normalised text.
+        first: ``(n)`` hash of the first-named artist, 0 where there is none.
+        identity: ``(n, 3)`` hashes of id, of artist and title, and of the audio columns; two songs that agree in one of
+            them are one song. Negative where missing: equal to nothing.
+        day: ``(n)`` release in days since 1970, the largest number where unknown: later than everything.
+    """
+
+    start: np.ndarray
+    name: np.ndarray
+    first: np.ndarray
+    identity: np.ndarray
+    day: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def state(self) -> dict[str, Tensor]:
+        """As tensors."""
+        return {name: torch.from_numpy(value.copy()) for name, value in vars(self).items()}
+
+    @staticmethod
+    def of_state(state: Mapping[str, Tensor]) -> Keys:
+        """From what :meth:`state` gave."""
+        return Keys(**{name: value.cpu().numpy().copy() for name, value in state.items()})
+
+
+def _hashes(texts: Sequence[str]) -> np.ndarray:
+    """Positive 62-bit hashes, the same on every machine."""
+    array = np.empty(len(texts), dtype=object)
+    array[:] = texts
+    return (pd.util.hash_array(array) >> np.uint64(2)).astype(np.int64) + 1
+
+
+def _text_hashes(texts: pd.Series) -> np.ndarray:
+    known = texts.notna().to_numpy(np.bool_)
+    return np.where(known, _hashes(texts.fillna("").str.casefold().to_list()), -1)
+
+
+def keys_of(songs: pd.DataFrame) -> Keys:
+    """The keys of a song table."""
+    names = credits(songs)
+    codes, distinct = pd.factorize(np.array([name for of_song in names for name in of_song], dtype=object))
+    firsts = [of_song[0] if of_song else "" for of_song in artist_names(songs)]
+    first = np.where(np.array(firsts, dtype=object) == "", 0, _hashes(firsts)) if len(songs) else np.zeros(0, np.int64)
+    both = (songs["artist"] + "\n" + songs["title"]).where(songs["artist"].notna() & songs["title"].notna())
+    audio = songs[list(AUDIO)].to_numpy(np.float64)
+    row_hash = np.zeros(len(songs), dtype=np.uint64)
+    for column in range(audio.shape[1]):
+        # + 0.0: minus zero is zero; the multiplier spreads the columns
+        row_hash = row_hash * np.uint64(1_000_003) + pd.util.hash_array(audio[:, column] + 0.0)
+    known = np.isfinite(audio).sum(1) > len(AUDIO) // 2
+    date = songs["release_date"].to_numpy("datetime64[us]")
+    dated = ~np.isnat(date)
+    day = np.full(len(songs), np.iinfo(np.int32).max, dtype=np.int64)
+    day[dated] = (date[dated] - np.datetime64("1970-01-01", "us")) // _DAY
+    return Keys(
+        start=np.cumsum([0, *(len(of_song) for of_song in names)]).astype(np.int64),
+        name=_hashes([str(name) for name in distinct])[codes] if len(codes) else np.zeros(0, dtype=np.int64),
+        first=np.asarray(first, dtype=np.int64),
+        identity=np.stack(
+            [
+                _text_hashes(songs["track_id"]),
+                _text_hashes(both),
+                np.where(known, (row_hash >> np.uint64(2)).astype(np.int64) + 1, -1),
+            ],
+            axis=1,
+        ),
+        day=day,
+    )
+
+
+class HistoryIndex:
+    """Known songs by name: two lists for each name, of its own songs and of those that credit it otherwise.
+
+    Args:
+        keys: of the ``N`` known songs.
+        earlier: only songs released before the one asked about are its history (split ``time``).
+    """
+
+    def __init__(self, keys: Keys, *, earlier: bool = False) -> None:
+        self.keys, self.earlier = keys, earlier
+        self.names = np.unique(keys.name)
+        rows = np.repeat(np.arange(len(keys)), np.diff(keys.start))
+        entry = 2 * np.searchsorted(self.names, keys.name) + (keys.name != keys.first[rows])
+        # within a list by release, then by a hash of the song: an order that says nothing
+        tie = np.where(keys.identity[rows, 1] >= 0, keys.identity[rows, 1], keys.identity[rows, 2])
+        order = np.lexsort((tie, keys.day[rows], entry))
+        self.rows, self.days = rows[order].astype(np.int32), keys.day[rows][order]
+        self.begin = np.searchsorted(entry[order], np.arange(2 * len(self.names) + 1))
+
+    def candidates(self, songs: Keys, own: np.ndarray | None = None, same: int = 24, credited: int = 8) -> CandidateSet:
+        """Known songs that can stand in the histories of songs, never the song itself or a duplicate of it.
+
+        Where a name has more songs than there is room, they are spread evenly over its list, by release; with
+        ``earlier`` the latest before the song.
+
+        Args:
+            songs: keys of ``n`` songs.
+            own: ``(n)`` row of each song among the known ones, where they are known songs themselves.
+            same: most candidates in the role ``SAME``.
+            credited: most in the role ``CREDITED``.
+
+        Returns:
+            Rows and roles, ``(n, same + credited)``.
+        """
+        width = same + credited
+        row = np.zeros((len(songs), width), dtype=np.int32)
+        role = np.full((len(songs), width), NOBODY, dtype=np.int8)
+        for start in range(0, len(songs), _CHUNK):
+            part = slice(start, min(start + _CHUNK, len(songs)))
+            self._fill(songs, own, part, same, credited, row[part], role[part])
+        return CandidateSet(torch.from_numpy(row), torch.from_numpy(role))
+
+    def _pairs(self, songs: Keys, part: slice, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Song (numbered within the part), known song and role of each pair, with repeats; ``limit`` of a list."""
+        count = np.diff(songs.start)[part]
+        of_song = np.repeat(np.arange(len(count)), count)
+        name = songs.name[songs.start[part.start] : songs.start[part.stop]]
+        code = np.minimum(np.searchsorted(self.names, name), max(len(self.names) - 1, 0))
+        found = self.names[code] == name if len(self.names) else np.zeros(len(name), dtype=bool)
+        of_song, name, code = of_song[found], name[found], code[found]
+        first = name == songs.first[part][of_song]
+        lists = np.concatenate([2 * code, 2 * code + 1])
+        of_song = np.concatenate([of_song, of_song])
+        role = np.where(np.concatenate([first, np.zeros_like(first)]), SAME, CREDITED).astype(np.int8)
+        begin, size = self.begin[lists], self.begin[lists + 1] - self.begin[lists]
+        if self.earlier:
+            size = self._released_before(lists, songs.day[part][of_song]) - begin
+        taken = np.minimum(size, limit)
+        step = np.arange(taken.sum()) - np.repeat(np.cumsum(taken) - taken, taken)
+        if self.earlier:
+            position = np.repeat(begin + size - taken, taken) + step
+        else:
+            wide = np.repeat(size, taken)
+            position = np.repeat(begin, taken) + np.where(
+                wide > limit, ((2 * step + 1) * wide) // (2 * np.repeat(np.maximum(taken, 1), taken)), step
+            )
+        return np.repeat(of_song, taken), self.rows[position].astype(np.int64), np.repeat(role, taken)
+
+    def _released_before(self, lists: np.ndarray, day: np.ndarray) -> np.ndarray:
+        """Position behind the last entry of each list that was released before ``day``: a search by halves."""
+        low, high = self.begin[lists].copy(), self.begin[lists + 1].copy()
+        while (open_ := low < high).any():
+            middle = (low + high) // 2
+            before = np.zeros_like(open_)
+            before[open_] = self.days[middle[open_]] < day[open_]
+            low, high = np.where(open_ & before, middle + 1, low), np.where(open_ & ~before, middle, high)
+        return low
+
+    def _fill(
+        self,
+        songs: Keys,
+        own: np.ndarray | None,
+        part: slice,
+        same: int,
+        credited: int,
+        row: np.ndarray,
+        role: np.ndarray,
+    ) -> None:
+        # a few more than there is room for, since the song itself and its duplicates drop out
+        song, known, kind = self._pairs(songs, part, max(same, credited) + 4)
+        mine, theirs = songs.identity[part][song], self.keys.identity[known]
+        keep = ~((mine == theirs) & (mine >= 0)).any(1)
+        if own is not None:
+            keep &= known != own[part][song]
+        song, known, kind = song[keep], known[keep], kind[keep]
+        order = np.lexsort((kind, known, song))
+        song, known, kind = song[order], known[order], kind[order]
+        fresh = np.ones(len(song), dtype=bool)
+        fresh[1:] = (song[1:] != song[:-1]) | (known[1:] != known[:-1])  # once, in its nearer role
+        song, known, kind = song[fresh], known[fresh], kind[fresh]
+        # which of too many stay must not depend on the rows' numbers: by a hash of both songs, or the latest
+        mix = (known_hash := self.keys.identity[known].max(1)) ^ (songs.identity[part][song].max(1))
+        last = -self.keys.day[known] if self.earlier else mix
+        order = np.lexsort((known_hash, last, kind, song))
+        song, known, kind = song[order], known[order], kind[order]
+        group = song * ROLES + kind
+        place = np.arange(len(group)) - np.searchsorted(group, group)
+        kept = place < np.where(kind == SAME, same, credited)
+        column = place + np.where(kind == SAME, 0, same)
+        row[song[kept], column[kept]] = known[kept]
+        role[song[kept], column[kept]] = kind[kept]
+
+
+@dataclass(frozen=True)
+class CandidateSet:
+    """Rows ``(n, C)`` int32 of known songs and their roles ``(n, C)`` int8, ``NOBODY`` where there is none."""
+
+    row: Tensor
+    role: Tensor
+
+
+@dataclass(frozen=True)
+class Thinning:
+    """How much of a history training hides, so that no song leans on knowing its artist.
+
+    Attributes:
+        hide: probability that all songs of a role are hidden, by role.
+        most: each remaining song is dropped with a probability drawn from 0 to this, anew for every draw.
+    """
+
+    hide: tuple[float, float]
+    most: float
+
+
+def draw(
+    role: Tensor, key: Tensor, *, draws: int, length: int, thinning: Thinning | None, generator: torch.Generator
+) -> Tensor:
+    """Draw histories of at most ``length`` songs from the candidates.
+
+    A random choice where there are more: all but four places go to the artist's own songs first. Retrieved songs come
+    on top of ``length``, all of them.
+
+    Args:
+        role: ``(n, C)``.
+        key: ``(n, C)`` place in the sequence: small keys come last, next to the song itself.
+        draws: ``D``.
+        length: ``H`` without the retrieved songs.
+        thinning: in training.
+        generator: of all randomness.
+
+    Returns:
+        ``(n, D, H)`` columns of the candidates in the order of the sequence, -1 in front of shorter ones. ``H`` is the
+        longest that came up.
+    """
+    n, count = role.shape
+    role = role.unsqueeze(1).expand(n, draws, count)
+    chance = torch.rand(n, draws, count, generator=generator)
+    keep = role != NOBODY
+    if thinning is not None:
+        hidden = torch.rand(n, draws, 2, generator=generator) < torch.tensor(thinning.hide)
+        # an artist that nobody knows: other names on the song are often unknown as well
+        hidden[..., CREDITED] |= hidden[..., SAME] & (
+            torch.rand(n, draws, generator=generator) < 0.5 * (thinning.hide[SAME] < 1)
+        )
+        rate = thinning.most * torch.rand(n, draws, 1, generator=generator)
+        drop = torch.rand(n, draws, count, generator=generator) < rate
+        for kind in (SAME, CREDITED):
+            keep = keep & ~((role == kind) & (hidden[..., kind : kind + 1] | drop))
+    priority = torch.where(role == SAME, chance + 1, chance)
+    own = torch.where(keep & (role == CREDITED), chance, -1.0)
+    top = own.topk(min(4, count), dim=-1)
+    priority = priority.scatter_add(-1, top.indices, torch.where(top.values >= 0, 2.0, 0.0))
+    priority = torch.where(keep, torch.where(role == RETRIEVED, 9.0, priority), -1.0)
+    wanted = length + int((role[:, 0] == RETRIEVED).sum(-1).max()) if n else length
+    best = priority.topk(min(wanted, count), dim=-1)
+    chosen = best.values >= 0
+    longest = int(chosen.sum(-1).max()) if n else 0
+    chosen, column = chosen[..., :longest], best.indices[..., :longest]
+    place = torch.where(chosen, key.unsqueeze(1).expand(n, draws, count).gather(-1, column), torch.inf)
+    order = place.argsort(dim=-1, descending=True, stable=True)
+    return torch.where(chosen, column, -1).gather(-1, order)

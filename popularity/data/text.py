@@ -1,0 +1,166 @@
+"""What titles and artists' names say by their letters and words: n-grams, fitted by scikit-learn on training songs.
+
+A score of each song is the prediction of a ridge regression on all n-grams. For the training songs themselves it comes
+from folds that did not hold them: a score that had seen the song's own popularity would be worth more in training than
+later. What is learned is kept as tensors and plain Python, as a checkpoint needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import sparse
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import Ridge
+from sklearn.utils.extmath import safe_sparse_dot
+
+#: Name of each vectorizer: column of the song table and settings of ``TfidfVectorizer``.
+VECTORIZERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "title characters": ("title", {"analyzer": "char_wb", "ngram_range": (2, 4), "min_df": 4}),
+    "title words": ("title", {"token_pattern": r"[\w']+", "ngram_range": (1, 2), "min_df": 3}),
+    "artist characters": ("artist", {"analyzer": "char_wb", "ngram_range": (2, 4), "min_df": 3}),
+}
+#: Which n-grams each score reads.
+SCORES: dict[str, tuple[str, ...]] = {
+    "title": ("title characters", "title words"),
+    "title and artist": ("title characters", "title words", "artist characters"),
+}
+#: n-grams are counted up to this many, the most frequent first.
+MAX_FEATURES = 30_000
+#: Strength of the ridge penalty on TF-IDF rows of length 1; flat from 3 to 12.
+PENALTY = 6.0
+
+
+class TextEncoder:
+    """TF-IDF of n-grams, their leading components and ridge scores.
+
+    Args:
+        components: leading components of the title's characters (``TruncatedSVD``).
+
+    Attributes:
+        width: number of columns of :meth:`encode`'s first result.
+    """
+
+    def __init__(self, components: int = 16) -> None:
+        self.components = components
+        self.vocabulary: dict[str, list[str]] = {name: [] for name in VECTORIZERS}
+        self.idf = {name: np.zeros(0) for name in VECTORIZERS}
+        self.projection = np.zeros((0, components))
+        self.scale = np.ones(components)
+        self.coefficients = {name: np.zeros(0) for name in SCORES}
+        self.intercept = dict.fromkeys(SCORES, 0.0)
+        self.score_moments = dict.fromkeys(SCORES, (0.0, 1.0))
+
+    def fit(self, songs: pd.DataFrame, folds: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+        """Learn from training songs.
+
+        Args:
+            songs: ``n`` songs with ``popularity``.
+            folds: pairs of row numbers, to fit to and held out; every row that none holds out gets the mean score.
+
+        Returns:
+            ``(n, len(SCORES))`` standardised scores of the training songs, each from a fit that did not see its song.
+        """
+        popularity = songs["popularity"].to_numpy(np.float64)
+        counted = {}
+        for name in VECTORIZERS:
+            vectorizer = self._vectorizer(name)
+            try:
+                counted[name] = vectorizer.fit_transform(self._text(songs, name))
+            except ValueError:  # no n-gram is frequent enough: the songs have no texts, or are too few
+                self.vocabulary[name], self.idf[name] = [], np.zeros(0)
+                counted[name] = sparse.csr_matrix((len(songs), 0))
+                continue
+            self.vocabulary[name] = [str(term) for term in vectorizer.get_feature_names_out()]
+            self.idf[name] = np.asarray(vectorizer.idf_, dtype=np.float64)
+        self._fit_components(counted["title characters"])
+        scores = np.zeros((len(songs), len(SCORES)))
+        for index, (score, parts) in enumerate(SCORES.items()):
+            matrix = sparse.hstack([counted[name] for name in parts]).tocsr()
+            if matrix.shape[1] == 0:
+                self.coefficients[score], self.intercept[score] = np.zeros(0), float(popularity.mean())
+                continue
+            held_out = np.full(len(songs), popularity.mean())
+            for fitted, kept_back in folds:
+                held_out[kept_back] = self._ridge(matrix[fitted], popularity[fitted]).predict(matrix[kept_back])
+            model = self._ridge(matrix, popularity)
+            self.coefficients[score], self.intercept[score] = model.coef_, float(model.intercept_)
+            spread = float(held_out.std())
+            self.score_moments[score] = (float(held_out.mean()), spread if spread > 1e-8 else 1.0)
+            scores[:, index] = self._standard(score, held_out)
+        return scores
+
+    def encode(self, songs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """Components ``(n, components)`` and standardised scores ``(n, len(SCORES))`` of songs not trained on.
+
+        The components of training songs are the same whether asked for here or elsewhere; their scores are not.
+        """
+        counted = {name: self._count(songs, name) for name in VECTORIZERS}
+        components = safe_sparse_dot(counted["title characters"], self.projection) / self.scale
+        scores = np.zeros((len(songs), len(SCORES)))
+        for index, (score, parts) in enumerate(SCORES.items()):
+            matrix = sparse.hstack([counted[name] for name in parts]).tocsr()
+            if matrix.shape[1]:
+                scores[:, index] = self._standard(score, matrix @ self.coefficients[score] + self.intercept[score])
+        return components, scores
+
+    def state(self) -> dict[str, Any]:
+        """All that was learned, as tensors and plain Python."""
+        return {
+            "vocabulary": {name: list(terms) for name, terms in self.vocabulary.items()},
+            "idf": {name: torch.from_numpy(idf.copy()) for name, idf in self.idf.items()},
+            "projection": torch.from_numpy(self.projection.copy()),
+            "scale": torch.from_numpy(self.scale.copy()),
+            "coefficients": {name: torch.from_numpy(c.copy()) for name, c in self.coefficients.items()},
+            "intercept": dict(self.intercept),
+            "score_moments": {name: list(moments) for name, moments in self.score_moments.items()},
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take over what :meth:`state` gave."""
+        self.vocabulary = {name: list(terms) for name, terms in state["vocabulary"].items()}
+        self.idf = {name: idf.numpy().copy() for name, idf in state["idf"].items()}
+        self.projection, self.scale = state["projection"].numpy().copy(), state["scale"].numpy().copy()
+        self.coefficients = {name: c.numpy().copy() for name, c in state["coefficients"].items()}
+        self.intercept = dict(state["intercept"])
+        self.score_moments = {name: (moments[0], moments[1]) for name, moments in state["score_moments"].items()}
+
+    @staticmethod
+    def _text(songs: pd.DataFrame, name: str) -> list[str]:
+        return songs[VECTORIZERS[name][0]].fillna("").to_list()
+
+    @staticmethod
+    def _vectorizer(name: str, **options: Any) -> TfidfVectorizer:
+        return TfidfVectorizer(
+            **{**VECTORIZERS[name][1], "sublinear_tf": True, "lowercase": True, "max_features": MAX_FEATURES, **options}
+        )
+
+    def _count(self, songs: pd.DataFrame, name: str) -> sparse.csr_matrix:
+        if not self.vocabulary[name]:
+            return sparse.csr_matrix((len(songs), 0))
+        vectorizer = self._vectorizer(name, vocabulary=self.vocabulary[name])
+        vectorizer.idf_ = self.idf[name]
+        return vectorizer.transform(self._text(songs, name))
+
+    def _fit_components(self, matrix: sparse.csr_matrix) -> None:
+        count = min(self.components, min(matrix.shape) - 1)
+        self.projection, self.scale = np.zeros((matrix.shape[1], self.components)), np.ones(self.components)
+        if count < 1:
+            return
+        svd = TruncatedSVD(count, random_state=0).fit(matrix)
+        self.projection[:, :count] = svd.components_.T
+        spread = (matrix @ svd.components_.T).std(0)
+        self.scale[:count] = np.where(spread > 1e-8, spread, 1.0)
+
+    @staticmethod
+    def _ridge(matrix: sparse.csr_matrix, popularity: np.ndarray) -> Ridge:
+        return Ridge(PENALTY, solver="sparse_cg", tol=1e-4).fit(matrix, popularity)
+
+    def _standard(self, score: str, values: np.ndarray) -> np.ndarray:
+        mean, spread = self.score_moments[score]
+        return ((values - mean) / spread).clip(-4.0, 4.0)
