@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import settings
 
-from popularity.data.schema import AUDIO_UNIT
+if TYPE_CHECKING:
+    import pandas as pd
 
 # machines differ and are shared: how long an example takes says nothing about the law it tests
 settings.register_profile("popularity", deadline=None)
@@ -39,6 +39,11 @@ def spotify_songs_32833() -> Path:
 
 def make_songs(count: int, seed: int = 0) -> pd.DataFrame:
     """Made-up songs in the columns of a public file, with a popularity that the features explain in part."""
+    import numpy as np
+    import pandas as pd
+
+    from popularity.data.schema import AUDIO_UNIT
+
     rng = np.random.default_rng(seed)
     unit = {name: rng.uniform(0.02, 0.98, count).round(4) for name in AUDIO_UNIT}
     signal = 40 + 30 * (unit["danceability"] - 0.5) - 40 * (unit["acousticness"] - 0.5) + rng.normal(0, 4, count)

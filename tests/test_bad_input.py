@@ -16,12 +16,10 @@ from threading import Thread
 
 import pandas as pd
 import pytest
-import torch
 
 from popularity.__main__ import main
 from popularity.data import catalog
 from popularity.data.catalog import Download
-from popularity.inference.checkpoint import read_checkpoint
 from tests.conftest import make_songs
 
 PLAIN = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
@@ -29,6 +27,15 @@ SMALL = ["--model.width", "4", "--model.layers", "1", "--model.d_state", "2", "-
 SMALL += ["--figures.every_n_epochs", "0", "--trainer.max_epochs", "1", *PLAIN]
 
 Refused = Callable[..., None]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imports() -> None:
+    """What is slow to import: with the first of these tests, not while tests are collected."""
+    global torch, read_checkpoint
+    import torch
+
+    from popularity.inference.checkpoint import read_checkpoint
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:

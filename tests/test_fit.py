@@ -9,11 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 import yaml
 
 from popularity.__main__ import main
-from popularity.inference.checkpoint import read_checkpoint
 from tests.conftest import make_songs
 
 SMALL = ["--model.width", "8", "--model.layers", "1", "--model.d_state", "4", "--data.batch_size", "32"]
@@ -112,11 +110,15 @@ def test_test_with_a_checkpoint_alone_scores_the_songs_it_was_not_trained_on(tmp
 
 def test_the_best_checkpoint_is_tested_with_its_averaged_weights(run):
     """Testing right after a fit must not bring back the weights before averaging."""
+    import torch
+
+    from popularity.data.datamodule import PopularityDataModule
+    from popularity.inference.checkpoint import read_checkpoint
+    from popularity.training.module import PopularityModule
+
     checkpoint = read_checkpoint(run / "checkpoints" / "best.ckpt")
     averaged, current = checkpoint["state_dict"], checkpoint["current_model_state"]
     assert not torch.equal(averaged["net.readout.weight"], current["net.readout.weight"])
-    from popularity.data.datamodule import PopularityDataModule
-    from popularity.training.module import PopularityModule
 
     model = PopularityModule.load_from_checkpoint(run / "checkpoints" / "best.ckpt", map_location="cpu")
     data = PopularityDataModule(source=checkpoint["datamodule_hyper_parameters"]["source"], batch_size=32)
@@ -186,6 +188,8 @@ def test_config_files_layer(tmp_path, song_file):
 
 
 def test_checkpoint_holds_tensors_and_plain_types(run):
+    import torch
+
     for name in ("best", "last"):
         checkpoint = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
         assert checkpoint["state_dict"]["_extra_state"]["fitted_on"]["songs"] > 200

@@ -11,10 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
 
 from popularity.__main__ import main
-from popularity.inference.checkpoint import read_checkpoint
 from tests.test_fit import scores
 
 PLAIN = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
@@ -49,6 +47,10 @@ def test_precision(precision, plain, song_file):
     assert found["test/mse"] == pytest.approx(expected["test/mse"], rel=1e-3 if precision == "64-true" else 0.05)
     assert found["test/r2"] == pytest.approx(expected["test/r2"], abs=0.05)
     assert found["test/rmse"] == pytest.approx(found["test/mse"] ** 0.5, rel=1e-4)
+    import torch
+
+    from popularity.inference.checkpoint import read_checkpoint
+
     average = read_checkpoint(run / "checkpoints" / "best.ckpt")["state_dict"]["net.readout.weight"]
     assert average.dtype == (torch.float64 if precision == "64-true" else torch.float32)
 
@@ -73,6 +75,8 @@ def test_metrics_of_a_model_in_half_precision_are_not_rounded(song_file):
 
 def test_a_checkpoint_does_not_ask_to_be_compiled(plain):
     """Prediction would compile for a minute what it runs for a second."""
+    from popularity.inference.checkpoint import read_checkpoint
+
     settings = read_checkpoint(plain / "checkpoints" / "best.ckpt")["hyper_parameters"]
     assert settings["width"] == 4
     assert "compile_network" not in settings
@@ -170,6 +174,8 @@ def test_predict_takes_one_device_of_several(plain, song_file, monkeypatch):
 @pytest.mark.slow
 def test_interrupted_and_resumed_run_has_every_epoch_once(song_file):
     """Ctrl-C, then --ckpt_path last: the same folder, no epoch twice, none left out."""
+    import torch
+
     last = Path("logs/popularity/version_0/checkpoints/last.ckpt").absolute()
 
     def interrupt() -> None:

@@ -1,10 +1,17 @@
 from __future__ import annotations
 
-import torch
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popularity.data.batches import TensorBatches
+
+@pytest.fixture(scope="module", autouse=True)
+def _imports() -> None:
+    """What is slow to import: with the first of these tests, not while tests are collected."""
+    global torch, TensorBatches
+    import torch
+
+    from popularity.data.batches import TensorBatches
 
 
 def rows(batches: TensorBatches) -> list[torch.Tensor]:

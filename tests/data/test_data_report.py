@@ -5,8 +5,15 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 
-from popularity.data.report import main
 from popularity.errors import InputError
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imports() -> None:
+    """What is slow to import: with the first of these tests, not while tests are collected."""
+    global main
+    from popularity.data.report import main
+
 
 Write = Callable[..., str]
 

@@ -5,22 +5,28 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from popularity.data.encoder import (
-    CATEGORIES,
-    CLOSED,
-    NUMERIC,
-    STANDARDISED,
-    ColumnEncoder,
-    FeatureEncoder,
-    numeric_features,
-    piecewise_linear,
-)
 from popularity.data.schema import AUDIO
 from popularity.data.songs import load_songs
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imports() -> None:
+    """What is slow to import: with the first of these tests, not while tests are collected."""
+    global torch, encoders, CATEGORIES, CLOSED, NUMERIC, FeatureEncoder, numeric_features, piecewise_linear
+    import torch
+
+    from popularity.data import encoder as encoders
+    from popularity.data.encoder import (
+        CATEGORIES,
+        CLOSED,
+        NUMERIC,
+        FeatureEncoder,
+        numeric_features,
+        piecewise_linear,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -103,22 +109,23 @@ def test_order_of_rows_changes_nothing(songs):
     assert a.vocabulary == b.vocabulary
 
 
-@pytest.mark.parametrize("kind", [FeatureEncoder, ColumnEncoder])
+@pytest.mark.parametrize("kind", ["FeatureEncoder", "ColumnEncoder"])
 def test_state_survives_a_weights_only_file(kind, songs):
-    encoder = kind().fit(songs)
+    make = getattr(encoders, kind)
+    encoder = make().fit(songs)
     file = io.BytesIO()
     torch.save(encoder.state(), file)
     file.seek(0)
-    loaded = kind()
+    loaded = make()
     loaded.load_state(torch.load(file, weights_only=True))
     a, b = encoder.encode(songs), loaded.encode(songs)
     assert all(torch.equal(a[name].nan_to_num(), b[name].nan_to_num()) for name in a)
 
 
 def test_columns_as_the_original_project_fed_them(songs):
-    columns = ColumnEncoder().fit(songs).encode(songs)["columns"].double().numpy()
+    columns = encoders.ColumnEncoder().fit(songs).encode(songs)["columns"].double().numpy()
     for index, name in enumerate(AUDIO):
-        if name in STANDARDISED:
+        if name in encoders.STANDARDISED:
             assert columns[:, index].mean() == pytest.approx(0, abs=1e-5)
             assert columns[:, index].std() == pytest.approx(1, abs=1e-5)
         else:
@@ -126,7 +133,7 @@ def test_columns_as_the_original_project_fed_them(songs):
 
 
 @settings(max_examples=20)
-@given(st.sampled_from(list(CLOSED)), st.integers(0, 11))
+@given(st.deferred(lambda: st.sampled_from(list(CLOSED))), st.integers(0, 11))
 def test_codes_of_closed_categories_do_not_depend_on_the_data(name, value):
     levels = CLOSED[name]
     value = levels[value % len(levels)]

@@ -5,20 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from sklearn.model_selection import GroupKFold, KFold
 
 from popularity.data.names import artist_names, credits
-from popularity.data.splits import Split, SplitKind, make_split
 from popularity.errors import InputError
 
-KINDS: tuple[SplitKind, ...] = get_args(SplitKind)
+if TYPE_CHECKING:
+    from popularity.data.splits import Split, SplitKind
+
+KINDS: tuple[SplitKind, ...] = ("random", "artist", "credits", "album", "time")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imports() -> None:
+    """What is slow to import: with the first of these tests, not while tests are collected."""
+    global GroupKFold, KFold, make_split
+    from sklearn.model_selection import GroupKFold, KFold
+
+    from popularity.data.splits import make_split
+
+
+def test_every_kind_of_split_is_tested_here() -> None:
+    from popularity.data.splits import SplitKind
+
+    assert get_args(SplitKind) == KINDS
 
 
 def table(rows: Iterable[tuple[str | None, str | None, str | None, str | None]]) -> pd.DataFrame:

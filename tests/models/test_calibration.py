@@ -6,11 +6,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 
 from popularity.models.calibration import NOMINAL, cdf_at, interval_coverage, probability_integral_transform
 
 EDGES = np.linspace(-10, 110, 61)
+MASS = np.eye(60)[[25, 30, 35]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imports() -> None:
+    """What is slow to import: with the first of these tests, not while tests are collected."""
+    global stats
+    from scipy import stats
 
 
 def _normal_histograms(mean: np.ndarray, scale: float, edges: np.ndarray) -> np.ndarray:
@@ -109,9 +116,6 @@ def test_same_seed_same_transform() -> None:
     first, again, other = (probability_integral_transform(truth, mass, EDGES, seed=s) for s in (7, 7, 8))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
-
-
-MASS = _normal_histograms(np.full(3, 50.0), 15.0, EDGES)
 
 
 @pytest.mark.parametrize(

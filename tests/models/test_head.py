@@ -1,10 +1,17 @@
 from __future__ import annotations
 
 import pytest
-import torch
-from scipy.stats import norm
 
-from popularity.models.head import HistogramHead, MSEHead
+
+@pytest.fixture(scope="module", autouse=True)
+def _imports() -> None:
+    """What is slow to import: with the first of these tests, not while tests are collected."""
+    global torch, norm, head_module, HistogramHead, MSEHead
+    import torch
+    from scipy.stats import norm
+
+    from popularity.models import head as head_module
+    from popularity.models.head import HistogramHead, MSEHead
 
 
 def test_target_is_the_normal_mass_of_each_bin():
@@ -39,8 +46,9 @@ def test_mse_head_is_squared_error_in_points():
     assert head.loss(raw, torch.tensor([40.0, 100.0])).item() == pytest.approx(50.0)
 
 
-@pytest.mark.parametrize("head", [HistogramHead(), MSEHead()])
-def test_bfloat16_outputs_are_judged_in_single_precision(head):
+@pytest.mark.parametrize("kind", ["HistogramHead", "MSEHead"])
+def test_bfloat16_outputs_are_judged_in_single_precision(kind):
+    head = getattr(head_module, kind)()
     raw = torch.randn(4, head.outputs, dtype=torch.bfloat16)
     assert head.predict(raw).dtype == torch.float32
     assert head.loss(raw, torch.rand(4) * 100).dtype == torch.float32

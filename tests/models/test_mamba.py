@@ -8,14 +8,18 @@ import types
 from typing import Any
 
 import pytest
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
-from popularity.models import mamba, scan, scan_cpp
-from popularity.models.mamba import Mamba
 
-RUNNABLE = scan_cpp.INSTRUCTION_SETS.get(torch.backends.cpu.get_cpu_capability(), ("portable",))
+@pytest.fixture(scope="module", autouse=True)
+def _imports() -> None:
+    """What is slow to import: with the first of these tests, not while tests are collected."""
+    global torch, Tensor, F, mamba, scan, scan_cpp, Mamba
+    import torch
+    from torch import Tensor
+    from torch.nn import functional as F
+
+    from popularity.models import mamba, scan, scan_cpp
+    from popularity.models.mamba import Mamba
 
 
 def reference_block(block: Mamba, u: Tensor) -> Tensor:
@@ -61,7 +65,8 @@ def distance(got: Tensor, wanted: Tensor) -> float:
 def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     name, _, instruction_set = request.param.partition("-")
     if name == "cpp":
-        if instruction_set not in RUNNABLE or scan_cpp.load(instruction_set) is None:
+        runnable = scan_cpp.INSTRUCTION_SETS.get(torch.backends.cpu.get_cpu_capability(), ("portable",))
+        if instruction_set not in runnable or scan_cpp.load(instruction_set) is None:
             pytest.skip(f"no kernels for {instruction_set}, or this machine cannot run them")
         monkeypatch.setattr(scan_cpp, "instruction_set", lambda: instruction_set)
     monkeypatch.setenv(scan.VARIABLE, name)
@@ -166,8 +171,9 @@ def test_frozen_parameters_get_no_gradient(implementation: str) -> None:
     assert all(float(p.grad.abs().sum()) > 0 for p in block.parameters() if p.grad is not None)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_computed_in_float32(implementation: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("name", ["bfloat16", "float16"])
+def test_half_precision_is_computed_in_float32(implementation: str, name: str) -> None:
+    dtype = getattr(torch, name)
     block = make(16).to(dtype)
     u = torch.randn(2, 9, 16, dtype=dtype)
     y = block(u)

@@ -10,18 +10,22 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
-from torch.nn import functional as F
 
 from popularity.errors import InputError
-from popularity.models import scan, scan_cpp, scan_cuda
-from popularity.models.scan import selective_scan
 
-CAPABILITY = torch.backends.cpu.get_cpu_capability()
-RUNNABLE = scan_cpp.INSTRUCTION_SETS.get(CAPABILITY, ("portable",))
+
+@pytest.fixture(scope="module", autouse=True)
+def _imports() -> None:
+    """What is slow to import: with the first of these tests, not while tests are collected."""
+    global torch, Tensor, F, scan, scan_cpp, scan_cuda, selective_scan
+    import torch
+    from torch import Tensor
+    from torch.nn import functional as F
+
+    from popularity.models import scan, scan_cpp, scan_cuda
+    from popularity.models.scan import selective_scan
 
 
 def reference_scan(
@@ -77,8 +81,9 @@ def with_gradients(function: Any, inputs: list[Tensor], softplus: bool, dout: Te
 def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     name, _, instruction_set = request.param.partition("-")
     if name == "cpp":
-        if instruction_set not in RUNNABLE:
-            pytest.skip(f"this machine cannot run {instruction_set}: {CAPABILITY}")
+        capability = torch.backends.cpu.get_cpu_capability()
+        if instruction_set not in scan_cpp.INSTRUCTION_SETS.get(capability, ("portable",)):
+            pytest.skip(f"this machine cannot run {instruction_set}: {capability}")
         if scan_cpp.load(instruction_set) is None:
             pytest.skip(f"the kernels for {instruction_set} were not built")
         monkeypatch.setattr(scan_cpp, "instruction_set", lambda: instruction_set)
@@ -152,8 +157,9 @@ def test_strides_do_not_matter(implementation: str) -> None:
     assert distance(selective_scan(*strided, True), selective_scan(*inputs, True)) < 1e-6
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_computed_in_float32(implementation: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("name", ["bfloat16", "float16"])
+def test_half_precision_is_computed_in_float32(implementation: str, name: str) -> None:
+    dtype = getattr(torch, name)
     inputs = [tensor.to(dtype) for tensor in arguments()]
     y = selective_scan(*inputs, True)
     assert y.dtype == dtype

@@ -5,7 +5,12 @@ from itertools import pairwise
 
 import pytest
 
-from popularity.training.optim import rate_factor
+
+@pytest.fixture(scope="module", autouse=True)
+def _imports() -> None:
+    """What is slow to import: with the first of these tests, not while tests are collected."""
+    global rate_factor
+    from popularity.training.optim import rate_factor
 
 
 def test_warm_up_then_half_a_cosine():

@@ -13,11 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from popularity.__main__ import main
-from popularity.data.datamodule import PopularityDataModule
 from popularity.data.songs import load_songs
-from popularity.data.splits import make_split
-from popularity.tuning import trial as trial_module
-from popularity.tuning.trial import search_split
 from tests.conftest import make_songs
 from tests.test_fit import PLAIN
 from tests.tuning.conftest import arguments
@@ -26,6 +22,16 @@ BOOSTING = """
 lightgbm.n_estimators: {class_path: CategoricalDistribution, init_args: {choices: [1, 60]}}
 lightgbm.learning_rate: {class_path: FloatDistribution, init_args: {low: 0.05, high: 0.2}}
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imports() -> None:
+    """What is slow to import: with the first of these tests, not while tests are collected."""
+    global PopularityDataModule, make_split, trial_module, search_split
+    from popularity.data.datamodule import PopularityDataModule
+    from popularity.data.splits import make_split
+    from popularity.tuning import trial as trial_module
+    from popularity.tuning.trial import search_split
 
 
 def table(folder: Path, study: str = "tune") -> pd.DataFrame:

@@ -3,13 +3,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-from popularity.tuning.cli import read_search
-from popularity.tuning.space import holds, load_space
-from popularity.tuning.worker import quiet
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imports() -> None:
+    """What is slow to import: with the first of these tests, not while tests are collected."""
+    global CategoricalDistribution, FloatDistribution, IntDistribution, read_search, holds, load_space, quiet
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    from popularity.tuning.cli import read_search
+    from popularity.tuning.space import holds, load_space
+    from popularity.tuning.worker import quiet
 
 
 def distribution(kind: str, **init_args) -> str:

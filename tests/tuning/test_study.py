@@ -10,28 +10,37 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import optuna
 import pandas as pd
 import pytest
-import torch
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import TrialState
 
-from popularity.tuning import storage as storage_module
-from popularity.tuning import worker as worker_module
 from popularity.tuning.options import Objective, Options, Search
-from popularity.tuning.storage import StudyStorage, open_storage
-from popularity.tuning.study import claim, make_sampler, open_study, remaining
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::optuna.exceptions.ExperimentalWarning", "ignore:Heartbeat of storage is supposed"
 )
-SPACE = {
-    "x": FloatDistribution(-1.0, 1.0),
-    "n": IntDistribution(1, 8),
-    "kind": CategoricalDistribution(["a", "b"]),
-}
 STORAGES = ["sqlite", "journal"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imports() -> None:
+    """What is slow to import: with the first of these tests, not while tests are collected."""
+    global optuna, torch, CategoricalDistribution, IntDistribution, TrialState, StudyStorage
+    global storage_module, worker_module, claim, make_sampler, open_storage, open_study, remaining, SPACE
+    import optuna
+    import torch
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+    from optuna.trial import TrialState
+
+    from popularity.tuning import storage as storage_module
+    from popularity.tuning import worker as worker_module
+    from popularity.tuning.storage import StudyStorage, open_storage
+    from popularity.tuning.study import claim, make_sampler, open_study, remaining
+
+    SPACE = {
+        "x": FloatDistribution(-1.0, 1.0),
+        "n": IntDistribution(1, 8),
+        "kind": CategoricalDistribution(["a", "b"]),
+    }
 
 
 def search_of(**options) -> Search:

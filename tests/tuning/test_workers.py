@@ -10,15 +10,22 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import optuna
 import pytest
-from optuna.trial import FrozenTrial, TrialState
 
-from popularity.tuning.storage import open_storage
 from tests.conftest import make_songs
 from tests.tuning.conftest import arguments
 
 TRIALS = 24
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imports() -> None:
+    """What is slow to import: with the first of these tests, not while tests are collected."""
+    global optuna, FrozenTrial, TrialState, open_storage
+    import optuna
+    from optuna.trial import FrozenTrial, TrialState
+
+    from popularity.tuning.storage import open_storage
 
 
 @pytest.mark.slow
