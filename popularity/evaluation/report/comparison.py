@@ -8,9 +8,10 @@ from functools import cached_property
 import pandas as pd
 
 from popularity.evaluation.report import errors, hits
-from popularity.evaluation.report.intervals import paired
+from popularity.evaluation.report.intervals import compare_ratios
 from popularity.evaluation.report.style import MOST, Look, looks
 from popularity.evaluation.report.tables import LeftOut, Tables
+from popularity.evaluation.statistics import first_artists
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,18 @@ class Comparison:
 
     @cached_property
     def scores(self) -> pd.DataFrame:
-        """Every model beside the reference, on the folds that both have."""
-        scores = paired(self.tables.table("folds.parquet"), self.reference)
+        """Every model beside the reference, on the folds that both have; intervals over songs where they are given."""
+        scores = compare_ratios(self.tables.table("folds.parquet"), self.reference)
         if scores.empty:
             raise LeftOut(f"the reference {self.reference} has no fold in folds.parquet")
-        return scores
+        try:
+            given = self.tables.table("differences.csv")
+        except LeftOut:
+            return scores
+        ends = ["song_low", "song_high"]
+        if not {"reference", *ends} <= set(given) or set(given["reference"]) != {self.reference}:
+            return scores
+        return scores.join(given.set_index("model")[ends], on="model")
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
@@ -59,7 +67,9 @@ class Comparison:
     def by_known(self) -> pd.DataFrame:
         """Errors of the models in focus by the number of known songs."""
         joined = self.predictions.merge(self.tables.known_songs(), on=["repeat", "fold", "row"], validate="many_to_one")
-        return errors.grouped_errors(joined, errors.known_group(joined["known"].to_numpy()), self.tables.artists())
+        return errors.grouped_errors(
+            joined, errors.known_group(joined["known"].to_numpy()), first_artists(self.tables.songs)
+        )
 
     @cached_property
     def hits(self) -> pd.DataFrame:

@@ -18,7 +18,6 @@ from popularity.evaluation.report.style import (
     GREY,
     LIGHT,
     ORANGE,
-    SMALL,
     Look,
     figure,
     finish,
@@ -27,6 +26,7 @@ from popularity.evaluation.report.style import (
 
 BANDS = tuple(f"{low}–{100 if low == 90 else low + 9}" for low in range(0, 100, 10))
 KNOWN = ("0", "1", "2–3", "4–7", "8–15", "16+")
+_CELLS = np.arange(-0.5, 102, 2)  # cut between whole numbers: popularity is whole
 _KNOWN_FROM = np.array([1, 2, 4, 8, 16])
 
 
@@ -89,7 +89,7 @@ def _songs_below(axes: Axes, table: pd.DataFrame, names: tuple[str, ...], xlabel
     counts = table.groupby("group")[column].max().reindex(range(len(names)), fill_value=0)
     axes.bar(counts.index, counts, color=LIGHT, edgecolor=GREY, linewidth=0.6, width=0.8)
     for place, count in counts.items():
-        axes.annotate(f"{count:,}", (place, count), (0, 2), textcoords="offset points", ha="center", fontsize=9.5)  # type: ignore[arg-type]
+        axes.annotate(f"{count:,}", (place, count), (0, 2), textcoords="offset points", ha="center", fontsize=9.5)
     axes.set_xticks(range(len(names)), names)
     finish(axes, xlabel=xlabel, ylabel="songs" if column == "songs" else "predictions", yticks=[])
     axes.set_ylim(0, 1.3 * max(1, counts.max()))
@@ -143,6 +143,11 @@ def error_by_known_songs(table: pd.DataFrame, looks: Mapping[str, Look], referen
     return drawn
 
 
+def cell_counts(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Count predictions in cells of two by two points, (cells of predicted, cells of true popularity)."""
+    return np.histogram2d(predicted.clip(0, 100), truth, bins=(_CELLS, _CELLS))[0]
+
+
 def predicted_against_true(truth: np.ndarray, predicted: np.ndarray) -> Figure:
     """Draw counted cells of true over predicted popularity, the diagonal, and the mean truth by tenths of predictions.
 
@@ -152,17 +157,12 @@ def predicted_against_true(truth: np.ndarray, predicted: np.ndarray) -> Figure:
     """
     drawn = figure(5.2)
     axes = drawn.add_subplot()
-    edges = np.arange(-0.5, 102, 2)  # cut between whole numbers: popularity is whole
-    counts = np.histogram2d(predicted.clip(0, 100), truth, bins=(edges, edges))[0]
+    counts = cell_counts(truth, predicted)
     # rasterised: thousands of cells make the page heavy
-    mesh = axes.pcolormesh(
-        edges, edges, np.ma.masked_equal(counts.T, 0), cmap=DENSITY, norm=LogNorm(1, max(2.0, counts.max())),
+    axes.pcolormesh(
+        _CELLS, _CELLS, np.ma.masked_equal(counts.T, 0), cmap=DENSITY, norm=LogNorm(1, max(2.0, counts.max())),
         rasterized=True,
     )  # fmt: skip
-    bar = drawn.colorbar(mesh, ax=axes, format="{x:,.0f}", location="bottom", fraction=0.045, pad=0.02, aspect=40)
-    bar.set_label("predictions in a cell", fontsize=SMALL)
-    bar.ax.tick_params(labelsize=SMALL)
-    bar.outline.set_visible(False)
     axes.plot([0, 100], [0, 100], color=BLACK, linestyle="--", linewidth=1.2)
     tenths = reliability(predicted, truth, 10)
     axes.plot(tenths["predicted"], tenths["true"], color=ORANGE, marker="o", markersize=5.5, linewidth=2)

@@ -13,9 +13,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from popularity.data.schema import AUDIO
-from popularity.evaluation.report.intervals import corrected_half_width
 from popularity.evaluation.report.style import BLACK, BLUE, DIVERGING, GREY, ORANGE, SMALL, figure, finish
 from popularity.evaluation.report.tables import LeftOut, Tables
+from popularity.evaluation.statistics import corrected_t_test
 
 
 def usable(songs: pd.DataFrame) -> list[str]:
@@ -71,8 +71,8 @@ def coefficients(tables: Tables) -> pd.DataFrame:
     the predictions are those of the baseline that standardises five of them. Missing values become the mean.
 
     Returns:
-        ``feature, mean, half_width, lowest, highest`` over the folds (the half width that of the corrected interval),
-        largest absolute mean first.
+        ``feature, mean, low, high, lowest, highest`` over the folds (low to high: the corrected interval), largest
+        absolute mean first.
     """
     songs, columns = tables.songs, usable(tables.songs)
     features, truth = songs[columns].to_numpy(), songs["popularity"].to_numpy()
@@ -83,11 +83,13 @@ def coefficients(tables: Tables) -> pd.DataFrame:
         found.append(model.fit(features[train], truth[train])[-1].coef_)
         shares.append(len(test) / len(train))
     values = np.array(found)
+    tests = [corrected_t_test(column, float(np.mean(shares))) for column in values.T]
     table = pd.DataFrame(
         {
             "feature": columns,
             "mean": values.mean(axis=0),
-            "half_width": [corrected_half_width(column, float(np.mean(shares))) for column in values.T],
+            "low": [test.low for test in tests],
+            "high": [test.high for test in tests],
             "lowest": values.min(axis=0),
             "highest": values.max(axis=0),
         }
@@ -146,7 +148,11 @@ def coefficient_bars(table: pd.DataFrame) -> Figure:
     """Draw what :func:`coefficients` returns."""
     colours = [BLUE if mean > 0 else ORANGE for mean in table["mean"]]
     return _rows(
-        table["feature"].tolist(), "points per standard deviation", table["mean"], table["half_width"], colours
+        table["feature"].tolist(),
+        "points per standard deviation",
+        table["mean"],
+        table["high"] - table["mean"],
+        colours,
     )
 
 

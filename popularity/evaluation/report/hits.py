@@ -102,9 +102,9 @@ def curves(hits: pd.DataFrame, scores: pd.DataFrame, looks: Mapping[str, Look]) 
     for model, look in looks.items():
         true, precision = _mean_curves(hits, model)
         style: dict[str, Any] = {"color": look.colour, "linestyle": look.dash, "linewidth": 1.8}
-        rising.plot(_GRID, true, label=f"{model} {by_model.loc[model, 'auroc']:.3f}", **style)  # type: ignore[arg-type]
+        rising.plot(_GRID, true, label=f"{model} {by_model.loc[model, 'auroc']:.3f}", **style)
         named = f"{model} {by_model.loc[model, 'average_precision']:.3f}"
-        precise.plot(_GRID[1:], precision[1:], label=named, **style)  # type: ignore[arg-type]
+        precise.plot(_GRID[1:], precision[1:], label=named, **style)
     rate = float(hits["hit"].mean())
     rising.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="guessing 0.500")
     precise.axhline(rate, color=GREY, linestyle="--", linewidth=1, label=f"guessing {rate:.3f}")

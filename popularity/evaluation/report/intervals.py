@@ -1,4 +1,4 @@
-"""How sure a difference is: intervals over folds and over artists."""
+"""How sure a ratio or a mean is: intervals over folds and over artists."""
 
 from __future__ import annotations
 
@@ -6,64 +6,35 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-LEVEL = 0.95
+from popularity.evaluation.statistics import LEVEL, corrected_t_test
+from popularity.evaluation.summary import compare
 
 
-def corrected_half_width(values: np.ndarray, share: float) -> float:
-    """Half the width of the corrected resampled t interval of a mean (Nadeau & Bengio, 2003).
+def compare_ratios(folds: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Add intervals of the ratio to what :func:`popularity.evaluation.summary.compare` returns.
 
-    With J folds, n2 test and n1 training songs: t(J - 1) * sqrt((1 / J + n2 / n1) * variance). The second term is
-    there because folds learn from the same songs.
-
-    Args:
-        values: (J,) one value per fold.
-        share: n2 / n1.
-
-    Returns:
-        The half width, not a number for fewer than two folds.
-    """
-    count = len(values)
-    if count < 2:
-        return float("nan")
-    error = np.sqrt((1 / count + share) * values.var(ddof=1))
-    return float(stats.t.ppf((1 + LEVEL) / 2, count - 1) * error)
-
-
-def paired(folds: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Compare each model with the reference on the folds that both have.
-
-    The interval of the ratio r = mean(a) / mean(b) comes from the residuals a - r b, divided by mean(b) (the delta
-    method), with the same correction.
+    The interval of r = mean(a) / mean(b) is the corrected one of a - r b, divided by mean(b) (the delta method).
 
     Args:
         folds: a row per ``model, repeat, fold`` with ``mse, songs_train, songs_test``.
         reference: one of the models.
 
     Returns:
-        ``model, folds, difference, difference_half, ratio, ratio_half, wins``, best ratio first. Models that share no
-        fold with the reference are left out.
+        The columns of ``compare``, ``ratio_low`` and ``ratio_high`` (not a number for one fold and for the reference);
+        best ratio first.
     """
-    keys = ["repeat", "fold"]
-    base = folds.loc[folds["model"] == reference, [*keys, "mse"]].rename(columns={"mse": "base"})
-    both = folds.merge(base, on=keys).dropna(subset=["mse", "base"])
-    rows = []
-    for model, part in both.groupby("model", sort=False):
-        mse, other = part["mse"].to_numpy(), part["base"].to_numpy()
+    table = compare(folds, reference)
+    base = folds.loc[folds["model"] == reference, ["repeat", "fold", "mse"]].rename(columns={"mse": "base"})
+    both = folds.merge(base, on=["repeat", "fold"])
+    ends = []
+    for model, ratio in zip(table["model"], table["ratio_to_reference"], strict=True):
+        part = both[both["model"] == model]
         share = float((part["songs_test"] / part["songs_train"]).mean())
-        ratio = mse.mean() / other.mean()
-        rows.append(
-            {
-                "model": model,
-                "folds": len(part),
-                "difference": (mse - other).mean(),
-                "difference_half": corrected_half_width(mse - other, share),
-                "ratio": ratio,
-                "ratio_half": corrected_half_width(mse - ratio * other, share) / other.mean(),
-                "wins": int((mse < other).sum()),
-            }
-        )
-    columns = ["model", "folds", "difference", "difference_half", "ratio", "ratio_half", "wins"]
-    return pd.DataFrame(rows, columns=columns).sort_values("ratio", ignore_index=True)
+        found = corrected_t_test((part["mse"] - ratio * part["base"]).to_numpy(), share)
+        mean = part["base"].mean()
+        ends.append((np.nan,) * 2 if model == reference else (ratio + found.low / mean, ratio + found.high / mean))
+    low, high = np.array(ends).reshape(-1, 2).T
+    return table.assign(ratio_low=low, ratio_high=high)
 
 
 def clustered_half_width(values: np.ndarray, clusters: np.ndarray) -> float:
@@ -74,7 +45,7 @@ def clustered_half_width(values: np.ndarray, clusters: np.ndarray) -> float:
         clusters: (n,) the number of each value's cluster.
 
     Returns:
-        1.96 linearised standard errors, not a number for fewer than two clusters.
+        That many linearised standard errors as make a `LEVEL` interval, not a number for fewer than two clusters.
     """
     codes = np.unique(clusters, return_inverse=True)[1]
     sums = np.bincount(codes, weights=values - values.mean())

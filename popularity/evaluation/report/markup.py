@@ -18,9 +18,17 @@ MISSING, MINUS = "–", "\u2212"
 HEADINGS = {
     "mse": "MSE", "mse_sd": "± sd", "rmse": "RMSE", "mae": "MAE", "r2": "R²", "spearman": "Spearman",
     "ratio_to_reference": "ratio", "p_value": "p", "auroc": "AUROC", "average_precision": "average precision",
-    "f1": "F1", "brier": "Brier", "cutoff": "cut-off",
+    "f1": "F1", "brier": "Brier", "auroc_sd": "± sd", "value": "points",
+    "hits": "share of hits", "low": "from (95 %)", "high": "to (95 %)", "ratio_low": "from (95 %)",
+    "ratio_high": "to (95 %)", "song_low": "over songs from", "song_high": "to", "skipped": "folds skipped",
+    "cutoff": "cut-off",
 }  # fmt: skip
-_DIGITS = {"mse": 2, "mse_sd": 2, "rmse": 2, "mae": 2, "difference": 2, "ratio_to_reference": 3, "r2": 3, "spearman": 3}
+_DIGITS = dict.fromkeys(("predicted", "error"), 1)
+_DIGITS |= dict.fromkeys(
+    ("mse", "mse_sd", "rmse", "mae", "difference", "low", "high", "song_low", "song_high", "mean", "lowest", "highest"),
+    2,
+)
+_DIGITS |= dict.fromkeys(("ratio_to_reference", "ratio_low", "ratio_high", "r2", "spearman"), 3)
 _DECIMALS = 3
 _LONG = 24  # letters; longer text may be broken over lines
 
@@ -62,7 +70,7 @@ def _write(column: pd.Series, digits: int | None) -> list[str]:
         digits = _DIGITS.get(name, 0 if whole else _DECIMALS)
     written = [number(value, digits) for value in values]
     if name == "p_value":
-        return ["&lt; 0.001" if value < 0.001 else text for value, text in zip(values, written, strict=True)]
+        return ["&lt; 0.001" if value < 0.0005 else text for value, text in zip(values, written, strict=True)]
     return written
 
 

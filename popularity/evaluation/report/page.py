@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -58,7 +58,8 @@ def report(
         cutoff: the definition of a hit to draw curves for; None: the one nearest to a quarter of hits.
         song_rows: name the songs with the largest errors; False where the page is to hold no rows of the data.
         title: heading of the page.
-        protocol: what was compared and how, a name and a value each, shown at the top.
+        protocol: what was compared and how, a name and a value each, shown at the top beside what ``protocol.json`` of
+            the folder says.
 
     Returns:
         The path of the page.
@@ -71,7 +72,7 @@ def report(
     tables = Tables(folder, songs, split)
     models = _models(tables)
     for name in (*([] if reference is None else [reference]), *focus):
-        if name not in models:
+        if name not in models and _has_scores(tables):
             raise InputError(f"{folder}: expected one of the models {', '.join(models)}, found {name!r}")
     if len(focus) > MOST:
         raise InputError(f"{folder}: expected at most {MOST} models to draw, found {len(focus)}")
@@ -102,6 +103,14 @@ def _models(tables: Tables) -> list[str]:
     raise InputError(f"{tables.folder}: expected the tables of a comparison, such as folds.parquet, found none")
 
 
+def _has_scores(tables: Tables) -> bool:
+    """Whether popularity was predicted at all: a comparison of hit models alone has no reference to speak of."""
+    try:
+        return len(tables.table("folds.parquet")) > 0
+    except LeftOut:
+        return False
+
+
 def _reference(tables: Tables, models: list[str]) -> str:
     try:
         summary = tables.table("summary.csv")
@@ -127,10 +136,9 @@ def _header(c: Comparison, models: list[str], title: str, protocol: Mapping[str,
     facts: list[tuple[str, str, str]] = []
     try:
         best = c.scores.iloc[0]
-        half = best["ratio_half"]
-        sure = f"± {half:.3f} of {c.reference}'s squared error" if half == half else f"of {c.reference}'s squared error"
-        facts.append(("best model", str(best["model"]), ""))
-        facts.append(("its error", f"{best['ratio']:.3f}", sure if best["model"] != c.reference else "the reference"))
+        sure = "" if pd.isna(best["ratio_low"]) else f", 95 %: {best['ratio_low']:.3f} to {best['ratio_high']:.3f}"
+        facts.append(("lowest error", str(best["model"]), ""))
+        facts.append(("its squared error", f"{best['ratio_to_reference']:.3f}", f"of {c.reference}'s{sure}"))
         folds = c.tables.table("folds.parquet")
         repeats, parts = folds["repeat"].nunique(), folds["fold"].nunique()
         few = int((folds.groupby("model").size() < repeats * parts).sum())
@@ -146,7 +154,7 @@ def _header(c: Comparison, models: list[str], title: str, protocol: Mapping[str,
     links = "".join(f'<li><a href="#{slug}">{escape(WORDS[slug].title)}</a></li>' for slug in BUILDERS)
     rows = "".join(
         f'<tr><th scope="row" class="text">{escape(str(name))}</th><td class="text wrap">{escape(str(value))}</td></tr>'
-        for name, value in {**protocol, "split": c.tables.split}.items()
+        for name, value in {**_recorded(c.tables.folder), **protocol, "split": c.tables.split}.items()
     )
     return (
         f'<a class="skip" href="#main">Skip to the results</a><header><h1>{escape(title)}</h1><p class="lead">Every '
@@ -155,6 +163,11 @@ def _header(c: Comparison, models: list[str], title: str, protocol: Mapping[str,
         f'<div class="scroll" tabindex="0" role="region" aria-label="The protocol"><table><tbody>{rows}</tbody></table>'
         f'</div></details><nav aria-label="Sections"><ul>{links}</ul></nav></header>'
     )
+
+
+def _recorded(folder: Path) -> dict[str, object]:
+    path = folder / "protocol.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 _SPLITS = {
@@ -190,6 +203,5 @@ def _write_plots(c: Comparison) -> None:
             continue
         with write_atomically(vector) as file:
             file.write(svg_text(figure, name))
-        picture = io.BytesIO()
-        figure.savefig(picture, format="png", dpi=144, metadata={"Software": None})
-        dots.write_bytes(picture.getvalue())
+        with write_atomically(dots, binary=True) as file:
+            figure.savefig(file, format="png", dpi=144, metadata={"Software": None})

@@ -19,24 +19,26 @@ def _axes(rows: int) -> tuple[Figure, Axes]:
     return drawn, axes
 
 
-def _reach(centre: pd.Series, half: pd.Series, zero: float) -> tuple[float, float]:
-    """Limits that hold all but what lies far beyond the rest: one failed model must not flatten the others."""
-    half = half.fillna(0)
-    low, high = min(float((centre - half).min()), zero), float((centre + half).max())
-    typical = float((centre + half).quantile(0.75))
-    high = max(min(high, zero + 4 * max(typical - zero, zero - low)), zero)
-    margin = 0.06 * (high - low) or 0.05 * max(abs(zero), 1)
-    return low - margin, high + margin
+def _reach(centre: pd.Series, low: pd.Series, high: pd.Series, zero: float, least: float) -> tuple[float, float]:
+    """Limits that hold all but what lies far beyond the rest: one failed model must not flatten the others.
+
+    What is at most `least` above `zero` is never beyond.
+    """
+    low, high = low.fillna(centre), high.fillna(centre)
+    left, right = min(float(low.min()), zero), float(high.max())
+    typical = float(high.quantile(0.75, interpolation="lower"))
+    right = max(min(right, zero + max(least, 4 * (typical - zero), 4 * (zero - left))), zero)
+    margin = 0.06 * (right - left) or 0.05 * max(abs(zero), 1)
+    return left - margin, right + margin
 
 
-def _bars(axes: Axes, centre: pd.Series, half: pd.Series, reference: np.ndarray, limits: tuple[float, float]) -> None:
-    for row, (value, width, is_reference) in enumerate(zip(centre, half.fillna(0), reference, strict=True)):
-        colour = BLACK if is_reference else BLUE
-        if value > limits[1]:
-            axes.plot(limits[1], row, marker=">", color=ORANGE, markersize=8, clip_on=False)
-            continue
-        axes.plot([value - width, value + width], [row, row], color=colour, linewidth=2.4, solid_capstyle="butt")
-        axes.plot(value, row, marker="D" if is_reference else "o", color=colour, markersize=7)
+def _mark(axes: Axes, row: int, centre: float, ends: tuple[float, float], right: float, colour: str) -> None:
+    """Draw a mean and its interval, or at the right edge an arrow to one that lies beyond."""
+    if centre > right:
+        axes.plot(right, row, marker=">", color=ORANGE, markersize=8, clip_on=False)
+        return
+    axes.plot(ends, [row, row], color=colour, linewidth=2.6, solid_capstyle="butt")
+    axes.plot(centre, row, marker="D" if colour == BLACK else "o", color=colour, markersize=6.5)
 
 
 def _name_rows(axes: Axes, models: pd.Series, values: list[str]) -> None:
@@ -52,42 +54,45 @@ def ranking(scores: pd.DataFrame, reference: str) -> Figure:
     """Draw the ratio of each model's mean squared error to the reference's, with its interval, best on top.
 
     Args:
-        scores: what :func:`popularity.evaluation.report.intervals.paired` returns, at least one row.
+        scores: what :func:`popularity.evaluation.report.intervals.compare_ratios` returns, at least one row.
         reference: the model whose ratio is 1.
     """
     drawn, axes = _axes(len(scores))
-    limits = _reach(scores["ratio"], scores["ratio_half"], 1.0)
+    left, right = _reach(scores["ratio_to_reference"], scores["ratio_low"], scores["ratio_high"], zero=1, least=1)
     axes.axvline(1, color=GREY, linewidth=1.2, linestyle=(0, (4, 3)))
-    _bars(axes, scores["ratio"], scores["ratio_half"], (scores["model"] == reference).to_numpy(), limits)
-    finish(axes, grid="x", xlabel=f"squared error, as a share of {reference}'s", xlim=limits)
-    _name_rows(axes, scores["model"], [f"{ratio:.3f}" for ratio in scores["ratio"]])
+    for row, found in enumerate(scores.itertuples()):
+        colour = BLACK if found.model == reference else BLUE
+        _mark(axes, row, found.ratio_to_reference, (found.ratio_low, found.ratio_high), right, colour)
+    finish(axes, grid="x", xlabel=f"squared error, as a share of {reference}'s", xlim=(left, right))
+    _name_rows(axes, scores["model"], [f"{ratio:.3f}" for ratio in scores["ratio_to_reference"]])
     return drawn
 
 
 def differences(folds: pd.DataFrame, scores: pd.DataFrame, reference: str) -> Figure:
-    """Draw a dot per fold for each model's squared error minus the reference's, with the mean and its interval.
+    """Draw a dot per fold for each model's squared error minus the reference's, with the mean and its intervals.
 
     Args:
         folds: ``model, repeat, fold, mse``.
-        scores: what :func:`popularity.evaluation.report.intervals.paired` returns, with a model beside the reference.
+        scores: as for :func:`ranking`, with a model beside the reference; ``song_low`` and ``song_high``, if there, are
+            drawn as a thin line.
         reference: the model to compare with.
     """
     others = scores[scores["model"] != reference].reset_index(drop=True)
     drawn, axes = _axes(len(others))
-    limits = _reach(others["difference"], others["difference_half"], 0.0)
     base = folds[folds["model"] == reference].set_index(["repeat", "fold"])["mse"]
-    dots = []
-    for row, model in enumerate(others["model"]):
-        of_model = folds[folds["model"] == model].set_index(["repeat", "fold"])["mse"]
-        dots.append((of_model - base).dropna().to_numpy())
-        offset = np.linspace(-0.28, 0.28, len(dots[-1])) if len(dots[-1]) > 1 else np.zeros(1)
-        shown = dots[-1] <= limits[1] + abs(limits[1])
-        axes.plot(dots[-1][shown], row + offset[shown], "o", color="#A9C9DF", markeredgewidth=0, markersize=4)
-    within = np.concatenate(dots)
-    within = within[within <= limits[1] + abs(limits[1])]
-    limits = min(limits[0], 1.05 * within.min(initial=0)), max(limits[1], 1.05 * within.max(initial=0))
+    left, right = _reach(others["difference"], others["low"], others["high"], zero=0, least=float(base.mean()))
     axes.axvline(0, color=GREY, linewidth=1.2, linestyle=(0, (4, 3)))
-    _bars(axes, others["difference"], others["difference_half"], np.zeros(len(others), dtype=bool), limits)
-    finish(axes, grid="x", xlabel=f"squared error minus {reference}'s (points²)", xlim=limits)
+    for row, found in enumerate(others.itertuples()):
+        of_model = folds[folds["model"] == found.model].set_index(["repeat", "fold"])["mse"]
+        dots = (of_model - base).dropna().to_numpy()
+        if found.difference <= right:
+            left, right = min(left, 1.05 * dots.min()), max(right, 1.05 * dots.max())
+            offset = np.linspace(-0.28, 0.28, len(dots)) if len(dots) > 1 else np.zeros(1)
+            axes.plot(dots, row + offset, "o", color="#A9C9DF", markeredgewidth=0, markersize=4)
+            if "song_low" in others:
+                axes.plot([found.song_low, found.song_high], [row, row], color=BLACK, linewidth=1)
+    for row, found in enumerate(others.itertuples()):
+        _mark(axes, row, found.difference, (found.low, found.high), right, BLUE)
+    finish(axes, grid="x", xlabel=f"squared error minus {reference}'s (points²)", xlim=(left, right))
     _name_rows(axes, others["model"], [f"{value:+.2f}".replace("-", "\u2212") for value in others["difference"]])
     return drawn

@@ -14,6 +14,7 @@ from popularity.evaluation.report.markup import folded, plot, plots, table
 from popularity.evaluation.report.style import MOST, looks
 from popularity.evaluation.report.tables import LeftOut
 from popularity.evaluation.report.words import WORDS
+from popularity.evaluation.statistics import first_artists
 
 LARGEST = 10
 
@@ -34,8 +35,8 @@ def _scores(c: Comparison) -> str:
 def _ranking(c: Comparison) -> str:
     best = c.scores.iloc[0]
     label = f"{len(c.scores)} models by squared error relative to {c.reference}; "
-    label += f"best: {best['model']} at {best['ratio']:.3f}"
-    shown = c.scores[["model", "folds", "ratio", "ratio_half"]].rename(columns={"ratio_half": "± (95 %)"})
+    label += f"best: {best['model']} at {best['ratio_to_reference']:.3f}"
+    shown = c.scores[["model", "folds", "ratio_to_reference", "ratio_low", "ratio_high"]]
     numbers = folded(shown, "Ratio of squared errors")
     return plots(
         plot(
@@ -49,8 +50,8 @@ def _differences(c: Comparison) -> str:
         raise LeftOut(f"there is no model beside the reference {c.reference}")
     figure = ranking.differences(c.tables.table("folds.parquet"), c.scores, c.reference)
     label = f"Difference in squared error to {c.reference}, for each fold and on average, with intervals"
-    shown = c.scores.loc[c.scores["model"] != c.reference, ["model", "folds", "difference", "difference_half", "wins"]]
-    shown = shown.rename(columns={"difference_half": "± (95 %)", "wins": "folds won"})
+    columns = ["model", "folds", "difference", "low", "high", "song_low", "song_high", "p_value", "wins"]
+    shown = c.scores.loc[c.scores["model"] != c.reference, [name for name in columns if name in c.scores]]
     return plots(plot(figure, "differences", "Difference per fold", label, folded(shown, "Differences in points²")))
 
 
@@ -60,7 +61,8 @@ def _predicted(c: Comparison) -> str:
         part = c.predictions[c.predictions["model"] == model]
         truth, predicted = part["truth"].to_numpy(), part["prediction"].to_numpy()
         label = f"True over predicted popularity of {len(part):,} predictions by {model}"
-        parts.append(plot(errors.predicted_against_true(truth, predicted), f"predicted{place}", model, label))
+        caption = f"{model} (darkest cell: {errors.cell_counts(truth, predicted).max():,.0f} predictions)"
+        parts.append(plot(errors.predicted_against_true(truth, predicted), f"predicted{place}", caption, label))
     return plots(*parts)
 
 
@@ -84,7 +86,9 @@ def _residuals(c: Comparison) -> str:
 
 def _bands(c: Comparison) -> str:
     predictions = c.predictions
-    grouped = errors.grouped_errors(predictions, errors.band_of(predictions["truth"].to_numpy()), c.tables.artists())
+    grouped = errors.grouped_errors(
+        predictions, errors.band_of(predictions["truth"].to_numpy()), first_artists(c.tables.songs)
+    )
     numbers = _group_numbers(grouped, errors.BANDS, "popularity")
     label = f"Typical and mean error of {_list(c.drawn)} over bands of true popularity"
     return plots(plot(errors.error_by_band(grouped, c.drawn), "bands", "Errors by true popularity", label, numbers))
@@ -167,7 +171,7 @@ def _correlations(c: Comparison) -> str:
 def _coefficients(c: Comparison) -> str:
     found = features.coefficients(c.tables)
     label = f"Coefficients of {_list(found['feature'])}, largest first"
-    numbers = folded(found.rename(columns={"half_width": "± (95 %)"}), "Coefficients over folds", 2)
+    numbers = folded(found, "Coefficients over folds", 2)
     return plots(
         plot(features.coefficient_bars(found), "coefficients", "Points per standard deviation", label, numbers)
     )
@@ -195,7 +199,7 @@ def _largest(c: Comparison) -> str:
     above, below = ordered[ordered["error"] > 0].tail(LARGEST)[::-1], ordered[ordered["error"] < 0].head(LARGEST)
     return plots(
         *(
-            f"<div>{table(part, f'Predicted too {word} by {model}', digits=1)}</div>"
+            f"<div>{table(part, f'Predicted too {word} by {model}')}</div>"
             for part, word in ((above, "high"), (below, "low"))
         )
     )
@@ -236,7 +240,7 @@ def section(slug: str, c: Comparison) -> str:
     try:
         body = BUILDERS[slug](c)
         kind = ' class="one"' if body.count("<figure") == 1 else ""
-        sees = escape(sees.format(reference=c.reference))
+        sees = escape(sees.format(reference=c.reference)).replace(" %", "&nbsp;%")
         head += f"<p><b>What you see.</b> {sees}</p>"
         head += f'<p class="limits"><b>What it does not prove.</b> {escape(limits)}</p>'
     except LeftOut as reason:

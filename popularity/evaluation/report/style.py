@@ -183,8 +183,8 @@ footer { color: var(--soft); font-size: .9rem; padding-bottom: 40px; }
 @media (max-width: 600px) {
   section { padding: 16px 14px; margin: 14px 0; } header, main, footer { padding-left: 10px; padding-right: 10px; }
   header { padding-top: 20px; } nav ul { flex-wrap: nowrap; overflow-x: auto; padding-bottom: 8px; }
-  .wrap { min-width: 11ch; max-width: 24ch; } details .scroll { margin-top: 8px; }
+  table { font-size: .84rem; } .wrap { min-width: 11ch; max-width: 15ch; } details .scroll { margin-top: 8px; }
   .facts { grid-template-columns: 1fr 1fr; gap: 8px; }
-  .facts div { padding: 10px 12px; } .facts dd { font-size: 1.1rem; } th, td { padding: 5px 7px; } }
+  .facts div { padding: 10px 12px; } .facts dd { font-size: 1.1rem; } th, td { padding: 5px; } }
 @media print { nav { display: none; } section { break-inside: avoid; border: 0; } }
 """

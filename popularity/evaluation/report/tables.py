@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
-from popularity.data.names import artist_names, credits
+from popularity.data.names import credits
 from popularity.data.splits import SplitKind
 from popularity.errors import InputError
 
@@ -17,6 +17,7 @@ from popularity.errors import InputError
 COLUMNS: dict[str, tuple[str, ...]] = {
     "predictions.parquet": ("model", "repeat", "fold", "row", "prediction"),
     "folds.parquet": ("model", "repeat", "fold", "mse", "songs_train", "songs_test"),
+    "differences.csv": ("model",),
     "summary.csv": ("model", "folds", "mse"),
     "hits.parquet": ("model", "cutoff", "repeat", "fold", "row", "probability", "hit", "threshold"),
     "hit_summary.csv": ("model", "cutoff"),
@@ -69,7 +70,7 @@ class Tables:
             raise InputError(f"{path}: expected the column {lacking[0]}, found {', '.join(table) or 'none'}")
         if table.empty:
             raise LeftOut(f"{name} has no rows")
-        for column in ("model", "cutoff"):
+        for column in ("model", "cutoff", "reference"):
             if column in table:
                 table[column] = table[column].astype("str")
         if "row" in table and not table["row"].between(0, len(self.songs) - 1).all():
@@ -126,12 +127,6 @@ class Tables:
             known = (shared @ train)[test].astype(np.int64)
             found.append(pd.DataFrame({"repeat": repeat, "fold": fold, "row": test, "known": known}))
         return pd.concat(found, ignore_index=True)
-
-    def artists(self) -> np.ndarray:
-        """Return the number of each song's first artist (n,); a song that names nobody is an artist of its own."""
-        names = pd.Series([names[0] if names else None for names in artist_names(self.songs)], dtype="str")
-        codes = pd.factorize(names)[0]
-        return np.where(codes < 0, len(codes) + np.arange(len(codes)), codes)
 
 
 def _share_a_name(names: list[tuple[str, ...]]) -> csr_array:

@@ -33,8 +33,9 @@ WORDS: dict[str, Words] = {
     "differences": Words(
         "Paired differences",
         "Each pale dot is one fold: the model's squared error minus that of {reference} on the very same songs. The "
-        "dark mark is their mean with the corrected 95 % interval; an interval left of the dashed line is a win "
-        "that chance hardly explains.",
+        "blue mark is their mean with the corrected 95 % interval; an interval left of the dashed line is a win "
+        "that chance hardly explains. A thin black line, where there is one, is the interval over songs: what other "
+        "artists would have given these fitted models (bootstrap).",
         "With many models beside one reference, about one interval in twenty misses zero by chance alone. Dots of "
         "one model are not independent: folds overlap in their training songs, and repeats test the same songs "
         "again.",
@@ -48,9 +49,9 @@ WORDS: dict[str, Words] = {
     ),
     "predicted": Words(
         "Predicted against true",
-        "Darker cells hold more songs. On the dashed diagonal a prediction is right; the orange line is the mean "
-        "truth of ten equally large groups of predictions, and lies on the diagonal where a model is right on "
-        "average.",
+        "Darker cells of two by two points hold more predictions (logarithmic shades). On the dashed diagonal a "
+        "prediction is right; the orange line is the mean truth of ten equally large groups of predictions, and "
+        "lies on the diagonal where a model is right on average.",
         "An orange line on the diagonal shows honest averages, not good predictions of single songs: the height of "
         "the cloud is what remains unknown.",
     ),
@@ -59,7 +60,7 @@ WORDS: dict[str, Words] = {
         "The first plot shows how prediction errors are spread. The second sets quantiles of the errors against "
         "those of a normal distribution; on the thin dashed line errors are normal.",
         "Errors need not be normal for a model to be good. Popularity stops at 0 and at 100, and a few songs are "
-        "far less popular than others like them: no bell curve follows that, so the ends bend for every model.",
+        "far less popular than others like them: no bell curve follows that, so the ends often bend for every model.",
     ),
     "bands": Words(
         "Error by popularity",
