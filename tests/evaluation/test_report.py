@@ -503,6 +503,17 @@ def test_no_song_is_named_where_none_may_be(made: Made, tmp_path: Path) -> None:
     assert str(made.songs["title"].iloc[0])[:5] in made.source  # the page of the fixture does name some
 
 
+def test_known_songs_are_left_out_where_nobody_is_known(tmp_path: Path) -> None:
+    from popularity.evaluation.report.comparison import Comparison
+    from popularity.evaluation.report.tables import LeftOut, Tables
+
+    songs = _named([("Ada", "One", "2001-01-01"), ("Bea", "Two", "2002-01-01")])
+    parts = [{"model": "a", "repeat": 0, "fold": f, "row": f, "prediction": 1.0} for f in (0, 1)]
+    pd.DataFrame(parts).to_parquet(tmp_path / "predictions.parquet")
+    with pytest.raises(LeftOut, match="known in any fold of the split credits"):
+        _ = Comparison(Tables(tmp_path, songs, "credits"), "a", ("a",), None, True).by_known
+
+
 def test_names_are_text_not_markup(tmp_path: Path) -> None:
     from popularity.evaluation.report.page import report
 

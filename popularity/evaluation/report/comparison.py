@@ -67,6 +67,8 @@ class Comparison:
     def by_known(self) -> pd.DataFrame:
         """Errors of the models in focus by the number of known songs."""
         joined = self.predictions.merge(self.tables.known_songs(), on=["repeat", "fold", "row"], validate="many_to_one")
+        if not joined["known"].any():
+            raise LeftOut(f"no artist of a test song is known in any fold of the split {self.tables.split}")
         return errors.grouped_errors(
             joined, errors.known_group(joined["known"].to_numpy()), first_artists(self.tables.songs)
         )

@@ -23,7 +23,7 @@ HEADINGS = {
     "ratio_high": "to (95 %)", "song_low": "over songs from", "song_high": "to", "skipped": "folds skipped",
     "cutoff": "cut-off",
 }  # fmt: skip
-_DIGITS = dict.fromkeys(("predicted", "error"), 1)
+_DIGITS = dict.fromkeys(("predicted", "error", "value"), 1)
 _DIGITS |= dict.fromkeys(
     ("mse", "mse_sd", "rmse", "mae", "difference", "low", "high", "song_low", "song_high", "mean", "lowest", "highest"),
     2,

@@ -142,7 +142,9 @@ def _header(c: Comparison, models: list[str], title: str, protocol: Mapping[str,
         folds = c.tables.table("folds.parquet")
         repeats, parts = folds["repeat"].nunique(), folds["fold"].nunique()
         few = int((folds.groupby("model").size() < repeats * parts).sum())
-        facts.append(("folds", f"{repeats} × {parts}", f"{few} of the models have fewer" if few else "for every model"))
+        facts.append(
+            ("repeats × folds", f"{repeats} × {parts}", f"{few} of the models have fewer" if few else "for every model")
+        )
     except LeftOut:
         pass
     facts.append(("models", str(len(models)), ""))

@@ -94,5 +94,9 @@ def differences(folds: pd.DataFrame, scores: pd.DataFrame, reference: str) -> Fi
     for row, found in enumerate(others.itertuples()):
         _mark(axes, row, found.difference, (found.low, found.high), right, BLUE)
     finish(axes, grid="x", xlabel=f"squared error minus {reference}'s (points²)", xlim=(left, right))
-    _name_rows(axes, others["model"], [f"{value:+.2f}".replace("-", "\u2212") for value in others["difference"]])
+    _name_rows(
+        axes,
+        others["model"],
+        [f"{round(value, 2) + 0.0:+.2f}".replace("-", "\u2212") for value in others["difference"]],
+    )
     return drawn

@@ -112,6 +112,8 @@ def _hit_table(c: Comparison) -> str:
     summary = c.tables.table("hit_summary.csv")
     if "auroc" in summary:
         summary = summary.sort_values("auroc", ascending=False, kind="stable")
+    if "skipped" in summary and not summary["skipped"].any():
+        summary = summary.drop(columns="skipped")
     cutoffs = hits.sort_cutoffs(summary["cutoff"].tolist())
     try:
         opened = c.hits["cutoff"].iloc[0]
