@@ -1,0 +1,1 @@
+"""The report of a comparison: tables in, one page and a few plots out."""
