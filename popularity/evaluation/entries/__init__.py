@@ -1,0 +1,98 @@
+"""The models that are compared, each a small entry of its own; a kind is imported when it is asked for."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, Protocol
+
+import numpy as np
+
+from popularity.errors import InputError
+from popularity.evaluation.task import Outcome, Task
+
+_ENTRIES = "popularity.evaluation.entries"
+
+#: kind -> (module, what makes the entry from its settings)
+KINDS: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(("mean", "artist_mean", "linear", "forward"), (f"{_ENTRIES}.simple", "")),
+    **dict.fromkeys(("ridge", "lasso", "splines", "knn", "svr"), (f"{_ENTRIES}.families", "")),
+    **dict.fromkeys(("forest", "extra_trees", "adaboost"), (f"{_ENTRIES}.families", "")),
+    **dict.fromkeys(("lightgbm", "xgboost", "catboost"), (f"{_ENTRIES}.boosting", "")),
+    **dict.fromkeys(("mlp", "tabm", "realmlp"), (f"{_ENTRIES}.neural", "")),
+    "network": (f"{_ENTRIES}.network", "Network"),
+    "stack": (f"{_ENTRIES}.stack", "Stack"),
+    # of hits: fit_probability instead of fit_predict
+    **dict.fromkeys(("logistic", "lda", "qda", "svm", "tree", "bagging"), (f"{_ENTRIES}.classifiers", "")),
+    **{
+        f"{name}_classifier": (f"{_ENTRIES}.classifiers", name)
+        for name in ("forest", "adaboost", "lightgbm", "xgboost")
+    },
+}
+
+
+class Entry(Protocol):
+    """A model of popularity."""
+
+    def fit_predict(self, task: Task) -> Outcome:
+        """Fit to the training songs and predict the test songs."""
+
+
+class HitEntry(Protocol):
+    """A model of whether a song is a hit."""
+
+    def fit_probability(self, task: Task, hit: np.ndarray) -> np.ndarray:
+        """P(hit) of the test songs (n_test,), fitted to the training songs with the labels ``hit`` (n_train,)."""
+
+
+def build(name: str, kind: str, settings: Mapping[str, Any]) -> Entry | HitEntry:
+    """Make the model ``name`` of a kind.
+
+    Raises:
+        InputError: unknown kind or setting, a value that a setting cannot have, or a package is missing.
+    """
+    if kind not in KINDS:
+        raise InputError(f"model {name}: kind must be one of {', '.join(sorted(KINDS))}, but is {kind!r}")
+    module, maker = KINDS[kind]
+    make = getattr(import_module(module), maker or kind)
+    known = inspect.signature(make).parameters
+    for setting in settings:
+        if setting not in known:
+            expected = f"expected one of {', '.join(known)}" if known else "it has none"
+            raise InputError(f"model {name}: kind {kind} has no setting {setting!r}, {expected}")
+    for setting, parameter in known.items():
+        if parameter.default is inspect.Parameter.empty and setting not in settings:
+            raise InputError(f"model {name}: kind {kind} needs the setting {setting!r}")
+    try:
+        entry: Entry | HitEntry = make(**settings)
+    except InputError as error:
+        raise InputError(f"model {name}: {error}") from error
+    return entry
+
+
+def with_members(models: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The same models, with the names in a stack's ``of`` replaced by what these models are.
+
+    So that a stack's settings say all that it is made of.
+
+    Args:
+        models: name -> ``kind`` and settings.
+
+    Raises:
+        InputError: a stack of a model that is not there, or of itself.
+    """
+
+    def settings_of(name: str, inside: tuple[str, ...]) -> dict[str, Any]:
+        settings = dict(models[name])
+        members = settings.get("of")
+        if settings.get("kind") != "stack" or not isinstance(members, list):
+            return settings
+        for member in members:
+            if member not in models:
+                raise InputError(f"model {name}: a stack of {member!r}, expected some of {', '.join(models)}")
+            if member in (*inside, name):
+                raise InputError(f"model {name}: a stack of itself")
+        return {**settings, "of": {member: settings_of(member, (*inside, name)) for member in members}}
+
+    return {name: settings_of(name, ()) for name in models}
