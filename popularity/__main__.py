@@ -14,6 +14,7 @@ VERBS = {
     "test": ("popularity.cli", "score a checkpoint on the test songs"),
     "predict": ("popularity.cli", "write the predicted popularity of new songs to a CSV file"),
     "tune": ("popularity.tuning.cli", "search hyper-parameters with Optuna, in any number of processes"),
+    "compare": ("popularity.evaluation.cli", "compare models on identical folds, with intervals"),
     "data": ("popularity.data.report", "show what the loader understands of a data set"),
 }
 

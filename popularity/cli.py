@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
@@ -15,12 +15,14 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from popularity import parsing
 from popularity.data.datamodule import PopularityDataModule
 from popularity.errors import InputError
 from popularity.evaluation.table import print_scores
 from popularity.files import check_folder, check_target
 from popularity.inference.checkpoint import check_fits, read_checkpoint
 from popularity.inference.predictions import write_predictions
+from popularity.parsing import one_line
 from popularity.training.callbacks import EMA, DataRecord, Figures, HyperParameters, RandomState, ResumedLog
 from popularity.training.loggers import AppendingCSVLogger, last_checkpoint, run_version
 from popularity.training.module import PopularityModule, check_held_out, check_same_data, check_same_model
@@ -29,21 +31,8 @@ from popularity.training.module import PopularityModule, check_held_out, check_s
 _SCORING = ("validate", "test")
 
 
-class Parser(LightningArgumentParser):
-    """Refuses in one line instead of a page of usage."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise the message, folded into one line."""
-        raise InputError(_one_line(message)) from ex
-
-    def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:
-        """Parse a configuration file; what is wrong with it names the file."""
-        try:
-            return super().parse_path(path, *args, **kwargs)
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path}: expected a YAML file, came a binary file") from error
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
+class Parser(parsing.Parser, LightningArgumentParser):
+    """Lightning's parser, which refuses in one line."""
 
 
 class PopularityCLI(LightningCLI):
@@ -197,7 +186,7 @@ class PopularityCLI(LightningCLI):
         try:
             return self._instantiate_trainer({**config, **kwargs}, callbacks + extra)
         except (MisconfigurationException, ValueError, TypeError) as error:  # what Lightning says of its flags
-            raise InputError(f"--trainer: {_one_line(str(error))}") from error
+            raise InputError(f"--trainer: {one_line(str(error))}") from error
 
     def _loggers(self) -> list[Logger]:
         """TensorBoard and CSV in one folder: a new version, or that of the checkpoint that the fit goes on from."""
@@ -239,11 +228,6 @@ class PopularityCLI(LightningCLI):
         print(f"{len(prediction):,} predictions written to {output}")
 
 
-def _one_line(message: str, limit: int = 400) -> str:
-    text = " ".join(message.split())
-    return text if len(text) <= limit else f"{text[:limit]} ..."
-
-
 def quiet_lightning() -> None:
     """Leave out what Lightning says of things that are meant here, and nothing else."""
     for message in (
@@ -273,4 +257,4 @@ def main(argv: Sequence[str]) -> None:
         try:
             PopularityCLI(argv)
         except MisconfigurationException as error:  # Lightning's word for settings that do not go together
-            raise InputError(_one_line(str(error))) from error
+            raise InputError(one_line(str(error))) from error

@@ -1,0 +1,147 @@
+"""``compare``: many models on identical folds, with a result per fold and tables at the end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from popularity.errors import InputError
+from popularity.evaluation.jobs import read_result
+from popularity.evaluation.markdown import summary_text
+from popularity.evaluation.options import Comparison, read_command
+from popularity.evaluation.progress import Board
+from popularity.evaluation.protocol import Job, Protocol
+from popularity.evaluation.summary import Tables, check_folds, done, tabulate
+from popularity.evaluation.workers import run_jobs
+from popularity.files import check_folder, write_atomically
+
+_REPORT = "popularity.evaluation.report"
+
+
+def compare(comparison: Comparison) -> int:
+    """Run the jobs that are missing and write the tables; the exit code, 1 where a job failed.
+
+    Raises:
+        InputError: whatever cannot work.
+        KeyboardInterrupt: finished jobs are kept.
+    """
+    options, protocol, songs = comparison.options, comparison.protocol, comparison.songs
+    folder = Path(options.output)
+    every = protocol.jobs()
+    jobs = [job for job in every if job.model in comparison.chosen]
+    for fold in {fold for settings in protocol.models.values() for _, fold in protocol.folds_of(settings)}:
+        protocol.draw(songs, 0, fold)  # songs that cannot be split so shall be refused now
+    for job in {(job.model, bool(job.cutoff)): job for job in jobs}.values():
+        protocol.build(job)
+        protocol.config_hash(job)
+    check_folder(folder)
+    (folder / "jobs").mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        _record(protocol, folder)
+        for part in (folder / "jobs").glob("*/.*.part"):  # of a process that was killed while it wrote
+            part.unlink()
+        finished = done(protocol, jobs, folder)
+        missing = [job for job in jobs if job not in finished]
+        again = [job for job in missing if job.path(folder).exists()]
+        console = Console()
+        if missing:
+            note = f", {len(again)} of them again: they failed, or their settings have changed" if again else ""
+            console.print(f"{len(finished)} of {len(jobs)} jobs are done, {len(missing)} to do{note}", highlight=False)
+            with Board(jobs, finished, options.workers, console) as board:
+                run_jobs(protocol, songs, missing, folder, options.workers, board.ended)
+        tables = tabulate(protocol, songs, every, folder, options.reference)
+        if tables.folds.empty and tables.hit_folds.empty:
+            raise InputError(f"{folder}: no job has succeeded; {_first_error(protocol, jobs, folder)}")
+        write_tables(comparison, tables, every, folder)
+        failed = [job for job in jobs if (result := read_result(protocol, job, folder)) is None or result["error"]]
+    console.print((folder / "summary.md").read_text(encoding="utf-8"), highlight=False, markup=False, soft_wrap=True)
+    console.print(f"results: {folder}", highlight=False)
+    if failed:
+        print(
+            f"{len(failed)} of {len(jobs)} jobs failed ({_first_error(protocol, failed, folder)}); "
+            "the same command tries them again",
+            file=sys.stderr,
+        )
+    return 1 if failed else 0
+
+
+def write_tables(comparison: Comparison, tables: Tables, jobs: Sequence[Job], folder: Path) -> None:
+    """Write the tables, summary.md and the report.
+
+    Raises:
+        InputError: models were tested on other songs than each other.
+    """
+    protocol, reference = comparison.protocol, comparison.options.reference
+    check_folds(tables.predictions)
+    tables.write(folder)
+    versions = [result["versions"] for result in done(protocol, jobs, folder).values()]
+    with write_atomically(folder / "summary.md") as file:
+        file.write(summary_text(protocol, tables, reference, comparison.songs, versions))
+    if find_spec(_REPORT) is not None:
+        module: Any = import_module(f"{_REPORT}.page")
+        module.report(folder, comparison.songs, split=protocol.split, reference=reference)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Two commands must not run the same jobs into one folder."""
+    try:
+        with FileLock(folder / "jobs" / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise InputError(f"--output {folder}: another comparison is running there") from error
+
+
+def _record(protocol: Protocol, folder: Path) -> None:
+    """Note what all results of the folder share, or compare with the note that is there."""
+    path = folder / "protocol.json"
+    wanted = protocol.record()
+    if path.is_file():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        for key, value in wanted.items():
+            if key != "source" and found.get(key) != value:
+                raise InputError(
+                    f"--output {folder}: its results have {key} {found.get(key)}, now it is {value}; "
+                    "give another folder"
+                )
+        return
+    with write_atomically(path) as file:
+        json.dump(wanted, file, indent=1)
+
+
+def _first_error(protocol: Protocol, jobs: Sequence[Job], folder: Path) -> str:
+    for job in jobs:
+        result = read_result(protocol, job, folder)
+        if result is not None and result["error"]:
+            return f"{job}: {' '.join(str(result['error']).split())}"
+    return "none has a result"
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run ``compare``."""
+    comparison = read_command(argv)
+    before = signal.signal(signal.SIGTERM, _terminated)
+    try:
+        code = compare(comparison)
+    except KeyboardInterrupt:
+        print("stopped: finished jobs are kept, the same command goes on from here", file=sys.stderr)
+        code = 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if code:
+        sys.exit(code)

@@ -1,0 +1,149 @@
+"""summary.md: the tables of a comparison and how they came about, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from popularity.evaluation.hits import INNER_FOLDS
+from popularity.evaluation.protocol import QUANTILES, Protocol
+from popularity.evaluation.statistics import DRAWS, LEVEL
+from popularity.evaluation.summary import Tables
+
+_DIGITS = {
+    "mse": 2, "mse_sd": 2, "rmse": 2, "mae": 2, "r2": 3, "spearman": 3, "ratio_to_reference": 3, "difference": 2,
+    "p_value": 3, "seconds": 2,
+}  # fmt: skip
+_HEADS = {
+    "mse": "MSE", "mse_sd": "sd over folds", "rmse": "RMSE", "mae": "MAE", "r2": "R2", "spearman": "Spearman",
+    "ratio_to_reference": "ratio", "p_value": "p", "seconds": "seconds a fold",
+}  # fmt: skip
+_HIT_DIGITS = {
+    "value": 0, "hits": 3, "threshold": 3, "auroc": 3, "average_precision": 3, "f1": 3, "precision": 3, "recall": 3,
+    "accuracy": 3, "majority": 3, "brier": 4, "calibration_error": 4,
+}  # fmt: skip
+
+
+def summary_text(
+    protocol: Protocol, tables: Tables, reference: str, songs: pd.DataFrame, versions: Iterable[dict[str, str]]
+) -> str:
+    """The text of summary.md.
+
+    Args:
+        protocol: the comparison.
+        tables: its tables.
+        reference: the model that the others are compared with.
+        songs: the song table.
+        versions: package -> version of each result.
+    """
+    folds = protocol.folds - 1 if protocol.split == "time" else protocol.folds
+    parts = [
+        f"# {protocol.source}, split `{protocol.split}`: {len(tables.summary)} models on identical folds",
+        _summary(tables),
+        _protocol(protocol, folds, len(songs), reference, versions),
+    ]
+    if len(tables.differences) > 1:
+        parts += [f"## Differences of MSE to {reference}", _differences(tables)]
+    if len(tables.hit_summary):
+        parts += ["## Hits", _hits(protocol), _markdown(tables.hit_summary, _HIT_DIGITS, ["cutoff", "model", "folds"])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _summary(tables: Tables) -> str:
+    table = tables.summary
+    table = table.assign(wins=[f"{w} of {n}" if pd.notna(w) else "-" for w, n in _paired_folds(tables)])
+    middle = ["mse", "mse_sd", "rmse", "mae", "r2", "spearman", "ratio_to_reference", "difference", "p_value", "wins"]
+    return _markdown(table[["model", "folds", *middle, "seconds"]], _DIGITS, ["model", "folds", "wins"])
+
+
+def _paired_folds(tables: Tables) -> Iterable[tuple[Any, Any]]:
+    both = tables.summary.merge(tables.differences[["model", "folds"]], on="model", how="left", suffixes=("", "_both"))
+    references = set(tables.differences["reference"])
+    return [
+        (None if model in references else wins, count)
+        for model, wins, count in zip(both["model"], both["wins"], both["folds_both"].astype("Int64"), strict=True)
+    ]
+
+
+def _protocol(protocol: Protocol, folds: int, songs: int, reference: str, versions: Iterable[dict[str, str]]) -> str:
+    used: dict[str, set[str]] = {}
+    for one in versions:
+        for name, version in one.items():
+            used.setdefault(name, set()).add(version)
+    packages = ", ".join(f"{name} {' and '.join(sorted(found))}" for name, found in sorted(used.items()))
+    duplicates = "without duplicates" if protocol.deduplicate else "duplicates kept"
+    repeats = 1 if protocol.split == "time" else protocol.repeats
+    lines = [
+        f"Data: `{protocol.source}`, {songs:,} songs, {duplicates}, SHA-256 `{protocol.fingerprint[:12]}`.",
+        f"Folds: {folds} folds x {repeats} repeats, repeat r drawn from seed {protocol.seed} + r; the same songs for "
+        "every model. Settings of a model are chosen inside its training songs.",
+        f"`ratio`, `difference`, `p` and `wins` compare MSE with {reference} on the folds that both have. p: corrected "
+        "resampled t-test (Nadeau & Bengio, 2003); not corrected for the number of models.",
+        "R2 and the rank correlation are means over folds; the rank correlation of a constant is not defined. A job "
+        "runs on one thread.",
+        f"Versions: {packages}.",
+    ]
+    if protocol.split == "credits":
+        lines.append(
+            "The songs joined to each other by names form one giant group, which `credits` puts into one fold whatever "
+            "the seed: the repeats resemble each other more than the test supposes, so read its p-values with care."
+        )
+    if protocol.split == "time":
+        lines.append("`time` has one drawing of its folds, and its training parts differ in size.")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _differences(tables: Tables) -> str:
+    percent = f"{100 * LEVEL:g} %"
+    table = pd.DataFrame(
+        {
+            "model": tables.differences["model"],
+            "folds": tables.differences["folds"].astype(str),
+            "difference": tables.differences["difference"],
+            f"{percent} over folds": _intervals(tables.differences, "low", "high"),
+            f"{percent} over songs": _intervals(tables.differences, "song_low", "song_high"),
+        }
+    )[(tables.differences["model"] != tables.differences["reference"]).to_numpy()]
+    note = (
+        "Over folds: from the corrected test; what other training and test songs would have given. Over songs: "
+        f"{DRAWS:,} bootstrap drawings of first artists with all their songs; what other artists would have given "
+        "these fitted models."
+    )
+    return _markdown(table, {"difference": 2}, ["model", "folds"]) + "\n\n" + note
+
+
+def _intervals(table: pd.DataFrame, low: str, high: str) -> list[str]:
+    ends = zip(table[low], table[high], strict=True)
+    return ["-" if pd.isna(a) else f"{a:+.2f} to {b:+.2f}" for a, b in ends]
+
+
+def _hits(protocol: Protocol) -> str:
+    quantiles = ", ".join(f"{name} {share:g}" for name, share in QUANTILES.items() if name in protocol.cutoffs)
+    named = f" Quantiles are those of the training songs: {quantiles}." if quantiles else ""
+    return (
+        f"A hit has at least the popularity `value`.{named} Songs at or above the `threshold` are called hits; it has "
+        f"the highest F1 on one of {INNER_FOLDS} parts of the training songs, held out by the rule of the split, for a "
+        "model fitted to the other parts; then the model is fitted to all of them. `majority`: accuracy of always "
+        "saying what is more frequent. Folds without hits in one of these parts are left out."
+    )
+
+
+def _markdown(table: pd.DataFrame, digits: dict[str, int], left: list[str]) -> str:
+    columns = [name for name in table if name in digits or name in left or name.endswith(("folds", "songs"))]
+
+    def cell(name: str, value: Any) -> str:
+        if isinstance(value, str):
+            return value
+        if pd.isna(value):
+            return "-"
+        if name == "p_value":
+            return "< .001" if value < 0.0005 else f"{value:.3f}"
+        sign = "+" if name == "difference" else ""
+        return f"{value:{sign}.{digits.get(name, 0)}f}"
+
+    rows = [[cell(name, value) for name, value in zip(columns, row, strict=True)] for row in table[columns].values]
+    head = [_HEADS.get(name, name.replace("_", " ")) for name in columns]
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,177 @@
+"""What is compared and how: the folds, the models and the list of jobs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from popularity.data.splits import SplitKind
+from popularity.errors import InputError
+from popularity.evaluation.entries import build
+from popularity.evaluation.task import Fold, draw_fold
+
+#: Goes up when the same settings give other results because the judging has changed.
+VERSION = 1
+#: Cut-offs that depend on the training songs: name -> quantile of their popularity.
+QUANTILES = {"median": 0.5, "top_quarter": 0.75}
+#: Stands for all cut-offs in a job of a regressor with a distribution, which needs one fit for all.
+ALL = "all"
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model on one fold.
+
+    Attributes:
+        model: its name.
+        repeat: which drawing of the folds.
+        fold: which fold.
+        cutoff: for hit prediction the cut-off, or `ALL`; empty for popularity.
+    """
+
+    model: str
+    repeat: int
+    fold: int
+    cutoff: str = ""
+
+    def path(self, folder: Path, suffix: str = ".json") -> Path:
+        """The file of its result in the folder of a comparison."""
+        stem = f"hit-{self.cutoff}-" if self.cutoff else ""
+        return folder / "jobs" / self.model / f"{stem}r{self.repeat}-f{self.fold}{suffix}"
+
+    def __str__(self) -> str:
+        hits = f" hits {self.cutoff}" if self.cutoff else ""
+        return f"{self.model}{hits}, repeat {self.repeat}, fold {self.fold}"
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A comparison, in plain types that travel to worker processes.
+
+    Attributes:
+        source: name of the data.
+        fingerprint: SHA-256 of the song table.
+        deduplicate: whether duplicates were removed.
+        split: how test songs are held out.
+        folds: folds of a repeat; `time` has one less.
+        repeats: drawings of the folds.
+        seed: repeat r draws its folds from seed + r.
+        models: name -> kind, settings and perhaps `repeats`, a limit of its own.
+        hits: the same for hit prediction.
+        cutoffs: a hit has at least this popularity: a number, or a name of `QUANTILES`.
+    """
+
+    source: str
+    fingerprint: str
+    deduplicate: bool
+    split: SplitKind
+    folds: int
+    repeats: int
+    seed: int
+    models: dict[str, Settings]
+    hits: dict[str, Settings] = field(default_factory=dict)
+    cutoffs: tuple[str, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """What all results of one folder share."""
+        keys = ("source", "fingerprint", "deduplicate", "split", "folds", "seed")
+        return {"version": VERSION} | {key: getattr(self, key) for key in keys}
+
+    def folds_of(self, settings: Settings) -> Iterator[tuple[int, int]]:
+        """(repeat, fold) of each job of a model."""
+        repeats = min(self.repeats, settings.get("repeats", self.repeats))
+        # the oldest songs are never test songs, and no seed changes what is older than what
+        last, repeats = (self.folds - 1, 1) if self.split == "time" else (self.folds, repeats)
+        return ((repeat, fold) for repeat in range(repeats) for fold in range(last))
+
+    def draw(self, songs: pd.DataFrame, repeat: int, fold: int) -> Fold:
+        """Hold out a fold of the songs."""
+        return draw_fold(songs, self.split, folds=self.folds, repeat=repeat, fold=fold, seed=self.seed)
+
+    def settings(self, job: Job) -> Settings:
+        """The settings of a job's model."""
+        return (self.hits if job.cutoff else self.models)[job.model]
+
+    def resolve(self, job: Job) -> dict[str, Any]:
+        """The settings that make a job's model: see :func:`resolve`."""
+        return resolve(job.model, self.settings(job), self.models)
+
+    def build(self, job: Job) -> Any:
+        """Make a job's model: an `Entry`, or for a cut-off of its own a `HitEntry`.
+
+        Raises:
+            InputError: unknown kind or setting, or a package is missing.
+        """
+        plain = self.resolve(job)
+        return build(job.model, plain.pop("kind"), plain)
+
+    def jobs(self) -> list[Job]:
+        """All jobs: a fold for all models before the next fold, popularity before hits.
+
+        Raises:
+            InputError: a model cannot be made.
+        """
+        found = [
+            (repeat, fold, place, Job(name, repeat, fold))
+            for place, (name, settings) in enumerate(self.models.items())
+            for repeat, fold in self.folds_of(settings)
+        ]
+        hits = [
+            (repeat, fold, place, Job(name, repeat, fold, cutoff))
+            for place, (name, settings) in enumerate(self.hits.items())
+            for cutoff in self.cutoffs_of(name)
+            for repeat, fold in self.folds_of(settings)
+        ]
+        return [job for *_, job in sorted(found, key=lambda row: row[:3]) + sorted(hits, key=lambda row: row[:3])]
+
+    def cutoffs_of(self, name: str) -> tuple[str, ...]:
+        """The cut-offs for which a model of hits has jobs of its own."""
+        return self.cutoffs if hasattr(self.build(Job(name, 0, 0, ALL)), "fit_probability") else (ALL,)
+
+    def config_hash(self, job: Job) -> str:
+        """SHA-256 of all settings of a job's model, the content of its config files included."""
+        plain = self.resolve(job)
+        cutoffs = self.cutoffs if job.cutoff == ALL else ()
+        text = json.dumps([VERSION, plain, _contents(plain), cutoffs], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def resolve(name: str, settings: Settings, models: Mapping[str, Settings]) -> dict[str, Any]:
+    """The settings that make a model: without `repeats`, the members of `of` in full.
+
+    Raises:
+        InputError: a member is not among the models, or is made of others itself.
+    """
+    plain = {key: value for key, value in settings.items() if key != "repeats"}
+    if "of" in plain:
+        members = {}
+        for member in plain["of"]:
+            if member not in models or "of" in models[member]:
+                simple = ", ".join(key for key, value in models.items() if "of" not in value)
+                raise InputError(f"model {name}: of: expected some of {simple}, got {member!r}")
+            members[member] = {key: value for key, value in models[member].items() if key != "repeats"}
+        plain["of"] = members
+    return plain
+
+
+def _contents(settings: Settings) -> dict[str, str]:
+    """Path -> SHA-256 of each config file that the settings name, members included."""
+    found: dict[str, str] = {}
+    for key, value in settings.items():
+        if key == "configs":
+            for path in value:
+                try:
+                    found[path] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+                except OSError as error:
+                    raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        elif isinstance(value, Mapping):
+            found |= _contents(value)
+    return found

@@ -1,0 +1,271 @@
+"""From the results of jobs to tables: per song, per fold, per model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from popularity.errors import InputError
+from popularity.evaluation.jobs import read_arrays, read_result
+from popularity.evaluation.metrics import CLASSIFICATION, REGRESSION
+from popularity.evaluation.protocol import Job, Protocol
+from popularity.evaluation.statistics import Paired, cluster_bootstrap, corrected_t_test, first_artists
+from popularity.files import write_atomically
+
+#: The columns of summary.csv.
+SUMMARY = (
+    "model",
+    "folds",
+    "mse",
+    "mse_sd",
+    "rmse",
+    "mae",
+    "r2",
+    "spearman",
+    "ratio_to_reference",
+    "difference",
+    "p_value",
+    "wins",
+    "seconds",
+)
+_KEYS = ["model", "repeat", "fold"]
+_FOLDS = [*_KEYS, *REGRESSION, "seconds", "songs_train", "songs_test"]
+_HIT_FOLDS = ["model", "cutoff", "repeat", "fold", "value", "threshold", "hits", *CLASSIFICATION, "seconds", "skipped"]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """All tables of a comparison; see README for their columns.
+
+    Attributes:
+        summary: a row per model, best ratio to the reference first.
+        differences: a row per model: paired differences of MSE to the reference, with intervals.
+        folds: a row per model and fold.
+        predictions: a row per model, fold and test song.
+        hit_summary: a row per model of hits and cut-off.
+        hit_folds: a row per model of hits, cut-off and fold.
+        hits: a row per model of hits, cut-off, fold and test song.
+    """
+
+    summary: pd.DataFrame
+    differences: pd.DataFrame
+    folds: pd.DataFrame
+    predictions: pd.DataFrame
+    hit_summary: pd.DataFrame
+    hit_folds: pd.DataFrame
+    hits: pd.DataFrame
+
+    def write(self, folder: Path) -> None:
+        """Write each table: those with a row per song or per fold as Parquet, the others as CSV."""
+        for field in fields(self):
+            table = getattr(self, field.name)
+            if field.name in ("summary", "differences", "hit_summary"):
+                with write_atomically(folder / f"{field.name}.csv") as file:
+                    table.to_csv(file, index=False, float_format="%.6g", lineterminator="\n")
+            else:
+                with write_atomically(folder / f"{field.name}.parquet", binary=True) as file:
+                    table.to_parquet(file, index=False)
+
+
+def done(protocol: Protocol, jobs: Iterable[Job], folder: Path) -> dict[Job, dict[str, Any]]:
+    """The results of the jobs that have ended well, in the order of the jobs."""
+    found = ((job, read_result(protocol, job, folder)) for job in jobs)
+    return {job: result for job, result in found if result is not None and not result["error"]}
+
+
+def tabulate(protocol: Protocol, songs: pd.DataFrame, jobs: Iterable[Job], folder: Path, reference: str) -> Tables:
+    """Make all tables from the results in a folder.
+
+    Args:
+        protocol: the comparison.
+        songs: the whole song table.
+        jobs: those whose results count, if there are any.
+        folder: of the comparison.
+        reference: the model that the others are compared with.
+    """
+    results = done(protocol, jobs, folder)
+    plain = {job: result for job, result in results.items() if not job.cutoff}
+    folds = pd.DataFrame([_fold_row(job, result) for job, result in plain.items()], columns=_FOLDS)
+    predictions = _predictions(plain, folder)
+    differences = compare(folds, reference)
+    if not differences.empty:
+        differences = differences.join(song_intervals(predictions, songs, reference, protocol.seed), on="model")
+    marked = {job: result for job, result in results.items() if job.cutoff}
+    hit_folds = pd.DataFrame(
+        [_hit_row(job, result, cutoff) for job, result in marked.items() for cutoff in result["hits"]],
+        columns=_HIT_FOLDS,
+    )
+    return Tables(
+        summary=summarise(folds, differences),
+        differences=differences,
+        folds=folds,
+        predictions=predictions,
+        hit_summary=summarise_hits(hit_folds),
+        hit_folds=hit_folds,
+        hits=_hits(marked, songs, folder),
+    )
+
+
+def compare(folds: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Paired differences of MSE to the reference, over the folds that a model and the reference both have.
+
+    Args:
+        folds: `model, repeat, fold, mse, songs_train, songs_test`.
+        reference: name of a model; compared with itself it has a difference of 0 and no p-value.
+
+    Returns:
+        `model, reference, folds, ratio_to_reference, difference, low, high, p_value, wins`, best ratio first, for the
+        models that share a fold with the reference.
+    """
+    base = folds.loc[folds["model"] == reference, ["repeat", "fold", "mse"]].rename(columns={"mse": "base"})
+    rows = []
+    for model, part in folds.merge(base, on=["repeat", "fold"]).groupby("model", sort=False):
+        mse, other = part["mse"].to_numpy(), part["base"].to_numpy()
+        found = corrected_t_test(mse - other, float((part["songs_test"] / part["songs_train"]).mean()))
+        if model == reference:
+            found = Paired(len(part), 0.0, np.nan, np.nan, np.nan, 0)
+        rows.append(
+            {
+                "model": model,
+                "reference": reference,
+                "folds": found.folds,
+                "ratio_to_reference": mse.mean() / other.mean() if other.mean() > 0 else np.nan,
+                "difference": found.difference,
+                "low": found.low,
+                "high": found.high,
+                "p_value": found.p_value,
+                "wins": found.wins,
+            }
+        )
+    columns = ["model", "reference", "folds", "ratio_to_reference", "difference", "low", "high", "p_value", "wins"]
+    return pd.DataFrame(rows, columns=columns).sort_values("ratio_to_reference", kind="stable", ignore_index=True)
+
+
+def song_intervals(predictions: pd.DataFrame, songs: pd.DataFrame, reference: str, seed: int) -> pd.DataFrame:
+    """Bootstrap intervals over songs, clustered by first artist, of the difference of MSE to the reference.
+
+    All predictions of a song count, one per repeat, on the folds that a model and the reference both have.
+
+    Args:
+        predictions: `model, repeat, fold, row, prediction`.
+        songs: the whole song table.
+        reference: name of a model.
+        seed: of the drawings.
+
+    Returns:
+        `song_low, song_high` by model.
+    """
+    truth = songs["popularity"].to_numpy(np.float64)
+    keys = ["repeat", "fold", "row"]
+    table = predictions.assign(error=(predictions["prediction"] - truth[predictions["row"]]) ** 2)
+    base = table.loc[table["model"] == reference, [*keys, "error"]].rename(columns={"error": "base"})
+    both = table.merge(base, on=keys)
+    models = list(dict.fromkeys(both["model"].astype("str")))
+    place = both["model"].astype("str").map({model: index for index, model in enumerate(models)}).to_numpy()
+    sums, counts = (np.zeros((len(songs), len(models))) for _ in range(2))
+    np.add.at(sums, (both["row"].to_numpy(), place), (both["error"] - both["base"]).to_numpy())
+    np.add.at(counts, (both["row"].to_numpy(), place), 1)
+    low, high = cluster_bootstrap(sums, counts, first_artists(songs), seed=seed)
+    return pd.DataFrame({"song_low": low, "song_high": high}, index=pd.Index(models, name="model"))
+
+
+def summarise(folds: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:
+    """One row per model with the columns `SUMMARY`: means over its folds, `seconds` per fold too.
+
+    `mse_sd` is the standard deviation over folds; `ratio_to_reference`, `difference`, `p_value` and `wins` come from
+    the folds that the model and the reference both have.
+    """
+    grouped = folds.groupby("model", sort=False)
+    means = grouped[["mse", "rmse", "mae", "r2", "spearman", "seconds"]].mean()
+    means["folds"], means["mse_sd"] = grouped.size(), grouped["mse"].std()
+    paired = differences.set_index("model")[["ratio_to_reference", "difference", "p_value", "wins"]]
+    table = means.join(paired).reset_index()
+    table["wins"] = table["wins"].astype("Int64")
+    return table.sort_values(["ratio_to_reference", "mse"], kind="stable", ignore_index=True)[list(SUMMARY)]
+
+
+def summarise_hits(hit_folds: pd.DataFrame) -> pd.DataFrame:
+    """One row per cut-off and model of hits: means over the folds that were not skipped, and how many were."""
+    scores = ["value", "threshold", "hits", *CLASSIFICATION, "seconds"]
+    keys = ["cutoff", "model"]
+    asked = hit_folds[hit_folds["skipped"].isna()]
+    grouped = asked.groupby(keys, sort=False)
+    table = grouped[scores].mean()
+    table.insert(0, "folds", grouped.size())
+    table.insert(table.columns.get_loc("auroc") + 1, "auroc_sd", grouped["auroc"].std())
+    skipped = hit_folds["skipped"].notna().groupby([hit_folds[key] for key in keys], sort=False).sum()
+    table.insert(1, "skipped", skipped.reindex(table.index).fillna(0).astype(int))
+    order = {cutoff: place for place, cutoff in enumerate(dict.fromkeys(hit_folds["cutoff"]))}
+    return table.reset_index().sort_values(
+        ["cutoff", "auroc"],
+        key=lambda column: column.map(order) if column.name == "cutoff" else -column,
+        kind="stable",
+        ignore_index=True,
+    )
+
+
+def check_folds(predictions: pd.DataFrame) -> None:
+    """Make sure that all models were tested on the same songs of each fold.
+
+    Raises:
+        InputError: they were not, so that results of different runs have been mixed.
+    """
+    for (repeat, fold), part in predictions.groupby(["repeat", "fold"]):
+        rows = part.groupby("model", observed=True)["row"].agg(lambda of_model: tuple(sorted(of_model)))
+        if rows.nunique() > 1:
+            raise InputError(f"repeat {repeat}, fold {fold}: {' and '.join(rows.index[:2])} were tested on other songs")
+
+
+def _fold_row(job: Job, result: dict[str, Any]) -> dict[str, Any]:
+    keys = ("seconds", "songs_train", "songs_test")
+    scores = {name: _number(result["metrics"][name]) for name in REGRESSION}
+    return {"model": job.model, "repeat": job.repeat, "fold": job.fold, **scores} | {key: result[key] for key in keys}
+
+
+def _hit_row(job: Job, result: dict[str, Any], cutoff: str) -> dict[str, Any]:
+    found = result["hits"][cutoff]
+    scores = {name: _number(found.get(name)) for name in ("value", "threshold", "hits", *CLASSIFICATION)}
+    where = {"model": job.model, "cutoff": cutoff, "repeat": job.repeat, "fold": job.fold}
+    # a job that serves all cut-offs counts once: its seconds are shared out
+    return {**where, **scores, "seconds": result["seconds"] / len(result["hits"]), "skipped": found.get("skipped")}
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _predictions(results: dict[Job, dict[str, Any]], folder: Path) -> pd.DataFrame:
+    parts = []
+    for job in results:
+        arrays = read_arrays(job, folder)
+        order = np.argsort(arrays["rows"])
+        columns = {"model": job.model, "repeat": job.repeat, "fold": job.fold}
+        songs = {"row": arrays["rows"][order], "prediction": arrays["prediction"][order]}
+        parts.append(pd.DataFrame(columns | songs))
+    return _stack(parts, [*_KEYS, "row", "prediction"])
+
+
+def _hits(results: dict[Job, dict[str, Any]], songs: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    popularity = songs["popularity"].to_numpy(np.float64)
+    parts = []
+    for job, result in results.items():
+        arrays = read_arrays(job, folder)
+        order = np.argsort(arrays["rows"])
+        rows = arrays["rows"][order]
+        for cutoff, scores in result["hits"].items():
+            if scores.get("skipped"):
+                continue
+            columns = {"model": job.model, "cutoff": cutoff, "repeat": job.repeat, "fold": job.fold, "row": rows}
+            found = {"probability": arrays[f"chance_{cutoff}"][order], "hit": popularity[rows] >= scores["value"]}
+            parts.append(pd.DataFrame(columns | found | {"threshold": scores["threshold"]}))
+    return _stack(parts, ["model", "cutoff", "repeat", "fold", "row", "probability", "hit", "threshold"])
+
+
+def _stack(parts: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+    return table.astype({name: "category" for name in ("model", "cutoff") if name in table})[columns]
