@@ -113,13 +113,11 @@ def _learned(task: Task, songs: pd.DataFrame) -> dict[str, np.ndarray]:
     """What rests on other songs: columns ``(n,)`` by name, those of training songs out of fold."""
     n_train = len(task.train)
     popularity = np.concatenate([task.train["popularity"].to_numpy(np.float64), np.full(len(task.test), np.nan)])
-    letters, names = _text_features(songs, n_train)
     encoders = [
         _artist_encoder(songs, popularity),
         _credit_encoder(songs, popularity),
         *(_group_encoder(name, key, popularity) for name, key in _groups(songs).items()),
-        _ridge_encoder("title_ngrams", letters, popularity),
-        _ridge_encoder("name_ngrams", csr_array(hstack([letters, names])), popularity),
+        *(_ridge_encoder(name, features, popularity) for name, features in _ngrams(songs, n_train).items()),
     ]
     known = np.arange(n_train)
     parts = [*inner_folds(task, FOLDS), (known, np.arange(n_train, len(songs)))]
@@ -245,20 +243,23 @@ def _vectorizer(words: bool, fewest: int) -> TfidfVectorizer:
     return TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), min_df=fewest, sublinear_tf=True)
 
 
-def _text_features(songs: pd.DataFrame, n_train: int) -> tuple[csr_array, csr_array]:
-    """N-grams of the titles (letters and words) and of the artist names (letters), fitted to the training songs."""
-    titles = FeatureUnion([("letters", _vectorizer(False, 4)), ("words", _vectorizer(True, 3))])
-    names = FeatureUnion([("letters", _vectorizer(False, 3))])
-    return _fitted(titles, songs["title"], n_train), _fitted(names, songs["artist"], n_train)
+def _ngrams(songs: pd.DataFrame, n_train: int) -> dict[str, csr_array]:
+    """N-grams of the titles (letters and words), and these with those of the artist names (letters)."""
+    title = FeatureUnion([("letters", _vectorizer(False, 4)), ("words", _vectorizer(True, 3))])
+    titles = _fitted(title, songs["title"], n_train)
+    names = _fitted(_vectorizer(False, 3), songs["artist"], n_train)
+    features = {"title_ngrams": titles, "name_ngrams": csr_array(hstack([titles, names]))}
+    return {name: matrix for name, matrix in features.items() if matrix.shape[1]}
 
 
-def _fitted(union: FeatureUnion, text: pd.Series, n_train: int) -> csr_array:
+def _fitted(vectorizer: FeatureUnion | TfidfVectorizer, text: pd.Series, n_train: int) -> csr_array:
+    """``(n, n-grams)`` with those of the training songs."""
     text = text.fillna("").str.casefold()
     try:
-        union.fit(text.iloc[:n_train])
+        vectorizer.fit(text.iloc[:n_train])
     except ValueError:  # no n-gram is frequent enough: a file without titles, or a handful of songs
-        return csr_array((len(text), 1))
-    return csr_array(union.transform(text))
+        return csr_array((len(text), 0))
+    return csr_array(vectorizer.transform(text))
 
 
 def _ridge_encoder(name: str, features: csr_array, popularity: np.ndarray) -> Encoder:

@@ -69,30 +69,3 @@ def build(name: str, kind: str, settings: Mapping[str, Any]) -> Entry | HitEntry
     except InputError as error:
         raise InputError(f"model {name}: {error}") from error
     return entry
-
-
-def with_members(models: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The same models, with the names in a stack's ``of`` replaced by what these models are.
-
-    So that a stack's settings say all that it is made of.
-
-    Args:
-        models: name -> ``kind`` and settings.
-
-    Raises:
-        InputError: a stack of a model that is not there, or of itself.
-    """
-
-    def settings_of(name: str, inside: tuple[str, ...]) -> dict[str, Any]:
-        settings = dict(models[name])
-        members = settings.get("of")
-        if settings.get("kind") != "stack" or not isinstance(members, list):
-            return settings
-        for member in members:
-            if member not in models:
-                raise InputError(f"model {name}: a stack of {member!r}, expected some of {', '.join(models)}")
-            if member in (*inside, name):
-                raise InputError(f"model {name}: a stack of itself")
-        return {**settings, "of": {member: settings_of(member, (*inside, name)) for member in members}}
-
-    return {name: settings_of(name, ()) for name in models}
