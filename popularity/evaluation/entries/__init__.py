@@ -1,7 +1,8 @@
-"""The models that are compared, each an entry of its own; a kind is imported when it is asked for."""
+"""The models that are compared, each a small entry of its own; a kind is imported when it is asked for."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Protocol
@@ -11,11 +12,23 @@ import numpy as np
 from popularity.errors import InputError
 from popularity.evaluation.task import Outcome, Task
 
-#: kind -> (module, class)
-KINDS = {
-    "mean": ("popularity.evaluation.entries.simple", "Mean"),
-    "linear": ("popularity.evaluation.entries.simple", "Linear"),
-    "logistic": ("popularity.evaluation.entries.simple", "Logistic"),
+_ENTRIES = "popularity.evaluation.entries"
+
+#: kind -> (module, what makes the entry from its settings)
+KINDS: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(("mean", "artist_mean", "linear", "forward"), (f"{_ENTRIES}.simple", "")),
+    **dict.fromkeys(("ridge", "lasso", "splines", "knn", "svr"), (f"{_ENTRIES}.families", "")),
+    **dict.fromkeys(("forest", "extra_trees", "adaboost"), (f"{_ENTRIES}.families", "")),
+    **dict.fromkeys(("lightgbm", "xgboost", "catboost"), (f"{_ENTRIES}.boosting", "")),
+    **dict.fromkeys(("mlp", "tabm", "realmlp"), (f"{_ENTRIES}.neural", "")),
+    "network": (f"{_ENTRIES}.network", "Network"),
+    "stack": (f"{_ENTRIES}.stack", "Stack"),
+    # of hits: fit_probability instead of fit_predict
+    **dict.fromkeys(("logistic", "lda", "qda", "svm", "tree", "bagging"), (f"{_ENTRIES}.classifiers", "")),
+    **{
+        f"{name}_classifier": (f"{_ENTRIES}.classifiers", name)
+        for name in ("forest", "adaboost", "lightgbm", "xgboost")
+    },
 }
 
 
@@ -37,15 +50,24 @@ def build(name: str, kind: str, settings: Mapping[str, Any]) -> Entry | HitEntry
     """Make the model ``name`` of a kind.
 
     Raises:
-        InputError: unknown kind or setting, or a package is missing.
+        InputError: unknown kind or setting, a value that a setting cannot have, or a package is missing.
     """
     if kind not in KINDS:
         raise InputError(f"model {name}: kind must be one of {', '.join(sorted(KINDS))}, but is {kind!r}")
-    module, label = KINDS[kind]
+    module, maker = KINDS[kind]
+    make = getattr(import_module(module), maker or kind)
+    known = inspect.signature(make).parameters
+    for setting in settings:
+        if setting not in known:
+            expected = f"expected one of {', '.join(known)}" if known else "it has none"
+            raise InputError(f"model {name}: kind {kind} has no setting {setting!r}, {expected}")
+    for setting, parameter in known.items():
+        if parameter.default is inspect.Parameter.empty and setting not in settings:
+            raise InputError(f"model {name}: kind {kind} needs the setting {setting!r}")
     try:
-        entry: Entry | HitEntry = getattr(import_module(module), label)(**settings)
-    except TypeError as error:
-        raise InputError(f"model {name}: kind {kind}: {error}") from error
+        entry: Entry | HitEntry = make(**settings)
+    except InputError as error:
+        raise InputError(f"model {name}: {error}") from error
     return entry
 
 
