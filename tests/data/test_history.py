@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -146,19 +148,13 @@ def test_thinning_hides_as_often_as_it_should():
 
 
 @pytest.mark.slow
-def test_a_million_songs_in_a_minute_and_two_gigabytes(tmp_path_factory):
-    """Names as in real files: a few artists with thousands of songs, most with one or two."""
-    import tracemalloc
+def test_a_tenth_of_a_million_songs_in_a_tenth_of_the_cost():
+    """The benchmark's own table and goal - a million songs in 60 s and 2 GB - scaled down, with a margin for load."""
+    import sys
 
-    rng = np.random.default_rng(0)
-    count = 1_000_000
-    frame = load_songs_like(rng, count)
-    began = __import__("time").process_time()
-    tracemalloc.start()
-    keys = keys_of(frame)
-    found = HistoryIndex(keys).candidates(keys, np.arange(count))
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert found.row.shape == (count, 32)
-    assert peak < 2e9
-    assert __import__("time").process_time() - began < 120
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    from benchmarks.history import measure
+
+    found = measure(100_000)
+    assert found["seconds"] < 12
+    assert found["peak_gb"] < 0.2
