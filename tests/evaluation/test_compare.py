@@ -91,6 +91,7 @@ def test_bad_input_is_one_line(more, told, arguments, capsys, tmp_path):
         ("models: {linear: {kind: linear, repeats: 0}}", "model linear: repeats must be a number of at least 1, got 0"),
         ("models: {a: {}}", "model a: expected a kind, got None"),
         ("models: {linear: {kind: linear, depth: 3}}", "model linear"),
+        ("models: {linear: {kind: linear}, mix: {kind: stack, of: [linear, no]}}", "model mix: of: expected a list of"),
         ("models: [linear]", "models"),
         ("model: {a: {kind: mean}}", "model"),
         ("folds: 3", "give -c configs/compare.yaml"),
@@ -299,3 +300,26 @@ def test_stopping_is_clean(number, arguments, tmp_path, capsys):
     assert "Traceback" not in text
     assert not [pid for pid in workers if Path(f"/proc/{pid}").exists() and "spawn_main" in command_line(pid)]
     assert all(json.loads(path.read_text())["error"] is None for path in results(folder))
+
+
+def test_the_shipped_config_names_what_it_should(song_file, monkeypatch):
+    from popularity.evaluation.options import read_command
+
+    monkeypatch.chdir(Path(__file__).parents[2])
+    comparison = read_command(
+        ["-c", "configs/compare.yaml", "--data.source", str(song_file), "--models", "linear,stack"]
+    )
+    wanted = "mean artist_mean linear ridge lasso forward splines knn svr forest extra_trees adaboost mlp tabm realmlp "
+    wanted += "lightgbm lightgbm_audio xgboost xgboost_audio catboost catboost_audio single_token mamba stack"
+    protocol = comparison.protocol
+    assert set(protocol.models) == set(wanted.split())
+    assert comparison.chosen == {"linear", "stack"}
+    assert protocol.models["stack"]["of"] == {name: protocol.models[name] for name in ("mamba", "lightgbm")}
+    assert protocol.cutoffs == ("50", "60", "70", "75", "80", "90", "top_quarter", "median")
+    assert len(protocol.folds_of("linear")) == 25
+    assert len(protocol.folds_of("mamba")) == 10
+    every = [settings for models in (protocol.models, protocol.hits) for settings in models.values()]
+    assert all("repeats" not in settings for settings in every)
+    files = [path for settings in every for path in settings.get("configs", [])]
+    assert files
+    assert all(Path(path).is_file() for path in files)
