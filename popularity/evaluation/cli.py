@@ -38,9 +38,8 @@ def compare(comparison: Comparison) -> int:
     """
     options, protocol, songs = comparison.options, comparison.protocol, comparison.songs
     folder = Path(options.output)
-    every = protocol.jobs()
-    jobs = [job for job in every if job.model in comparison.chosen]
-    for fold in {fold for settings in protocol.models.values() for _, fold in protocol.folds_of(settings)}:
+    jobs, every = protocol.jobs(comparison.chosen), protocol.jobs()
+    for fold in {fold for name in protocol.models for _, fold in protocol.folds_of(name)}:
         protocol.draw(songs, 0, fold)  # songs that cannot be split so shall be refused now
     for job in {(job.model, bool(job.cutoff)): job for job in jobs}.values():
         protocol.build(job)
@@ -51,6 +50,7 @@ def compare(comparison: Comparison) -> int:
         _record(protocol, folder)
         for part in (folder / "jobs").glob("*/.*.part"):  # of a process that was killed while it wrote
             part.unlink()
+        _check_reference(comparison, folder)
         finished = done(protocol, jobs, folder)
         missing = [job for job in jobs if job not in finished]
         again = [job for job in missing if job.path(folder).exists()]
@@ -76,6 +76,15 @@ def compare(comparison: Comparison) -> int:
     return 1 if failed else 0
 
 
+def _check_reference(comparison: Comparison, folder: Path) -> None:
+    protocol, reference = comparison.protocol, comparison.options.reference
+    if reference in comparison.chosen or not comparison.chosen & protocol.models.keys():
+        return
+    jobs = [Job(reference, repeat, fold) for repeat, fold in protocol.folds_of(reference)]
+    if not done(protocol, jobs, folder):
+        raise InputError(f"--reference {reference} has no results in {folder}: add it to --models")
+
+
 def write_tables(comparison: Comparison, tables: Tables, jobs: Sequence[Job], folder: Path) -> None:
     """Write the tables, summary.md and the report.
 
@@ -90,7 +99,14 @@ def write_tables(comparison: Comparison, tables: Tables, jobs: Sequence[Job], fo
         file.write(summary_text(protocol, tables, reference, comparison.songs, versions))
     if find_spec(_REPORT) is not None:
         module: Any = import_module(f"{_REPORT}.page")
-        module.report(folder, comparison.songs, split=protocol.split, reference=reference)
+        module.report(
+            folder,
+            comparison.songs,
+            split=protocol.split,
+            reference=reference if reference in set(tables.folds["model"]) else None,
+            title=f"{protocol.source}: models compared",
+            protocol=protocol.record() | {"repeats": protocol.repeats, "reference": reference},
+        )
 
 
 @contextmanager

@@ -155,7 +155,7 @@ def _run_hits(
 def _known(protocol: Protocol, job: Job, folder: Path) -> Distribution | None:
     """What the same model has said of this fold's test songs when it predicted their popularity."""
     same = Job(job.model, job.repeat, job.fold)
-    if job.model not in protocol.models or protocol.resolve(same) != protocol.resolve(job):
+    if job.model not in protocol.models or protocol.settings(same) != protocol.settings(job):
         return None
     result = read_result(protocol, same, folder)
     if result is None or result["error"]:

@@ -87,8 +87,7 @@ def hit_scores(probability: np.ndarray, hit: np.ndarray, threshold: float) -> di
         "accuracy": binary_accuracy(called, true).item(),
         "majority": max(share, 1 - share),
         "brier": mean_squared_error(chance, true.to(torch.float64)).item(),
-        # in single precision alone does torchmetrics bin probabilities without a mismatch of types
-        "calibration_error": binary_calibration_error(chance.float(), true, n_bins=CALIBRATION_BINS).item(),
+        "calibration_error": binary_calibration_error(chance, true, n_bins=CALIBRATION_BINS).item(),
     }
 
 

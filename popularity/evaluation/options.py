@@ -117,9 +117,9 @@ def read_command(argv: Sequence[str]) -> Comparison:
     """
     parser = make_parser()
     config = parser.parse_args(list(argv))
-    # a name list on the command line takes the place of the descriptions: read those again, by themselves
-    files = [f"--config={path}" for path in config.config or []]
-    described = parser.parse_args(files).models
+    described = config.models
+    if isinstance(described, str):  # names on the command line took the place of the descriptions: read those again
+        described = parser.parse_args([f"--config={path}" for path in config.config or []]).models
     data = Data(**vars(config.data))
     options = Options(**{name: config[name] for name in Options.__dataclass_fields__})
     if not isinstance(described, dict) or not described:
@@ -127,7 +127,9 @@ def read_command(argv: Sequence[str]) -> Comparison:
     hits = dict(config.hits.models or {})
     for name, settings in [*described.items(), *hits.items()]:
         _check_model(name, settings)
-    cutoffs = tuple(_cutoff(value) for value in config.hits.cutoffs or [])
+    models, limits = _without_limits(described)
+    hit_models, hit_limits = _without_limits(hits)
+    cutoffs = tuple(dict.fromkeys(_cutoff(value) for value in config.hits.cutoffs or []))
     if hits and not cutoffs:
         raise InputError("hits.models: expected hits.cutoffs beside it, such as [50, 75, median]")
     chosen = _chosen(config.models, {**described, **hits})
@@ -143,8 +145,10 @@ def read_command(argv: Sequence[str]) -> Comparison:
         folds=options.folds,
         repeats=options.repeats,
         seed=options.seed,
-        models=described,
-        hits=hits,
+        models=_with_members(models),
+        limits=limits,
+        hits=hit_models,
+        hit_limits=hit_limits,
         cutoffs=cutoffs,
     )
     return Comparison(options, table.songs, protocol, chosen)
@@ -168,6 +172,32 @@ def _check_model(name: str, settings: Settings) -> None:
     repeats = settings.get("repeats", 1)
     if not isinstance(repeats, int) or isinstance(repeats, bool) or repeats < 1:
         raise InputError(f"model {name}: repeats must be a number of at least 1, got {repeats!r}")
+
+
+def _without_limits(described: dict[str, Any]) -> tuple[dict[str, Settings], dict[str, int]]:
+    """Settings of the models, and `repeats` of those that have a limit of their own: no result depends on it."""
+    models: dict[str, Settings] = {
+        name: {key: value for key, value in settings.items() if key != "repeats"}
+        for name, settings in described.items()
+    }
+    return models, {name: settings["repeats"] for name, settings in described.items() if "repeats" in settings}
+
+
+def _with_members(models: dict[str, Settings]) -> dict[str, Settings]:
+    """The models, with the names in `of` replaced by what these models are, so that settings say all there is to say.
+
+    Raises:
+        InputError: a member is not among the models, or is itself made of others.
+    """
+    simple = {name: settings for name, settings in models.items() if "of" not in settings}
+    found = dict(models)
+    for name, settings in models.items():
+        members = settings.get("of", [])
+        if not isinstance(members, list) or any(member not in simple for member in members):
+            raise InputError(f"model {name}: of: expected a list of some of {', '.join(simple)}, got {members!r}")
+        if members:
+            found[name] = {**settings, "of": {member: simple[member] for member in members}}
+    return found
 
 
 def _cutoff(value: float | str) -> str:

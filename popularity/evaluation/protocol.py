@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,8 +64,10 @@ class Protocol:
         folds: folds of a repeat; `time` has one less.
         repeats: drawings of the folds.
         seed: repeat r draws its folds from seed + r.
-        models: name -> kind, settings and perhaps `repeats`, a limit of its own.
-        hits: the same for hit prediction.
+        models: name -> kind and settings.
+        limits: name -> repeats, of models that have fewer than the others.
+        hits: as `models`, for hit prediction.
+        hit_limits: as `limits`, for hit prediction.
         cutoffs: a hit has at least this popularity: a number, or a name of `QUANTILES`.
     """
 
@@ -77,7 +79,9 @@ class Protocol:
     repeats: int
     seed: int
     models: dict[str, Settings]
+    limits: dict[str, int] = field(default_factory=dict)
     hits: dict[str, Settings] = field(default_factory=dict)
+    hit_limits: dict[str, int] = field(default_factory=dict)
     cutoffs: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
@@ -85,12 +89,13 @@ class Protocol:
         keys = ("source", "fingerprint", "deduplicate", "split", "folds", "seed")
         return {"version": VERSION} | {key: getattr(self, key) for key in keys}
 
-    def folds_of(self, settings: Settings) -> Iterator[tuple[int, int]]:
+    def folds_of(self, model: str, *, hits: bool = False) -> list[tuple[int, int]]:
         """(repeat, fold) of each job of a model."""
-        repeats = min(self.repeats, settings.get("repeats", self.repeats))
+        limits = self.hit_limits if hits else self.limits
+        repeats = min(self.repeats, limits.get(model, self.repeats))
         # the oldest songs are never test songs, and no seed changes what is older than what
-        last, repeats = (self.folds - 1, 1) if self.split == "time" else (self.folds, repeats)
-        return ((repeat, fold) for repeat in range(repeats) for fold in range(last))
+        folds, repeats = (self.folds - 1, 1) if self.split == "time" else (self.folds, repeats)
+        return [(repeat, fold) for repeat in range(repeats) for fold in range(folds)]
 
     def draw(self, songs: pd.DataFrame, repeat: int, fold: int) -> Fold:
         """Hold out a fold of the songs."""
@@ -100,35 +105,37 @@ class Protocol:
         """The settings of a job's model."""
         return (self.hits if job.cutoff else self.models)[job.model]
 
-    def resolve(self, job: Job) -> dict[str, Any]:
-        """The settings that make a job's model: see :func:`resolve`."""
-        return resolve(job.model, self.settings(job), self.models)
-
     def build(self, job: Job) -> Any:
         """Make a job's model: an `Entry`, or for a cut-off of its own a `HitEntry`.
 
         Raises:
             InputError: unknown kind or setting, or a package is missing.
         """
-        plain = self.resolve(job)
-        return build(job.model, plain.pop("kind"), plain)
+        settings = dict(self.settings(job))
+        return build(job.model, settings.pop("kind"), settings)
 
-    def jobs(self) -> list[Job]:
-        """All jobs: a fold for all models before the next fold, popularity before hits.
+    def jobs(self, chosen: Collection[str] | None = None) -> list[Job]:
+        """The jobs of these models: a fold for all models before the next fold, popularity before hits.
+
+        Without names: all jobs that there can be. Nothing is imported then, but a model of hits has jobs for each
+        cut-off and one for all of them, of which only one kind is ever run.
 
         Raises:
             InputError: a model cannot be made.
         """
+        names = {*self.models, *self.hits} if chosen is None else chosen
         found = [
             (repeat, fold, place, Job(name, repeat, fold))
-            for place, (name, settings) in enumerate(self.models.items())
-            for repeat, fold in self.folds_of(settings)
+            for place, name in enumerate(self.models)
+            if name in names
+            for repeat, fold in self.folds_of(name)
         ]
         hits = [
             (repeat, fold, place, Job(name, repeat, fold, cutoff))
-            for place, (name, settings) in enumerate(self.hits.items())
-            for cutoff in self.cutoffs_of(name)
-            for repeat, fold in self.folds_of(settings)
+            for place, name in enumerate(self.hits)
+            if name in names
+            for cutoff in ((*self.cutoffs, ALL) if chosen is None else self.cutoffs_of(name))
+            for repeat, fold in self.folds_of(name, hits=True)
         ]
         return [job for *_, job in sorted(found, key=lambda row: row[:3]) + sorted(hits, key=lambda row: row[:3])]
 
@@ -138,28 +145,9 @@ class Protocol:
 
     def config_hash(self, job: Job) -> str:
         """SHA-256 of all settings of a job's model, the content of its config files included."""
-        plain = self.resolve(job)
-        cutoffs = self.cutoffs if job.cutoff == ALL else ()
-        text = json.dumps([VERSION, plain, _contents(plain), cutoffs], sort_keys=True, default=str)
+        settings, cutoffs = self.settings(job), self.cutoffs if job.cutoff == ALL else ()
+        text = json.dumps([VERSION, settings, _contents(settings), cutoffs], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
-
-
-def resolve(name: str, settings: Settings, models: Mapping[str, Settings]) -> dict[str, Any]:
-    """The settings that make a model: without `repeats`, the members of `of` in full.
-
-    Raises:
-        InputError: a member is not among the models, or is made of others itself.
-    """
-    plain = {key: value for key, value in settings.items() if key != "repeats"}
-    if "of" in plain:
-        members = {}
-        for member in plain["of"]:
-            if member not in models or "of" in models[member]:
-                simple = ", ".join(key for key, value in models.items() if "of" not in value)
-                raise InputError(f"model {name}: of: expected some of {simple}, got {member!r}")
-            members[member] = {key: value for key, value in models[member].items() if key != "repeats"}
-        plain["of"] = members
-    return plain
 
 
 def _contents(settings: Settings) -> dict[str, str]:

@@ -141,7 +141,7 @@ def _for_workers() -> Iterator[None]:
 def _serve(protocol: Protocol, songs: pd.DataFrame, folder: Path, log: Path, connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(file, stream.fileno())
     import torch

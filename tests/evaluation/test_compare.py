@@ -1,0 +1,325 @@
+"""The verb: one line for bad input, results that stay, workers that may die."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from popularity.__main__ import main
+
+CONFIG = """
+folds: 3
+repeats: 2
+models:
+  mean: {kind: mean, repeats: 1}
+  linear: {kind: linear}
+  twin: {kind: linear}
+  absent: {kind: nobody_made_this}
+hits:
+  cutoffs: [40, median]
+  models:
+    logistic: {kind: logistic, repeats: 1}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "compare.yaml"
+    path.write_text(CONFIG)
+    return path
+
+
+@pytest.fixture
+def arguments(config: Path, song_file: Path, tmp_path: Path) -> Callable[..., list[str]]:
+    def make(*more: str, models: str = "mean,linear,twin", output: str = "out") -> list[str]:
+        where = ["-c", str(config), "--data.source", str(song_file), "--output", str(tmp_path / output)]
+        return ["compare", *where, "--models", models, *more]
+
+    return make
+
+
+def run(arguments: list[str]) -> int:
+    try:
+        return main(arguments)
+    except SystemExit as stopped:
+        return int(stopped.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--models", "mean,nobody"], "--models: expected some of mean, linear, twin, absent, logistic, got 'nobody'"),
+        (["--models", "absent"], "model absent: kind must be one of"),
+        (["--models", "mean"], "--reference linear has no results in"),
+        (["--reference", "nobody"], "--reference nobody: expected one of mean, linear"),
+        (["--reference", "logistic"], "--reference logistic: expected one of mean, linear"),
+        (["--folds", "1"], "--folds must be at least 2, got 1"),
+        (["--folds", "many"], "folds"),
+        (["--repeats", "0"], "--repeats must be at least 1"),
+        (["--workers", "0"], "--workers must be at least 1"),
+        (["--seed", "-1"], "--seed must be from 0 to"),
+        (["--data.split", "alphabet"], "data.split"),
+        (["--data.source", "nowhere.csv"], "'nowhere.csv' is neither a file nor"),
+        (["--folds", "1000"], "split random needs at least 1000 songs"),
+        (["--hits.cutoffs", "[120]"], "hits.cutoffs: expected numbers above 0 and up to 100, or median or top_quarter"),
+        (["--frobnicate", "1"], "frobnicate"),
+        (["--output", f"{__file__}/out"], "is no folder"),
+    ],
+)
+def test_bad_input_is_one_line(more, told, arguments, capsys, tmp_path):
+    assert run(arguments(*more)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert told in error
+    assert not list(tmp_path.rglob("*.json")) or "no results" in error
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("models: {a b/c: {kind: mean}}", "got 'a b/c'"),
+        ("models: {linear: {kind: linear, repeats: 0}}", "model linear: repeats must be a number of at least 1, got 0"),
+        ("models: {a: {}}", "model a: expected a kind, got None"),
+        ("models: {linear: {kind: linear, depth: 3}}", "model linear"),
+        ("models: {linear: {kind: linear}, mix: {kind: stack, of: [linear, no]}}", "model mix: of: expected a list of"),
+        ("models: [linear]", "models"),
+        ("model: {a: {kind: mean}}", "model"),
+        ("folds: 3", "give -c configs/compare.yaml"),
+        ("models: {linear: {kind: linear}}\nhits: {models: {a: {kind: logistic}}}", "expected hits.cutoffs beside it"),
+    ],
+)
+def test_a_bad_config_is_one_line(text, told, config, song_file, capsys, tmp_path):
+    config.write_text(text)
+    command = ["compare", "-c", str(config), "--data.source", str(song_file), "--output", str(tmp_path / "out")]
+    assert run(command) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert told in error
+
+
+def contents(folder: Path, *but: str) -> dict[str, bytes]:
+    """Tables and summaries by name; jobs have a folder of their own."""
+    return {
+        path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file() and path.name not in but
+    }
+
+
+@pytest.mark.slow
+def test_a_comparison_from_end_to_end(arguments, capsys, tmp_path):
+    assert run(arguments("--workers", "2", models="mean,linear,twin,logistic")) == 0
+    out = capsys.readouterr().out
+    assert "0 of 21 jobs are done, 21 to do" in out
+    assert "21/21" in out
+    folder = tmp_path / "out"
+    assert str(folder) in out.replace("\n", "")
+    summary = pd.read_csv(folder / "summary.csv").set_index("model")
+    assert summary["folds"].to_dict() == {"linear": 6, "twin": 6, "mean": 3}
+    assert (summary.loc["twin", "difference"], summary.loc["twin", "p_value"]) == (0, 1)
+    assert len(pd.read_csv(folder / "hit_summary.csv")) == 2
+    text = (folder / "summary.md").read_text()
+    assert text in out
+    assert "3 folds x 2 repeats" in text
+    assert "SHA-256" in text
+    assert str(tmp_path) not in text + (folder / "protocol.json").read_text(), "no path of a machine in what is kept"
+    before = contents(folder)
+    stamps = {path: path.stat().st_mtime_ns for path in (folder / "jobs").rglob("*.json")}
+
+    # nothing is missing: nothing runs, and the summaries are the same bytes
+    assert run(arguments()) == 0
+    assert "to do" not in capsys.readouterr().out
+    assert contents(folder) == before
+    assert {path: path.stat().st_mtime_ns for path in (folder / "jobs").rglob("*.json")} == stamps
+
+    # other folds do not go into the same folder
+    assert run(arguments("--seed", "1")) == 2
+    assert "its results have seed 0, now it is 1; give another folder" in capsys.readouterr().err
+
+    # a job that is lost is run again, alone, and a failed one too
+    lost = folder / "jobs" / "mean" / "r0-f1.json"
+    lost.unlink()
+    failed = folder / "jobs" / "twin" / "r1-f2.json"
+    failed.write_text(json.dumps(json.loads(failed.read_text()) | {"error": "bad luck"}))
+    assert run(arguments()) == 0
+    assert "13 of 15 jobs are done, 2 to do, 1 of them again" in capsys.readouterr().out
+    renewed = [path for path, stamp in stamps.items() if path.stat().st_mtime_ns != stamp]
+    assert sorted(renewed) == sorted([lost, failed])
+    after = without_seconds(folder)
+    assert after == {name: before[name] for name in after}
+    assert "predictions.parquet" in after
+
+
+def without_seconds(folder: Path) -> dict[str, bytes]:
+    """The tables that hold no measured time."""
+    return contents(folder, "summary.csv", "summary.md", "folds.parquet", "hit_summary.csv", "hit_folds.parquet")
+
+
+def start(arguments: list[str], log: Path) -> subprocess.Popen:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with open(log, "wb") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "popularity", *arguments],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=Path(__file__).parents[2],
+            start_new_session=True,
+        )
+
+
+def results(folder: Path) -> list[Path]:
+    return sorted((folder / "jobs").glob("*/*.json"))
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen, log: Path) -> None:
+    for _ in range(6000):
+        if condition():
+            return
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.01)
+    pytest.fail(f"nothing happened: {log.read_text()}")
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def command_line(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+
+
+LONG = ["--repeats", "12", "--workers", "2"]  # 72 jobs of linear and twin, 3 of mean
+TOTAL = 75
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_and_ends_the_same(arguments, tmp_path):
+    """SIGKILL in the middle: what was done stays, the rest is run, the summaries are those of an uninterrupted run.
+
+    Seconds are measured, so they differ between two runs; a finished job keeps those that it took. Everything else is
+    the same to the last byte.
+    """
+    whole, folder, log = tmp_path / "whole", tmp_path / "killed", tmp_path / "log"
+    command = arguments(*LONG, output="killed")
+    process = start(command, log)
+    try:
+        wait_for(lambda: len(results(folder)) >= 10, process, log)
+        workers = [pid for pid in children(process.pid) if "spawn_main" in command_line(pid)]
+        assert len(workers) == 2
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    deadline = time.time() + 20
+    while any(Path(f"/proc/{pid}").exists() and "spawn_main" in command_line(pid) for pid in workers):
+        assert time.time() < deadline, "workers outlived their parent"
+        time.sleep(0.05)
+    kept = {path: path.read_bytes() for path in results(folder)}
+    assert 10 <= len(kept) < TOTAL, "killed too late to show anything"
+    assert not (folder / "summary.csv").exists()
+
+    assert start(command, log).wait() == 0, log.read_text()
+    assert f"{len(kept)} of {TOTAL} jobs are done" in log.read_text()
+    assert len(results(folder)) == TOTAL
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert not list(folder.rglob("*.part"))
+    resumed = contents(folder)
+    assert start(command, log).wait() == 0, log.read_text()
+    assert contents(folder) == resumed, "made again from the same jobs, all files are the same bytes, seconds included"
+
+    assert start(arguments(*LONG, output="whole"), log).wait() == 0, log.read_text()
+    assert without_seconds(whole) == without_seconds(folder)
+    for name in ("summary.csv", "summary.md"):
+        texts = [cut_seconds((place / name).read_text()) for place in (whole, folder)]
+        assert texts[0] == texts[1]
+    tables = [pd.read_parquet(place / "folds.parquet").drop(columns="seconds") for place in (whole, folder)]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+
+
+def cut_seconds(text: str) -> str:
+    """The text of a table without its last column, which are the seconds."""
+    lines = [line.removesuffix(" |") for line in text.splitlines()]
+    mark = {True: "|", False: ","}
+    return "\n".join(
+        line.rpartition(mark[line.startswith("|")])[0] if line.startswith("|") or text.startswith("model,") else line
+        for line in lines
+    )
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_loses_its_running_job_alone(arguments, tmp_path):
+    folder, log = tmp_path / "out", tmp_path / "log"
+    process = start(arguments(*LONG), log)
+    try:
+        wait_for(lambda: len(results(folder)) >= 10, process, log)
+        victim = next(pid for pid in children(process.pid) if "spawn_main" in command_line(pid))
+        os.kill(victim, signal.SIGSTOP)  # in the middle of a job, or between two
+        os.kill(victim, signal.SIGKILL)
+        assert process.wait(timeout=120) == 1, log.read_text()
+    finally:
+        process.kill()
+    found = [json.loads(path.read_text()) for path in results(folder)]
+    failed = [result for result in found if result["error"]]
+    assert len(found) == TOTAL
+    assert [result["error"] for result in failed] == ["its process was killed by signal 9"]
+    assert f"1 of {TOTAL} jobs failed" in log.read_text()
+    assert pd.read_csv(folder / "summary.csv")["folds"].sum() == TOTAL - 1
+    assert start(arguments(*LONG), log).wait() == 0, "the next command tries it again"
+    assert f"{TOTAL - 1} of {TOTAL} jobs are done, 1 to do, 1 of them again" in log.read_text()
+    assert pd.read_csv(folder / "summary.csv")["folds"].sum() == TOTAL
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_is_clean(number, arguments, tmp_path, capsys):
+    folder, log = tmp_path / "out", tmp_path / "log"
+    process = start(arguments(*LONG), log)
+    try:
+        wait_for(lambda: len(results(folder)) >= 5, process, log)
+        # no second command into the same folder meanwhile
+        assert run(arguments(*LONG)) == 2
+        assert "another comparison is running there" in capsys.readouterr().err
+        workers = children(process.pid)
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)  # as a terminal does
+        else:
+            process.send_signal(number)
+        assert process.wait(timeout=30) == 130, log.read_text()
+    finally:
+        process.kill()
+    text = log.read_text()
+    assert "stopped: finished jobs are kept, the same command goes on from here" in text
+    assert "Traceback" not in text
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists() and "spawn_main" in command_line(pid)]
+    assert all(json.loads(path.read_text())["error"] is None for path in results(folder))
+
+
+def test_the_shipped_config_names_what_it_should(song_file, monkeypatch):
+    from popularity.evaluation.options import read_command
+
+    monkeypatch.chdir(Path(__file__).parents[2])
+    comparison = read_command(
+        ["-c", "configs/compare.yaml", "--data.source", str(song_file), "--models", "linear,stack"]
+    )
+    wanted = "mean artist_mean linear ridge lasso forward splines knn svr forest extra_trees adaboost mlp tabm realmlp "
+    wanted += "lightgbm lightgbm_audio xgboost xgboost_audio catboost catboost_audio single_token mamba stack"
+    protocol = comparison.protocol
+    assert set(protocol.models) == set(wanted.split())
+    assert comparison.chosen == {"linear", "stack"}
+    assert protocol.models["stack"]["of"] == {name: protocol.models[name] for name in ("mamba", "lightgbm")}
+    assert protocol.cutoffs == ("50", "60", "70", "75", "80", "90", "top_quarter", "median")
+    assert len(protocol.folds_of("linear")) == 25
+    assert len(protocol.folds_of("mamba")) == 10
+    every = [settings for models in (protocol.models, protocol.hits) for settings in models.values()]
+    assert all("repeats" not in settings for settings in every)
+    files = [path for settings in every for path in settings.get("configs", [])]
+    assert files
+    assert all(Path(path).is_file() for path in files)

@@ -1,0 +1,214 @@
+"""A job's result: whole or not there, and worth something only for the settings and songs it was made with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+
+class Broken:
+    def __init__(self, how: str = "raises", fold: int | None = None) -> None:
+        self.how, self.fold = how, fold
+
+    def fit_predict(self, task):
+        from popularity.evaluation.task import Outcome
+
+        prediction = np.full(len(task.test), 50.0)
+        if self.fold is not None and task.fold != self.fold:
+            return Outcome(prediction)
+        if self.how == "raises":
+            raise RuntimeError("no luck\ntoday")
+        if self.how == "nan":
+            prediction[3] = np.nan
+        if self.how == "short":
+            prediction = prediction[1:]
+        return Outcome(prediction, notes={"epochs": np.int64(3), "best": float("nan"), "sizes": (1, np.float32(2))})
+
+
+@pytest.mark.parametrize(
+    ("how", "told"), [("raises", "RuntimeError: no luck"), ("nan", "must be finite, however: 1 of"), ("short", "shape")]
+)
+def test_what_goes_wrong_is_recorded(how, told, songs, protocol, kinds, tmp_path):
+    from popularity.evaluation.jobs import read_result, run_job
+    from popularity.evaluation.summary import done
+
+    kinds["broken"] = Broken
+    plan = protocol({"broken": {"kind": "broken", "how": how}})
+    job = plan.jobs()[0]
+    result = run_job(plan, songs, job, tmp_path)
+    assert told in result["error"]
+    assert "Traceback" in result["traceback"]
+    assert read_result(plan, job, tmp_path)["error"] == result["error"]
+    assert not done(plan, plan.jobs(), tmp_path)
+
+
+def test_a_result_says_where_it_comes_from(songs, protocol, kinds, tmp_path):
+    from popularity.evaluation.jobs import read_arrays, run_job
+
+    kinds["odd"] = Broken
+    plan = protocol({"odd": {"kind": "odd", "how": "never"}})
+    job = plan.jobs()[-1]
+    run_job(plan, songs, job, tmp_path)
+    found = json.loads((tmp_path / "jobs" / "odd" / "r1-f2.json").read_text())
+    assert (found["model"], found["repeat"], found["fold"], found["error"]) == ("odd", 1, 2, None)
+    assert found["settings"] == {"kind": "odd", "how": "never"}
+    assert found["data"] == plan.fingerprint
+    assert found["config"] == plan.config_hash(job)
+    assert found["songs_train"] + found["songs_test"] == len(songs)
+    assert found["seconds"] >= 0
+    assert found["cpu_seconds"] >= 0
+    assert found["versions"]["pandas"] == pd.__version__
+    assert found["notes"] == {"epochs": 3, "best": None, "sizes": [1, 2.0]}
+    assert found["metrics"]["spearman"] is None, "the rank correlation of a constant"
+    arrays = read_arrays(job, tmp_path)
+    truth = songs["popularity"].to_numpy()[arrays["rows"]]
+    assert found["metrics"]["mse"] == pytest.approx(np.mean((truth - 50) ** 2))
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_predictions_are_clipped(songs, protocol, kinds, tmp_path):
+    from popularity.evaluation.jobs import read_arrays, run_job
+
+    kinds["far"] = lambda: Far()
+
+    class Far:
+        def fit_predict(self, task):
+            from popularity.evaluation.task import Outcome
+
+            return Outcome(np.linspace(-50, 150, len(task.test)))
+
+    plan = protocol({"far": {"kind": "far"}})
+    run_job(plan, songs, plan.jobs()[0], tmp_path)
+    prediction = read_arrays(plan.jobs()[0], tmp_path)["prediction"]
+    assert (prediction.min(), prediction.max()) == (0, 100)
+
+
+def test_other_settings_or_songs_make_a_result_void(songs, protocol, tmp_path):
+    from dataclasses import replace
+
+    from popularity.evaluation.jobs import read_result, run_job
+
+    config = tmp_path / "model.yaml"
+    config.write_text("width: 3\n")
+    plan = protocol({"mean": {"kind": "mean"}, "net": {"kind": "network", "configs": [str(config)]}})
+    job, net = plan.jobs({"mean"})[0], next(job for job in plan.jobs() if job.model == "net")
+    assert run_job(plan, songs, job, tmp_path)["error"] is None
+    assert read_result(plan, job, tmp_path)
+    assert read_result(replace(plan, repeats=1, limits={"mean": 1}), job, tmp_path), "no result depends on these"
+    assert read_result(replace(plan, fingerprint="0" * 64), job, tmp_path) is None
+    assert read_result(replace(plan, models={"mean": {"kind": "mean", "more": 1}}), job, tmp_path) is None
+    before = plan.config_hash(net)
+    config.write_text("width: 4\n")
+    assert plan.config_hash(net) != before, "a config file that has changed"
+
+
+def test_a_model_that_draws_from_global_generators_gives_the_same_in_any_order(songs, protocol, kinds, tmp_path):
+    from popularity.evaluation.jobs import read_arrays, run_job
+
+    class Draws:
+        def fit_predict(self, task):
+            import torch
+
+            from popularity.evaluation.task import Outcome
+
+            return Outcome(50 + np.random.randn(len(task.test)) + torch.randn(1).item())  # noqa: NPY002
+
+    kinds["draws"] = Draws
+    plan = protocol({"draws": {"kind": "draws"}})
+    jobs = plan.jobs()
+    found = []
+    for order in (jobs, jobs[::-1]):
+        for job in order:
+            run_job(plan, songs, job, tmp_path)
+        found.append([read_arrays(job, tmp_path)["prediction"] for job in jobs])
+    assert all((a == b).all() for a, b in zip(*found, strict=True))
+
+
+def test_jobs_in_order(protocol):
+    """A fold for all models before the next fold, so that differences are paired from the start; hits come last."""
+    plan = protocol(
+        {"a": {"kind": "mean"}, "b": {"kind": "linear"}},
+        limits={"b": 1},
+        hits={"a": {"kind": "logistic"}, "c": {"kind": "mean"}},
+        hit_limits={"a": 1},
+        cutoffs=("50", "median"),
+    )
+    told = [(job.repeat, job.fold, job.model) for job in plan.jobs({"a", "b"}) if not job.cutoff]
+    of_both = [(0, fold, model) for fold in range(3) for model in "ab"]
+    assert told == [*of_both, (1, 0, "a"), (1, 1, "a"), (1, 2, "a")]
+    hits = [job for job in plan.jobs({"a", "b", "c"}) if job.cutoff]
+    assert [job.cutoff for job in hits if job.model == "a"] == ["50", "median"] * 3
+    assert [job.cutoff for job in hits if job.model == "c"] == ["all"] * 6
+    assert len({job.path(Path()) for job in plan.jobs({"a", "b", "c"})}) == 9 + 6 + 6
+
+
+def test_time_is_drawn_once(protocol):
+    plan = protocol({"a": {"kind": "mean"}}, split="time", folds=5, repeats=3)
+    assert plan.folds_of("a") == [(0, 0), (0, 1), (0, 2), (0, 3)]
+
+
+def test_a_model_against_itself_under_another_name(songs, protocol, run_all):
+    plan = protocol({"linear": {"kind": "linear"}, "twin": {"kind": "linear"}, "mean": {"kind": "mean"}})
+    tables = run_all(plan, songs)
+    table = tables.differences.set_index("model")
+    twin = table.loc["twin"]
+    assert (twin["difference"], twin["p_value"], twin["ratio_to_reference"], twin["wins"]) == (0, 1, 1, 0)
+    assert (twin["low"], twin["high"], twin["song_low"], twin["song_high"]) == (0, 0, 0, 0)
+    assert np.isnan(table.loc["linear", "p_value"])
+    assert table.loc["mean", "difference"] > 0
+    assert table.loc["mean", "p_value"] < 0.05, "the songs are made so that features explain a lot"
+    assert table.loc["mean", "song_low"] > 0
+
+
+def test_the_summary_from_its_folds(songs, protocol, run_all, tmp_path):
+    from popularity.evaluation.summary import SUMMARY
+
+    plan = protocol({"mean": {"kind": "mean"}, "linear": {"kind": "linear"}}, limits={"mean": 1})
+    tables = run_all(plan, songs)
+    tables.write(tmp_path)
+    summary = pd.read_csv(tmp_path / "summary.csv")
+    assert tuple(summary.columns) == SUMMARY
+    assert list(summary["model"]) == ["linear", "mean"]
+    folds = pd.read_parquet(tmp_path / "folds.parquet")
+    predictions = pd.read_parquet(tmp_path / "predictions.parquet")
+    assert isinstance(predictions["model"].dtype, pd.CategoricalDtype)
+    row, mse = summary.set_index("model").loc["mean"], folds.set_index(["model", "repeat", "fold"])["mse"]
+    assert row["folds"] == 3
+    assert summary.set_index("model").loc["linear", "folds"] == 6
+    assert row["mse"] == pytest.approx(mse["mean"].mean(), rel=1e-5)
+    assert row["mse_sd"] == pytest.approx(mse["mean"].std(), rel=1e-5)
+    paired = mse["linear"].loc[0]  # the repeat that both have
+    assert row["difference"] == pytest.approx((mse["mean"].loc[0] - paired).mean(), rel=1e-5)
+    assert row["ratio_to_reference"] == pytest.approx(mse["mean"].loc[0].mean() / paired.mean(), rel=1e-5)
+    truth = songs["popularity"].to_numpy()
+    squares = (predictions["prediction"] - truth[predictions["row"]]) ** 2
+    for key, value in squares.groupby(
+        [predictions[name].astype(folds[name].dtype) for name in ("model", "repeat", "fold")]
+    ):
+        assert value.mean() == pytest.approx(mse[key])
+
+
+def test_mixed_folds_are_refused():
+    from popularity.errors import InputError
+    from popularity.evaluation.summary import check_folds
+
+    rows = [("a", 0, 0, 1), ("a", 0, 0, 2), ("b", 0, 0, 1), ("b", 0, 0, 3)]
+    table = pd.DataFrame(rows, columns=["model", "repeat", "fold", "row"])
+    with pytest.raises(InputError, match="repeat 0, fold 0: a and b were tested on other songs"):
+        check_folds(table)
+    check_folds(table.assign(row=[1, 2, 2, 1]))
+
+
+def test_tables_without_any_result_of_the_reference(songs, protocol, run_all, tmp_path):
+    from popularity.evaluation.markdown import summary_text
+
+    plan = protocol({"mean": {"kind": "mean"}})
+    tables = run_all(plan, songs)
+    assert tables.summary["ratio_to_reference"].isna().all()
+    tables.write(tmp_path)
+    assert not (tmp_path / "hits.parquet").exists(), "nobody was asked for hits"
+    assert "mean" in summary_text(plan, tables, "linear", songs, [])
