@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from popularity.errors import InputError
 
@@ -40,8 +40,12 @@ def check_folder(path: Path) -> None:
 
 
 @contextmanager
-def write_atomically(path: Path) -> Iterator[IO[str]]:
-    """Open a temporary text file beside ``path``; on success it takes the place of ``path``, on failure it is removed.
+def write_atomically(path: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
+    """Open a temporary file beside ``path``; on success it takes the place of ``path``, on failure it is removed.
+
+    Args:
+        path: of the file to write.
+        binary: bytes instead of text.
 
     Raises:
         InputError: the folder does not exist, is none, or cannot be written to.
@@ -52,7 +56,7 @@ def write_atomically(path: Path) -> Iterator[IO[str]]:
     except OSError as error:
         raise InputError(f"{path}: cannot write there: {error.strerror}") from error
     try:
-        with open(handle, "w", encoding="utf-8", newline="") as file:
+        with open(handle, "wb") if binary else open(handle, "w", encoding="utf-8", newline="") as file:
             yield file
         # mkstemp makes a private file; give it the rights that a plain open() would have given
         umask = os.umask(0)
