@@ -29,7 +29,7 @@ from popularity.data.history import (
     draw,
     keys_of,
 )
-from popularity.data.text import SCORES, TextEncoder
+from popularity.data.text import TextEncoder
 from popularity.data.titles import TITLE_STATISTICS
 
 #: Pairs of row numbers of the training songs: to fit to, and held out by the rule of the split.
@@ -46,6 +46,7 @@ class HistoryEncoder:
     Args:
         bins: quantile bins of the piecewise-linear encoding.
         titles: read titles, and the letters and words of titles and names (:class:`~popularity.data.text.TextEncoder`).
+        scores: also the scores of :class:`~popularity.data.text.TextEncoder`, as extras.
         audio_only: see :class:`~popularity.data.encoder.FeatureEncoder`.
         length: longest history.
         retrieved: most similar known songs by other artists that are added to it.
@@ -60,6 +61,7 @@ class HistoryEncoder:
         bins: int = 8,
         *,
         titles: bool = True,
+        scores: bool = False,
         audio_only: bool = False,
         length: int = 14,
         retrieved: int = 0,
@@ -69,7 +71,7 @@ class HistoryEncoder:
         repeats: int = 4,
     ) -> None:
         self.features = FeatureEncoder(bins, audio_only=audio_only)
-        self.text = TextEncoder() if titles and not audio_only else None
+        self.text = TextEncoder(scores=scores) if titles and not audio_only else None
         self.length, self.retrieved = (0, 0) if audio_only else (length, retrieved)
         self.draws, self.repeats = draws, repeats
         self.least_hidden, self.thin = hide, thin
@@ -77,7 +79,7 @@ class HistoryEncoder:
         self.earlier = False
         self.index: HistoryIndex | None = None
         self.known: dict[str, Tensor] = {}
-        self._scores = np.zeros((0, len(SCORES)))
+        self._scores = np.zeros((0, 0))
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -86,7 +88,7 @@ class HistoryEncoder:
         bins = self.features.edges.shape[1] - 1
         return {
             "song": len(NUMERIC) * (bins + 2) + titles,
-            "extras": len(SCORES) if self.text is not None else 0,
+            "extras": len(self.text.scores) if self.text is not None else 0,
         }
 
     def fit(self, songs: pd.DataFrame, folds: Folds, *, earlier: bool = False) -> HistoryEncoder:

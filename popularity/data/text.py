@@ -41,20 +41,20 @@ class TextEncoder:
 
     Args:
         components: leading components of the title's characters (``TruncatedSVD``).
-
-    Attributes:
-        width: number of columns of :meth:`encode`'s first result.
+        scores: fit the ridge scores as well; without them only the title's characters are counted.
     """
 
-    def __init__(self, components: int = 16) -> None:
+    def __init__(self, components: int = 16, *, scores: bool = True) -> None:
         self.components = components
-        self.vocabulary: dict[str, list[str]] = {name: [] for name in VECTORIZERS}
-        self.idf = {name: np.zeros(0) for name in VECTORIZERS}
+        self.scores = SCORES if scores else {}
+        self.vectorizers = [*VECTORIZERS] if scores else ["title characters"]
+        self.vocabulary: dict[str, list[str]] = {name: [] for name in self.vectorizers}
+        self.idf = {name: np.zeros(0) for name in self.vectorizers}
         self.projection = np.zeros((0, components))
         self.scale = np.ones(components)
-        self.coefficients = {name: np.zeros(0) for name in SCORES}
-        self.intercept = dict.fromkeys(SCORES, 0.0)
-        self.score_moments = dict.fromkeys(SCORES, (0.0, 1.0))
+        self.coefficients = {name: np.zeros(0) for name in self.scores}
+        self.intercept = dict.fromkeys(self.scores, 0.0)
+        self.score_moments = dict.fromkeys(self.scores, (0.0, 1.0))
 
     def fit(self, songs: pd.DataFrame, folds: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
         """Learn from training songs.
@@ -64,11 +64,11 @@ class TextEncoder:
             folds: pairs of row numbers, to fit to and held out; every row that none holds out gets the mean score.
 
         Returns:
-            ``(n, len(SCORES))`` standardised scores of the training songs, each from a fit that did not see its song.
+            ``(n, scores)`` standardised scores of the training songs, each from a fit that did not see its song.
         """
         popularity = songs["popularity"].to_numpy(np.float64)
         counted = {}
-        for name in VECTORIZERS:
+        for name in self.vectorizers:
             vectorizer = self._vectorizer(name)
             try:
                 counted[name] = vectorizer.fit_transform(self._text(songs, name))
@@ -79,8 +79,8 @@ class TextEncoder:
             self.vocabulary[name] = [str(term) for term in vectorizer.get_feature_names_out()]
             self.idf[name] = np.asarray(vectorizer.idf_, dtype=np.float64)
         self._fit_components(counted["title characters"])
-        scores = np.zeros((len(songs), len(SCORES)))
-        for index, (score, parts) in enumerate(SCORES.items()):
+        scores = np.zeros((len(songs), len(self.scores)))
+        for index, (score, parts) in enumerate(self.scores.items()):
             matrix = sparse.hstack([counted[name] for name in parts]).tocsr()
             if matrix.shape[1] == 0:
                 self.coefficients[score], self.intercept[score] = np.zeros(0), float(popularity.mean())
@@ -96,14 +96,14 @@ class TextEncoder:
         return scores
 
     def encode(self, songs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        """Components ``(n, components)`` and standardised scores ``(n, len(SCORES))`` of songs not trained on.
+        """Components ``(n, components)`` and standardised scores ``(n, len(self.scores))`` of songs not trained on.
 
         The components of training songs are the same whether asked for here or elsewhere; their scores are not.
         """
-        counted = {name: self._count(songs, name) for name in VECTORIZERS}
+        counted = {name: self._count(songs, name) for name in self.vectorizers}
         components = safe_sparse_dot(counted["title characters"], self.projection) / self.scale
-        scores = np.zeros((len(songs), len(SCORES)))
-        for index, (score, parts) in enumerate(SCORES.items()):
+        scores = np.zeros((len(songs), len(self.scores)))
+        for index, (score, parts) in enumerate(self.scores.items()):
             matrix = sparse.hstack([counted[name] for name in parts]).tocsr()
             if matrix.shape[1]:
                 scores[:, index] = self._standard(score, matrix @ self.coefficients[score] + self.intercept[score])

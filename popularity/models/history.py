@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +21,14 @@ from torch.nn import functional as F
 from popularity.data.history import CREDITED, NOBODY, ROLES, SAME
 from popularity.models.head import HistogramHead, MSEHead
 from popularity.models.mamba import Mamba
+from popularity.models.mamba2 import Mamba2
 
 BlockName = Literal["mamba", "mamba2", "none"]
 
 #: Shrinkage of the history's mean: as many songs of the average popularity as are added to it.
 _PRIOR = 1.2
+#: Histories have a dozen tokens: Mamba-2 starts with heads that look as far as that, not thousands of tokens.
+_SHORT: dict[str, Any] = {"headdim": 16, "dt_min": 0.01, "dt_max": 0.3, "A_init_range": (0.5, 4.5)}
 _TAIL = 3  # tokens behind the known songs: the song, its extras, the read-out
 
 
@@ -41,21 +44,19 @@ class Plan:
         d_conv: taps of the causal convolution.
         expand: inner width of a block over ``d``.
         bidirectional: read in both directions.
-        extras: see scores of texts and statistics of the history.
+        text_scores: the extras hold what a ridge regression on the texts says, beside the history's statistics.
         difference: see how a known song differs from the one asked about.
-        shuffled: known songs in random order, in place of the nearest last.
     """
 
-    block: BlockName = "mamba"
-    width: int = 32
+    block: BlockName = "mamba2"
+    width: int = 48
     layers: int = 1
     d_state: int = 16
     d_conv: int = 4
     expand: int = 2
     bidirectional: bool = True
-    extras: bool = True
+    text_scores: bool = False
     difference: bool = False
-    shuffled: bool = False
 
 
 class SongEmbedding(nn.Module):
@@ -120,9 +121,7 @@ def _mixer(plan: Plan) -> nn.Module:
     if plan.block == "none":
         return nn.Identity()
     if plan.block == "mamba2":
-        from popularity.models.mamba2 import Mamba2
-
-        return Mamba2(plan.width, d_state=plan.d_state, d_conv=plan.d_conv, expand=plan.expand, headdim=16)
+        return Mamba2(plan.width, d_state=plan.d_state, d_conv=plan.d_conv, expand=plan.expand, **_SHORT)
     return Mamba(plan.width, d_state=plan.d_state, d_conv=plan.d_conv, expand=plan.expand)
 
 
@@ -154,7 +153,7 @@ class HistoryMember(nn.Module):
     ) -> None:
         super().__init__()
         self.plan, self.one_token = plan, one_token
-        d, seen = plan.width, (extras if plan.extras else 0) + 3
+        d, seen = plan.width, (extras if plan.text_scores else 0) + 3
         self.song = SongEmbedding(song, codes, d, dropout, input_dropout)
         self.label = nn.Sequential(nn.Linear(1, d), nn.SiLU(), nn.Linear(d, d))
         self.gap = nn.Linear(2, d, bias=False)
@@ -209,7 +208,7 @@ class HistoryMember(nn.Module):
             (label * credited).sum(1) / (credited.sum(1) + _PRIOR),
         ]
         shown = torch.stack(statistics, 1)
-        return torch.cat([batch["extras"], shown], 1) if self.plan.extras else shown
+        return torch.cat([batch["extras"], shown], 1) if self.plan.text_scores else shown
 
 
 def _gap(month: Tensor, known: Tensor) -> Tensor:

@@ -77,6 +77,7 @@ class PopularityModule(LightningModule):
         thin_history: training drops each song of a history with a probability drawn from 0 to this.
         drawn_histories: histories drawn for each song and member in evaluation; their predictions are averaged.
         titles: read titles and artists' names by their letters and words (names still tell whose songs are known).
+        text_scores: also read what a ridge regression on titles and names says, made out of fold in training.
         audio_only: read nothing but the 13 audio columns of the song itself.
         one_token: add all tokens up to one, so that there is nothing to scan: for comparison.
         quantile_bins: bins of the piecewise-linear encoding of a numeric feature.
@@ -94,7 +95,7 @@ class PopularityModule(LightningModule):
         self,
         architecture: Architecture = "history",
         head: Literal["histogram", "mse"] = "histogram",
-        block: BlockName = "mamba",
+        block: BlockName = "mamba2",
         members: int = 1,
         width: int = 32,
         layers: int = 2,
@@ -110,6 +111,7 @@ class PopularityModule(LightningModule):
         thin_history: float = 0.6,
         drawn_histories: int = 4,
         titles: bool = True,
+        text_scores: bool = False,
         audio_only: bool = False,
         one_token: bool = False,
         quantile_bins: int = 8,
@@ -138,6 +140,7 @@ class PopularityModule(LightningModule):
             self.encoder = HistoryEncoder(
                 quantile_bins,
                 titles=titles,
+                scores=text_scores,
                 audio_only=audio_only,
                 length=history,
                 retrieved=retrieved,
@@ -146,7 +149,7 @@ class PopularityModule(LightningModule):
                 draws=members,
                 repeats=drawn_histories,
             )
-            first = Plan(block, width, layers, d_state, d_conv, expand, bidirectional)
+            first = Plan(block, width, layers, d_state, d_conv, expand, bidirectional, text_scores)
             self.net = HistoryNet(
                 member_plans(first, members),
                 head=outputs,
