@@ -185,7 +185,7 @@ class HistoryMember(nn.Module):
         x = torch.cat([tokens * here.unsqueeze(-1), torch.stack(tail, 1)], 1)
         lengths = here.sum(1) + _TAIL
         if self.one_token:
-            x = (x.sum(1) / lengths.unsqueeze(1).sqrt()).unsqueeze(1)
+            x = (x.sum(1) / lengths.to(x.dtype).unsqueeze(1).sqrt()).unsqueeze(1)
             lengths = torch.ones_like(lengths)
         place = torch.arange(x.shape[1], device=x.device)
         # the padding in front moves behind the end
@@ -202,11 +202,11 @@ class HistoryMember(nn.Module):
     def _extras(self, batch: Mapping[str, Tensor], label: Tensor, kind: Tensor) -> Tensor:
         """Scores of the texts; shrunk mean and number of the artist's songs, shrunk mean of the credited ones."""
         of_artist, credited = kind == SAME, kind == CREDITED
-        count = of_artist.sum(1)
+        count, others = of_artist.sum(1).to(label.dtype), credited.sum(1).to(label.dtype)
         statistics = [
             (label * of_artist).sum(1) / (count + _PRIOR),
-            torch.log1p(count.to(label.dtype)),
-            (label * credited).sum(1) / (credited.sum(1) + _PRIOR),
+            torch.log1p(count),
+            (label * credited).sum(1) / (others + _PRIOR),
         ]
         shown = torch.stack(statistics, 1)
         return torch.cat([batch["extras"], shown], 1) if self.plan.extras else shown

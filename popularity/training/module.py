@@ -281,7 +281,11 @@ class PopularityModule(LightningModule):
         self.net.eval()
         tensors, prepare = encoded(self.encoder, songs)
         rows = TensorBatches(tensors, batch_size, prepare=prepare)
-        raw = [self({name: value.to(self.device) for name, value in batch.items()}) for batch in rows]
+        raw = []
+        for batch in rows:
+            # a fit in half precision or double leaves the network in it
+            like = {name: self.dtype if value.is_floating_point() else None for name, value in batch.items()}
+            raw.append(self({name: value.to(self.device, like[name]) for name, value in batch.items()}))
         self.net.train(training)
         return torch.cat(raw)
 
