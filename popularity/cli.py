@@ -25,9 +25,18 @@ from popularity.files import check_folder, check_target
 from popularity.inference.checkpoint import check_fits, read_checkpoint
 from popularity.inference.predictions import write_predictions
 from popularity.parsing import one_line
-from popularity.training.callbacks import EMA, DataRecord, Figures, HyperParameters, RandomState, ResumedLog
+from popularity.training.callbacks import (
+    EMA,
+    Checkpoints,
+    DataRecord,
+    Figures,
+    HyperParameters,
+    RandomState,
+    ResumedLog,
+)
 from popularity.training.loggers import AppendingCSVLogger, last_checkpoint, run_version
 from popularity.training.module import PopularityModule, check_held_out, check_same_data, check_same_model
+from popularity.training.profiler import NoProfiler
 
 #: Verbs that read a checkpoint's data settings, so that the checkpoint alone says which songs it was not trained on.
 _SCORING = ("validate", "test")
@@ -66,7 +75,7 @@ class PopularityCLI(LightningCLI):
         """Where runs go, and the callbacks that are always there."""
         parser.add_argument("--name", type=str, default="popularity", help="Runs go to LOG_DIR/NAME/version_N.")
         parser.add_argument("--log_dir", type=str, default="lightning_logs", help="Folder of all runs.")
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(Checkpoints, "checkpoint")
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.add_lightning_class_args(EMA, "ema")
         parser.add_lightning_class_args(Figures, "figures")
@@ -166,6 +175,8 @@ class PopularityCLI(LightningCLI):
             kwargs["devices"] = 1  # one file, written in the order of the songs
         if config["logger"] in (None, True) and not config["fast_dev_run"]:
             kwargs["logger"] = self._loggers() if verb == "fit" else False
+        if config["profiler"] is None:
+            kwargs["profiler"] = NoProfiler()
         extra: list[Callback] = [RandomState(), DataRecord(), ResumedLog(), HyperParameters()]
         if kwargs.get("logger", config["logger"]) or config["fast_dev_run"]:
             extra.append(LearningRateMonitor(logging_interval="step"))

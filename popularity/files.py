@@ -41,7 +41,11 @@ def check_folder(path: Path) -> None:
 
 @contextmanager
 def write_atomically(path: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
-    """Open a temporary file (of text, or binary) beside ``path``; success puts it in its place, failure removes it.
+    """Open a temporary file beside ``path``; on success it takes the place of ``path``, on failure it is removed.
+
+    Args:
+        path: of the file to write.
+        binary: bytes instead of text.
 
     Raises:
         InputError: the folder does not exist, is none, or cannot be written to.

@@ -101,7 +101,6 @@ def _plain(task: Task, songs: pd.DataFrame) -> dict[str, np.ndarray]:
         **{name: numeric[:, NUMERIC.index(name)] for name in ("release_year", "artists")},
         **{name: category[:, CATEGORIES.index(name)] for name in ("explicit", "genre", "subgenre")},
         **_columns("title", TITLE_STATISTICS, title_statistics(songs["title"])),
-        **_columns("name", TITLE_STATISTICS, title_statistics(songs["artist"])),
     }
 
 

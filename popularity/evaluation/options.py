@@ -13,7 +13,6 @@ import pandas as pd
 from popularity.data.songs import load_songs
 from popularity.data.splits import SplitKind
 from popularity.errors import InputError
-from popularity.evaluation.entries import with_members
 from popularity.evaluation.protocol import QUANTILES, Protocol, Settings
 from popularity.parsing import Parser
 
@@ -146,7 +145,7 @@ def read_command(argv: Sequence[str]) -> Comparison:
         folds=options.folds,
         repeats=options.repeats,
         seed=options.seed,
-        models=with_members(models),
+        models=_with_members(models),
         limits=limits,
         hits=hit_models,
         hit_limits=hit_limits,
@@ -182,6 +181,23 @@ def _without_limits(described: dict[str, Any]) -> tuple[dict[str, Settings], dic
         for name, settings in described.items()
     }
     return models, {name: settings["repeats"] for name, settings in described.items() if "repeats" in settings}
+
+
+def _with_members(models: dict[str, Settings]) -> dict[str, Settings]:
+    """The models, with the names in `of` replaced by what these models are, so that settings say all there is to say.
+
+    Raises:
+        InputError: a member is not among the models, or is itself made of others.
+    """
+    simple = {name: settings for name, settings in models.items() if "of" not in settings}
+    found = dict(models)
+    for name, settings in models.items():
+        members = settings.get("of", [])
+        if not isinstance(members, list) or any(member not in simple for member in members):
+            raise InputError(f"model {name}: of: expected a list of some of {', '.join(simple)}, got {members!r}")
+        if members:
+            found[name] = {**settings, "of": {member: simple[member] for member in members}}
+    return found
 
 
 def _cutoff(value: float | str) -> str:

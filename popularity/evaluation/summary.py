@@ -61,14 +61,18 @@ class Tables:
     hits: pd.DataFrame
 
     def write(self, folder: Path) -> None:
-        """Write each table: those with a row per song or per fold as Parquet, the others as CSV."""
+        """Write each table that has rows: those with a row per song or fold as Parquet, the others as CSV."""
         for field in fields(self):
             table = getattr(self, field.name)
-            if field.name in ("summary", "differences", "hit_summary"):
-                with write_atomically(folder / f"{field.name}.csv") as file:
+            plain = field.name in ("summary", "differences", "hit_summary")
+            path = folder / f"{field.name}.{'csv' if plain else 'parquet'}"
+            if table.empty:
+                path.unlink(missing_ok=True)
+            elif plain:
+                with write_atomically(path) as file:
                     table.to_csv(file, index=False, float_format="%.6g", lineterminator="\n")
             else:
-                with write_atomically(folder / f"{field.name}.parquet", binary=True) as file:
+                with write_atomically(path, binary=True) as file:
                     table.to_parquet(file, index=False)
 
 

@@ -1,15 +1,16 @@
-"""Callbacks: averaged weights, random state, the record of a run's data, hyper-parameters and figures."""
+"""Callbacks: averaged weights, checkpoints, random state, the record of a run's data, hyper-parameters and figures."""
 
 from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
@@ -74,6 +75,36 @@ class EMA(WeightAveraging):
         """
         if trainer.state.fn == "fit":
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
+
+
+class Checkpoints(ModelCheckpoint):
+    """Keeps the best and the last epoch, and writes each state once.
+
+    Lightning's own writes ``last.ckpt`` only beside a new best, so that an interrupted run would go on from there, and
+    then serialises the same state twice.
+    """
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the last epoch also where it is not the best."""
+        super().on_train_epoch_end(trainer, pl_module)
+        due = self._every_n_epochs >= 1 and (trainer.current_epoch + 1) % self._every_n_epochs == 0
+        if due and not self._should_skip_saving_checkpoint(trainer):
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        written = Path(self._last_checkpoint_saved)
+        known = self._last_global_step_saved == trainer.global_step
+        # a checkpoint may also be a folder, or lie in a bucket: all processes must take the same way
+        if not known or not trainer.strategy.broadcast(written.is_file()):
+            super()._save_checkpoint(trainer, filepath)
+            return
+        if trainer.is_global_zero:
+            with open(written, "rb") as source, write_atomically(Path(filepath), binary=True) as target:
+                shutil.copyfileobj(source, target)
+            for logger in trainer.loggers:
+                logger.after_save_checkpoint(self)
+        self._last_checkpoint_saved = filepath
+        trainer.strategy.barrier()
 
 
 class RandomState(Callback):

@@ -179,6 +179,13 @@ class PopularityModule(LightningModule):
         self.val_metrics = regression_metrics("val")
         self.test_metrics = regression_metrics("test")
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; the one that Lightning sets twice for each hook, without torch's search for tensors."""
+        if name == "_current_fx_name":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     def setup(self, stage: str) -> None:
         """Fit the encoder to the training songs, once."""
         if stage != "fit" or self.fitted_on:

@@ -210,4 +210,5 @@ def test_tables_without_any_result_of_the_reference(songs, protocol, run_all, tm
     tables = run_all(plan, songs)
     assert tables.summary["ratio_to_reference"].isna().all()
     tables.write(tmp_path)
+    assert not (tmp_path / "hits.parquet").exists(), "nobody was asked for hits"
     assert "mean" in summary_text(plan, tables, "linear", songs, [])

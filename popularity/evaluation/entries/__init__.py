@@ -69,8 +69,3 @@ def build(name: str, kind: str, settings: Mapping[str, Any]) -> Entry | HitEntry
     except InputError as error:
         raise InputError(f"model {name}: {error}") from error
     return entry
-
-
-def with_members(models: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """The same models, with the names in a stack's ``of`` replaced by what these models are; there is no stack yet."""
-    return dict(models)

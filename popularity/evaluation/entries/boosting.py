@@ -52,7 +52,7 @@ def lightgbm(information: Amount = "everything", trials: int = 15) -> Tabular:
     return Tabular(Family(make, space, defaults, _MEMBERS), information, trials)
 
 
-def xgboost(information: Amount = "everything", trials: int = 12) -> Tabular:
+def xgboost(information: Amount = "everything", trials: int = 10) -> Tabular:
     """XGBoost (Chen and Guestrin, 2016)."""
     package = needed("xgboost")
 

