@@ -10,6 +10,7 @@ Glossary of shapes: ``B`` songs, ``H`` known songs, ``L = H + 3`` tokens, ``d`` 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -122,7 +123,8 @@ def _mixer(plan: Plan) -> nn.Module:
     if plan.block == "mamba2":
         from popularity.models.mamba2 import Mamba2
 
-        return Mamba2(plan.width, d_state=plan.d_state, d_conv=plan.d_conv, expand=plan.expand, headdim=16)
+        channels = math.gcd(16, plan.expand * plan.width)  # of a head: any width comes out even
+        return Mamba2(plan.width, d_state=plan.d_state, d_conv=plan.d_conv, expand=plan.expand, headdim=channels)
     return Mamba(plan.width, d_state=plan.d_state, d_conv=plan.d_conv, expand=plan.expand)
 
 

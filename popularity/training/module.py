@@ -288,11 +288,10 @@ class PopularityModule(LightningModule):
         self.net.eval()
         tensors, prepare = encoded(self.encoder, songs)
         rows = TensorBatches(tensors, batch_size, prepare=prepare)
-        raw = []
+        raw, like = [], next(self.net.parameters())  # a fit in half precision or double leaves the network in it
         for batch in rows:
-            # a fit in half precision or double leaves the network in it
-            like = {name: self.dtype if value.is_floating_point() else None for name, value in batch.items()}
-            raw.append(self({name: value.to(self.device, like[name]) for name, value in batch.items()}))
+            wanted = {name: like.dtype if value.is_floating_point() else value.dtype for name, value in batch.items()}
+            raw.append(self({name: value.to(like.device, wanted[name]) for name, value in batch.items()}))
         self.net.train(training)
         return torch.cat(raw)
 

@@ -201,6 +201,16 @@ def test_labels_enter_through_the_memory_alone(songs):
     assert equal(one.encode(songs.iloc[100:]), other.encode(songs.iloc[100:].assign(popularity=0.0)))
 
 
+def test_a_song_that_nothing_tells_apart_is_not_retrieved_for_itself(songs):
+    """No names, no id, and hardly any audio: it is known by its row alone."""
+    nothing = pd.Series(np.nan, songs.index, dtype="str")
+    bare = songs.assign(artist=nothing, title=nothing, track_id=nothing)
+    bare.loc[:, ["danceability", "duration_ms", "instrumentalness", "key", "mode", "tempo", "valence"]] = np.nan
+    rows = HistoryEncoder(retrieved=3).fit(bare, []).encode(bare, training=True)
+    assert ((rows["role"] == RETRIEVED).sum(1) == 3).all()
+    assert not ((rows["row"] == torch.arange(len(bare))[:, None]) & (rows["role"] == RETRIEVED)).any()
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_hardly_any_song(count, songs):
     few = songs.head(count)
