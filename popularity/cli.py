@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -31,6 +31,7 @@ from popularity.training.callbacks import (
     DataRecord,
     Figures,
     HyperParameters,
+    Progress,
     RandomState,
     ResumedLog,
 )
@@ -181,10 +182,10 @@ class PopularityCLI(LightningCLI):
         if kwargs.get("logger", config["logger"]) or config["fast_dev_run"]:
             extra.append(LearningRateMonitor(logging_interval="step"))
         if config["enable_progress_bar"] is not False:
-            extra.append(RichProgressBar(refresh_rate=10))  # drawing after each batch would cost as much as training
+            extra.append(Progress(refresh_rate=10))  # drawing after each batch would cost as much as training
         keys = list(self._parser(self.subcommand).callback_keys)
         if verb != "fit":
-            extra, keys = [callback for callback in extra if isinstance(callback, RichProgressBar)], []
+            extra, keys = [callback for callback in extra if isinstance(callback, Progress)], []
             kwargs["enable_checkpointing"] = False
         elif self.datamodule.hparams["validation"] == 0 or config["limit_val_batches"] == 0:
             # nothing to monitor: the last epoch is the model, and nothing stops early

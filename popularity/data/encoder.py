@@ -114,6 +114,7 @@ class FeatureEncoder:
 
     Args:
         bins: number of quantile bins of the piecewise-linear encoding.
+        audio_only: nothing but the 13 audio columns: what else a file holds is treated as missing.
 
     Attributes:
         edges: ``(F, K + 1)`` bin edges in standard deviations.
@@ -122,7 +123,8 @@ class FeatureEncoder:
 
     _ARRAYS = ("mean", "scale", "edges", "title_mean", "title_scale", "present")
 
-    def __init__(self, bins: int = 8) -> None:
+    def __init__(self, bins: int = 8, *, audio_only: bool = False) -> None:
+        self.audio_only = audio_only
         features, titles = len(NUMERIC), len(TITLE_STATISTICS)
         self.mean, self.scale = np.zeros(features), np.ones(features)
         self.edges = np.zeros((features, bins + 1))
@@ -132,6 +134,7 @@ class FeatureEncoder:
 
     def fit(self, songs: pd.DataFrame) -> FeatureEncoder:
         """Learn moments, quantile bins and vocabularies from training songs."""
+        songs = self._seen(songs)
         numeric = numeric_features(songs)
         self.mean, self.scale = _moments(numeric)
         known = np.isfinite(numeric).any(0)
@@ -148,6 +151,15 @@ class FeatureEncoder:
         self.present = np.concatenate([known, category, [songs["title"].notna().any()]])
         return self
 
+    def _seen(self, songs: pd.DataFrame) -> pd.DataFrame:
+        if not self.audio_only:
+            return songs
+        empty = songs.copy()
+        for name in songs:
+            if name not in AUDIO:
+                empty[name] = pd.Series(pd.NaT if name == "release_date" else np.nan, songs.index, songs[name].dtype)
+        return empty
+
     def _standard(self, numeric: np.ndarray) -> np.ndarray:
         return ((numeric - self.mean) / self.scale).clip(-_CLIP, _CLIP)
 
@@ -160,6 +172,7 @@ class FeatureEncoder:
             ``title``: ``(n, T + 1)`` float32, standardised statistics (0 where a statistic is missing) and, last, 1 for
             a missing title.
         """
+        songs = self._seen(songs)
         numeric = self._standard(numeric_features(songs))
         # a feature that training never saw has no bins: its values say nothing
         numeric[:, ~self.present[: len(NUMERIC)]] = np.nan

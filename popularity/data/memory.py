@@ -46,6 +46,7 @@ class HistoryEncoder:
     Args:
         bins: quantile bins of the piecewise-linear encoding.
         titles: read titles, and the letters and words of titles and names (:class:`~popularity.data.text.TextEncoder`).
+        audio_only: see :class:`~popularity.data.encoder.FeatureEncoder`.
         length: longest history.
         retrieved: most similar known songs by other artists that are added to it.
         hide: least probability that training hides all songs of the same artist.
@@ -59,6 +60,7 @@ class HistoryEncoder:
         bins: int = 8,
         *,
         titles: bool = True,
+        audio_only: bool = False,
         length: int = 14,
         retrieved: int = 0,
         hide: float = 0.15,
@@ -66,9 +68,10 @@ class HistoryEncoder:
         draws: int = 1,
         repeats: int = 4,
     ) -> None:
-        self.features = FeatureEncoder(bins)
-        self.text = TextEncoder() if titles else None
-        self.length, self.retrieved, self.draws, self.repeats = length, retrieved, draws, repeats
+        self.features = FeatureEncoder(bins, audio_only=audio_only)
+        self.text = TextEncoder() if titles and not audio_only else None
+        self.length, self.retrieved = (0, 0) if audio_only else (length, retrieved)
+        self.draws, self.repeats = draws, repeats
         self.least_hidden, self.thin = hide, thin
         self.hide: tuple[float, float] = (hide, 0.0)
         self.earlier = False

@@ -35,6 +35,7 @@ _PACKAGES = {
     "xgboost": "xgboost",
     "catboost": "catboost",
     "pytabkit": "pytabkit",
+    "tabm": "tabm",
     "optuna": "optuna",
 }
 
@@ -118,7 +119,12 @@ def read_arrays(job: Job, folder: Path) -> dict[str, np.ndarray]:
 
 def versions() -> dict[str, str]:
     """Python and the packages that this process has loaded."""
-    loaded = {name: importlib.metadata.version(name) for key, name in _PACKAGES.items() if key in sys.modules}
+    # the package xgboost comes with the distribution xgboost or xgboost-cpu: the module knows best
+    loaded = {
+        name: str(getattr(sys.modules[key], "__version__", None) or importlib.metadata.version(name))
+        for key, name in _PACKAGES.items()
+        if key in sys.modules
+    }
     return {"python": platform.python_version(), **loaded}
 
 

@@ -1,4 +1,4 @@
-"""Callbacks: averaged weights, checkpoints, random state, the record of a run's data, hyper-parameters and figures."""
+"""Callbacks: averaged weights, checkpoints, progress, random state, the data's record, hyper-parameters and figures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
@@ -105,6 +105,17 @@ class Checkpoints(ModelCheckpoint):
                 logger.after_save_checkpoint(self)
         self._last_checkpoint_saved = filepath
         trainer.strategy.barrier()
+
+
+class Progress(RichProgressBar):
+    """Rich's bar, moved every tenth batch and at the last: to move it at each would add a per cent to an epoch."""
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move the bar, if it is time to."""
+        if (batch_idx + 1) % self.refresh_rate == 0 or batch_idx + 1 == self.total_train_batches:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
 
 class RandomState(Callback):

@@ -77,6 +77,7 @@ class PopularityModule(LightningModule):
         thin_history: training drops each song of a history with a probability drawn from 0 to this.
         drawn_histories: histories drawn for each song and member in evaluation; their predictions are averaged.
         titles: read titles and artists' names by their letters and words (names still tell whose songs are known).
+        audio_only: read nothing but the 13 audio columns of the song itself.
         one_token: add all tokens up to one, so that there is nothing to scan: for comparison.
         quantile_bins: bins of the piecewise-linear encoding of a numeric feature.
         histogram_bins: bins of the histogram head, over -10 to 110 points.
@@ -109,6 +110,7 @@ class PopularityModule(LightningModule):
         thin_history: float = 0.6,
         drawn_histories: int = 4,
         titles: bool = True,
+        audio_only: bool = False,
         one_token: bool = False,
         quantile_bins: int = 8,
         histogram_bins: int = 60,
@@ -136,6 +138,7 @@ class PopularityModule(LightningModule):
             self.encoder = HistoryEncoder(
                 quantile_bins,
                 titles=titles,
+                audio_only=audio_only,
                 length=history,
                 retrieved=retrieved,
                 hide=hide_history,
@@ -154,7 +157,7 @@ class PopularityModule(LightningModule):
                 **self.encoder.sizes,
             )
         else:
-            self.encoder = FeatureEncoder(quantile_bins)
+            self.encoder = FeatureEncoder(quantile_bins, audio_only=audio_only)
             self.net = MambaRegressor(
                 numeric=len(NUMERIC),
                 bins=quantile_bins,
