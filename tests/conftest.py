@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from popularity.data.splits import Split
+    from popularity.training.module import PopularityModule
 
 # machines differ and are shared: how long an example takes says nothing about the law it tests
 settings.register_profile("popularity", deadline=None)
@@ -65,6 +68,31 @@ def make_songs(count: int, seed: int = 0) -> pd.DataFrame:
             "popularity": signal.clip(0, 100).round().astype(int),
         }
     )
+
+
+def quick_fit(
+    songs: pd.DataFrame, split: Split, *, kind: str = "random", epochs: int = 1, **settings: Any
+) -> PopularityModule:
+    """A small model of the default kind, fitted to the training songs of a split in this process, without files."""
+    import warnings
+
+    from lightning.pytorch import Trainer, seed_everything
+
+    from popularity.cli import quiet_lightning
+    from popularity.data.datamodule import PopularityDataModule
+    from popularity.data.songs import SongTable
+    from popularity.training.module import PopularityModule
+
+    seed_everything(0, verbose=False)
+    small = {"width": 8, "layers": 1, "d_state": 4, "warmup_steps": 5}
+    model = PopularityModule(**{**small, **settings})
+    data = PopularityDataModule(split=kind, validation=0, batch_size=32)
+    data.table, data.split = SongTable(songs, report=None, fingerprint=""), split  # as a search hands them over
+    silent = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    with warnings.catch_warnings():
+        quiet_lightning()
+        Trainer(accelerator="cpu", max_epochs=epochs, limit_val_batches=0, **silent).fit(model, data)
+    return model.eval()
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,7 @@ PLAIN = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false
 SMALL = ["--model.width", "4", "--model.layers", "1", "--model.d_state", "2", "--data.batch_size", "16"]
 SMALL += ["--figures.every_n_epochs", "0", "--trainer.max_epochs", "1", *PLAIN]
 
+READOUT = "net.members.0.readout.1.weight"  # a tensor of the default model
 Refused = Callable[..., None]
 
 
@@ -259,8 +260,8 @@ CHECKPOINTS: dict[str, tuple[Callable[[Path, Path], object], str]] = {
         "not one that `popularity fit` wrote",
     ),
     "weight_missing": (
-        lambda good, bad: torch.save(changed(good, lambda c: c["state_dict"].pop("net.readout.weight")), bad),
-        "net.readout.weight: expected shape (60, 8), came nothing",
+        lambda good, bad: torch.save(changed(good, lambda c: c["state_dict"].pop(READOUT)), bad),
+        f"{READOUT}: expected shape (60, 8), came nothing",
     ),
     "other_width": (
         lambda good, bad: torch.save(changed(good, lambda c: c["hyper_parameters"].update(width=8)), bad),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from popularity.__main__ import main
 from tests.conftest import make_songs
@@ -14,8 +16,17 @@ ROOT = Path(__file__).resolve().parents[1]
 COMPARE = "compare.yaml"  # no model, but many: tests/evaluation reads it
 MODELS = sorted(path.name for path in (ROOT / "configs").glob("*.yaml") if path.name != COMPARE)
 LAYERS = sorted(str(path.relative_to(ROOT / "configs")) for path in (ROOT / "configs").glob("d*/*.yaml"))
+#: each a layer over the model that takes one part out of it
+ABLATIONS = sorted(str(path.relative_to(ROOT / "configs")) for path in (ROOT / "configs").glob("ablations/*.yaml"))
 FEW = ["--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "2", "--trainer.limit_test_batches", "2"]
 PLAIN = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--figures.every_n_epochs", "1"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imports() -> None:
+    """What is slow to import: with the first of these tests, not while tests are collected."""
+    global PopularityModule
+    from popularity.training.module import PopularityModule
 
 
 def fit(folder: Path, configs: list[str], *more: str) -> None:
@@ -23,9 +34,11 @@ def fit(folder: Path, configs: list[str], *more: str) -> None:
     assert main(["fit", *layers, "--log_dir", str(folder), "--trainer.max_epochs", "1", *FEW, *PLAIN, *more]) == 0
 
 
-@pytest.mark.parametrize("config", MODELS)
-def test_a_model_is_fitted_tested_and_predicted_with(config, tmp_path, song_file):
-    fit(tmp_path, [config], "--data.source", str(song_file), "--trainer.overfit_batches", "0")
+@pytest.mark.parametrize(
+    "configs", [[name] for name in MODELS] + [["mamba.yaml", name] for name in ABLATIONS], ids="+".join
+)
+def test_a_model_is_fitted_tested_and_predicted_with(configs, tmp_path, song_file):
+    fit(tmp_path, configs, "--data.source", str(song_file), "--trainer.overfit_batches", "0")
     (checkpoint,) = tmp_path.glob("*/version_0/checkpoints/best.ckpt")
     assert main(["test", "--ckpt_path", str(checkpoint), *PLAIN[:4]]) == 0
     songs, output = tmp_path / "new.csv", tmp_path / "predictions.csv"
@@ -33,6 +46,16 @@ def test_a_model_is_fitted_tested_and_predicted_with(config, tmp_path, song_file
     arguments = ["--ckpt_path", str(checkpoint), "--data.predict_source", str(songs), "--output", str(output)]
     assert main(["predict", *arguments, *PLAIN[:4]]) == 0
     assert pd.read_csv(output)["predicted_popularity"].between(0, 100).all()
+
+
+@pytest.mark.parametrize("layer", ABLATIONS)
+def test_an_ablation_takes_something_out(layer):
+    """What it sets is not what the model has anyway."""
+    whole, part = (yaml.safe_load((ROOT / "configs" / name).read_text()) for name in ("mamba.yaml", layer))
+    default = inspect.signature(PopularityModule.__init__).parameters
+    assert part["model"]
+    for name, value in part["model"].items():
+        assert whole["model"].get(name, default[name].default) != value
 
 
 #: named set -> fixture of tests/conftest.py with the file; None: a dependency ships it
@@ -54,9 +77,10 @@ def test_a_debugging_aid_runs(layer, tmp_path, song_file):
 
 def test_every_config_is_covered():
     found = {str(path.relative_to(ROOT / "configs")) for path in (ROOT / "configs").rglob("*.yaml")}
-    assert {name for name in found if not name.startswith("search/")} == {*MODELS, *LAYERS, COMPARE}
+    assert {name for name in found if not name.startswith("search/")} == {*MODELS, *LAYERS, *ABLATIONS, COMPARE}
 
 
+@pytest.mark.slow
 def test_a_network_that_works_learns_64_songs_by_heart(tmp_path, capsys):
     """With dropout off the training R2 on 64 real songs passes .95."""
     import csv

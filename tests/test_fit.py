@@ -118,15 +118,14 @@ def test_the_best_checkpoint_is_tested_with_its_averaged_weights(run):
 
     checkpoint = read_checkpoint(run / "checkpoints" / "best.ckpt")
     averaged, current = checkpoint["state_dict"], checkpoint["current_model_state"]
-    assert not torch.equal(averaged["net.readout.weight"], current["net.readout.weight"])
+    name = "net.members.0.readout.1.weight"
+    assert not torch.equal(averaged[name], current[name])
 
     model = PopularityModule.load_from_checkpoint(run / "checkpoints" / "best.ckpt", map_location="cpu")
     data = PopularityDataModule(source=checkpoint["datamodule_hyper_parameters"]["source"], batch_size=32)
     data.setup("test")
     test = data.songs("test")
-    model.eval()
-    with torch.no_grad():
-        prediction = model.net.head.predict(model(model.encoder.encode(test))).numpy()
+    prediction = model.net.head.predict(model.raw_of(test)).numpy()
     mse = np.mean((prediction - test["popularity"].to_numpy()) ** 2)
     assert scores(run)["test/mse"] == pytest.approx(mse, rel=1e-4)
 

@@ -51,7 +51,7 @@ def test_precision(precision, plain, song_file):
 
     from popularity.inference.checkpoint import read_checkpoint
 
-    average = read_checkpoint(run / "checkpoints" / "best.ckpt")["state_dict"]["net.readout.weight"]
+    average = read_checkpoint(run / "checkpoints" / "best.ckpt")["state_dict"]["net.members.0.readout.1.weight"]
     assert average.dtype == (torch.float64 if precision == "64-true" else torch.float32)
 
 

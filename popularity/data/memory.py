@@ -163,9 +163,10 @@ class HistoryEncoder:
         keys = keys_of(songs)
         vectors = self._vectors(songs)
         near = vectors.pop("near")
-        found = self.index.candidates(keys, np.arange(len(songs)) if training else None)
+        own = np.arange(len(songs)) if training else None
+        found = self.index.candidates(keys, own)
         if self.retrieved:
-            found = self._with_retrieved(keys, near, found)
+            found = self._with_retrieved(keys, near, found, own)
         if self.text is None:
             extras = np.zeros((len(songs), 0))
         else:
@@ -186,7 +187,7 @@ class HistoryEncoder:
             "key": key,
         }
 
-    def _with_retrieved(self, keys: Keys, near: Tensor, found: CandidateSet) -> CandidateSet:
+    def _with_retrieved(self, keys: Keys, near: Tensor, found: CandidateSet, own: np.ndarray | None) -> CandidateSet:
         """The nearest known songs by other first-named artists, in further columns."""
         assert self.index is not None
         wanted = min(4 * self.retrieved + 8, len(self.index.keys))
@@ -197,6 +198,8 @@ class HistoryEncoder:
         for kind in range(keys.identity.shape[1]):
             same = known.identity[row, kind] == keys.identity[:, kind : kind + 1]
             other &= ~(same & (keys.identity[:, kind : kind + 1] >= 0))
+        if own is not None:  # a song may have neither names nor enough audio to be told by
+            other &= row != own[:, None]
         if self.earlier:
             other &= known.day[row] < keys.day[:, None]
         other &= np.cumsum(other, axis=1) <= self.retrieved

@@ -18,6 +18,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import Ridge
 from sklearn.utils.extmath import safe_sparse_dot
+from sklearn.utils.sparsefuncs import mean_variance_axis
 
 #: Name of each vectorizer: column of the song table and settings of ``TfidfVectorizer``.
 VECTORIZERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -150,7 +151,7 @@ class TextEncoder:
     def _fit_components(self, matrix: sparse.csr_matrix) -> None:
         count = min(self.components, min(matrix.shape) - 1)
         self.projection, self.scale = np.zeros((matrix.shape[1], self.components)), np.ones(self.components)
-        if count < 1:
+        if count < 1 or not mean_variance_axis(matrix, axis=0)[1].any():  # no text differs from another
             return
         svd = TruncatedSVD(count, random_state=0).fit(matrix)
         self.projection[:, :count] = svd.components_.T

@@ -10,6 +10,7 @@ Glossary of shapes: ``B`` songs, ``H`` known songs, ``L = H + 3`` tokens, ``d`` 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -28,7 +29,7 @@ BlockName = Literal["mamba", "mamba2", "none"]
 #: Shrinkage of the history's mean: as many songs of the average popularity as are added to it.
 _PRIOR = 1.2
 #: Histories have a dozen tokens: Mamba-2 starts with heads that look as far as that, not thousands of tokens.
-_SHORT: dict[str, Any] = {"headdim": 16, "dt_min": 0.01, "dt_max": 0.3, "A_init_range": (0.5, 4.5)}
+_SHORT: dict[str, Any] = {"dt_min": 0.01, "dt_max": 0.3, "A_init_range": (0.5, 4.5)}
 _TAIL = 3  # tokens behind the known songs: the song, its extras, the read-out
 
 
@@ -121,7 +122,10 @@ def _mixer(plan: Plan) -> nn.Module:
     if plan.block == "none":
         return nn.Identity()
     if plan.block == "mamba2":
-        return Mamba2(plan.width, d_state=plan.d_state, d_conv=plan.d_conv, expand=plan.expand, **_SHORT)
+        channels = math.gcd(16, plan.expand * plan.width)  # of a head: any width comes out even
+        return Mamba2(
+            plan.width, d_state=plan.d_state, d_conv=plan.d_conv, expand=plan.expand, headdim=channels, **_SHORT
+        )
     return Mamba(plan.width, d_state=plan.d_state, d_conv=plan.d_conv, expand=plan.expand)
 
 
@@ -184,7 +188,7 @@ class HistoryMember(nn.Module):
         x = torch.cat([tokens * here.unsqueeze(-1), torch.stack(tail, 1)], 1)
         lengths = here.sum(1) + _TAIL
         if self.one_token:
-            x = (x.sum(1) / lengths.unsqueeze(1).sqrt()).unsqueeze(1)
+            x = (x.sum(1) / lengths.to(x.dtype).unsqueeze(1).sqrt()).unsqueeze(1)
             lengths = torch.ones_like(lengths)
         place = torch.arange(x.shape[1], device=x.device)
         # the padding in front moves behind the end
@@ -201,11 +205,11 @@ class HistoryMember(nn.Module):
     def _extras(self, batch: Mapping[str, Tensor], label: Tensor, kind: Tensor) -> Tensor:
         """Scores of the texts; shrunk mean and number of the artist's songs, shrunk mean of the credited ones."""
         of_artist, credited = kind == SAME, kind == CREDITED
-        count = of_artist.sum(1)
+        count, others = of_artist.sum(1).to(label.dtype), credited.sum(1).to(label.dtype)
         statistics = [
             (label * of_artist).sum(1) / (count + _PRIOR),
-            torch.log1p(count.to(label.dtype)),
-            (label * credited).sum(1) / (credited.sum(1) + _PRIOR),
+            torch.log1p(count),
+            (label * credited).sum(1) / (others + _PRIOR),
         ]
         shown = torch.stack(statistics, 1)
         return torch.cat([batch["extras"], shown], 1) if self.plan.text_scores else shown

@@ -294,7 +294,10 @@ class PopularityModule(LightningModule):
         self.net.eval()
         tensors, prepare = encoded(self.encoder, songs)
         rows = TensorBatches(tensors, batch_size, prepare=prepare)
-        raw = [self({name: value.to(self.device) for name, value in batch.items()}) for batch in rows]
+        raw, like = [], next(self.net.parameters())  # a fit in half precision or double leaves the network in it
+        for batch in rows:
+            wanted = {name: like.dtype if value.is_floating_point() else value.dtype for name, value in batch.items()}
+            raw.append(self({name: value.to(like.device, wanted[name]) for name, value in batch.items()}))
         self.net.train(training)
         return torch.cat(raw)
 

@@ -78,3 +78,60 @@ def test_batches_keep_rows_together():
     data = {"row": torch.arange(30), "double": torch.arange(30) * 2}
     for batch in TensorBatches(data, 7, shuffle=True):
         assert torch.equal(batch["double"], batch["row"] * 2)
+
+
+def lengths_as(generator_used: bool):
+    """Histories of the length that a row's number says, padded in front; optionally one more or less by chance."""
+
+    def prepare(rows, generator):
+        more = torch.randint(0, 2, rows["length"].shape, generator=generator) if generator_used else 0
+        length = rows["length"] + more
+        place = torch.arange(12)
+        history = torch.where(place >= 12 - length[:, None], place, -1)[:, None].expand(-1, 2, -1)
+        return {"row": rows["row"], "history": history, "length": length}
+
+    return prepare
+
+
+@given(
+    count=st.integers(1, 120),
+    size=st.integers(1, 20),
+    world=st.integers(1, 3),
+    shuffle=st.booleans(),
+    chance=st.booleans(),
+)
+def test_histories_are_cut_to_the_longest_of_a_batch(count, size, world, shuffle, chance):
+    """No row is lost, none loses a song, and as many processes as there may be see the same global batches."""
+    generator = torch.Generator().manual_seed(count)
+    tensors = {"row": torch.arange(count), "length": torch.randint(0, 11, (count,), generator=generator)}
+
+    def batches(rank: int, world: int, size: int) -> list:
+        options = {"shuffle": shuffle, "rank": rank, "world_size": world, "prepare": lengths_as(chance)}
+        return list(TensorBatches(tensors, size, **options))
+
+    whole = batches(0, 1, size * world)
+    seen = torch.cat([batch["row"] for batch in whole])
+    assert seen.sort().values.tolist() == list(range(count))
+    assert shuffle or seen.tolist() == list(range(count))
+    for batch in whole:
+        songs = (batch["history"] >= 0).sum(-1)
+        extra = songs - tensors["length"][batch["row"]][:, None]
+        assert ((extra == 0) | (extra == 1 if chance else False)).all()
+        assert batch["history"].shape == (len(batch["row"]), 2, songs.max())
+        assert "length" not in batch
+    parts = [batches(rank, world, size) for rank in range(world)]
+    if shuffle and len(parts[0]) != len(whole):
+        return  # so few rows that one process makes more batches of them
+    for i, batch in enumerate(whole):
+        shares = [part[i]["row"] for part in parts if i < len(part)]
+        assert torch.cat(shares).sort().values.tolist() == batch["row"].sort().values.tolist()
+
+
+def test_in_training_like_goes_with_like():
+    tensors = {"row": torch.arange(400), "length": torch.randint(0, 11, (400,), generator=torch.Generator())}
+    prepare = lengths_as(False)
+    padding = [
+        sum(int((batch["history"] < 0).sum()) for batch in TensorBatches(tensors, 20, prepare=prepare, shuffle=shuffle))
+        for shuffle in (True, False)
+    ]
+    assert padding[0] < 0.25 * padding[1]
