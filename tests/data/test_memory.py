@@ -54,7 +54,7 @@ def equal(one: dict, other: dict) -> bool:
 @pytest.mark.parametrize("titles", [True, False])
 def test_shapes(titles, songs):
     train, new = songs.iloc[:100], songs.iloc[100:]
-    encoder = fitted(train, titles=titles, retrieved=3, draws=2, repeats=3, length=5)
+    encoder = fitted(train, titles=titles, scores=True, retrieved=3, draws=2, repeats=3, length=5)
     sizes = encoder.sizes
     assert encoder.known["song"].shape == (100, sizes["song"])
     assert encoder.known["popularity"].tolist() == train["popularity"].tolist()
