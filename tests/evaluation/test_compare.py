@@ -159,8 +159,9 @@ def test_a_comparison_from_end_to_end(arguments, capsys, tmp_path):
 
 
 def without_seconds(folder: Path) -> dict[str, bytes]:
-    """The tables that hold no measured time."""
-    return contents(folder, "summary.csv", "summary.md", "folds.parquet", "hit_summary.csv", "hit_folds.parquet")
+    """The files that hold no measured time; of the report, which shows the seconds, nothing."""
+    timed = ("summary.csv", "summary.md", "folds.parquet", "hit_summary.csv", "hit_folds.parquet", "report.html")
+    return contents(folder, *timed)
 
 
 def start(arguments: list[str], log: Path) -> subprocess.Popen:
@@ -277,16 +278,22 @@ def test_a_worker_that_dies_loses_its_running_job_alone(arguments, tmp_path):
     assert pd.read_csv(folder / "summary.csv")["folds"].sum() == TOTAL
 
 
+def test_no_second_command_into_the_same_folder_meanwhile(arguments, tmp_path, capsys):
+    from filelock import FileLock
+
+    (tmp_path / "out" / "jobs").mkdir(parents=True)
+    with FileLock(tmp_path / "out" / "jobs" / ".lock"):
+        assert run(arguments()) == 2
+    assert "another comparison is running there" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_stopping_is_clean(number, arguments, tmp_path, capsys):
+def test_stopping_is_clean(number, arguments, tmp_path):
     folder, log = tmp_path / "out", tmp_path / "log"
     process = start(arguments(*LONG), log)
     try:
         wait_for(lambda: len(results(folder)) >= 5, process, log)
-        # no second command into the same folder meanwhile
-        assert run(arguments(*LONG)) == 2
-        assert "another comparison is running there" in capsys.readouterr().err
         workers = children(process.pid)
         if number == signal.SIGINT:
             os.killpg(process.pid, number)  # as a terminal does
@@ -310,14 +317,16 @@ def test_the_shipped_config_names_what_it_should(song_file, monkeypatch):
         ["-c", "configs/compare.yaml", "--data.source", str(song_file), "--models", "linear,stack"]
     )
     wanted = "mean artist_mean linear ridge lasso forward splines knn svr forest extra_trees adaboost mlp tabm realmlp "
-    wanted += "lightgbm lightgbm_audio xgboost xgboost_audio catboost catboost_audio single_token mamba stack"
+    wanted += "lightgbm lightgbm_audio xgboost xgboost_audio catboost catboost_audio single_token mamba stack "
+    ablations = {path.stem for path in Path("configs/ablations").glob("*.yaml")}
     protocol = comparison.protocol
-    assert set(protocol.models) == set(wanted.split())
+    assert set(protocol.models) == {*wanted.split(), "mamba_audio", *ablations}
     assert comparison.chosen == {"linear", "stack"}
     assert protocol.models["stack"]["of"] == {name: protocol.models[name] for name in ("mamba", "lightgbm")}
     assert protocol.cutoffs == ("50", "60", "70", "75", "80", "90", "top_quarter", "median")
     assert len(protocol.folds_of("linear")) == 25
-    assert len(protocol.folds_of("mamba")) == 10
+    assert len(protocol.folds_of("mamba")) == 25
+    assert len(protocol.folds_of("tabm")) == 10
     every = [settings for models in (protocol.models, protocol.hits) for settings in models.values()]
     assert all("repeats" not in settings for settings in every)
     files = [path for settings in every for path in settings.get("configs", [])]
