@@ -1,6 +1,6 @@
 """An epoch of the default model, and with transformers' mixer in place of our block: ``python benchmarks/epoch.py``.
 
-The network of configs/mamba.yaml on random songs of the right shapes, with its loss and optimiser; CPU time, in turn.
+The network of configs/audio.yaml on random songs of the right shapes, with its loss and optimiser; CPU time, in turn.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def songs() -> dict[str, Tensor]:
 
 
 def ours(epochs: int) -> None:
-    """Our network as in ``configs/mamba.yaml``, in the loop of ``epoch.py``."""
+    """Our network as in ``configs/audio.yaml``, in the loop of ``epoch.py``."""
     data = songs()
     edges, present = data.pop("edges"), data.pop("present")
     net = MambaRegressor(

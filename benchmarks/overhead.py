@@ -29,12 +29,12 @@ from popularity.models.regressor import MambaRegressor
 from popularity.training.module import PopularityModule
 from popularity.training.optim import decay_groups
 
-CONFIG = Path(__file__).parents[1] / "configs" / "mamba.yaml"
+CONFIG = Path(__file__).parents[1] / "configs" / "audio.yaml"
 EVERY = 10  # epochs from figures to figures: the default
 
 
 class Bare:
-    """The bare loop: the network of ``configs/mamba.yaml``, its data and optimiser."""
+    """The bare loop: the network of ``configs/audio.yaml``, its data and optimiser."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         data = PopularityDataModule(**settings["data"])
@@ -126,7 +126,7 @@ def main() -> None:
     }
     rows = [[name, f"{value:.0f}"] for name, value in figures.items()]
     text = (
-        f"one epoch of configs/mamba.yaml, CPU time, median of {len(undrawn)} pairs: overhead {over:.1f} %; "
+        f"one epoch of configs/audio.yaml, CPU time, median of {len(undrawn)} pairs: overhead {over:.1f} %; "
         f"figures, drawn every {EVERY} epochs, add {100 * extra / EVERY:.1f} % to an epoch on average\n\n"
     ) + table(["", "ms"], rows)
     save("overhead", figures | {"overhead %": over, "figures %": 100 * extra / EVERY}, text)
