@@ -35,8 +35,9 @@ from popularity.training.callbacks import (
     RandomState,
     ResumedLog,
 )
+from popularity.training.checks import check_held_out, check_same_data, check_same_model
 from popularity.training.loggers import AppendingCSVLogger, last_checkpoint, run_version
-from popularity.training.module import PopularityModule, check_held_out, check_same_data, check_same_model
+from popularity.training.module import PopularityModule
 from popularity.training.profiler import NoProfiler
 
 #: Verbs that read a checkpoint's data settings, so that the checkpoint alone says which songs it was not trained on.
