@@ -1,48 +1,99 @@
-"""Settings compared without a look at test songs: python benchmarks/inner_folds.py --source FILE CONFIG[,CONFIG...] ...
+"""Settings compared without a look at test songs: python benchmarks/inner_folds.py --source FILE SETTINGS ...
 
-Each argument is a stack of config files, later ones over earlier ones. All are fitted on the same inner folds: the test
-songs of fold 0 (split seed 0) are put away, and the rest is split again by the same rule, five times. Printed are the
-mean MSE over the inner folds, its ratio to linear regression on the 13 audio columns, and the paired difference to the
-first stack with its folds won.
+SETTINGS are config files and single settings, joined by commas, later ones over earlier ones, after an optional name:
+`wide=configs/mamba.yaml,model.width=64`; or another entry of `compare`: `lightgbm,information=everything`. All are
+fitted on the same inner folds: the test songs of a fold are put away, and the rest is split again by the same rule,
+five times. Printed are the mean MSE over the inner folds, its ratio to linear regression on the 13 audio columns, and
+the paired difference to the first settings with its folds won. `wide+deep` is the mean of two that went before, as
+members of one model would be averaged.
+
+With --keep FOLDER predictions are kept and not made again.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import yaml
 
 from popularity.data.songs import load_songs
 from popularity.evaluation.entries import build
-from popularity.evaluation.task import draw_fold
+from popularity.evaluation.task import Task, draw_fold
 
 
 def main() -> None:
-    """Fit and print, one line per stack as it is done."""
+    """Fit and print, one line per settings as they are done."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("configs", nargs="+")
+    parser.add_argument("settings", nargs="+")
     parser.add_argument("--source", default="spotify-4771")
     parser.add_argument("--split", default="random")
     parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--outer", type=int, default=0, help="the fold (split seed 0) whose test songs are put away")
+    parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
-    task = draw_fold(load_songs(options.source).songs, options.split, folds=5, repeat=0, fold=0, seed=0).task
-    entries = {"linear": build("linear", "linear", {})}
-    for stack in options.configs:
-        entries[stack] = build(stack, "network", {"configs": stack.split(",")})
+    songs = load_songs(options.source).songs
+    task = draw_fold(songs, options.split, folds=5, repeat=0, fold=options.outer, seed=0).task
+    parts = task.inner(options.folds)
+    truths = [task.train["popularity"].to_numpy()[held_out] for _, held_out in parts]
+    found: dict[str, list[np.ndarray]] = {}
     errors: dict[str, np.ndarray] = {}
-    for name, entry in entries.items():
-        found = []
-        for fitted, held_out in task.inner(options.folds):
-            inner = task.part(fitted, held_out)
-            truth = task.train["popularity"].to_numpy()[held_out]
-            found.append(float(np.mean((entry.fit_predict(inner).prediction - truth) ** 2)))
-        errors[name] = np.array(found)
-        difference = errors[name] - errors[options.configs[0] if name != "linear" else "linear"]
+    first = ""
+    for stack in ["linear", *options.settings]:
+        if stack != "linear" and "+" in stack and "," not in stack:
+            name, named = stack, [found[part] for part in stack.split("+")]
+            found[name] = [np.mean(fold, axis=0) for fold in zip(*named, strict=True)]
+        else:
+            name, kind, settings = entry_of(stack)
+            question = [options.source, options.split, options.folds, kind, settings]
+            mark = json.dumps(question + ([options.outer] if options.outer else []), sort_keys=True)
+            kept = options.keep and options.keep / f"{hashlib.sha256(mark.encode()).hexdigest()[:16]}.npz"
+            found[name] = predictions(task, parts, kind, settings, kept)
+        errors[name] = np.array([np.mean((p - t) ** 2) for p, t in zip(found[name], truths, strict=True)])
+        first = first or (name if name != "linear" else "")
+        difference = errors[name] - errors[first or "linear"]
         print(
             f"{name}: MSE {errors[name].mean():.2f}, ratio {errors[name].mean() / errors['linear'].mean():.4f}, "
             f"difference {difference.mean():+.2f}, better in {int((difference < 0).sum())} of {len(difference)}",
             flush=True,
         )
+
+
+def entry_of(stack: str) -> tuple[str, str, dict[str, Any]]:
+    """Name, kind and settings of an entry of `compare` from one argument."""
+    if stack == "linear":
+        return stack, "linear", {}
+    parts = stack.split(",")
+    name = stack
+    if "=" in parts[0] and not parts[0].startswith(("model.", "data.", "trainer.", "ema.")):
+        name, parts[0] = parts[0].split("=", 1)
+    if not parts[0].endswith(".yaml"):  # another entry of `compare`, by its kind
+        return name, parts[0], {key: yaml.safe_load(value) for key, value in (part.split("=", 1) for part in parts[1:])}
+    overrides: dict[str, Any] = {}
+    for key, value in (part.split("=", 1) for part in parts if "=" in part):
+        group, _, setting = key.partition(".")
+        overrides.setdefault(group, {})[setting] = yaml.safe_load(value)
+    return name, "network", {"configs": [part for part in parts if "=" not in part], "overrides": overrides}
+
+
+def predictions(
+    task: Task, parts: list[tuple[np.ndarray, np.ndarray]], kind: str, settings: Mapping[str, Any], kept: Path | None
+) -> list[np.ndarray]:
+    """Predictions for the held-out songs of each inner fold, from the kept file if there is one."""
+    if kept and kept.exists():
+        with np.load(kept) as loaded:
+            return [loaded[str(index)] for index in range(len(parts))]
+    entry = build("entry", kind, settings)
+    made = [entry.fit_predict(task.part(*part)).prediction for part in parts]
+    if kept:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(kept, **{str(index): values for index, values in enumerate(made)})
+    return made
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def _check_reference(comparison: Comparison, folder: Path) -> None:
 
 
 def write_tables(comparison: Comparison, tables: Tables, jobs: Sequence[Job], folder: Path) -> None:
-    """Write the tables, summary.md and the report.
+    """Write the tables, summary.md and, if asked for, the report.
 
     Raises:
         InputError: models were tested on other songs than each other.
@@ -97,7 +97,7 @@ def write_tables(comparison: Comparison, tables: Tables, jobs: Sequence[Job], fo
     versions = [result["versions"] for result in done(protocol, jobs, folder).values()]
     with write_atomically(folder / "summary.md") as file:
         file.write(summary_text(protocol, tables, reference, comparison.songs, versions))
-    if find_spec(_REPORT) is not None:
+    if comparison.options.report and find_spec(_REPORT) is not None:
         module: Any = import_module(f"{_REPORT}.page")
         module.report(
             folder,

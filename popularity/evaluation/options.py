@@ -60,6 +60,7 @@ class Options:
         reference: the model that the others are compared with.
         output: folder of the results; the same command goes on with what is there.
         workers: processes that run jobs, one thread each.
+        report: make report.html and its pictures as well; without it the tables are there sooner.
     """
 
     folds: int = 5
@@ -68,6 +69,7 @@ class Options:
     reference: str = "linear"
     output: str = "results/compare"
     workers: int = 1
+    report: bool = True
 
     def __post_init__(self) -> None:
         for name, least in (("folds", 2), ("repeats", 1), ("workers", 1)):
