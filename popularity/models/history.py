@@ -68,7 +68,7 @@ class SongEmbedding(nn.Module):
         codes: number of codes of each category.
         width: ``d``.
         dropout: of the hidden layer.
-        input_dropout: of the inputs, see :meth:`draw_mask`.
+        input_dropout: of the inputs.
     """
 
     offsets: Tensor
@@ -82,22 +82,12 @@ class SongEmbedding(nn.Module):
         self.out = nn.Sequential(nn.SiLU(), nn.Dropout(dropout), nn.Linear(2 * width, width))
         self.register_buffer("offsets", torch.tensor([0, *codes[:-1]]).cumsum(0), persistent=False)
 
-    def draw_mask(self, song: Tensor, category: Tensor) -> tuple[Tensor, Tensor] | None:
-        """What training hides of songs ``(B, S)`` and their categories ``(B, C)``: factors, and True where hidden.
-
-        One mask serves all songs of a sequence (Gal & Ghahramani, 2016, "A Theoretically Grounded Application of
-        Dropout in Recurrent Neural Networks", section 4): they are seen by the same columns and stay comparable.
-        """
-        if not self.training or self.input_dropout == 0:
-            return None
-        hidden = torch.rand(category.shape, device=category.device) < self.input_dropout
-        return F.dropout(torch.ones_like(song), self.input_dropout), hidden
-
-    def forward(self, song: Tensor, category: Tensor, mask: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """See the class; ``mask`` ``(B, S)`` and ``(B, C)`` is that of :meth:`draw_mask`."""
-        if mask is not None:
-            factors, hidden = mask if song.dim() == 2 else (part.unsqueeze(1) for part in mask)
-            song, category = song * factors, category.masked_fill(hidden, 0)
+    def forward(self, song: Tensor, category: Tensor) -> Tensor:
+        """See the class."""
+        if self.training and self.input_dropout > 0:
+            song = F.dropout(song, self.input_dropout)
+            hidden = torch.rand(category.shape, device=category.device) < self.input_dropout
+            category = category.masked_fill(hidden, 0)
         codes = category + self.offsets
         embedded = F.embedding_bag(codes.flatten(0, -2), self.category.weight, mode="sum")
         return self.out(self.vector(song) + embedded.view(*codes.shape[:-1], self.category.embedding_dim))
@@ -188,11 +178,10 @@ class HistoryMember(nn.Module):
         here = kind != NOBODY
         label = memory.label[known] * here
         extras = self._extras(batch, label, kind)
-        mask = self.song.draw_mask(song, category)
-        query = self.song(song, category, mask) + self.role.weight[ROLES]
+        query = self.song(song, category) + self.role.weight[ROLES]
         tail = [query, self.extras(extras), self.readout_token.expand_as(query)]
         vectors = memory.song[known]
-        tokens = self.song(vectors, memory.category[known], mask) + self.label(label.unsqueeze(-1))
+        tokens = self.song(vectors, memory.category[known]) + self.label(label.unsqueeze(-1))
         tokens = tokens + self.role(kind.clamp_min(0)) + self.gap(_gap(batch["month"], memory.month[known]))
         if self.difference is not None:
             tokens = tokens + self.difference(vectors - song.unsqueeze(1))
