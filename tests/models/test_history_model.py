@@ -124,25 +124,6 @@ def test_everything_of_a_history_is_read(what):
         assert (net(batch) - before).abs().amax(1).min() > 1e-4
 
 
-def test_training_hides_the_same_inputs_of_all_songs_of_a_sequence():
-    """Equal songs stay equal under the mask; other sequences get other masks; in evaluation there is none."""
-    embedding = network(dropout=0.5).members[0].song
-    embedding.out[1].p = 0.0
-    song, category = torch.ones(64, S), torch.ones(64, len(CODES), dtype=torch.long)
-    assert embedding.draw_mask(song, category) is None
-    embedding.train()
-    mask = embedding.draw_mask(song, category)
-    factors, hidden = mask
-    assert set(factors.unique().tolist()) == {0.0, 2.0}
-    assert 0.3 < hidden.float().mean() < 0.7
-    alone = embedding(song, category, mask)
-    repeated = embedding(song[:, None].repeat(1, 3, 1), category[:, None].repeat(1, 3, 1), mask)
-    torch.testing.assert_close(repeated, alone[:, None].expand_as(repeated))
-    assert len(alone.detach().unique(dim=0)) > 32
-    changed = song.masked_fill(factors == 0, -7.0)
-    torch.testing.assert_close(embedding(changed, category.masked_fill(hidden, 2), mask), alone)
-
-
 def test_only_the_songs_drawn_are_read():
     net, batch = network(), batch_of([4, 7])
     unread = torch.ones(KNOWN, dtype=torch.bool)
