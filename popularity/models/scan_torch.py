@@ -8,8 +8,8 @@ The recurrence is Gu & Dao, "Mamba" (2023), equations 2a, 2b and 4 with the simp
 
     h[t] = exp(delta[t] A) h[t-1] + delta[t] B[t] x[t]        y[t] = C[t] h[t] + D x[t]
 
-The ``b x l x n x d`` states never exist at once: they are made for one sub-batch and one segment of tokens at a time,
-in buffers that fit the cache, and made again in the backward pass from the states kept at the segments' starts.
+The ``b x l x n x d`` states never exist at once: they are made for one sub-batch, token by token in buffers that fit
+the cache, and made again in the backward pass, one segment at a time, from the states kept at the segments' starts.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 SEGMENT = 32  # tokens between two kept states
-CACHE_ELEMENTS = 1 << 19  # elements of a scratch buffer: three of 2 MiB stay within a core's share of the caches
-ACCELERATOR_ELEMENTS = 1 << 24  # a launch costs more than a cache miss there
+CACHE_ELEMENTS = 1 << 17  # elements of one token's states: a handful of such buffers stay within a core's own cache
+ACCELERATOR_ELEMENTS = 1 << 20  # a launch costs more than a cache miss there
 
 
 class ScanInputs(NamedTuple):
@@ -90,46 +90,43 @@ def conv_silu_backward(x: Tensor, weight: Tensor, before: Tensor, dout: Tensor, 
 
 
 def _plan(x: Tensor, states: int) -> tuple[int, int]:
-    """Samples of a sub-batch and tokens of a segment, so that one buffer of states fits the cache."""
+    """Samples of a sub-batch and tokens of a segment: one token's states of a sub-batch fit the cache."""
     batch, length, channels = x.shape
     limit = CACHE_ELEMENTS if x.device.type == "cpu" else ACCELERATOR_ELEMENTS
-    tokens = min(length, SEGMENT, max(8, limit // (states * channels)))
-    return max(1, min(batch, limit // (tokens * states * channels))), tokens
+    tokens = min(length, SEGMENT)
+    return max(1, min(batch, limit // (states * channels))), tokens
 
 
 class _Scratch:
-    """Buffers for the states of one sub-batch and segment, used again and again, each with its list of tokens."""
+    """Buffers for one sub-batch and segment, used again and again: tokens first, so that each token's part is whole.
 
-    def __init__(self, like: Tensor, count: int, samples: int, tokens: int, states: int) -> None:
-        self._rest = (states, like.shape[-1])
-        self._flat = [like.new_empty(samples * tokens * states * like.shape[-1]) for _ in range(count)]
-        self._shaped: dict[tuple[int, int], list[tuple[Tensor, tuple[Tensor, ...]]]] = {}
+    Args:
+        like: A tensor (b, l, d) of the type and on the device wanted.
+        samples: Largest sub-batch.
+        tokens: Largest segment.
+        states: n.
+    """
 
-    def shaped(self, samples: int, tokens: int) -> list[tuple[Tensor, tuple[Tensor, ...]]]:
-        """The buffers as (samples, tokens, n, d), and their views (samples, n, d) by token."""
-        if (samples, tokens) not in self._shaped:
-            shape = (samples, tokens, *self._rest)
-            buffers = [flat[: math.prod(shape)].view(shape) for flat in self._flat]
-            self._shaped[samples, tokens] = [(buffer, buffer.unbind(1)) for buffer in buffers]
-        return self._shaped[samples, tokens]
+    def __init__(self, like: Tensor, samples: int, tokens: int, states: int) -> None:
+        self._like, self._sizes = like, {"m": samples, "s": tokens, "n": states, "d": like.shape[-1]}
+        self._flat: dict[str, Tensor] = {}
+        self._shaped: dict[tuple[str, int, int], Tensor] = {}
+
+    def get(self, name: str, shape: str, samples: int, tokens: int = 1) -> Tensor:
+        """The buffer ``name`` for as many samples and tokens; its shape in letters, as in "smnd"."""
+        key = (name, samples, tokens)
+        if key not in self._shaped:
+            if name not in self._flat:
+                self._flat[name] = self._like.new_empty(math.prod(self._sizes[letter] for letter in shape))
+            sizes = self._sizes | {"m": samples, "s": tokens}
+            wanted = [sizes[letter] for letter in shape]
+            self._shaped[key] = self._flat[name][: math.prod(wanted)].view(wanted)
+        return self._shaped[key]
 
 
-def _fill_states(
-    decay: tuple[Tensor, tuple[Tensor, ...]],
-    h: tuple[Tensor, tuple[Tensor, ...]],
-    delta: Tensor,
-    delta_x: Tensor,
-    A: Tensor,
-    B: Tensor,
-    start: Tensor,
-) -> None:
-    """Compute decays and states of one segment into two buffers of ``_Scratch``."""
-    torch.mul(delta.unsqueeze(2), A, out=decay[0])
-    decay[0].exp_()
-    torch.mul(delta_x.unsqueeze(2), B.unsqueeze(3), out=h[0])
-    previous = start
-    for by_token, state in zip(decay[1], h[1], strict=True):
-        previous = state.addcmul_(by_token, previous)
+def _by_token(tensor: Tensor, dim: int) -> tuple[Tensor, ...]:
+    """(m, s, k) as one (m, k) per token, with an axis of one at ``dim``."""
+    return tensor.unsqueeze(dim + 1).unbind(1)
 
 
 def _raw_delta(inputs: ScanInputs) -> Tensor:
@@ -150,21 +147,21 @@ def _scan_rows(
 ) -> None:
     """Write one sub-batch's C h into ``y`` and, if wanted, the first states of all segments but one into ``starts``."""
     x, _, A, B, C, *_ = inputs
-    (m, length, channels), states = x.shape, A.shape[0]
-    delta_x = delta * x
-    start = x.new_zeros(())  # a product with it all the same: infinity times 0 is not a number
-    segments = -(-length // tokens)
-    for segment in range(segments):
-        span = slice(segment * tokens, min((segment + 1) * tokens, length))
-        s = span.stop - span.start
-        decay, (h, hs) = scratch.shaped(m, s)
-        _fill_states(decay, (h, hs), delta[:, span], delta_x[:, span], A, B[:, span], start)
-        contracted = torch.bmm(C[:, span].reshape(m * s, 1, states), h.view(m * s, states, channels))
-        y[:, span] = contracted.view(m, s, channels)
-        if segment + 1 < segments:
-            start = hs[-1].clone()
-            if starts is not None:
-                starts[:, segment] = start
+    m, length, _ = x.shape
+    decay, h, new = (scratch.get(name, "mnd", m) for name in ("decay", "h", "new"))
+    h.zero_()  # a product with it all the same: infinity times 0 is not a number
+    deltas, delta_xs = _by_token(delta, 1), _by_token(delta * x, 1)
+    columns, rows = _by_token(B, 2), _by_token(C, 1)
+    for first in range(0, length, tokens):
+        span = range(first, min(first + tokens, length))
+        if starts is not None and first:
+            starts[:, first // tokens - 1] = h
+        read = scratch.get("read", "smd", m, len(span))
+        for out, t in zip(read.unsqueeze(2).unbind(0), span, strict=True):
+            torch.mul(deltas[t], A, out=decay).exp_()
+            h, new = torch.mul(delta_xs[t], columns[t], out=new).addcmul_(decay, h), h
+            torch.bmm(rows[t], h, out=out)
+        y[:, first : span.stop] = read.transpose(0, 1)
 
 
 def scan_forward(inputs: ScanInputs, save: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -184,7 +181,7 @@ def scan_forward(inputs: ScanInputs, save: bool) -> tuple[Tensor, tuple[Tensor, 
     y = x.new_empty(x.shape)
     kept = [x.new_empty(x.shape) for _ in range(1 if z is None else 2)] if save else []
     starts = x.new_empty(batch, -(-length // tokens) - 1 if save else 0, A.shape[0], channels)
-    scratch = _Scratch(x, 2, samples, tokens, A.shape[0])
+    scratch = _Scratch(x, samples, tokens, A.shape[0])
     for first in range(0, batch, samples):
         rows = slice(first, min(first + samples, batch))
         part = _rows_of(inputs, rows)
@@ -208,7 +205,7 @@ def scan_backward(
     """Write the gradients of the token-wise inputs into ``grads`` and return those of the parameters."""
     x, A, D, bias = inputs.x, inputs.A, inputs.D, inputs.bias
     samples, tokens = _plan(x, A.shape[0])
-    scratch = _Scratch(x, 3, samples, tokens, A.shape[0])
+    scratch = _Scratch(x, samples, tokens, A.shape[0])
     summed = ParameterGradients(
         torch.zeros_like(A),
         None if D is None else torch.zeros_like(D),
@@ -233,8 +230,7 @@ def _backward_rows(
 ) -> None:
     """As ``scan_backward`` for one sub-batch, in whose size everything stays in the cache; adds to ``summed``."""
     x, _, A, B, C, D, z, _, softplus = inputs
-    m, length, channels = x.shape
-    states = A.shape[0]
+    m, length, _ = x.shape
     starts, delta = saved[:2]
     dy = dout
     if z is not None and grads.z is not None:
@@ -242,35 +238,37 @@ def _backward_rows(
         dy = dout * F.silu(z)
     delta_x = delta * x
     ddelta_x, ddelta = x.new_empty(x.shape), x.new_empty(x.shape)
-    zero = x.new_zeros(())
-    carry = None
-    for segment in reversed(range(-(-length // tokens))):
-        span = slice(segment * tokens, min((segment + 1) * tokens, length))
-        s = span.stop - span.start
-        here = (slice(None), span)
-        (decay, decays), (h, hs), (dh, dhs) = scratch.shaped(m, s)
-        start = starts[:, segment - 1] if segment else zero
-        _fill_states((decay, decays), (h, hs), delta[here], delta_x[here], A, B[here], start)
-        torch.mul(dy[here].unsqueeze(2), C[here].unsqueeze(3), out=dh)
-        if carry is not None:
-            dhs[-1].add_(carry)
-        for t in range(s - 2, -1, -1):
-            dhs[t].addcmul_(decays[t + 1], dhs[t + 1])
-        carry = decays[0] * dhs[0] if segment else None
-        flat = (m * s, states, channels)
-        # a row times a matrix: the matrix times a column takes three times as long
-        row = (m * s, 1, channels)
-        grads.C[here] = torch.bmm(dy[here].reshape(row), h.view(flat).transpose(1, 2)).view(m, s, states)
-        grads.B[here] = torch.bmm(delta_x[here].reshape(row), dh.view(flat).transpose(1, 2)).view(m, s, states)
-        contracted = torch.bmm(B[here].reshape(m * s, 1, states), dh.view(flat))
-        ddelta_x[here] = contracted.view(m, s, channels)
-        # gradient of delta A: dh * decay * previous h
-        decay.mul_(dh)
-        decay[:, 1:].mul_(h[:, :-1])
-        decays[0].mul_(start)
-        torch.mul(decay, A, out=h)
-        ddelta[here] = h.sum(2)
-        summed.A.add_(decay.mul_(delta[here].unsqueeze(2)).sum((0, 1)))
+    zero = x.new_zeros(())  # a product with it all the same: infinity times 0 is not a number
+    dh, product, dA = (scratch.get(name, "mnd", m) for name in ("dh", "product", "dA"))
+    dh.zero_()
+    dA.zero_()
+    deltas, delta_xs, dys = _by_token(delta, 1), _by_token(delta_x, 1), _by_token(dy, 1)
+    columns, b_rows, c_columns = _by_token(B, 2), _by_token(B, 1), _by_token(C, 2)
+    for first in reversed(range(0, length, tokens)):
+        span = range(first, min(first + tokens, length))
+        size = len(span)
+        start = starts[:, first // tokens - 1] if first else zero
+        decays, hs = (scratch.get(name, "smnd", m, size).unbind(0) for name in ("decays", "hs"))
+        previous = start
+        for decay, h, t in zip(decays, hs, span, strict=True):
+            torch.mul(deltas[t], A, out=decay).exp_()
+            previous = torch.mul(delta_xs[t], columns[t], out=h).addcmul_(decay, previous)
+        to_B, to_C = (scratch.get(name, "smn", m, size) for name in ("to_B", "to_C"))
+        to_x, to_delta = (scratch.get(name, "smd", m, size) for name in ("to_x", "to_delta"))
+        for i in reversed(range(size)):
+            t = first + i
+            dh.addcmul_(dys[t], c_columns[t])
+            # a row times a matrix: the matrix times a column takes three times as long
+            torch.bmm(dys[t], hs[i].transpose(1, 2), out=to_C[i].unsqueeze(1))
+            torch.bmm(delta_xs[t], dh.transpose(1, 2), out=to_B[i].unsqueeze(1))
+            torch.bmm(b_rows[t], dh, out=to_x[i].unsqueeze(1))
+            dh.mul_(decays[i])  # what the token before inherits
+            torch.mul(dh, hs[i - 1] if i else start, out=product)  # gradient of delta A
+            dA.addcmul_(product, deltas[t])
+            torch.sum(product.mul_(A), 1, out=to_delta[i])
+        for grad, found in ((grads.B, to_B), (grads.C, to_C), (ddelta_x, to_x), (ddelta, to_delta)):
+            grad[:, first : span.stop] = found.transpose(0, 1)
+    summed.A.add_(dA.sum(0))
     ddelta.addcmul_(ddelta_x, x)
     torch.mul(ddelta_x, delta, out=grads.x)
     if D is not None and summed.D is not None:
