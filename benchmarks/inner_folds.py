@@ -7,7 +7,7 @@ five times. Printed are the mean MSE over the inner folds, its ratio to linear r
 the paired difference to the first settings with its folds won. `wide+deep` is the mean of two that went before, as
 members of one model would be averaged.
 
-With --keep FOLDER predictions are kept and not made again.
+With --keep FOLDER predictions are kept and not made again while songs, settings and code are the same.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ import yaml
 
 from popularity.data.songs import load_songs
 from popularity.evaluation.entries import build
+from popularity.evaluation.jobs import code_version
 from popularity.evaluation.task import Task, draw_fold
+from popularity.files import write_atomically
 
 
 def main() -> None:
@@ -37,8 +39,8 @@ def main() -> None:
     parser.add_argument("--outer", type=int, default=0, help="the fold (split seed 0) whose test songs are put away")
     parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
-    songs = load_songs(options.source).songs
-    task = draw_fold(songs, options.split, folds=5, repeat=0, fold=options.outer, seed=0).task
+    table = load_songs(options.source)
+    task = draw_fold(table.songs, options.split, folds=5, repeat=0, fold=options.outer, seed=0).task
     parts = task.inner(options.folds)
     truths = [task.train["popularity"].to_numpy()[held_out] for _, held_out in parts]
     found: dict[str, list[np.ndarray]] = {}
@@ -50,8 +52,9 @@ def main() -> None:
             found[name] = [np.mean(fold, axis=0) for fold in zip(*named, strict=True)]
         else:
             name, kind, settings = entry_of(stack)
-            question = [options.source, options.split, options.folds, kind, settings]
-            mark = json.dumps(question + ([options.outer] if options.outer else []), sort_keys=True)
+            files = [Path(path).read_text(encoding="utf-8") for path in settings.get("configs", [])]
+            question = [table.fingerprint, options.split, options.folds, options.outer, kind, settings, files]
+            mark = json.dumps([code_version(), *question], sort_keys=True)
             kept = options.keep and options.keep / f"{hashlib.sha256(mark.encode()).hexdigest()[:16]}.npz"
             found[name] = predictions(task, parts, kind, settings, kept)
         errors[name] = np.array([np.mean((p - t) ** 2) for p, t in zip(found[name], truths, strict=True)])
@@ -92,7 +95,8 @@ def predictions(
     made = [entry.fit_predict(task.part(*part)).prediction for part in parts]
     if kept:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(kept, **{str(index): values for index, values in enumerate(made)})
+        with write_atomically(kept, binary=True) as file:
+            np.savez(file, **{str(index): values for index, values in enumerate(made)})
     return made
 
 

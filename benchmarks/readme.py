@@ -8,39 +8,66 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import yaml
+
+from popularity.evaluation.entries import reads
 
 ROOT = Path(__file__).resolve().parents[1]
 SPLITS = ("random", "artist", "credits")
 ABLATIONS = tuple(sorted(path.stem for path in (ROOT / "configs" / "ablations").glob("*.yaml")))
 
 
+def described() -> dict[str, dict[str, Any]]:
+    """Name -> kind and settings of the models of configs/compare.yaml, with the members of stacks in place."""
+    models = yaml.safe_load((ROOT / "configs" / "compare.yaml").read_text(encoding="utf-8"))["models"]
+    for settings in models.values():
+        if "of" in settings:
+            settings["of"] = {name: models[name] for name in settings["of"]}
+        if "configs" in settings:
+            settings["configs"] = [str(ROOT / path) for path in settings["configs"]]
+    return models
+
+
 def comparison(results: Path) -> str:
-    """One row per model, the best on `random` first; mean MSE, ratio to linear regression's, and folds."""
-    found = {}
+    """One row per model, the best on `random` first: ratio to linear regression, folds, and difference to Mamba."""
+    found, against = {}, {}
     for split in SPLITS:
-        path = results / f"spotify_4771_{split}" / "summary.csv"
-        if path.exists():
-            summary = pd.read_csv(path).set_index("model")
+        folder = results / f"spotify_4771_{split}"
+        if (folder / "summary.csv").exists():
+            summary = pd.read_csv(folder / "summary.csv").set_index("model")
             found[split] = summary.loc[[name for name in summary.index if name not in ABLATIONS]]
+        if (folder / "against_mamba.csv").exists():
+            against[split] = pd.read_csv(folder / "against_mamba.csv").set_index("model")
     order: list[str] = []
     for summary in found.values():
         order += [name for name in summary.sort_values("ratio_to_reference").index if name not in order]
     lines = [
-        "| model | " + " | ".join(f"`{split}`: MSE (ratio to linear, folds)" for split in found) + " |",
-        "| --- |" + " --- |" * len(found),
+        "| model | reads | " + " | ".join(f"`{split}`" for split in found) + " |",
+        "| --- | --- |" + " --- |" * len(found),
     ]
+    models = described()
     for name in order:
-        cells = []
-        for summary in found.values():
-            if name in summary.index:
-                row = summary.loc[name]
-                cells.append(f"{row['mse']:.2f} ({row['ratio_to_reference']:.3f}, {int(row['folds'])})")
-            else:
+        cells = [name, reads(models[name]["kind"], models[name])]
+        for split, summary in found.items():
+            if name not in summary.index:
                 cells.append("-")
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+                continue
+            row = summary.loc[name]
+            cell = f"**{row['ratio_to_reference']:.3f}** ({int(row['folds'])})"
+            if name != "mamba" and split in against and name in against[split].index:
+                pair = against[split].loc[name]
+                cell += f" {pair['difference']:+.2f} ({pair['low']:+.2f} to {pair['high']:+.2f})"
+            cells.append(cell)
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def first_comment(path: Path) -> str:
+    """What a config file says of itself in its first line."""
+    return path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ").split(". ")[0].rstrip(".")
 
 
 def ablations(results: Path) -> str:
@@ -59,11 +86,11 @@ def ablations(results: Path) -> str:
     for table in found.values():
         order += [name for name in table.index if name not in order]
     lines = [
-        "| without | " + " | ".join(f"`{split}`: MSE more (95 %; worse in)" for split in found) + " |",
-        "| --- |" + " --- |" * len(found),
+        "| config | what is changed | " + " | ".join(f"`{split}`: MSE more (95 %; worse in)" for split in found) + " |",
+        "| --- | --- |" + " --- |" * len(found),
     ]
     for name in order:
-        cells = []
+        cells = [first_comment(ROOT / "configs" / "ablations" / f"{name}.yaml")]
         for table in found.values():
             if name in table.index:
                 row = table.loc[name]

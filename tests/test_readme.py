@@ -17,8 +17,9 @@ def test_tables_of_results_are_those_of_the_files(tmp_path):
 
 
 def test_an_ablation_shows_its_paired_interval(tmp_path):
-    from benchmarks.readme import ablations
+    from benchmarks.readme import ROOT, ablations, first_comment
 
+    layers = ROOT / "configs" / "ablations"
     folder = Path(tmp_path / "spotify_4771_random")
     folder.mkdir()
     (folder / "against_mamba.csv").write_text(
@@ -27,6 +28,6 @@ def test_an_ablation_shows_its_paired_interval(tmp_path):
     )
     lines = ablations(tmp_path).splitlines()
     assert lines[2:] == [
-        "| `no_history` | +9.00 (+7.50 to +10.50; 10 of 10) |",
-        "| `no_title` | +0.50 (-0.10 to +1.10; 7 of 10) |",
+        f"| `no_history` | {first_comment(layers / 'no_history.yaml')} | +9.00 (+7.50 to +10.50; 10 of 10) |",
+        f"| `no_title` | {first_comment(layers / 'no_title.yaml')} | +0.50 (-0.10 to +1.10; 7 of 10) |",
     ]

@@ -7,11 +7,8 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from filelock import FileLock, Timeout
 from rich.console import Console
@@ -23,10 +20,9 @@ from popularity.evaluation.options import Comparison, read_command
 from popularity.evaluation.progress import Board
 from popularity.evaluation.protocol import Job, Protocol
 from popularity.evaluation.summary import Tables, check_folds, done, tabulate
+from popularity.evaluation.summary import compare as paired
 from popularity.evaluation.workers import run_jobs
 from popularity.files import check_folder, write_atomically
-
-_REPORT = "popularity.evaluation.report"
 
 
 def compare(comparison: Comparison) -> int:
@@ -38,7 +34,7 @@ def compare(comparison: Comparison) -> int:
     """
     options, protocol, songs = comparison.options, comparison.protocol, comparison.songs
     folder = Path(options.output)
-    jobs, every = protocol.jobs(comparison.chosen), protocol.jobs()
+    jobs, every = protocol.jobs(comparison.chosen, hits=comparison.hits), protocol.jobs()
     for fold in {fold for name in protocol.models for _, fold in protocol.folds_of(name)}:
         protocol.draw(songs, 0, fold)  # songs that cannot be split so shall be refused now
     for job in {(job.model, bool(job.cutoff)): job for job in jobs}.values():
@@ -86,7 +82,7 @@ def _check_reference(comparison: Comparison, folder: Path) -> None:
 
 
 def write_tables(comparison: Comparison, tables: Tables, jobs: Sequence[Job], folder: Path) -> None:
-    """Write the tables, summary.md and, if asked for, the report.
+    """Write the tables, summary.md and, if asked for, differences to another model and the report.
 
     Raises:
         InputError: models were tested on other songs than each other.
@@ -97,9 +93,14 @@ def write_tables(comparison: Comparison, tables: Tables, jobs: Sequence[Job], fo
     versions = [result["versions"] for result in done(protocol, jobs, folder).values()]
     with write_atomically(folder / "summary.md") as file:
         file.write(summary_text(protocol, tables, reference, comparison.songs, versions))
-    if comparison.options.report and find_spec(_REPORT) is not None:
-        module: Any = import_module(f"{_REPORT}.page")
-        module.report(
+    against = comparison.options.against
+    if against is not None and against in set(tables.folds["model"]):
+        with write_atomically(folder / f"against_{against}.csv") as file:
+            paired(tables.folds, against).to_csv(file, index=False, float_format="%.6g", lineterminator="\n")
+    if comparison.options.report:
+        from popularity.evaluation.report.page import report  # draws: matplotlib is slow to import
+
+        report(
             folder,
             comparison.songs,
             split=protocol.split,

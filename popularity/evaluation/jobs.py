@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import importlib.metadata
 import json
 import math
@@ -94,6 +96,7 @@ def header(protocol: Protocol, job: Job) -> dict[str, Any]:
 def write_result(path: Path, result: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     """Write arrays (if any), then the result: a job is done when its JSON file is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)  # an earlier result must not stand beside these arrays
     if arrays:
         with write_atomically(path.with_suffix(".npz"), binary=True) as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
@@ -117,15 +120,24 @@ def read_arrays(job: Job, folder: Path) -> dict[str, np.ndarray]:
         return dict(file)
 
 
+@functools.cache
+def code_version() -> str:
+    """Of this package: its version, and the beginning of a SHA-256 over its Python files as this process found them."""
+    digest, root = hashlib.sha256(), Path(__file__).parents[1]
+    for path in sorted(root.rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return f"{importlib.metadata.version('popularity')}+{digest.hexdigest()[:8]}"
+
+
 def versions() -> dict[str, str]:
-    """Python and the packages that this process has loaded."""
+    """Python, this package, and the packages that this process has loaded."""
     # the package xgboost comes with the distribution xgboost or xgboost-cpu: the module knows best
     loaded = {
         name: str(getattr(sys.modules[key], "__version__", None) or importlib.metadata.version(name))
         for key, name in _PACKAGES.items()
         if key in sys.modules
     }
-    return {"python": platform.python_version(), **loaded}
+    return {"python": platform.python_version(), "popularity": code_version(), **loaded}
 
 
 def _seed(seed: int) -> None:

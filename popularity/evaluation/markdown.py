@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from popularity.evaluation.entries import reads
 from popularity.evaluation.hits import INNER_FOLDS
 from popularity.evaluation.protocol import QUANTILES, Protocol
 from popularity.evaluation.statistics import DRAWS, LEVEL
@@ -18,7 +19,10 @@ _DIGITS = {
 }  # fmt: skip
 _HEADS = {
     "mse": "MSE", "mse_sd": "sd over folds", "rmse": "RMSE", "mae": "MAE", "r2": "R2", "spearman": "Spearman",
-    "ratio_to_reference": "ratio", "p_value": "p", "seconds": "seconds a fold",
+    "ratio_to_reference": "ratio", "p_value": "p", "seconds": "CPU seconds a fold",
+}  # fmt: skip
+_READS = {
+    "nothing": "nothing", "artist": "the artist", "audio": "the 13 audio columns", "everything": "all in the file",
 }  # fmt: skip
 _HIT_DIGITS = {
     "value": 0, "hits": 3, "threshold": 3, "auroc": 3, "average_precision": 3, "f1": 3, "precision": 3, "recall": 3,
@@ -42,7 +46,7 @@ def summary_text(
     parts = [
         f"# {protocol.source}, split `{protocol.split}`: {len(tables.summary)} models on identical folds",
         _summary(tables),
-        _protocol(protocol, folds, len(songs), reference, versions),
+        _protocol(protocol, tables, folds, len(songs), reference, versions),
     ]
     if len(tables.differences) > 1:
         parts += [f"## Differences of MSE to {reference}", _differences(tables)]
@@ -67,20 +71,28 @@ def _paired_folds(tables: Tables) -> Iterable[tuple[Any, Any]]:
     ]
 
 
-def _protocol(protocol: Protocol, folds: int, songs: int, reference: str, versions: Iterable[dict[str, str]]) -> str:
+def _protocol(
+    protocol: Protocol, tables: Tables, folds: int, songs: int, reference: str, versions: Iterable[dict[str, str]]
+) -> str:
     used: dict[str, set[str]] = {}
     for one in versions:
         for name, version in one.items():
             used.setdefault(name, set()).add(version)
+    told: dict[str, list[str]] = {}
+    shown = [*tables.summary["model"], *tables.hit_summary["model"]]
+    for name, settings in {name: {**protocol.hits, **protocol.models}[name] for name in shown}.items():
+        told.setdefault(reads(settings["kind"], settings), []).append(name)
     packages = ", ".join(f"{name} {' and '.join(sorted(found))}" for name, found in sorted(used.items()))
     duplicates = "without duplicates" if protocol.deduplicate else "duplicates kept"
     repeats = 1 if protocol.split == "time" else protocol.repeats
     lines = [
         f"Data: `{protocol.source}`, {songs:,} songs, {duplicates}, SHA-256 `{protocol.fingerprint[:12]}`.",
         f"Folds: {folds} folds x {repeats} repeats, repeat r drawn from seed {protocol.seed} + r; the same songs for "
-        "every model. Settings of a model are chosen inside its training songs.",
+        "every model. Baselines that are tuned choose their settings inside the training songs of each fold; a network "
+        "has those of its config file in all folds.",
         f"`ratio`, `difference`, `p` and `wins` compare MSE with {reference} on the folds that both have. p: corrected "
         "resampled t-test (Nadeau & Bengio, 2003); not corrected for the number of models.",
+        "What they read: " + "; ".join(f"{_READS[what]}: {', '.join(who)}" for what, who in told.items()) + ".",
         "R2 and the rank correlation are means over folds; the rank correlation of a constant is not defined. A job "
         "runs on one thread.",
         f"Versions: {packages}.",

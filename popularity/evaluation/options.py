@@ -43,10 +43,12 @@ class Hits:
     Args:
         cutoffs: a hit has at least this popularity: a number, or ``median`` or ``top_quarter`` of the training songs.
         models: name to kind and settings.
+        run: whether missing jobs of hits are run; results that are there are shown all the same.
     """
 
     cutoffs: list[int | float | str] | None = None
     models: dict[str, dict[str, Any]] | None = None
+    run: bool = True
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Options:
         repeats: how often the folds are drawn; a model may have a limit of its own.
         seed: repeat r draws its folds from seed + r.
         reference: the model that the others are compared with.
+        against: also write against_MODEL.csv, the paired differences to this model.
         output: folder of the results; the same command goes on with what is there.
         workers: processes that run jobs, one thread each.
         report: make report.html and its pictures as well; without it the tables are there sooner.
@@ -67,6 +70,7 @@ class Options:
     repeats: int = 5
     seed: int = 0
     reference: str = "linear"
+    against: str | None = None
     output: str = "results/compare"
     workers: int = 1
     report: bool = True
@@ -88,12 +92,14 @@ class Comparison:
         songs: the song table.
         protocol: with all models of the config.
         chosen: the names among them whose jobs are to be run.
+        hits: whether jobs of hits are to be run.
     """
 
     options: Options
     songs: pd.DataFrame
     protocol: Protocol
     chosen: frozenset[str]
+    hits: bool = True
 
 
 def make_parser() -> Parser:
@@ -137,6 +143,8 @@ def read_command(argv: Sequence[str]) -> Comparison:
     chosen = _chosen(config.models, {**described, **hits})
     if options.reference not in described:
         raise InputError(f"--reference {options.reference}: expected one of {', '.join(described)}")
+    if options.against is not None and options.against not in described:
+        raise InputError(f"--against {options.against}: expected one of {', '.join(described)}")
     cache = Path(data.cache_dir) if data.cache_dir else None
     table = load_songs(data.source, cache_dir=cache, deduplicate=data.deduplicate)
     protocol = Protocol(
@@ -153,7 +161,7 @@ def read_command(argv: Sequence[str]) -> Comparison:
         hit_limits=hit_limits,
         cutoffs=cutoffs,
     )
-    return Comparison(options, table.songs, protocol, chosen)
+    return Comparison(options, table.songs, protocol, chosen, config.hits.run)
 
 
 def _chosen(asked: str | dict[str, Any] | None, known: dict[str, Any]) -> frozenset[str]:

@@ -114,11 +114,11 @@ class Protocol:
         settings = dict(self.settings(job))
         return build(job.model, settings.pop("kind"), settings)
 
-    def jobs(self, chosen: Collection[str] | None = None) -> list[Job]:
+    def jobs(self, chosen: Collection[str] | None = None, *, hits: bool = True) -> list[Job]:
         """The jobs of these models: a fold for all models before the next fold, popularity before hits.
 
-        Without names: all jobs that there can be. Nothing is imported then, but a model of hits has jobs for each
-        cut-off and one for all of them, of which only one kind is ever run.
+        Without names: all jobs that there can be; without ``hits`` none of theirs. Nothing is imported then, but a
+        model of hits has jobs for each cut-off and one for all of them, of which only one kind is ever run.
 
         Raises:
             InputError: a model cannot be made.
@@ -130,14 +130,14 @@ class Protocol:
             if name in names
             for repeat, fold in self.folds_of(name)
         ]
-        hits = [
+        of_hits = [
             (repeat, fold, place, Job(name, repeat, fold, cutoff))
             for place, name in enumerate(self.hits)
-            if name in names
+            if name in names and hits
             for cutoff in ((*self.cutoffs, ALL) if chosen is None else self.cutoffs_of(name))
             for repeat, fold in self.folds_of(name, hits=True)
         ]
-        return [job for *_, job in sorted(found, key=lambda row: row[:3]) + sorted(hits, key=lambda row: row[:3])]
+        return [job for *_, job in sorted(found, key=lambda row: row[:3]) + sorted(of_hits, key=lambda row: row[:3])]
 
     def cutoffs_of(self, name: str) -> tuple[str, ...]:
         """The cut-offs for which a model of hits has jobs of its own."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from popularity.evaluation.jobs import header, run_job, write_result
+from popularity.evaluation.jobs import header, read_result, run_job, write_result
 from popularity.evaluation.protocol import Job, Protocol
 
 #: What a process reads when it loads a numerical library: one thread, so that N workers do not fight over the cores.
@@ -113,6 +113,10 @@ def _bury(worker: Worker, protocol: Protocol, folder: Path, ended: Callable[[Job
     if not worker.ready:
         raise RuntimeError(f"{worker.process.name} could not start; {worker.log} says why")
     assert worker.job is not None
+    finished = read_result(protocol, worker.job, folder)
+    if finished is not None and not finished["error"]:  # it died after its result was written
+        ended(worker.job, finished)
+        return
     how = f"killed by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
     result = header(protocol, worker.job) | {"error": f"its process was {how}", "seconds": None}
     write_result(worker.job.path(folder), result, {})

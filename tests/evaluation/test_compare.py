@@ -61,6 +61,7 @@ def run(arguments: list[str]) -> int:
         (["--models", "absent"], "model absent: kind must be one of"),
         (["--models", "mean"], "--reference linear has no results in"),
         (["--reference", "nobody"], "--reference nobody: expected one of mean, linear"),
+        (["--against", "nobody"], "--against nobody: expected one of mean, linear"),
         (["--reference", "logistic"], "--reference logistic: expected one of mean, linear"),
         (["--folds", "1"], "--folds must be at least 2, got 1"),
         (["--folds", "many"], "folds"),
@@ -150,8 +151,12 @@ def test_a_comparison_from_end_to_end(arguments, capsys, tmp_path):
     failed = folder / "jobs" / "twin" / "r1-f2.json"
     failed.write_text(json.dumps(json.loads(failed.read_text()) | {"error": "bad luck"}))
     (folder / "report.html").unlink()
-    assert run(arguments("--report", "false")) == 0
+    assert run(arguments("--report", "false", "--against", "mean")) == 0
     assert not (folder / "report.html").exists()
+    against = pd.read_csv(folder / "against_mean.csv").set_index("model")
+    assert against.loc["linear", ["reference", "folds"]].tolist() == ["mean", 3]
+    assert against.loc["linear", "difference"] == pytest.approx(-summary.loc["mean", "difference"], rel=1e-5)
+    (folder / "against_mean.csv").unlink()
     assert "13 of 15 jobs are done, 2 to do, 1 of them again" in capsys.readouterr().out
     renewed = [path for path, stamp in stamps.items() if path.stat().st_mtime_ns != stamp]
     assert sorted(renewed) == sorted([lost, failed])
@@ -319,6 +324,7 @@ def test_the_shipped_config_names_what_it_should(song_file, monkeypatch):
         ["-c", "configs/compare.yaml", "--data.source", str(song_file), "--models", "linear,stack"]
     )
     wanted = "mean artist_mean linear ridge lasso forward splines knn svr forest extra_trees adaboost mlp tabm realmlp "
+    wanted += "ridge_everything forest_everything "
     wanted += "lightgbm lightgbm_audio xgboost xgboost_audio catboost catboost_audio single_token mamba stack "
     ablations = {path.stem for path in Path("configs/ablations").glob("*.yaml")}
     protocol = comparison.protocol
@@ -329,6 +335,8 @@ def test_the_shipped_config_names_what_it_should(song_file, monkeypatch):
     assert len(protocol.folds_of("linear")) == 25
     assert len(protocol.folds_of("mamba")) == 25
     assert len(protocol.folds_of("tabm")) == 10
+    assert [job.cutoff for job in protocol.jobs({"mamba"}, hits=False)] == [""] * 25
+    assert len(protocol.jobs({"mamba"})) == 35
     every = [settings for models in (protocol.models, protocol.hits) for settings in models.values()]
     assert all("repeats" not in settings for settings in every)
     files = [path for settings in every for path in settings.get("configs", [])]

@@ -47,7 +47,7 @@ def test_what_goes_wrong_is_recorded(how, told, songs, protocol, kinds, tmp_path
 
 
 def test_a_result_says_where_it_comes_from(songs, protocol, kinds, tmp_path):
-    from popularity.evaluation.jobs import read_arrays, run_job
+    from popularity.evaluation.jobs import code_version, read_arrays, run_job
 
     kinds["odd"] = Broken
     plan = protocol({"odd": {"kind": "odd", "how": "never"}})
@@ -62,6 +62,7 @@ def test_a_result_says_where_it_comes_from(songs, protocol, kinds, tmp_path):
     assert found["seconds"] >= 0
     assert found["cpu_seconds"] >= 0
     assert found["versions"]["pandas"] == pd.__version__
+    assert found["versions"]["popularity"] == code_version()
     assert found["notes"] == {"epochs": 3, "best": None, "sizes": [1, 2.0]}
     assert found["metrics"]["spearman"] is None, "the rank correlation of a constant"
     arrays = read_arrays(job, tmp_path)

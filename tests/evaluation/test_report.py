@@ -342,6 +342,13 @@ def test_coefficients_are_those_of_least_squares(made: Made) -> None:
         slope = LinearRegression().fit(columns, made.songs.loc[train, "popularity"]).coef_
         expected.append(slope * columns.std(axis=0))
     np.testing.assert_allclose(found.loc[list(AUDIO), "mean"], np.mean(expected, axis=0))
+    # the intervals are about as wide as those of least squares itself
+    columns, truth = made.songs[list(AUDIO)].to_numpy(), made.songs["popularity"].to_numpy()
+    residuals = truth - LinearRegression().fit(columns, truth).predict(columns)
+    scaled = np.c_[np.ones(len(columns)), (columns - columns.mean(0)) / columns.std(0)]
+    variance = residuals.var(ddof=scaled.shape[1]) * np.linalg.inv(scaled.T @ scaled).diagonal()[1:]
+    half = (found.loc[list(AUDIO), "high"] - found.loc[list(AUDIO), "low"]) / 2
+    assert 0.6 < np.mean(half / (1.96 * np.sqrt(variance))) < 1.6
     assert found.index[0] in ("danceability", "acousticness")  # what the made-up popularity depends on
 
 

@@ -46,6 +46,27 @@ class HitEntry(Protocol):
         """P(hit) of the test songs (n_test,), fitted to the training songs with the labels ``hit`` (n_train,)."""
 
 
+def reads(kind: str, settings: Mapping[str, Any]) -> str:
+    """What a kind is told of a song: ``nothing``, ``artist``, ``audio`` (the 13 columns), ``everything`` in the file.
+
+    A stack reads what its members read.
+    """
+    if kind in ("mean", "artist_mean", "linear"):
+        return {"mean": "nothing", "artist_mean": "artist", "linear": "audio"}[kind]
+    if kind == "stack":
+        found = {reads(one["kind"], one) for one in settings["of"].values()}
+        return found.pop() if len(found) == 1 else "everything"
+    if kind not in KINDS:
+        return "everything"  # nobody has said that it reads less
+    module, maker = KINDS[kind]
+    make = getattr(import_module(module), maker or kind)
+    if kind == "network":
+        model = make(**{key: settings[key] for key in ("configs", "overrides") if key in settings}).config["model"]
+        audio = model.get("audio_only") or model.get("architecture") == "single_token"
+        return "audio" if audio else "everything"
+    return str(settings.get("information", inspect.signature(make).parameters["information"].default))
+
+
 def build(name: str, kind: str, settings: Mapping[str, Any]) -> Entry | HitEntry:
     """Make the model ``name`` of a kind.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import tempfile
 import time
 import warnings
@@ -49,10 +48,6 @@ class Network:
                 raise InputError(f"{path}: expected a mapping of settings, came {type(loaded).__name__}")
             self.config = _merge(self.config, loaded)
         self.config = _merge(self.config, overrides or {})
-
-    def settings(self) -> dict[str, Any]:
-        """All settings, so that a result can tell what it was made with."""
-        return copy.deepcopy(self.config)
 
     def fit_predict(self, task: Task) -> Outcome:
         """Train on the task's training songs and predict its test songs."""

@@ -15,7 +15,6 @@ from sklearn.preprocessing import StandardScaler
 from popularity.data.schema import AUDIO
 from popularity.evaluation.report.style import BLACK, BLUE, DIVERGING, GREY, ORANGE, SMALL, figure, finish
 from popularity.evaluation.report.tables import LeftOut, Tables
-from popularity.evaluation.statistics import corrected_t_test
 
 
 def usable(songs: pd.DataFrame) -> list[str]:
@@ -71,8 +70,10 @@ def coefficients(tables: Tables) -> pd.DataFrame:
     the predictions are those of the baseline that standardises five of them. Missing values become the mean.
 
     Returns:
-        ``feature, mean, low, high, lowest, highest`` over the folds (low to high: the corrected interval), largest
-        absolute mean first.
+        ``feature, mean, low, high, lowest, highest`` over the folds, largest absolute mean first. low to high: the
+        95 % interval of the delete-d jackknife (Shao & Wu, 1989, "A General Theory for Jackknife Variance Estimation"):
+        coefficients of folds, which share most songs, differ far less than those of other songs would, and their
+        variance is scaled by training songs over left-out songs.
     """
     songs, columns = tables.songs, usable(tables.songs)
     features, truth = songs[columns].to_numpy(), songs["popularity"].to_numpy()
@@ -83,13 +84,13 @@ def coefficients(tables: Tables) -> pd.DataFrame:
         found.append(model.fit(features[train], truth[train])[-1].coef_)
         shares.append(len(test) / len(train))
     values = np.array(found)
-    tests = [corrected_t_test(column, float(np.mean(shares))) for column in values.T]
+    half = 1.96 * np.sqrt(values.var(axis=0) / float(np.mean(shares)))
     table = pd.DataFrame(
         {
             "feature": columns,
             "mean": values.mean(axis=0),
-            "low": [test.low for test in tests],
-            "high": [test.high for test in tests],
+            "low": values.mean(axis=0) - half,
+            "high": values.mean(axis=0) + half,
             "lowest": values.min(axis=0),
             "highest": values.max(axis=0),
         }

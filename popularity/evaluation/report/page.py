@@ -97,6 +97,8 @@ def _models(tables: Tables) -> list[str]:
             found = tables.table(name)
         except LeftOut:
             continue
+        if "ratio_to_reference" in found:
+            return found.sort_values(["ratio_to_reference", "mse"], kind="stable")["model"].tolist()
         if "mse" in found:
             return found.groupby("model", sort=False)["mse"].mean().sort_values(kind="stable").index.tolist()
         return list(dict.fromkeys(found["model"]))

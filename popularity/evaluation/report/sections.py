@@ -28,7 +28,7 @@ def _list(names: object) -> str:
 
 
 def _scores(c: Comparison) -> str:
-    summary = c.tables.table("summary.csv").sort_values("mse", kind="stable")
+    summary = c.tables.table("summary.csv").sort_values(["ratio_to_reference", "mse"], kind="stable")
     return table(summary, "Mean scores over folds, best first", reference=c.reference)
 
 

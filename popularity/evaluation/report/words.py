@@ -122,8 +122,8 @@ WORDS: dict[str, Words] = {
     "coefficients": Words(
         "Linear coefficients",
         "Least squares on the audio columns, fitted to the training songs of each fold: points of popularity for "
-        "one standard deviation more of a column, the others held equal. Lines are corrected 95 % intervals over "
-        "folds.",
+        "one standard deviation more of a column, the others held equal. Lines are 95 % intervals of the "
+        "delete-d jackknife (Shao & Wu, 1989).",
         "Columns overlap (energy and loudness partly say the same), so that one coefficient can grow at another's "
         "cost. A louder master does not make a song popular.",
     ),
