@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -248,11 +248,19 @@ class ConfiguredCLI(PopularityCLI):
 
     Args:
         config: settings of the fit, nested.
+        give_songs: sets table and split of the data module, whose own source is not looked at then.
     """
 
-    def __init__(self, config: dict[str, Any]) -> None:
-        self._given = config
+    def __init__(
+        self, config: dict[str, Any], give_songs: Callable[[PopularityDataModule], None] | None = None
+    ) -> None:
+        self._given, self._give_songs = config, give_songs
         super().__init__([], run=False)
+
+    def _check_input(self, verb: str) -> None:
+        if self._give_songs is not None:
+            self._give_songs(self.datamodule)
+        super()._check_input(verb)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Take the config that was given."""

@@ -87,7 +87,9 @@ class PopularityDataModule(LightningDataModule):
         return Path(self.hparams["cache_dir"]) if self.hparams["cache_dir"] else None
 
     def prepare_data(self) -> None:
-        """Download what has to be downloaded, once per machine."""
+        """Download what has to be downloaded, once per machine; nothing if the songs are given."""
+        if self.table is not None:
+            return
         if self.trainer is None or self.trainer.state.fn != "predict":
             locate(self.hparams["source"], self._cache_dir)
 

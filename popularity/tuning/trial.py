@@ -168,9 +168,11 @@ def run_trial(search: Search, trial: optuna.Trial, folder: Path, tables: Tables)
 def _fit_network(
     search: Search, trial: optuna.Trial, folder: Path, tables: Tables, fold: int, *, prunes: bool
 ) -> dict[str, float]:
-    cli = ConfiguredCLI(trial_config(search, trial.params, folder))
+    cli = ConfiguredCLI(
+        trial_config(search, trial.params, folder),
+        lambda datamodule: give_songs(datamodule, tables, search.options.folds, fold),
+    )
     check_devices(cli.trainer)
-    give_songs(cli.datamodule, tables, search.options.folds, fold)
     checkpoint = search.config["checkpoint"]
     wanted = [one.name for one in search.objectives if one.name not in COSTS]
     best = BestEpoch(checkpoint["monitor"] or "val/mse", checkpoint["mode"], wanted)

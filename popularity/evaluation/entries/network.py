@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
@@ -18,6 +18,9 @@ from popularity.errors import InputError
 from popularity.evaluation.task import Outcome, Task
 from popularity.models.calibration import cdf_at
 from popularity.models.head import HistogramHead
+
+if TYPE_CHECKING:
+    from popularity.data.datamodule import PopularityDataModule
 
 #: Cut-offs at which a histogram is read; popularity is a whole number, so that "at least c" begins at c - 1/2.
 CUTOFFS = np.arange(1, 101)
@@ -56,11 +59,14 @@ class Network:
 
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             quiet_lightning()
-            cli = ConfiguredCLI(self._config_for(task, folder))
             rows = np.arange(len(task.train))
             nothing = rows[:0]
-            cli.datamodule.table = SongTable(task.train, report=None, fingerprint="")  # type: ignore[arg-type]
-            cli.datamodule.split = Split(rows, nothing, nothing)
+
+            def give_songs(datamodule: PopularityDataModule) -> None:
+                datamodule.table = SongTable(task.train, report=None, fingerprint="")  # type: ignore[arg-type]
+                datamodule.split = Split(rows, nothing, nothing)
+
+            cli = ConfiguredCLI(self._config_for(task, folder), give_songs)
             began = time.perf_counter()
             cli.trainer.fit(cli.model, cli.datamodule)
             seconds = time.perf_counter() - began
