@@ -4,6 +4,8 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 PIP     = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 BENCH   ?= .venv-bench
+# one more than two cores have: some tests wait for other processes to die
+JOBS    ?= 3
 PARTS   = block epoch roofline memory threads libraries overhead
 DEPS    = setup.cfg setup.py constraints.txt pyproject.toml $(wildcard popularity/models/csrc/*)
 
@@ -30,7 +32,7 @@ fit: $(VENV)/.run  ## create .venv, install, and train on the embedded data set
 	$(BIN)/python -m popularity fit --config configs/mamba.yaml
 
 test: $(VENV)/.test  ## install the test extra and run every test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 test-fast: $(VENV)/.test  ## the tests that take seconds
 	$(BIN)/python -m pytest -m 'not slow'

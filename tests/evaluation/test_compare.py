@@ -205,8 +205,8 @@ def command_line(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
 
 
-LONG = ["--repeats", "8", "--workers", "2", "--report", "false"]  # 48 jobs of linear and twin, 3 of mean
-TOTAL = 51
+LONG = ["--repeats", "20", "--workers", "2", "--report", "false"]  # 120 jobs of linear and twin, 3 of mean
+TOTAL = 123
 
 
 @pytest.mark.slow
