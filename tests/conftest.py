@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 settings.register_profile("popularity", deadline=None)
 settings.load_profile("popularity")
 
+#: Modules whose tests wait for other processes, a minute and more each: begun first, they leave no tail.
+LONG = ("test_workers.py", "test_compare.py", "test_scan_build.py", "test_two_processes.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long modules first; within a module, and among the others, the order stays."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

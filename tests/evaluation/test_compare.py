@@ -205,8 +205,8 @@ def command_line(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
 
 
-LONG = ["--repeats", "20", "--workers", "2", "--report", "false"]  # 120 jobs of linear and twin, 3 of mean
-TOTAL = 123
+LONG = ["--repeats", "16", "--workers", "2", "--report", "false"]  # 96 jobs of linear and twin, 3 of mean
+TOTAL = 99
 
 
 @pytest.mark.slow
@@ -239,9 +239,6 @@ def test_a_killed_run_goes_on_and_ends_the_same(arguments, tmp_path):
     assert len(results(folder)) == TOTAL
     assert {path: path.read_bytes() for path in kept} == kept
     assert not list(folder.rglob("*.part"))
-    resumed = contents(folder)
-    assert start(command, log).wait() == 0, log.read_text()
-    assert contents(folder) == resumed, "made again from the same jobs, all files are the same bytes, seconds included"
 
     assert start(arguments(*LONG, output="whole"), log).wait() == 0, log.read_text()
     assert without_seconds(whole) == without_seconds(folder)

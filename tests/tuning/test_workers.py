@@ -27,7 +27,7 @@ def _imports() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "workers", "asked"), [("postgres", 4, 24), ("journal", 4, 24), ("sqlite", 2, 10)])
+@pytest.mark.parametrize(("kind", "workers", "asked"), [("postgres", 4, 24), ("journal", 4, 24), ("sqlite", 2, 6)])
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_a_killed_worker_loses_nothing(kind, workers, asked, tmp_path, space_file, request):
     songs = tmp_path / "songs.csv"
