@@ -39,8 +39,8 @@ def comparison(results: Path) -> str:
         if (folder / "summary.csv").exists():
             summary = pd.read_csv(folder / "summary.csv").set_index("model")
             found[split] = summary.loc[[name for name in summary.index if name not in ABLATIONS]]
-        if (folder / "against_mamba.csv").exists():
-            against[split] = pd.read_csv(folder / "against_mamba.csv").set_index("model")
+        if (folder / "against_mamba.json").exists():
+            against[split] = pd.read_json(folder / "against_mamba.json").set_index("model")
     order: list[str] = []
     for summary in found.values():
         order += [name for name in summary.sort_values("ratio_to_reference").index if name not in order]
@@ -74,9 +74,9 @@ def ablations(results: Path) -> str:
     """What MSE gains when a part is taken away, with paired intervals; the dearest part first."""
     found = {}
     for split in SPLITS:
-        path = results / f"spotify_4771_{split}" / "against_mamba.csv"
+        path = results / f"spotify_4771_{split}" / "against_mamba.json"
         if path.exists():
-            table = pd.read_csv(path).set_index("model")
+            table = pd.read_json(path).set_index("model")
             table = table.loc[[name for name in table.index if name in ABLATIONS]]
             if len(table):
                 found[split] = table.sort_values("difference", ascending=False)

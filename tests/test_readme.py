@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 
@@ -22,9 +23,10 @@ def test_an_ablation_shows_its_paired_interval(tmp_path):
     layers = ROOT / "configs" / "ablations"
     folder = Path(tmp_path / "spotify_4771_random")
     folder.mkdir()
-    (folder / "against_mamba.csv").write_text(
-        "model,reference,folds,ratio_to_reference,difference,low,high,p_value,wins\n"
-        "mamba,mamba,10,1,0,,,,0\nno_title,mamba,10,1.01,0.5,-0.1,1.1,0.1,3\nno_history,mamba,10,1.1,9,7.5,10.5,0,0\n"
+    rows = [("mamba", 0, None, None, 0), ("no_title", 0.5, -0.1, 1.1, 3), ("no_history", 9, 7.5, 10.5, 0)]
+    names = ("model", "difference", "low", "high", "wins")
+    (folder / "against_mamba.json").write_text(
+        json.dumps([dict(zip(names, row, strict=True)) | {"folds": 10} for row in rows])
     )
     lines = ablations(tmp_path).splitlines()
     assert lines[2:] == [

@@ -95,8 +95,8 @@ def write_tables(comparison: Comparison, tables: Tables, jobs: Sequence[Job], fo
         file.write(summary_text(protocol, tables, reference, comparison.songs, versions))
     against = comparison.options.against
     if against is not None and against in set(tables.folds["model"]):
-        with write_atomically(folder / f"against_{against}.csv") as file:
-            paired(tables.folds, against).to_csv(file, index=False, float_format="%.6g", lineterminator="\n")
+        with write_atomically(folder / f"against_{against}.json") as file:
+            paired(tables.folds, against).to_json(file, orient="records", indent=1, double_precision=6)
     if comparison.options.report:
         from popularity.evaluation.report.page import report  # draws: matplotlib is slow to import
 

@@ -153,10 +153,10 @@ def test_a_comparison_from_end_to_end(arguments, capsys, tmp_path):
     (folder / "report.html").unlink()
     assert run(arguments("--report", "false", "--against", "mean")) == 0
     assert not (folder / "report.html").exists()
-    against = pd.read_csv(folder / "against_mean.csv").set_index("model")
+    against = pd.read_json(folder / "against_mean.json").set_index("model")
     assert against.loc["linear", ["reference", "folds"]].tolist() == ["mean", 3]
     assert against.loc["linear", "difference"] == pytest.approx(-summary.loc["mean", "difference"], rel=1e-5)
-    (folder / "against_mean.csv").unlink()
+    (folder / "against_mean.json").unlink()
     assert "13 of 15 jobs are done, 2 to do, 1 of them again" in capsys.readouterr().out
     renewed = [path for path, stamp in stamps.items() if path.stat().st_mtime_ns != stamp]
     assert sorted(renewed) == sorted([lost, failed])
