@@ -10,7 +10,7 @@ PARTS   = block epoch roofline memory threads libraries overhead
 DEPS    = setup.cfg setup.py constraints.txt pyproject.toml $(wildcard popularity/models/csrc/*)
 
 .DEFAULT_GOAL = help
-.PHONY: help fit test test-fast lint tensorboard clean bench summary $(addprefix bench-,$(PARTS))
+.PHONY: help fit test test-slow lint tensorboard clean bench summary $(addprefix bench-,$(PARTS))
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,11 +31,11 @@ $(VENV)/.dev: $(VENV)/.run
 fit: $(VENV)/.run  ## create .venv, install, and train on the embedded data set
 	$(BIN)/python -m popularity fit --config configs/mamba.yaml
 
-test: $(VENV)/.test  ## install the test extra and run every test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+test: $(VENV)/.test  ## install the test extra and run the tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m 'not slow'
 
-test-fast: $(VENV)/.test  ## the tests that take seconds
-	$(BIN)/python -m pytest -m 'not slow'
+test-slow: $(VENV)/.test  ## the tests that kill processes in mid-work, minutes more
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m slow
 
 lint: $(VENV)/.dev  ## ruff and mypy
 	$(BIN)/python -m ruff check .

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 settings.register_profile("popularity", deadline=None)
 settings.load_profile("popularity")
 
-#: Modules whose tests wait for other processes, a minute and more each: begun first, they leave no tail.
+#: Modules with the longest tests, most of a minute each: begun first, they leave no tail.
 LONG = ("test_workers.py", "test_compare.py", "test_scan_build.py", "test_two_processes.py")
 
 

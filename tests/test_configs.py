@@ -80,7 +80,6 @@ def test_every_config_is_covered():
     assert {name for name in found if not name.startswith("search/")} == {*MODELS, *LAYERS, *ABLATIONS, COMPARE}
 
 
-@pytest.mark.slow
 def test_a_network_that_works_learns_64_songs_by_heart(tmp_path, capsys):
     """With dropout off the training R2 on 64 real songs passes .95."""
     import csv

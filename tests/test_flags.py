@@ -171,7 +171,6 @@ def test_predict_takes_one_device_of_several(plain, song_file, monkeypatch):
     assert not Path("predictions.csv").exists()
 
 
-@pytest.mark.slow
 def test_interrupted_and_resumed_run_has_every_epoch_once(song_file):
     """Ctrl-C, then --ckpt_path last: the same folder, no epoch twice, none left out."""
     import torch

@@ -166,7 +166,6 @@ def test_without_the_split_by_time_later_songs_are_read(known):
 # --- the order of the rows --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_the_order_of_the_rows_is_worth_nothing(tmp_path):
     """Fits to one file as it is, shuffled, and sorted by label. Half of the variance is the artist's; a model that saw
     where a row stands in the sorted file would have the other half too."""

@@ -115,7 +115,6 @@ def contents(folder: Path, *but: str) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.slow
 def test_a_comparison_from_end_to_end(arguments, capsys, tmp_path):
     assert run(arguments("--workers", "2", models="mean,linear,twin,logistic")) == 0
     out = capsys.readouterr().out
@@ -291,7 +290,6 @@ def test_no_second_command_into_the_same_folder_meanwhile(arguments, tmp_path, c
     assert "another comparison is running there" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopping_is_clean(number, arguments, tmp_path):
     folder, log = tmp_path / "out", tmp_path / "log"

@@ -9,7 +9,6 @@ import pytest
 import yaml
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("config", "what"), [("mamba", "everything"), ("audio", "audio"), ("single_token", "audio")])
 def test_a_network_learns_from_the_task_alone(config: str, what: str, tmp_path: Path, monkeypatch) -> None:
     """Whatever songs its config names: they are not looked for, let alone downloaded."""

@@ -234,7 +234,6 @@ def test_pictures_have_words_and_readable_text(made: Made) -> None:
     assert min(sizes) >= 9.5  # of 403 units in width: over 8 pixels on a phone
 
 
-@pytest.mark.slow
 def test_same_tables_give_the_same_bytes(made: Made) -> None:
     from popularity.evaluation.report.page import report
 
@@ -496,7 +495,6 @@ def test_two_models_on_one_fold_have_no_interval(made: Made, tmp_path: Path) -> 
     assert set(shown["from (95 %)"]) == {"–"}
 
 
-@pytest.mark.slow
 def test_no_song_is_named_where_none_may_be(made: Made, tmp_path: Path) -> None:
     from popularity.evaluation.report.page import report
 

@@ -100,14 +100,12 @@ def test_tensorboard_shows_settings_and_score_of_each_trial(searched):
             assert score == pytest.approx(row["val/mse"], rel=1e-5)
 
 
-@pytest.mark.slow
 def test_the_same_command_goes_on_and_ends_at_the_number_asked_for(tune, tmp_path):
     for asked, held in (("2", 2), ("4", 4), ("4", 4), ("3", 4)):
         assert tune("--trials", asked, "--pruner", "none", epochs=1) == 0
         assert len(table(tmp_path)) == held
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("folds", [1, 2])
 def test_test_songs_are_never_touched(folds, tmp_path, tune, monkeypatch):
     """A search on a file whose test songs are poisoned is the same search."""
@@ -171,7 +169,6 @@ def _canonical(cache: list[pd.DataFrame] = []) -> pd.DataFrame:  # noqa: B006  #
     return cache[0]
 
 
-@pytest.mark.slow
 def test_a_pareto_front_of_error_and_size(tune, tmp_path):
     assert tune("--trials", "5", "--objective", "val/mse,parameters", epochs=1) == 0
     trials = table(tmp_path)
@@ -185,13 +182,11 @@ def test_a_pareto_front_of_error_and_size(tune, tmp_path):
     assert config["model"]["width"] == front.sort_values("val/mse")["model.width"].iloc[0]
 
 
-@pytest.mark.slow
 def test_hyperband_prunes_by_epochs(tune, tmp_path):
     assert tune("--trials", "8", "--pruner", "hyperband", "--sampler", "random", epochs=6) == 0
     assert (table(tmp_path)["note"].str.contains("pruned at epoch")).any()
 
 
-@pytest.mark.slow
 def test_lightgbm_goes_through_the_same_search_on_the_same_folds(tune, tmp_path, monkeypatch):
     seen: list[tuple[tuple[int, ...], ...]] = []
     split = search_split
@@ -222,7 +217,6 @@ def test_lightgbm_goes_through_the_same_search_on_the_same_folds(tune, tmp_path,
     assert main([*again, "--log_dir", str(tmp_path)]) == 0
 
 
-@pytest.mark.slow
 def test_a_study_begun_with_other_settings_is_refused(tune, capsys):
     assert tune("--trials", "1", epochs=1) == 0
     for more, told in (
@@ -237,7 +231,6 @@ def test_a_study_begun_with_other_settings_is_refused(tune, capsys):
         assert "\n" not in error
 
 
-@pytest.mark.slow
 def test_an_objective_that_is_not_logged_is_named(tune, capsys):
     assert tune("--trials", "1", "--objective", "val/made_up", epochs=1) == 2
     error = capsys.readouterr().err

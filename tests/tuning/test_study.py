@@ -214,7 +214,6 @@ def trials(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "tune" / "study.csv")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_ends_cleanly_and_loses_nothing(number, tune, formula, tmp_path, capsys):
     formula += [None, None, lambda: (os.kill(os.getpid(), number), time.sleep(5))]
@@ -254,7 +253,6 @@ def test_a_fault_is_raised_and_its_trial_is_not_left_running(tune, formula, tmp_
     assert Counter(trials(tmp_path)["state"]) == {"COMPLETE": 3, "FAIL": 1}
 
 
-@pytest.mark.slow
 def test_a_trial_that_another_worker_took_over_is_dropped(tune, formula, tmp_path):
     formula += [None, optuna.exceptions.UpdateFinishedTrialError("told elsewhere")]
     # the trial itself stays RUNNING in this made-up case, until its signs of life are missed
@@ -262,7 +260,6 @@ def test_a_trial_that_another_worker_took_over_is_dropped(tune, formula, tmp_pat
     assert Counter(trials(tmp_path)["state"]) == {"COMPLETE": 3, "FAIL": 1}
 
 
-@pytest.mark.slow
 def test_no_trial_begins_after_the_timeout(tune, formula, tmp_path):
     formula += [lambda: time.sleep(4)]
     assert tune("--trials", "50", "--timeout", "4") == 0
