@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 SEGMENT = 32  # tokens between two kept states
-CACHE_ELEMENTS = 1 << 17  # elements of one token's states: a handful of such buffers stay within a core's own cache
+CACHE_ELEMENTS = 1 << 16  # elements of one token's states: a handful of such buffers stay within a core's own cache
 ACCELERATOR_ELEMENTS = 1 << 20  # a launch costs more than a cache miss there
 
 
@@ -248,9 +248,10 @@ def _backward_rows(
         span = range(first, min(first + tokens, length))
         size = len(span)
         start = starts[:, first // tokens - 1] if first else zero
-        decays, hs = (scratch.get(name, "smnd", m, size).unbind(0) for name in ("decays", "hs"))
+        hs = scratch.get("hs", "smnd", m, size).unbind(0)
+        decay = scratch.get("decay", "mnd", m)
         previous = start
-        for decay, h, t in zip(decays, hs, span, strict=True):
+        for h, t in zip(hs, span, strict=True):
             torch.mul(deltas[t], A, out=decay).exp_()
             previous = torch.mul(delta_xs[t], columns[t], out=h).addcmul_(decay, previous)
         to_B, to_C = (scratch.get(name, "smn", m, size) for name in ("to_B", "to_C"))
@@ -262,7 +263,9 @@ def _backward_rows(
             torch.bmm(dys[t], hs[i].transpose(1, 2), out=to_C[i].unsqueeze(1))
             torch.bmm(delta_xs[t], dh.transpose(1, 2), out=to_B[i].unsqueeze(1))
             torch.bmm(b_rows[t], dh, out=to_x[i].unsqueeze(1))
-            dh.mul_(decays[i])  # what the token before inherits
+            if i < size - 1:  # made again: those of all tokens would not fit the cache
+                torch.mul(deltas[t], A, out=decay).exp_()
+            dh.mul_(decay)  # what the token before inherits
             torch.mul(dh, hs[i - 1] if i else start, out=product)  # gradient of delta A
             dA.addcmul_(product, deltas[t])
             torch.sum(product.mul_(A), 1, out=to_delta[i])
