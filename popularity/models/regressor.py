@@ -6,11 +6,13 @@ Glossary of shapes: ``B`` songs in a batch, ``L`` tokens, ``d`` width.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from popularity.models.head import HistogramHead, MSEHead
+from popularity.models.history import Plan
 from popularity.models.mamba import Mamba
 from popularity.models.tokens import FeatureTokens
 
@@ -102,6 +104,48 @@ class MambaRegressor(nn.Module):
         hidden = torch.cat([x[:, -1], x.mean(1)], dim=-1)  # (B, 2 d)
         inputs = torch.cat([torch.nan_to_num(numeric), title], dim=-1).to(hidden.dtype)
         return self.readout(self.dropout(hidden)) + self.skip(inputs)
+
+
+class FeatureTokensNet(nn.Module):
+    """Members that read the same song as one model; they differ in width and direction, see ``member_plans``.
+
+    In training raw outputs are ``(K, B, outputs)``: each member learns alone, with features of its own hidden. In
+    evaluation they are ``(B, outputs)``, the members' mean.
+
+    Args:
+        plans: one for each member; ``text_scores``, ``difference`` and ``block`` say nothing here: all blocks are S6.
+        head: what turns raw outputs into a loss and a prediction.
+        options: see :class:`MambaRegressor`.
+    """
+
+    def __init__(self, plans: Sequence[Plan], *, head: HistogramHead | MSEHead, **options: Any) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(
+            MambaRegressor(
+                head=head,
+                width=plan.width,
+                layers=plan.layers,
+                d_state=plan.d_state,
+                d_conv=plan.d_conv,
+                expand=plan.expand,
+                bidirectional=plan.bidirectional,
+                **options,
+            )
+            for plan in plans
+        )
+        self.head = head
+
+    def take_over(self, edges: Tensor, present: Tensor) -> None:
+        """What ``FeatureEncoder.fit`` has learned: the edges of the bins, and which features there are."""
+        for member in self.members:
+            assert isinstance(member, MambaRegressor)
+            member.tokens.edges.copy_(edges)
+            member.tokens.present.copy_(present)
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Raw outputs of songs as ``FeatureEncoder.encode`` gives them, see the class."""
+        raw = torch.stack([member(batch) for member in self.members])
+        return raw if self.training else self.head.mix(raw)
 
 
 class SingleTokenMamba(nn.Module):

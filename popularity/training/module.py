@@ -25,7 +25,7 @@ from popularity.errors import InputError
 from popularity.models.head import HistogramHead, MSEHead
 from popularity.models.history import BlockName, HistoryNet, Plan
 from popularity.models.members import member_plans
-from popularity.models.regressor import MambaRegressor, SingleTokenMamba
+from popularity.models.regressor import FeatureTokensNet, SingleTokenMamba
 from popularity.training.checks import check_same_data, check_settings
 from popularity.training.optim import decay_groups, rate_factor
 
@@ -61,8 +61,8 @@ class PopularityModule(LightningModule):
             feature; ``single_token``: the original project's network.
         head: ``histogram``: a distribution over popularity; ``mse``: one number.
         block: what mixes the tokens of ``history``: ``mamba`` (S6), ``mamba2`` (SSD), or ``none``.
-        members: networks that ``history`` trains side by side, each on histories of its own; their mean is the model.
-            Beyond the first they differ in what they are made of (``popularity.models.members``).
+        members: networks that are trained side by side, each on histories of its own; their mean is the model. Beyond
+            the first they differ in what they are made of (``popularity.models.members``). Not of ``single_token``.
         width: width of the tokens.
         layers: number of residual Mamba blocks.
         d_state: state size of the selective scan.
@@ -130,11 +130,17 @@ class PopularityModule(LightningModule):
         # how fast, not what: a checkpoint of a compiled run must not make every prediction compile
         self.save_hyperparameters(ignore=["compile_network"])
         self.encoder: HistoryEncoder | FeatureEncoder | ColumnEncoder
-        self.net: HistoryNet | MambaRegressor | SingleTokenMamba
+        self.net: HistoryNet | FeatureTokensNet | SingleTokenMamba
         outputs = HistogramHead(histogram_bins, histogram_sigma) if head == "histogram" else MSEHead()
+        first = Plan(block, width, layers, d_state, d_conv, expand, bidirectional, text_scores)
+        plans = member_plans(first, members)
         if architecture == "single_token":
             if head != "mse":
                 raise InputError("model.architecture single_token is the original network: it needs model.head mse")
+            if members > 1:
+                raise InputError(
+                    f"model.architecture single_token is one network: it needs model.members 1, got {members}"
+                )
             self.encoder = ColumnEncoder()
             self.net = SingleTokenMamba(MSEHead(), d_state=d_state, d_conv=d_conv, expand=expand)
         elif architecture == "history":
@@ -150,9 +156,8 @@ class PopularityModule(LightningModule):
                 draws=members,
                 repeats=drawn_histories,
             )
-            first = Plan(block, width, layers, d_state, d_conv, expand, bidirectional, text_scores)
             self.net = HistoryNet(
-                member_plans(first, members),
+                plans,
                 head=outputs,
                 codes=CODES,
                 dropout=dropout,
@@ -162,20 +167,15 @@ class PopularityModule(LightningModule):
             )
         else:
             self.encoder = FeatureEncoder(quantile_bins, audio_only=audio_only)
-            self.net = MambaRegressor(
+            self.net = FeatureTokensNet(
+                plans,
+                head=outputs,
                 numeric=len(NUMERIC),
                 bins=quantile_bins,
                 codes=CODES,
                 title=len(TITLE_STATISTICS) + 1,
-                head=outputs,
-                width=width,
-                layers=layers,
-                d_state=d_state,
-                d_conv=d_conv,
-                expand=expand,
                 dropout=dropout,
                 feature_dropout=feature_dropout,
-                bidirectional=bidirectional,
             )
         if compile_network:
             self.net.compile()
@@ -205,9 +205,8 @@ class PopularityModule(LightningModule):
             self.net.memory.fill(self.encoder.known)
         elif not isinstance(self.encoder, HistoryEncoder):
             self.encoder.fit(songs)
-        if isinstance(self.encoder, FeatureEncoder) and isinstance(self.net, MambaRegressor):
-            self.net.tokens.edges.copy_(torch.from_numpy(self.encoder.edges))
-            self.net.tokens.present.copy_(torch.from_numpy(self.encoder.present))
+        if isinstance(self.encoder, FeatureEncoder) and isinstance(self.net, FeatureTokensNet):
+            self.net.take_over(torch.from_numpy(self.encoder.edges), torch.from_numpy(self.encoder.present))
         self.fitted_on = datamodule.fingerprint()
 
     def get_extra_state(self) -> dict[str, Any]:
@@ -309,7 +308,7 @@ class PopularityModule(LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip the members' gradients apart: they are networks of their own, and one must not slow down the others."""
-        if not isinstance(self.net, HistoryNet) or not gradient_clip_val or gradient_clip_algorithm == "value":
+        if isinstance(self.net, SingleTokenMamba) or not gradient_clip_val or gradient_clip_algorithm == "value":
             super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
             return
         for member in self.net.members:

@@ -10,12 +10,15 @@ TITLE = len(TITLE_STATISTICS) + 1
 @pytest.fixture(scope="module", autouse=True)
 def _imports() -> None:
     """What is slow to import: with the first of these tests, not while tests are collected."""
-    global torch, CATEGORIES, CODES, NUMERIC, HistogramHead, MSEHead, MambaRegressor, SingleTokenMamba, decay_groups
+    global torch, CATEGORIES, CODES, NUMERIC, HistogramHead, MSEHead, Plan, member_plans
+    global FeatureTokensNet, MambaRegressor, SingleTokenMamba, decay_groups
     import torch
 
     from popularity.data.encoder import CATEGORIES, CODES, NUMERIC
     from popularity.models.head import HistogramHead, MSEHead
-    from popularity.models.regressor import MambaRegressor, SingleTokenMamba
+    from popularity.models.history import Plan
+    from popularity.models.members import member_plans
+    from popularity.models.regressor import FeatureTokensNet, MambaRegressor, SingleTokenMamba
     from popularity.training.optim import decay_groups
 
 
@@ -84,6 +87,39 @@ def test_hidden_features_look_missing():
     assert (title[hidden][:, :-1] == 0).all()
     net.eval()
     assert torch.equal(net.tokens.hide(songs)[0], songs["numeric"])
+
+
+def members(count: int) -> FeatureTokensNet:
+    torch.manual_seed(0)
+    plans = member_plans(Plan(block="mamba", width=32), count)
+    net = FeatureTokensNet(
+        plans, head=HistogramHead(), numeric=len(NUMERIC), bins=8, codes=CODES, title=TITLE, feature_dropout=0.2
+    )
+    present = torch.ones(len(NUMERIC) + len(CODES) + 1, dtype=torch.bool)
+    present[2] = False
+    net.take_over(torch.linspace(-2, 2, 9).expand(len(NUMERIC), 9), present)
+    return net
+
+
+def test_members_differ_and_learn_alone():
+    net, songs = members(2).train(), batch(64)
+    assert {member.tokens.weight.shape[-1] for member in net.members} == {32, 40}
+    assert sum(name.startswith("members.1.blocks.0.backward") for name, _ in net.named_parameters()) == 0
+    raw = net(songs)
+    assert raw.shape == (2, 64, 60)
+    net.head.loss(raw[0], torch.linspace(0, 100, 64)).backward()
+    first, second = ([p.grad for p in member.parameters()] for member in net.members)
+    assert any(grad is not None and grad.abs().sum() > 0 for grad in first)
+    assert all(grad is None or not grad.abs().sum() > 0 for grad in second)
+
+
+def test_a_model_predicts_the_mean_of_its_members():
+    net, songs = members(3).eval(), batch(16)
+    alone = torch.stack([net.head.probabilities(member(songs)) for member in net.members])
+    torch.testing.assert_close(net.head.probabilities(net(songs)), alone.mean(0))
+    for member in net.members:
+        assert not member.tokens.present[2]
+        torch.testing.assert_close(member.tokens.edges[0], torch.linspace(-2, 2, 9))
 
 
 def test_single_token_network_is_the_original():
