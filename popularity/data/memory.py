@@ -19,6 +19,7 @@ from torch import Tensor
 
 from popularity.data.encoder import NUMERIC, FeatureEncoder, piecewise_linear
 from popularity.data.history import (
+    CREDITED,
     NOBODY,
     RETRIEVED,
     SAME,
@@ -75,7 +76,7 @@ class HistoryEncoder:
         self.length, self.retrieved = (0, 0) if audio_only else (length, retrieved)
         self.draws, self.repeats = draws, repeats
         self.least_hidden, self.thin = hide, thin
-        self.hide: tuple[float, float] = (hide, 0.0)
+        self.hide: tuple[float, float, float] = (hide, 0.0, 0.0)
         self.earlier = False
         self.index: HistoryIndex | None = None
         self.known: dict[str, Tensor] = {}
@@ -112,23 +113,30 @@ class HistoryEncoder:
         self.known = {**self._vectors(songs), "popularity": _column(songs["popularity"]), "month": _months(keys)}
         return self
 
-    def _hidden_shares(self, songs: pd.DataFrame, keys: Keys, folds: Folds) -> tuple[float, float]:
-        """Share of songs whose history in a role training has to hide, so that as many lack it as of held-out songs."""
-        everywhere = HistoryIndex(keys, earlier=self.earlier).candidates(keys, np.arange(len(songs))).role
-        lacking = [[], []]  # type: list[list[float]]
-        present = [[], []]  # type: list[list[float]]
+    def _hidden_shares(self, songs: pd.DataFrame, keys: Keys, folds: Folds) -> tuple[float, float, float]:
+        """Share of songs whose history training has to hide, so that as many lack it as of held-out songs.
+
+        Of the roles ``SAME`` and ``CREDITED``, and of album mates.
+        """
+
+        def having(found: CandidateSet) -> Tensor:
+            return torch.stack([(found.role == SAME).any(1), (found.role == CREDITED).any(1), found.mate.any(1)])
+
+        everywhere = having(HistoryIndex(keys, earlier=self.earlier).candidates(keys, np.arange(len(songs))))
+        lacking = [[], [], []]  # type: list[list[float]]
+        present = [[], [], []]  # type: list[list[float]]
         for fitted, held_out in folds:
             index = HistoryIndex(keys_of(songs.iloc[fitted]), earlier=self.earlier)
-            role = index.candidates(keys_of(songs.iloc[held_out])).role
-            for kind in (0, 1):
-                lacking[kind].append(1 - (role == kind).any(1).float().mean().item())
-                present[kind].append((everywhere[torch.from_numpy(held_out)] == kind).any(1).float().mean().item())
+            have = having(index.candidates(keys_of(songs.iloc[held_out])))
+            for kind in range(3):
+                lacking[kind].append(1 - have[kind].float().mean().item())
+                present[kind].append(everywhere[kind, torch.from_numpy(held_out)].float().mean().item())
         shares = []
-        for kind in (0, 1):
+        for kind in range(3):
             known = float(np.mean(present[kind])) if folds else 0.0
             share = 1 - (1 - float(np.mean(lacking[kind]))) / known if known > 0 else 0.0
             shares.append(min(max(share, self.least_hidden if kind == SAME else 0.0), 1.0))
-        return shares[0], shares[1]
+        return shares[0], shares[1], shares[2]
 
     def _vectors(self, songs: pd.DataFrame) -> dict[str, Tensor]:
         encoded = self.features.encode(songs)
@@ -156,7 +164,8 @@ class HistoryEncoder:
 
         Returns:
             ``song`` ``(n, S)``, ``category`` ``(n, 6)``, ``extras`` ``(n, E)``, ``month`` ``(n)`` of release since
-            1970, NaN where unknown; the candidates' ``row``, ``role`` and ``key`` ``(n, C)``.
+            1970, NaN where unknown; the candidates' ``row``, ``role`` and ``key`` ``(n, C)``, and ``mate`` where albums
+            of known songs are known.
         """
         if self.index is None:
             raise RuntimeError("fit the encoder, or load a checkpoint, first")
@@ -185,6 +194,7 @@ class HistoryEncoder:
             "row": found.row,
             "role": found.role,
             "key": key,
+            **({"mate": found.mate} if len(self.index.albums) else {}),
         }
 
     def _with_retrieved(self, keys: Keys, near: Tensor, found: CandidateSet, own: np.ndarray | None) -> CandidateSet:
@@ -208,7 +218,9 @@ class HistoryEncoder:
         row = np.where(kept, np.take_along_axis(row, order, 1), 0).astype(np.int32)
         role = np.where(kept, RETRIEVED, NOBODY).astype(np.int8)
         return CandidateSet(
-            torch.cat([found.row, torch.from_numpy(row)], 1), torch.cat([found.role, torch.from_numpy(role)], 1)
+            torch.cat([found.row, torch.from_numpy(row)], 1),
+            torch.cat([found.role, torch.from_numpy(role)], 1),
+            torch.cat([found.mate, torch.zeros(row.shape, dtype=torch.bool)], 1),
         )
 
     def draw(self, batch: dict[str, Tensor], generator: torch.Generator, *, training: bool) -> dict[str, Tensor]:
@@ -216,17 +228,20 @@ class HistoryEncoder:
 
         Returns:
             The batch with ``known`` ``(n, D, H)``, rows of known songs, and ``kind`` ``(n, D, H)``, their roles with
-            ``NOBODY`` in front of shorter histories, in place of the candidates; and ``length`` ``(n)``.
+            ``NOBODY`` in front of shorter histories, in place of the candidates; ``mate`` ``(n, D, H)``, if there was
+            one; and ``length`` ``(n)``.
         """
-        rest = {name: value for name, value in batch.items() if name not in ("row", "role", "key")}
-        role = batch["role"]
-        thinning = Thinning(self.hide, self.thin) if training else None
+        rest = {name: value for name, value in batch.items() if name not in ("row", "role", "key", "mate")}
+        role, mate = batch["role"], batch.get("mate")
+        thinning = Thinning(self.hide[:2], self.thin, self.hide[2]) if training else None
         draws = self.draws if training else self.draws * self.repeats
-        column = draw(role, batch["key"], draws=draws, length=self.length, thinning=thinning, generator=generator)
+        column = draw(role, batch["key"], mate, draws=draws, length=self.length, thinning=thinning, generator=generator)
         here, at = column >= 0, column.clamp_min(0)
         wide = (len(role), draws, role.shape[1])
         known = batch["row"].unsqueeze(1).expand(wide).gather(-1, at).long()
         kind = torch.where(here, role.unsqueeze(1).expand(wide).gather(-1, at), NOBODY)
+        if mate is not None:
+            rest["mate"] = mate.unsqueeze(1).expand(wide).gather(-1, at) & here
         return {**rest, "known": known * here, "kind": kind.long(), "length": here.sum(-1).amax(-1)}
 
     def state(self) -> dict[str, Any]:
@@ -250,7 +265,7 @@ class HistoryEncoder:
         self.index = HistoryIndex(Keys.of_state(state["keys"]), earlier=self.earlier) if state["keys"] else None
         self.known = {name: value.cpu() for name, value in state["known"].items()}
         self._scores = state["scores"].cpu().numpy().copy()
-        self.hide = (state["hide"][0], state["hide"][1])
+        self.hide = (state["hide"][0], state["hide"][1], state["hide"][2])
 
 
 def _column(values: pd.Series) -> Tensor:

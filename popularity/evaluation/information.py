@@ -2,7 +2,7 @@
 
 Two amounts: ``audio``, the 13 audio columns as they are, and ``everything``, all that the file holds: release date,
 explicit, artists and genre, title statistics, the known songs by the same artist, by credited names, of the same album
-and genre, and the letters and words of titles and names.
+(by the same artist, and by anybody) and genre, and the letters and words of titles and names.
 
 Whatever rests on popularities is encoded **out of fold**: the row of a training song is made from the other inner folds
 of the training songs, drawn by the rule of the split (``Task.inner``), the row of a test song from all of them. So a
@@ -133,8 +133,13 @@ def _learned(task: Task, songs: pd.DataFrame) -> dict[str, np.ndarray]:
 
 def _groups(songs: pd.DataFrame) -> dict[str, np.ndarray]:
     """Codes ``(n,)`` of what songs may share beside names, -1 where missing."""
-    album = songs["album"].str.casefold() + "\n" + songs["artist"].str.casefold()
-    keys = {"album": album, "genre": songs["genre"], "subgenre": songs["subgenre"]}
+    name = songs["album"].str.casefold()
+    keys = {
+        "album": name + "\n" + songs["artist"].str.casefold(),
+        "compilation": name + "\n" + songs["release_date"].astype("str").fillna(""),  # whoever is on it
+        "genre": songs["genre"],
+        "subgenre": songs["subgenre"],
+    }
     return {name: pd.factorize(key)[0] for name, key in keys.items() if key.notna().any()}
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from popularity.data.history import CREDITED, NOBODY, ROLES, SAME
+from popularity.data.history import ALBUM, CREDITED, NOBODY, QUERY, SAME
 from popularity.models.head import HistogramHead, MSEHead
 from popularity.models.mamba import Mamba
 from popularity.models.mamba2 import Mamba2
@@ -161,7 +161,9 @@ class HistoryMember(nn.Module):
         self.song = SongEmbedding(song, codes, d, dropout, input_dropout)
         self.label = nn.Sequential(nn.Linear(1, d), nn.SiLU(), nn.Linear(d, d))
         self.gap = nn.Linear(2, d, bias=False)
-        self.role = nn.Embedding(ROLES + 1, d)
+        self.role = nn.Embedding(ALBUM, d)
+        # albums come on top of a network that knows none, and files without albums leave it so: all begin at 0
+        self.album_role = nn.Parameter(torch.zeros(2, d))  # by others on the same album; by anybody on the same album
         self.difference = nn.Linear(song, d, bias=False) if plan.difference else None
         self.extras = nn.Sequential(
             nn.Dropout(input_dropout), nn.Linear(seen, 2 * d), nn.SiLU(), nn.Dropout(dropout), nn.Linear(2 * d, d)
@@ -171,18 +173,32 @@ class HistoryMember(nn.Module):
         self.norm = nn.RMSNorm(d, eps=1e-5)
         self.readout = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * d, outputs))
         self.skip = nn.Linear(song + seen, outputs)
+        self.input_dropout = input_dropout
+        self.album_extras = nn.Parameter(torch.zeros(2, 2 * d))
+        self.album_skip = nn.Parameter(torch.zeros(2, outputs))
 
-    def forward(self, batch: Mapping[str, Tensor], memory: Memory, known: Tensor, kind: Tensor) -> Tensor:
-        """Raw outputs ``(B, outputs)``; ``known`` and ``kind`` ``(B, H)``: rows of known songs and their roles."""
+    def forward(
+        self, batch: Mapping[str, Tensor], memory: Memory, known: Tensor, kind: Tensor, mate: Tensor | None = None
+    ) -> Tensor:
+        """Raw outputs ``(B, outputs)``.
+
+        ``known``, ``kind`` and ``mate`` ``(B, H)``: rows of known songs, their roles, and who is on the same album.
+        """
         song, category = batch["song"], batch["category"]
         here = kind != NOBODY
         label = memory.label[known] * here
         extras = self._extras(batch, label, kind)
-        query = self.song(song, category) + self.role.weight[ROLES]
-        tail = [query, self.extras(extras), self.readout_token.expand_as(query)]
+        album = self._album(label, mate)
+        query = self.song(song, category) + self.role.weight[QUERY]
+        hide, into, activation, dropout, out = self.extras
+        told = out(dropout(activation(into(hide(extras)) + album @ self.album_extras)))
+        tail = [query, told, self.readout_token.expand_as(query)]
         vectors = memory.song[known]
         tokens = self.song(vectors, memory.category[known]) + self.label(label.unsqueeze(-1))
-        tokens = tokens + self.role(kind.clamp_min(0)) + self.gap(_gap(batch["month"], memory.month[known]))
+        role = F.embedding(kind.clamp_min(0), torch.cat([self.role.weight, self.album_role]))
+        tokens = tokens + role + self.gap(_gap(batch["month"], memory.month[known]))
+        if mate is not None:
+            tokens = tokens + mate.unsqueeze(-1) * self.album_role[1]
         if self.difference is not None:
             tokens = tokens + self.difference(vectors - song.unsqueeze(1))
         x = torch.cat([tokens * here.unsqueeze(-1), torch.stack(tail, 1)], 1)
@@ -200,7 +216,8 @@ class HistoryMember(nn.Module):
         x = self.norm(x)
         last = x[torch.arange(len(x), device=x.device), lengths - 1]
         mean = (x * inside.unsqueeze(-1)).sum(1) / lengths.unsqueeze(1)
-        return self.readout(torch.cat([last, mean], -1)) + self.skip(torch.cat([song, extras], -1))
+        skipped = self.skip(torch.cat([song, extras], -1)) + album @ self.album_skip
+        return self.readout(torch.cat([last, mean], -1)) + skipped
 
     def _extras(self, batch: Mapping[str, Tensor], label: Tensor, kind: Tensor) -> Tensor:
         """Scores of the texts; shrunk mean and number of the artist's songs, shrunk mean of the credited ones."""
@@ -213,6 +230,14 @@ class HistoryMember(nn.Module):
         ]
         shown = torch.stack(statistics, 1)
         return torch.cat([batch["extras"], shown], 1) if self.plan.text_scores else shown
+
+    def _album(self, label: Tensor, mate: Tensor | None) -> Tensor:
+        """Shrunk mean and number of the album mates, ``(B, 2)``; in training some are hidden like all inputs."""
+        if mate is None:
+            return label.new_zeros(len(label), 2)
+        count = mate.sum(1).to(label.dtype)
+        shown = torch.stack([(label * mate).sum(1) / (count + _PRIOR), torch.log1p(count)], 1)
+        return F.dropout(shown, self.input_dropout, self.training)
 
 
 def _gap(month: Tensor, known: Tensor) -> Tensor:
@@ -304,11 +329,12 @@ class HistoryNet(nn.Module):
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Raw outputs for songs as ``HistoryEncoder.draw`` gives them, see the class."""
-        known, kind = batch["known"], batch["kind"]
+        known, kind, mate = batch["known"], batch["kind"], batch.get("mate")
         repeats = known.shape[1] // len(self.members)
         raws = []
         for index, member in enumerate(self.members):
             for at in range(index * repeats, (index + 1) * repeats):
-                raws.append(member(batch, self.memory, known[:, at], kind[:, at]))
+                mates = None if mate is None else mate[:, at]
+                raws.append(member(batch, self.memory, known[:, at], kind[:, at], mates))
         raw = torch.stack(raws)
         return raw if self.training else self.head.mix(raw)

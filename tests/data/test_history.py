@@ -18,10 +18,10 @@ NAMES = ["ann", "bob", "cy", "dee"]
 @pytest.fixture(scope="module", autouse=True)
 def _imports() -> None:
     """What is slow to import: with the first of these tests, not while tests are collected."""
-    global torch, HistoryIndex, Thinning, draw, keys_of, artist_names, credits, load_songs
+    global torch, ALBUM, CREDITED, SAME, HistoryIndex, Thinning, draw, keys_of, artist_names, credits, load_songs
     import torch
 
-    from popularity.data.history import HistoryIndex, Thinning, draw, keys_of
+    from popularity.data.history import ALBUM, CREDITED, SAME, HistoryIndex, Thinning, draw, keys_of
     from popularity.data.names import artist_names, credits
     from popularity.data.songs import load_songs
 
@@ -39,17 +39,23 @@ def songs_of(credits_: list[tuple[str, list[str], int]], tmp_path_factory: pytes
     return load_songs(str(path)).songs
 
 
-def by_hand(songs: pd.DataFrame, i: int, *, earlier: bool) -> tuple[set[int], set[int]]:
+def by_hand(songs: pd.DataFrame, i: int, *, earlier: bool) -> tuple[set[int], set[int], set[int], set[int]]:
+    """Rows by the same artist, with a common name otherwise, on the same album otherwise; and all on the same album."""
     first, names = artist_names(songs), credits(songs)
-    same, credited = set(), set()
+    same, credited, album, mates = set[int](), set[int](), set[int](), set[int]()
     for j in range(len(songs)):
         if j == i or (earlier and not songs["release_date"][j] < songs["release_date"][i]):
             continue
+        together = all(songs[name][i] == songs[name][j] for name in ("album", "release_date"))
+        if together:
+            mates.add(j)
         if first[i][:1] and first[i][:1] == first[j][:1]:
             same.add(j)
         elif set(names[i]) & set(names[j]):
             credited.add(j)
-    return same, credited
+        elif together:
+            album.add(j)
+    return same, credited, album, mates
 
 
 @settings(max_examples=25)
@@ -68,9 +74,11 @@ def test_the_candidates_are_those_of_a_plain_loop(tmp_path_factory, credits_, ea
     keys = keys_of(songs)
     found = HistoryIndex(keys, earlier=earlier).candidates(keys, np.arange(len(songs)))
     for i in range(len(songs)):
-        same, credited = by_hand(songs, i, earlier=earlier)
-        assert sorted(found.row[i][found.role[i] == 0].tolist()) == sorted(same)
-        assert sorted(found.row[i][found.role[i] == 1].tolist()) == sorted(credited)
+        same, credited, album, mates = by_hand(songs, i, earlier=earlier)
+        assert sorted(found.row[i][found.role[i] == SAME].tolist()) == sorted(same)
+        assert sorted(found.row[i][found.role[i] == CREDITED].tolist()) == sorted(credited)
+        assert sorted(found.row[i][found.role[i] == ALBUM].tolist()) == sorted(album)
+        assert sorted(found.row[i][found.mate[i]].tolist()) == sorted(mates)
 
 
 def test_a_song_and_its_duplicates_are_never_its_own_history(tmp_path_factory):
@@ -129,6 +137,30 @@ def test_a_drawn_history(same, credited, length, seed):
         assert (kinds == 1).sum() >= min(4, credited, length)  # credited names keep their places
         places = key[0][chosen]
         assert (places.diff() <= 0).all()  # the nearest comes last
+
+
+def test_album_mates_of_an_artist_with_too_many_songs_are_all_there(tmp_path_factory):
+    """The artist's list is thinned evenly; those on the same album are found by the album, and by whom they are."""
+    songs = songs_of([("ann", [], 1900 + i) for i in range(90)], tmp_path_factory)
+    album = pd.Series([f"Album {i}" for i in range(90)], dtype="str")
+    album[[7, 40, 41, 77]] = "One"
+    songs = songs.assign(album=album, release_date=pd.Timestamp("1999-01-01"))
+    keys = keys_of(songs)
+    found = HistoryIndex(keys).candidates(keys, np.arange(90))
+    assert sorted(found.row[40][found.mate[40]].tolist()) == [7, 41, 77]
+    assert (found.role[40][found.mate[40]] == SAME).all()
+
+
+def test_album_mates_are_hidden_together_and_drawn_first():
+    role = torch.tensor([[0] * 6 + [4] * 2], dtype=torch.int8).expand(4000, -1)
+    mate = torch.tensor([[True] * 2 + [False] * 4 + [True] * 2]).expand(4000, -1)
+    key = torch.zeros(role.shape)
+    column = drawn(role, key, mate=mate, draws=1, length=10, thinning=Thinning((0.0, 0.0), 0.0, 0.4))[:, 0]
+    shown = mate.gather(1, column.clamp_min(0)) & (column >= 0)
+    assert set(shown.sum(1).tolist()) == {0, 4}
+    assert abs((shown.sum(1) == 0).float().mean() - 0.4) < 0.03
+    column = drawn(role[:50], key[:50], mate=mate[:50], draws=1, length=4)[:, 0]
+    assert mate[:50].gather(1, column).all()
 
 
 def test_thinning_hides_as_often_as_it_should():

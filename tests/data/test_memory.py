@@ -14,11 +14,11 @@ from tests.conftest import make_songs
 @pytest.fixture(scope="module", autouse=True)
 def _imports() -> None:
     """What is slow to import: with the first of these tests, not while tests are collected."""
-    global torch, HistoryEncoder, NOBODY, CREDITED, RETRIEVED, SAME, CODES, inner_folds, load_songs, artist_names
+    global torch, HistoryEncoder, ALBUM, NOBODY, CREDITED, RETRIEVED, SAME, CODES, inner_folds, load_songs, artist_names
     import torch
 
     from popularity.data.encoder import CODES
-    from popularity.data.history import CREDITED, NOBODY, RETRIEVED, SAME
+    from popularity.data.history import ALBUM, CREDITED, NOBODY, RETRIEVED, SAME
     from popularity.data.memory import HistoryEncoder
     from popularity.data.names import artist_names
     from popularity.data.songs import load_songs
@@ -112,10 +112,11 @@ def test_training_hides_what_the_split_will_hide(kind, songs):
 
 def test_a_random_split_hides_the_least_asked_for_or_a_bit_more(songs):
     for asked in (0.0, 0.15, 0.5):
-        same, credited = fitted(songs, "random", hide=asked).hide
+        same, credited, album = fitted(songs, "random", hide=asked).hide
+        assert album == 0.0, "no two of these songs are on one album"
         assert asked <= same < asked + 0.1
         assert 0 <= credited < 0.3
-    assert HistoryEncoder().fit(songs, []).hide == (0.15, 0.0), "no folds, nothing known of the split"
+    assert HistoryEncoder().fit(songs, []).hide == (0.15, 0.0, 0.0), "no folds, nothing known of the split"
 
 
 @pytest.mark.parametrize("kind", ["random", "time"])
@@ -149,6 +150,40 @@ def test_roles_are_what_they_say(songs):
             if role != NOBODY:
                 assert (first[row] == first[100 + i]) == (role == SAME)
     assert seen == {SAME, CREDITED, RETRIEVED, NOBODY}
+
+
+@pytest.fixture
+def compilations(songs) -> pd.DataFrame:
+    """Four albums of thirty songs by everybody, each released on one day."""
+    number = pd.Series(np.arange(len(songs)) % 4, songs.index)
+    return songs.assign(album="Hits " + number.astype("str"), release_date=pd.Timestamp("2001-01-01"))
+
+
+def test_album_mates_come_first_and_are_told_apart(compilations):
+    encoder = fitted(compilations.iloc[:100], hide=0.0, thin=0.0, length=6)
+    rows = drawn(encoder, compilations.iloc[100:], training=False)
+    here = rows["kind"] != NOBODY
+    known, asked = np.arange(100) % 4, np.arange(100, 120) % 4
+    assert torch.equal(
+        rows["mate"], here & (torch.from_numpy(known)[rows["known"]] == torch.from_numpy(asked)[:, None, None])
+    )
+    assert (rows["mate"].sum(-1) == 6).all(), "there are enough of them to fill the history"
+    first = np.array([names[0] for names in artist_names(compilations)])
+    by_others = first[rows["known"].numpy()] != first[100:, None, None]
+    assert (rows["kind"][torch.from_numpy(by_others) & here] != SAME).all()
+    assert (rows["kind"] == ALBUM).any()
+
+
+def test_under_album_training_hides_the_albums(compilations):
+    """No held-out song has an album mate: no training song may lean on one."""
+    encoder = fitted(compilations.assign(artist="Ann"), "album", hide=0.0)
+    assert encoder.hide[2] == 1.0
+    assert not drawn(encoder, compilations.assign(artist="Ann"), training=True)["mate"].any()
+
+
+def test_without_albums_there_are_no_mates(songs):
+    encoder = fitted(songs.assign(album=pd.Series(np.nan, songs.index, dtype="str")))
+    assert "mate" not in encoder.encode(songs)
 
 
 def test_retrieved_songs_are_the_nearest_by_others(songs):

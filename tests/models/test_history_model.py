@@ -15,10 +15,12 @@ S, E, CODES, KNOWN = 5, 2, (3, 4), 40
 @pytest.fixture(scope="module", autouse=True)
 def _imports() -> None:
     """What is slow to import: with the first of these tests, not while tests are collected."""
-    global torch, HistogramHead, MSEHead, HistoryNet, Plan, member_plans, CREDITED, NOBODY, RETRIEVED, SAME
+    global torch, HistogramHead, MSEHead, HistoryNet, Plan, member_plans
+    global ALBUM, CREDITED, NOBODY, RETRIEVED, SAME, nn
     import torch
+    from torch import nn
 
-    from popularity.data.history import CREDITED, NOBODY, RETRIEVED, SAME
+    from popularity.data.history import ALBUM, CREDITED, NOBODY, RETRIEVED, SAME
     from popularity.models.head import HistogramHead, MSEHead
     from popularity.models.history import HistoryNet, Plan
     from popularity.models.members import member_plans
@@ -53,10 +55,10 @@ def network(*plans: Plan, head: str = "histogram", dropout: float = 0.0, one_tok
 
 
 def batch_of(lengths: list[int], draws: int = 1, seed: int = 0, width: int | None = None) -> dict[str, torch.Tensor]:
-    """Songs with histories of these lengths, padded in front, in all three roles."""
+    """Songs with histories of these lengths, padded in front, in all roles."""
     generator = torch.Generator().manual_seed(seed)
     n, width = len(lengths), max(lengths) if width is None else width
-    kind = torch.randint(0, 3, (n, draws, width), generator=generator)
+    kind = torch.tensor([SAME, CREDITED, RETRIEVED, ALBUM])[torch.randint(0, 4, (n, draws, width), generator=generator)]
     known = torch.randint(0, KNOWN, (n, draws, width), generator=generator)
     padding = torch.arange(width) < width - torch.tensor(lengths)[:, None, None]
     return {
@@ -66,6 +68,7 @@ def batch_of(lengths: list[int], draws: int = 1, seed: int = 0, width: int | Non
         "month": torch.rand(n, generator=generator) * 600,
         "known": known.masked_fill(padding, 0),
         "kind": kind.masked_fill(padding, NOBODY),
+        "mate": (known % 3 == 0) & ~padding,
     }
 
 
@@ -74,7 +77,7 @@ def row_of(batch: dict[str, torch.Tensor], i: int) -> dict[str, torch.Tensor]:
     longest = int((batch["kind"][i] != NOBODY).sum(-1).max())
     alone = {name: value[i : i + 1] for name, value in batch.items()}
     cut = alone["known"].shape[-1] - longest
-    return {**alone, "known": alone["known"][..., cut:], "kind": alone["kind"][..., cut:]}
+    return {**alone, **{name: alone[name][..., cut:] for name in ("known", "kind", "mate")}}
 
 
 def plans_to_try() -> list[dict[str, Any]]:
@@ -108,14 +111,19 @@ def test_every_parameter_gets_a_gradient(options):
     assert not silent
 
 
-@pytest.mark.parametrize("what", ["song", "label", "category", "month", "kind", "order"])
+@pytest.mark.parametrize("what", ["song", "label", "category", "month", "kind", "mate", "order"])
 def test_everything_of_a_history_is_read(what):
     net, batch = network(Plan(width=8, d_state=4, layers=1)), batch_of([6, 6, 6])
+    for name, p in net.named_parameters():
+        if "album" in name:
+            nn.init.normal_(p)  # they begin at 0
     batch["kind"] = batch["kind"].fill_(SAME)
     with torch.no_grad():
         before = net(batch)
         if what == "kind":
             batch["kind"][:, :, 2] = CREDITED
+        elif what == "mate":
+            batch["mate"] = ~batch["mate"]
         elif what == "order":
             batch["known"] = batch["known"].flip(-1)
         else:
