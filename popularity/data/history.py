@@ -164,8 +164,10 @@ class HistoryIndex:
             self._fill(songs, own, part, room, row[part], role[part], mate[part])
         return CandidateSet(torch.from_numpy(row), torch.from_numpy(role), torch.from_numpy(mate))
 
-    def _pairs(self, songs: Keys, part: slice, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Song (numbered within the part), known song and role of each pair, with repeats; ``limit`` of a list."""
+    def _pairs(
+        self, songs: Keys, part: slice, of_name: int, of_album: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Song (numbered within the part), known song, role of each pair, with repeats; so many of a list at most."""
         count = np.diff(songs.start)[part]
         of_song = np.repeat(np.arange(len(count)), count)
         name = songs.name[songs.start[part.start] : songs.start[part.stop]]
@@ -183,12 +185,13 @@ class HistoryIndex:
         begin, size = self.begin[lists], self.begin[lists + 1] - self.begin[lists]
         if self.earlier:
             size = self._released_before(lists, songs.day[part][of_song]) - begin
+        limit = np.where(role == ALBUM, of_album, of_name)
         taken = np.minimum(size, limit)
         step = np.arange(taken.sum()) - np.repeat(np.cumsum(taken) - taken, taken)
         if self.earlier:
             position = np.repeat(begin + size - taken, taken) + step
         else:
-            wide = np.repeat(size, taken)
+            wide, limit = np.repeat(size, taken), np.repeat(limit, taken)
             position = np.repeat(begin, taken) + np.where(
                 wide > limit, ((2 * step + 1) * wide) // (2 * np.repeat(np.maximum(taken, 1), taken)), step
             )
@@ -215,7 +218,7 @@ class HistoryIndex:
         mate: np.ndarray,
     ) -> None:
         # a few more than there is room for, since the song itself and its duplicates drop out
-        song, known, kind = self._pairs(songs, part, max(room.values()) + 4)
+        song, known, kind = self._pairs(songs, part, max(room.values()) + 4, room.get(ALBUM, 0) + 4)
         # an artist may have more songs than were taken from the list
         first = songs.first[part][song]
         kind[(kind == ALBUM) & (first != 0) & (self.keys.first[known] == first)] = SAME
@@ -224,7 +227,8 @@ class HistoryIndex:
         if own is not None:
             keep &= known != own[part][song]
         song, known, kind = song[keep], known[keep], kind[keep]
-        order = np.lexsort((kind, known, song))
+        # one key: song, known song, and the nearer role first
+        order = np.argsort((song * len(self.keys) + known) * (ALBUM + 1) + kind)
         song, known, kind = song[order], known[order], kind[order]
         fresh = np.ones(len(song), dtype=bool)
         fresh[1:] = (song[1:] != song[:-1]) | (known[1:] != known[:-1])  # once, in its nearer role
@@ -234,9 +238,9 @@ class HistoryIndex:
         # which of too many stay must not depend on the rows' numbers: by a hash of both songs, or the latest
         mix = (known_hash := self.keys.identity[known].max(1)) ^ (songs.identity[part][song].max(1))
         last = -self.keys.day[known] if self.earlier else mix
-        order = np.lexsort((known_hash, last, ~together, kind, song))
-        song, known, kind, together = song[order], known[order], kind[order], together[order]
         group = song * (ALBUM + 1) + kind
+        order = np.lexsort((known_hash, last, 2 * group + ~together))
+        song, known, kind, together, group = song[order], known[order], kind[order], together[order], group[order]
         place = np.arange(len(group)) - np.searchsorted(group, group)
         most, begin = np.zeros(ALBUM + 1, dtype=np.int64), np.zeros(ALBUM + 1, dtype=np.int64)
         most[list(room)] = list(room.values())
