@@ -105,7 +105,7 @@ def test_a_song_s_own_label_in_the_memory_changes_nothing_for_it(kind, known):
     encoder = HistoryEncoder(hide=0.0, thin=0.0, retrieved=3).fit(
         known, inner_folds(known, kind), earlier=kind == "time"
     )
-    encoder.hide = (0.0, 0.0, 0.0)
+    encoder.hide = (0.0, 0.0, 0.0, 0.0)
     model = untrained(encoder, retrieved=3)
     before, asked_again = raw_in_training(model, known), model.raw_of(known)
     labels, others = model.net.memory.label.clone(), 0

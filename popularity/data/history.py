@@ -267,12 +267,12 @@ class Thinning:
     Attributes:
         hide: probability that all songs of a role are hidden, by role.
         most: each remaining song is dropped with a probability drawn from 0 to this, anew for every draw.
-        hide_album: probability that all album mates are hidden.
+        hide_album: probability that all songs by others on the same album are hidden, and that all by the artist are.
     """
 
-    hide: tuple[float, float]
+    hide: tuple[float, ...]
     most: float
-    hide_album: float = 0.0
+    hide_album: tuple[float, ...] = (0.0, 0.0)
 
 
 def draw(
@@ -318,8 +318,9 @@ def draw(
         for kind in (SAME, CREDITED):
             keep = keep & ~((role == kind) & (hidden[..., kind : kind + 1] | drop))
         if mate is not None:
-            alone = torch.rand(n, draws, 1, generator=generator) < thinning.hide_album
-            keep = keep & ~((mate.unsqueeze(1) & alone) | ((role == ALBUM) & drop))
+            alone = torch.rand(n, draws, 2, generator=generator) < torch.tensor(thinning.hide_album)
+            keep = keep & ~((role == ALBUM) & (alone[..., :1] | drop))
+            keep = keep & ~((role == SAME) & mate.unsqueeze(1) & alone[..., 1:])
     priority = torch.where(role == SAME, chance + 1, chance)
     own = torch.where(keep & (role == CREDITED), chance, -1.0)
     top = own.topk(min(4, count), dim=-1)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from popularity.data.encoder import NUMERIC, FeatureEncoder, piecewise_linear
 from popularity.data.history import (
+    ALBUM,
     CREDITED,
     NOBODY,
     RETRIEVED,
@@ -76,7 +77,7 @@ class HistoryEncoder:
         self.length, self.retrieved = (0, 0) if audio_only else (length, retrieved)
         self.draws, self.repeats = draws, repeats
         self.least_hidden, self.thin = hide, thin
-        self.hide: tuple[float, float, float] = (hide, 0.0, 0.0)
+        self.hide: tuple[float, ...] = (hide, 0.0, 0.0, 0.0)  # in the order of `_hidden_shares`
         self.earlier = False
         self.index: HistoryIndex | None = None
         self.known: dict[str, Tensor] = {}
@@ -113,30 +114,31 @@ class HistoryEncoder:
         self.known = {**self._vectors(songs), "popularity": _column(songs["popularity"]), "month": _months(keys)}
         return self
 
-    def _hidden_shares(self, songs: pd.DataFrame, keys: Keys, folds: Folds) -> tuple[float, float, float]:
+    def _hidden_shares(self, songs: pd.DataFrame, keys: Keys, folds: Folds) -> tuple[float, ...]:
         """Share of songs whose history training has to hide, so that as many lack it as of held-out songs.
 
-        Of the roles ``SAME`` and ``CREDITED``, and of album mates.
+        Of the roles ``SAME``, ``CREDITED`` and ``ALBUM``, and of the artist's own songs on the same album.
         """
 
         def having(found: CandidateSet) -> Tensor:
-            return torch.stack([(found.role == SAME).any(1), (found.role == CREDITED).any(1), found.mate.any(1)])
+            roles = [(found.role == kind).any(1) for kind in (SAME, CREDITED, ALBUM)]
+            return torch.stack([*roles, (found.mate & (found.role == SAME)).any(1)])
 
         everywhere = having(HistoryIndex(keys, earlier=self.earlier).candidates(keys, np.arange(len(songs))))
-        lacking = [[], [], []]  # type: list[list[float]]
-        present = [[], [], []]  # type: list[list[float]]
+        lacking = [[], [], [], []]  # type: list[list[float]]
+        present = [[], [], [], []]  # type: list[list[float]]
         for fitted, held_out in folds:
             index = HistoryIndex(keys_of(songs.iloc[fitted]), earlier=self.earlier)
             have = having(index.candidates(keys_of(songs.iloc[held_out])))
-            for kind in range(3):
+            for kind in range(4):
                 lacking[kind].append(1 - have[kind].float().mean().item())
                 present[kind].append(everywhere[kind, torch.from_numpy(held_out)].float().mean().item())
         shares = []
-        for kind in range(3):
+        for kind in range(4):
             known = float(np.mean(present[kind])) if folds else 0.0
             share = 1 - (1 - float(np.mean(lacking[kind]))) / known if known > 0 else 0.0
             shares.append(min(max(share, self.least_hidden if kind == SAME else 0.0), 1.0))
-        return shares[0], shares[1], shares[2]
+        return tuple(shares)
 
     def _vectors(self, songs: pd.DataFrame) -> dict[str, Tensor]:
         encoded = self.features.encode(songs)
@@ -233,7 +235,7 @@ class HistoryEncoder:
         """
         rest = {name: value for name, value in batch.items() if name not in ("row", "role", "key", "mate")}
         role, mate = batch["role"], batch.get("mate")
-        thinning = Thinning(self.hide[:2], self.thin, self.hide[2]) if training else None
+        thinning = Thinning(self.hide[:2], self.thin, self.hide[2:]) if training else None
         draws = self.draws if training else self.draws * self.repeats
         column = draw(role, batch["key"], mate, draws=draws, length=self.length, thinning=thinning, generator=generator)
         here, at = column >= 0, column.clamp_min(0)
@@ -265,7 +267,7 @@ class HistoryEncoder:
         self.index = HistoryIndex(Keys.of_state(state["keys"]), earlier=self.earlier) if state["keys"] else None
         self.known = {name: value.cpu() for name, value in state["known"].items()}
         self._scores = state["scores"].cpu().numpy().copy()
-        self.hide = (state["hide"][0], state["hide"][1], state["hide"][2])
+        self.hide = tuple(state["hide"])
 
 
 def _column(values: pd.Series) -> Tensor:

@@ -112,11 +112,11 @@ def test_training_hides_what_the_split_will_hide(kind, songs):
 
 def test_a_random_split_hides_the_least_asked_for_or_a_bit_more(songs):
     for asked in (0.0, 0.15, 0.5):
-        same, credited, album = fitted(songs, "random", hide=asked).hide
-        assert album == 0.0, "no two of these songs are on one album"
+        same, credited, *album = fitted(songs, "random", hide=asked).hide
+        assert album == [0.0, 0.0], "no two of these songs are on one album"
         assert asked <= same < asked + 0.1
         assert 0 <= credited < 0.3
-    assert HistoryEncoder().fit(songs, []).hide == (0.15, 0.0, 0.0), "no folds, nothing known of the split"
+    assert HistoryEncoder().fit(songs, []).hide == (0.15, 0.0, 0.0, 0.0), "no folds, nothing known of the split"
 
 
 @pytest.mark.parametrize("kind", ["random", "time"])
@@ -175,10 +175,18 @@ def test_album_mates_come_first_and_are_told_apart(compilations):
 
 
 def test_under_album_training_hides_the_albums(compilations):
-    """No held-out song has an album mate: no training song may lean on one."""
+    """No held-out song has the artist's own songs of its album: no training song may lean on one."""
     encoder = fitted(compilations.assign(artist="Ann"), "album", hide=0.0)
-    assert encoder.hide[2] == 1.0
-    assert not drawn(encoder, compilations.assign(artist="Ann"), training=True)["mate"].any()
+    assert encoder.hide[3] == 1.0
+    rows = drawn(encoder, compilations.assign(artist="Ann"), training=True)
+    assert not (rows["mate"] & (rows["kind"] == SAME)).any()
+
+
+def test_under_artist_training_shows_what_others_have_on_the_album(compilations):
+    encoder = fitted(compilations, "artist", hide=0.0)
+    assert encoder.hide[0] == 1.0
+    assert encoder.hide[2] < 0.1
+    assert (drawn(encoder, compilations, training=True)["kind"] == ALBUM).any()
 
 
 def test_without_albums_there_are_no_mates(songs):
