@@ -1,6 +1,6 @@
 """The known songs of the names on a song: found once for all songs, drawn anew for every batch.
 
-Two roles: ``SAME`` are known songs of the song's first-named artist, ``CREDITED`` those that a name of the song has
+Roles: ``SAME`` are known songs of the song's first-named artist, ``CREDITED`` those that a name of the song has
 part in otherwise (a featured artist's own songs, songs that feature the first-named artist). ``ALBUM`` are songs by
 others on the same album: compilations share their fate. ``RETRIEVED`` are the most similar known songs by others
 (`popularity.data.memory`). A known song of any role that is on the same album is an album **mate**.
