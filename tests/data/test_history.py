@@ -189,5 +189,5 @@ def test_a_twentieth_of_a_million_songs_in_a_twentieth_of_the_cost():
     from benchmarks.history import measure
 
     found = measure(50_000)
-    assert found["seconds"] < 6
+    assert found["seconds"] < 5
     assert found["peak_gb"] < 0.4  # a part of 50,000 songs at a time is the same for any number
