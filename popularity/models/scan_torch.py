@@ -237,43 +237,49 @@ def _backward_rows(
         torch.ops.aten.silu_backward.grad_input(dout * saved[2], z, grad_input=grads.z)
         dy = dout * F.silu(z)
     delta_x = delta * x
-    ddelta_x, ddelta = x.new_empty(x.shape), x.new_empty(x.shape)
+    ddelta = x.new_empty(x.shape)
     zero = x.new_zeros(())  # a product with it all the same: infinity times 0 is not a number
-    dh, product, dA = (scratch.get(name, "mnd", m) for name in ("dh", "product", "dA"))
+    dh, dA, decay = (scratch.get(name, "mnd", m) for name in ("dh", "dA", "decay"))
+    product = decay  # one after the other: with four buffers of this size the cache would overflow
     dh.zero_()
     dA.zero_()
     deltas, delta_xs, dys = _by_token(delta, 1), _by_token(delta_x, 1), _by_token(dy, 1)
     columns, b_rows, c_columns = _by_token(B, 2), _by_token(B, 1), _by_token(C, 2)
+    to_delta = ddelta.unbind(1)
     for first in reversed(range(0, length, tokens)):
         span = range(first, min(first + tokens, length))
         size = len(span)
         start = starts[:, first // tokens - 1] if first else zero
         hs = scratch.get("hs", "smnd", m, size).unbind(0)
-        decay = scratch.get("decay", "mnd", m)
         previous = start
         for h, t in zip(hs, span, strict=True):
             torch.mul(deltas[t], A, out=decay).exp_()
             previous = torch.mul(delta_xs[t], columns[t], out=h).addcmul_(decay, previous)
         to_B, to_C = (scratch.get(name, "smn", m, size) for name in ("to_B", "to_C"))
-        to_x, to_delta = (scratch.get(name, "smd", m, size) for name in ("to_x", "to_delta"))
+        to_x = scratch.get("to_x", "smd", m, size)
+        outs = zip(*(found.unsqueeze(2).unbind(0) for found in (to_C, to_B, to_x)), strict=True)
+        for_token = list(zip(hs, outs, strict=True))
+        flipped = dh.transpose(1, 2)
         for i in reversed(range(size)):
             t = first + i
+            h, (out_C, out_B, out_x) = for_token[i]
             dh.addcmul_(dys[t], c_columns[t])
             # a row times a matrix: the matrix times a column takes three times as long
-            torch.bmm(dys[t], hs[i].transpose(1, 2), out=to_C[i].unsqueeze(1))
-            torch.bmm(delta_xs[t], dh.transpose(1, 2), out=to_B[i].unsqueeze(1))
-            torch.bmm(b_rows[t], dh, out=to_x[i].unsqueeze(1))
-            if i < size - 1:  # made again: those of all tokens would not fit the cache
-                torch.mul(deltas[t], A, out=decay).exp_()
+            torch.bmm(dys[t], h.transpose(1, 2), out=out_C)
+            torch.bmm(delta_xs[t], flipped, out=out_B)
+            torch.bmm(b_rows[t], dh, out=out_x)
+            # made again: those of all tokens would not fit the cache
+            torch.mul(deltas[t], A, out=decay).exp_()
             dh.mul_(decay)  # what the token before inherits
             torch.mul(dh, hs[i - 1] if i else start, out=product)  # gradient of delta A
             dA.addcmul_(product, deltas[t])
-            torch.sum(product.mul_(A), 1, out=to_delta[i])
-        for grad, found in ((grads.B, to_B), (grads.C, to_C), (ddelta_x, to_x), (ddelta, to_delta)):
-            grad[:, first : span.stop] = found.transpose(0, 1)
+            torch.sum(product.mul_(A), 1, out=to_delta[t])
+        part = slice(first, span.stop)
+        grads.B[:, part], grads.C[:, part] = to_B.transpose(0, 1), to_C.transpose(0, 1)
+        ddelta_x = to_x.transpose(0, 1)
+        ddelta[:, part].addcmul_(ddelta_x, x[:, part])
+        torch.mul(ddelta_x, delta[:, part], out=grads.x[:, part])
     summed.A.add_(dA.sum(0))
-    ddelta.addcmul_(ddelta_x, x)
-    torch.mul(ddelta_x, delta, out=grads.x)
     if D is not None and summed.D is not None:
         grads.x.addcmul_(dy, D)
         summed.D.add_((dy * x).sum((0, 1)))
