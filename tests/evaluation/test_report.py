@@ -495,19 +495,6 @@ def test_two_models_on_one_fold_have_no_interval(made: Made, tmp_path: Path) -> 
     assert set(shown["from (95 %)"]) == {"–"}
 
 
-def test_no_song_is_named_where_none_may_be(made: Made, tmp_path: Path) -> None:
-    from popularity.evaluation.report.page import report
-
-    for name in ("folds", "predictions"):
-        (tmp_path / f"{name}.parquet").write_bytes((made.folder / f"{name}.parquet").read_bytes())
-    path = report(tmp_path, made.songs, song_rows=False)
-    text = path.read_text(encoding="utf-8")
-    assert "Left out: this report was asked to name no songs." in text
-    for column in ("title", "artist", "track_id"):
-        assert not any(str(value) in text for value in made.songs[column])
-    assert str(made.songs["title"].iloc[0])[:5] in made.source  # the page of the fixture does name some
-
-
 def test_known_songs_are_left_out_where_nobody_is_known(tmp_path: Path) -> None:
     from popularity.evaluation.report.comparison import Comparison
     from popularity.evaluation.report.tables import LeftOut, Tables
@@ -516,7 +503,7 @@ def test_known_songs_are_left_out_where_nobody_is_known(tmp_path: Path) -> None:
     parts = [{"model": "a", "repeat": 0, "fold": f, "row": f, "prediction": 1.0} for f in (0, 1)]
     pd.DataFrame(parts).to_parquet(tmp_path / "predictions.parquet")
     with pytest.raises(LeftOut, match="known in any fold of the split credits"):
-        _ = Comparison(Tables(tmp_path, songs, "credits"), "a", ("a",), None, True).by_known
+        _ = Comparison(Tables(tmp_path, songs, "credits"), "a", ("a",)).by_known
 
 
 def test_names_are_text_not_markup(tmp_path: Path) -> None:
@@ -566,5 +553,3 @@ def test_songs_and_models_that_were_not_compared_are_refused(made: Made) -> None
         report(made.folder, made.songs, reference="svm")
     with pytest.raises(InputError, match="these songs are not the ones compared"):
         report(made.folder, made.songs.head(100), reference="linear")
-    with pytest.raises(InputError, match="at most 6 models"):
-        report(made.folder, made.songs, focus=["mamba"] * 7)

@@ -22,15 +22,11 @@ class Comparison:
         tables: the folder's tables and the songs.
         reference: the model that others are compared with.
         focus: the models that plots of single songs show.
-        cutoff: the definition of a hit that curves are drawn for; None: the one nearest to a quarter of hits.
-        song_rows: whether single songs may be named.
     """
 
     tables: Tables
     reference: str
     focus: tuple[str, ...]
-    cutoff: str | None
-    song_rows: bool
 
     @cached_property
     def looks(self) -> dict[str, Look]:
@@ -75,14 +71,10 @@ class Comparison:
 
     @cached_property
     def hits(self) -> pd.DataFrame:
-        """Hit predictions at the one cut-off that curves are drawn for."""
+        """Hit predictions at the one cut-off that curves are drawn for: the one nearest to a quarter of hits."""
         table = self.tables.table("hits.parquet")
         rates = table.groupby("cutoff")["hit"].mean()
-        chosen = self.cutoff if self.cutoff is not None else str((rates - 0.25).abs().sort_index().idxmin())
-        if chosen not in rates.index:
-            raise LeftOut(
-                f"hits.parquet has no cut-off {chosen}, but {', '.join(hits.sort_cutoffs(list(rates.index)))}"
-            )
+        chosen = str((rates - 0.25).abs().sort_index().idxmin())
         return table[table["cutoff"] == chosen].reset_index(drop=True)
 
     @cached_property

@@ -99,20 +99,15 @@ def coefficients(tables: Tables) -> pd.DataFrame:
 
 
 def importance(tables: Tables, repeats: int = 5) -> pd.DataFrame:
-    """Return ``importance.csv``, or measure how much worse a quick model gets when a column is shuffled.
+    """Measure how much worse a quick model gets when a column is shuffled.
 
     The quick model is scikit-learn's histogram gradient boosting with its defaults on the 13 audio columns. It learns
     from the training songs of the folds of the first repeat; the columns are shuffled among the test songs (Breiman,
     2001).
 
     Returns:
-        ``feature, importance`` (rise in squared error, points squared) and ``sd``, largest first; ``model`` too where
-        the file names one.
+        ``feature, importance`` (rise in squared error, points squared) and ``sd`` over the folds, largest first.
     """
-    try:
-        return tables.table("importance.csv").sort_values("importance", ascending=False, ignore_index=True)
-    except LeftOut:
-        pass
     songs, columns = tables.songs, usable(tables.songs)
     features, truth = songs[columns].to_numpy(), songs["popularity"].to_numpy()
     parts = tables.test_rows()
@@ -158,10 +153,7 @@ def coefficient_bars(table: pd.DataFrame) -> Figure:
 
 
 def importance_bars(table: pd.DataFrame) -> Figure:
-    """Draw what :func:`importance` returns, for the model named first where there are several; at most 20 columns."""
-    if "model" in table:
-        table = table[table["model"] == table["model"].iloc[0]]
-    table = table.head(20).reset_index(drop=True)
-    spread = table["sd"] if "sd" in table else pd.Series(np.nan, index=table.index)
+    """Draw what :func:`importance` returns."""
     colours = [BLUE] * len(table)
-    return _rows(table["feature"].tolist(), "rise in squared error (points²)", table["importance"], spread, colours)
+    label = "rise in squared error (points²)"
+    return _rows(table["feature"].tolist(), label, table["importance"], table["sd"], colours)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from popularity.errors import InputError
 from popularity.evaluation.report import errors, ranking
 from popularity.evaluation.report.comparison import Comparison
 from popularity.evaluation.report.sections import BUILDERS, section
-from popularity.evaluation.report.style import CSS, MOST, svg_text
+from popularity.evaluation.report.style import CSS, svg_text
 from popularity.evaluation.report.tables import LeftOut, Tables
 from popularity.evaluation.report.words import WORDS
 from popularity.files import check_folder, write_atomically
@@ -37,9 +37,6 @@ def report(
     *,
     split: SplitKind = "random",
     reference: str | None = None,
-    focus: Sequence[str] = (),
-    cutoff: str | None = None,
-    song_rows: bool = True,
     title: str = "Song popularity: models compared",
     protocol: Mapping[str, object] | None = None,
 ) -> Path:
@@ -50,13 +47,10 @@ def report(
 
     Args:
         folder: the tables of a comparison: ``folds.parquet, predictions.parquet, summary.csv, hits.parquet,
-            hit_summary.csv, claims.csv, importance.csv``, any of which may be absent, but not all.
+            hit_summary.csv, claims.csv``, any of which may be absent, but not all.
         songs: the song table (n rows) that was compared on.
         split: the rule by which its folds were drawn; it decides which songs were known.
         reference: the model that others are compared with; None: the one whose ratio the summary gives as 1.
-        focus: up to six models to draw where not all can be; none: the best, ``mamba``, ``lightgbm``, the reference.
-        cutoff: the definition of a hit to draw curves for; None: the one nearest to a quarter of hits.
-        song_rows: name the songs with the largest errors; False where the page is to hold no rows of the data.
         title: heading of the page.
         protocol: what was compared and how, a name and a value each, shown at the top beside what ``protocol.json`` of
             the folder says.
@@ -71,14 +65,10 @@ def report(
     check_folder(folder)
     tables = Tables(folder, songs, split)
     models = _models(tables)
-    for name in (*([] if reference is None else [reference]), *focus):
-        if name not in models and _has_scores(tables):
-            raise InputError(f"{folder}: expected one of the models {', '.join(models)}, found {name!r}")
-    if len(focus) > MOST:
-        raise InputError(f"{folder}: expected at most {MOST} models to draw, found {len(focus)}")
+    if reference is not None and reference not in models and _has_scores(tables):
+        raise InputError(f"{folder}: expected one of the models {', '.join(models)}, found {reference!r}")
     base = reference if reference is not None else _reference(tables, models)
-    chosen = tuple(dict.fromkeys(focus)) or _focus(models, base)
-    comparison = Comparison(tables, base, chosen, cutoff, song_rows)
+    comparison = Comparison(tables, base, _focus(models, base))
     body = "".join(section(slug, comparison) for slug in BUILDERS)
     page = folder / "report.html"
     with write_atomically(page) as file:

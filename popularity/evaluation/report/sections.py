@@ -181,15 +181,13 @@ def _coefficients(c: Comparison) -> str:
 
 def _importance(c: Comparison) -> str:
     found = features.importance(c.tables)
-    model = found["model"].iloc[0] if "model" in found else "a quick gradient boosting on the audio columns"
-    label = f"Rise in squared error when {_list(found['feature'].head(20))} is shuffled"
+    title = "Of a quick gradient boosting on the audio columns"
+    label = f"Rise in squared error when {_list(found['feature'])} is shuffled"
     figure = features.importance_bars(found)
-    return plots(plot(figure, "importance", f"Of {model}", label, folded(found, "Permutation importance", 2)))
+    return plots(plot(figure, "importance", title, label, folded(found, "Permutation importance", 2)))
 
 
 def _largest(c: Comparison) -> str:
-    if not c.song_rows:
-        raise LeftOut("this report was asked to name no songs")
     model = c.focus[0]
     of_model = c.predictions[c.predictions["model"] == model]
     mean = of_model.groupby("row")[["prediction", "truth"]].mean()

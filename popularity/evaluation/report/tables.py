@@ -22,7 +22,6 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "hits.parquet": ("model", "cutoff", "repeat", "fold", "row", "probability", "hit", "threshold"),
     "hit_summary.csv": ("model", "cutoff"),
     "claims.csv": (),
-    "importance.csv": ("feature", "importance"),
 }
 
 
