@@ -1,16 +1,20 @@
 """What other projects reported, their method on our data, and what honest folds say.
 
 ``python -m popularity.evaluation.claims --source spotify-4771 --output results/claims`` writes ``claims.csv`` and
-``claims.md``. Their methods are repeated as they were, leaks included and named; where a project does not say which
-songs are hits, the cut-off is ours and the row says so. Honest folds are those of ``compare``: no duplicates, each
-song tested once a repeat, and whatever is fitted or drawn stays inside the training songs.
+``claims.md``; each figure is kept in the folder's ``jobs/claims`` as soon as it is found, and the same command again
+finds what is missing. Their methods are repeated as they were, leaks included and named; where a project does not say
+which songs are hits, the cut-off is ours and the row says so. Honest folds are those of ``compare``: no duplicates,
+each song tested once a repeat, and whatever is fitted or drawn stays inside the training songs.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
+import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -19,12 +23,13 @@ import numpy as np
 import pandas as pd
 
 from popularity.data.schema import AUDIO
-from popularity.data.songs import load_songs
+from popularity.data.songs import fingerprint, load_songs
 from popularity.errors import InputError
 from popularity.evaluation.baselines import linear_regression
 from popularity.evaluation.entries import Entry, HitEntry, build
 from popularity.evaluation.entries.classifiers import undersampled
 from popularity.evaluation.hits import cutoff_value
+from popularity.evaluation.jobs import code_version
 from popularity.evaluation.metrics import hit_scores, regression_scores
 from popularity.evaluation.task import Fold, draw_fold
 from popularity.files import check_folder, write_atomically
@@ -161,7 +166,15 @@ CLAIMS: tuple[Claim, ...] = (
 
 
 def check_claims(
-    raw: pd.DataFrame, songs: pd.DataFrame, *, splits: int, folds: int, repeats: int, seed: int, networks: bool
+    raw: pd.DataFrame,
+    songs: pd.DataFrame,
+    *,
+    splits: int,
+    folds: int,
+    repeats: int,
+    seed: int,
+    networks: bool,
+    kept: Path | None = None,
 ) -> pd.DataFrame:
     """A row for each claim.
 
@@ -174,22 +187,26 @@ def check_claims(
         repeats: drawings of the honest folds.
         seed: of all of them.
         networks: train networks too.
+        kept: folder where figures are kept and looked for; None: all are found anew.
 
     Returns:
         ``project, model, metric, reported, method``, of their method ``theirs`` (the first split), ``theirs_low``,
         ``theirs_high`` (all of ``splits``), and of honest folds ``honest`` (mean), ``honest_sd`` and ``folds``.
     """
+    chosen = [claim for claim in CLAIMS if networks or not claim.network]
     rows = []
-    for claim in CLAIMS:
-        if claim.network and not networks:
-            continue
+    for number, claim in enumerate(chosen, 1):
+        print(f"{number}/{len(chosen)}  {claim.project}, {claim.model}, {claim.metric}", file=sys.stderr, flush=True)
+        what = {name: getattr(claim, name) for name in ("project", "model", "metric", "method")}
+        if claim.network:
+            what["config"] = "\n".join(Path(name).read_text(encoding="utf-8") for name in _TOKEN["configs"])
         count = 1 if claim.network else splits
         theirs = [
-            claim.theirs(draw_fold(raw, "random", folds=5, repeat=0, fold=0, seed=seed + split))
+            _find(claim.theirs, raw, {"folds": 5, "repeat": 0, "fold": 0, "seed": seed + split}, what, kept)
             for split in range(count)
         ]
         honest = [
-            claim.honest(draw_fold(songs, "random", folds=folds, repeat=repeat, fold=fold, seed=seed))
+            _find(claim.honest, songs, {"folds": folds, "repeat": repeat, "fold": fold, "seed": seed}, what, kept)
             for repeat in range(1 if claim.network else repeats)
             for fold in range(folds)
         ]
@@ -208,6 +225,23 @@ def check_claims(
             }
         )
     return pd.DataFrame(rows)
+
+
+def _find(
+    figure: Figure, songs: pd.DataFrame, place: Mapping[str, int], what: Mapping[str, str], kept: Path | None
+) -> float:
+    """A figure on the fold at ``place``, or what was kept of it for the same claim, songs and code."""
+    if kept is None:
+        return figure(draw_fold(songs, "random", **place))
+    key = json.dumps([dict(place), dict(what), fingerprint(songs), code_version()], sort_keys=True)
+    path = kept / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+    if not path.is_file():
+        found = float(figure(draw_fold(songs, "random", **place)))
+        kept.mkdir(parents=True, exist_ok=True)
+        with write_atomically(path) as file:
+            json.dump(found if math.isfinite(found) else None, file)
+    value = json.loads(path.read_text(encoding="utf-8"))
+    return math.nan if value is None else float(value)
 
 
 def claims_text(table: pd.DataFrame, source: str) -> str:
@@ -260,7 +294,7 @@ def main(argv: Sequence[str]) -> None:
     songs = load_songs(options.source).songs
     table = check_claims(
         raw, songs, splits=options.splits, folds=options.folds, repeats=options.repeats, seed=options.seed,
-        networks=options.networks,
+        networks=options.networks, kept=options.output / "jobs" / "claims",
     )  # fmt: skip
     text = claims_text(table, Path(options.source).name)
     options.output.mkdir(parents=True, exist_ok=True)

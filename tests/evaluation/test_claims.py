@@ -31,6 +31,30 @@ def test_command_writes_a_row_for_each_claim(tmp_path: Path, capsys: pytest.Capt
     assert "undersampling before the split" in text
 
 
+def test_the_same_command_again_finds_only_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from popularity.evaluation import claims
+    from tests.evaluation.test_information import made_up
+
+    asked = []
+
+    def figure(fold: object) -> float:
+        asked.append(fold)
+        return float("nan") if len(asked) == 2 else float(len(asked))
+
+    monkeypatch.setattr(claims, "CLAIMS", (claims.Claim("p", "m", "R2", ".1", "a split", figure, figure),))
+    songs = made_up(60)
+    settings = {"splits": 2, "folds": 2, "repeats": 1, "seed": 0, "networks": False, "kept": tmp_path}
+    first = claims.check_claims(songs, songs, **settings)
+    assert len(asked) == 4
+    pd.testing.assert_frame_equal(claims.check_claims(songs, songs, **settings), first)
+    assert len(asked) == 4
+    next(tmp_path.iterdir()).unlink()
+    claims.check_claims(songs, songs, **settings)
+    assert len(asked) == 5
+    claims.check_claims(songs.head(50), songs, **settings)  # other songs: their method anew, honest folds as they are
+    assert len(asked) == 7
+
+
 def test_in_sample_flatters() -> None:
     """Least squares on its own songs beats least squares on others, more so the fewer songs there are."""
     from popularity.evaluation.claims import CLAIMS
