@@ -12,6 +12,7 @@ import random
 import sys
 import time
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +67,14 @@ def run_job(protocol: Protocol, songs: pd.DataFrame, job: Job, folder: Path) -> 
         if job.cutoff:
             found, arrays = _run_hits(entry, protocol, fold, job, folder)
         else:
-            found, arrays = _run_regression(entry, fold)
+            found, arrays = _run_regression(entry, protocol, fold, job, folder)
         result |= found
     except Exception as error:
         result |= {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
     result |= {
-        "seconds": time.perf_counter() - began,
-        "cpu_seconds": time.process_time() - began_cpu,
+        # a stack costs what its members cost, also where they had been fitted before
+        "seconds": time.perf_counter() - began + result.get("seconds", 0),
+        "cpu_seconds": time.process_time() - began_cpu + result.get("cpu_seconds", 0),
         "versions": versions(),
     }
     write_result(job.path(folder), result, arrays)
@@ -147,15 +149,26 @@ def _seed(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _run_regression(entry: Any, fold: Fold) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    outcome = entry.fit_predict(fold.task)
+def _run_regression(
+    entry: Any, protocol: Protocol, fold: Fold, job: Job, folder: Path
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    known = {}
+    for name, settings in protocol.settings(job).get("of", {}).items():
+        if (same := _same(protocol, name, settings, job, folder)) is not None:
+            known[name] = same
+    if known:
+        found = {name: arrays["prediction"] for name, (_, arrays) in known.items()}
+        outcome = entry.fit_predict(fold.task, found)
+    else:
+        outcome = entry.fit_predict(fold.task)
+    spent = {name: sum(one[name] for one, _ in known.values()) for name in ("seconds", "cpu_seconds")}
     prediction = np.clip(checked("prediction", outcome.prediction, len(fold.rows)), 0, 100)
     arrays = {"rows": fold.rows, "prediction": prediction}
     if outcome.cutoffs:
         cuts = sorted(outcome.cutoffs)
         chances = [checked(f"P(popularity >= {cut:g})", outcome.cutoffs[cut], len(fold.rows)) for cut in cuts]
         arrays |= {"cutoffs": np.array(cuts, dtype=np.float64), "chances": np.stack(chances)}
-    return {"metrics": regression_scores(prediction, fold.answers), "notes": outcome.notes}, arrays
+    return {"metrics": regression_scores(prediction, fold.answers), "notes": outcome.notes, **spent}, arrays
 
 
 def _run_hits(
@@ -172,16 +185,21 @@ def _run_hits(
 
 def _known(protocol: Protocol, job: Job, folder: Path) -> Distribution | None:
     """What the same model has said of this fold's test songs when it predicted their popularity."""
-    same = Job(job.model, job.repeat, job.fold)
-    if job.model not in protocol.models or protocol.settings(same) != protocol.settings(job):
-        return None
-    result = read_result(protocol, same, folder)
-    if result is None or result["error"]:
-        return None
-    arrays = read_arrays(same, folder)
-    if "cutoffs" not in arrays:
+    same = _same(protocol, job.model, protocol.settings(job), job, folder)
+    if same is None or "cutoffs" not in (arrays := same[1]):
         return None
     return dict(zip(arrays["cutoffs"].tolist(), arrays["chances"], strict=True))
+
+
+def _same(
+    protocol: Protocol, name: str, settings: Mapping[str, Any], job: Job, folder: Path
+) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+    """Result and arrays of a model of these settings, where it has predicted the popularity of this job's fold."""
+    same = Job(name, job.repeat, job.fold)
+    if name not in protocol.models or protocol.settings(same) != settings:
+        return None
+    result = read_result(protocol, same, folder)
+    return None if result is None or result["error"] else (result, read_arrays(same, folder))
 
 
 def checked(what: str, values: np.ndarray, count: int) -> np.ndarray:

@@ -46,6 +46,28 @@ def test_what_goes_wrong_is_recorded(how, told, songs, protocol, kinds, tmp_path
     assert not done(plan, plan.jobs(), tmp_path)
 
 
+def test_a_stack_takes_over_what_its_members_have_predicted(songs, protocol, tmp_path):
+    from popularity.evaluation.jobs import read_arrays, run_job
+
+    of = {"linear": {"kind": "linear"}, "mean": {"kind": "mean"}}
+    plan = protocol({**of, "mix": {"kind": "stack", "of": of}})
+    first = {job.model: job for job in plan.jobs() if (job.repeat, job.fold) == (0, 0)}
+    fresh = run_job(plan, songs, first["mix"], tmp_path)
+    wanted = read_arrays(first["mix"], tmp_path)["prediction"]
+    costs = run_job(plan, songs, first["linear"], tmp_path)["seconds"]
+    run_job(plan, songs, first["mean"], tmp_path)
+    again = run_job(plan, songs, first["mix"], tmp_path)
+    np.testing.assert_array_equal(read_arrays(first["mix"], tmp_path)["prediction"], wanted)
+    assert again["metrics"] == fresh["metrics"]
+    assert again["seconds"] > costs
+    # that they are taken over: a member whose prediction was replaced
+    replaced = dict(read_arrays(first["linear"], tmp_path))
+    replaced["prediction"] = np.full_like(replaced["prediction"], 100.0)
+    np.savez_compressed(first["linear"].path(tmp_path, ".npz"), **replaced)
+    run_job(plan, songs, first["mix"], tmp_path)
+    assert read_arrays(first["mix"], tmp_path)["prediction"].mean() > wanted.mean() + 10
+
+
 def test_a_result_says_where_it_comes_from(songs, protocol, kinds, tmp_path):
     from popularity.evaluation.jobs import code_version, read_arrays, run_job
 

@@ -44,8 +44,13 @@ class Stack:
                 raise InputError(f"{name} predicts hits, not popularity")
             self.members[name] = cast(Entry, entry)
 
-    def fit_predict(self, task: Task) -> Outcome:
-        """Learn the weights on inner folds, fit all members to all training songs and mix."""
+    def fit_predict(self, task: Task, found: Mapping[str, np.ndarray] | None = None) -> Outcome:
+        """Learn the weights on inner folds, fit all members to all training songs and mix.
+
+        Args:
+            task: training and test songs.
+            found: predictions ``(n_test,)`` for the test songs by members that have been fitted to the training songs.
+        """
         popularity = task.train["popularity"].to_numpy(np.float64)
         inner = np.full((len(task.train), len(self.members)), np.nan)
         for fit, held_out in inner_folds(task, self.folds):
@@ -54,7 +59,11 @@ class Stack:
                 inner[held_out, column] = np.clip(entry.fit_predict(part).prediction, 0, 100)
         known = np.isfinite(inner).all(1)  # under `time` the oldest songs are never held out
         weights = mixing_weights(inner[known], popularity[known], self.caution)
-        outer = [np.clip(entry.fit_predict(task).prediction, 0, 100) for entry in self.members.values()]
+        found = found or {}
+        outer = [
+            np.clip(found[name] if name in found else entry.fit_predict(task).prediction, 0, 100)
+            for name, entry in self.members.items()
+        ]
         notes = {"weights": dict(zip(self.members, weights.tolist(), strict=True))}
         return Outcome(np.clip(np.stack(outer, axis=1) @ weights, 0, 100), notes=notes)
 
