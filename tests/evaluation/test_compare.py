@@ -180,6 +180,8 @@ def start(arguments: list[str], log: Path) -> subprocess.Popen:
             env=environment,
             cwd=Path(__file__).parents[2],
             start_new_session=True,
+            # what a shell starts in the background ignores SIGINT, and so would what it starts in turn
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
 
@@ -329,7 +331,8 @@ def test_the_shipped_config_names_what_it_should(song_file, monkeypatch):
     assert protocol.cutoffs == ("50", "60", "70", "75", "80", "90", "top_quarter", "median")
     assert len(protocol.folds_of("linear")) == 25
     assert len(protocol.folds_of("mamba")) == 25
-    assert len(protocol.folds_of("tabm")) == 10
+    assert len(protocol.folds_of("tabm")) == 25
+    assert len(protocol.folds_of("single_token")) == 10
     assert [job.cutoff for job in protocol.jobs({"mamba"}, hits=False)] == [""] * 25
     assert len(protocol.jobs({"mamba"})) == 35
     every = [settings for models in (protocol.models, protocol.hits) for settings in models.values()]

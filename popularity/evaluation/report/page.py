@@ -20,7 +20,7 @@ from popularity.evaluation.report.tables import LeftOut, Tables
 from popularity.evaluation.report.words import WORDS
 from popularity.files import check_folder, write_atomically
 
-_PREFERRED = ("mamba", "lightgbm")  # drawn wherever they were compared
+_PREFERRED = ("mamba", "lightgbm", "tabm")  # drawn wherever they were compared
 _SHOWN = 4
 
 # Nothing may be fetched: what the page needs is in it.
