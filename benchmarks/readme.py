@@ -22,8 +22,9 @@ ABLATIONS = tuple(sorted(path.stem for path in (ROOT / "configs" / "ablations").
 
 
 def described() -> dict[str, dict[str, Any]]:
-    """Name -> kind and settings of the models of configs/compare.yaml, with the members of stacks in place."""
-    models = yaml.safe_load((ROOT / "configs" / "compare.yaml").read_text(encoding="utf-8"))["models"]
+    """Name -> kind and settings of the models of configs/compare.yaml, hits included; members of stacks in place."""
+    config = yaml.safe_load((ROOT / "configs" / "compare.yaml").read_text(encoding="utf-8"))
+    models = {**config["hits"]["models"], **config["models"]}
     for settings in models.values():
         if "of" in settings:
             settings["of"] = {name: models[name] for name in settings["of"]}
@@ -125,10 +126,40 @@ def claims(results: Path) -> str:
     return path.read_text(encoding="utf-8").strip() if path.exists() else "Not run yet."
 
 
+def hits(results: Path) -> str:
+    """AUROC by cut-off on `random`, on the other splits for the top quarter; the best there first."""
+    found = {}
+    for split in SPLITS:
+        path = results / f"spotify_4771_{split}" / "hit_summary.csv"
+        if path.exists():
+            found[split] = pd.read_csv(path, dtype={"cutoff": str}).set_index(["model", "cutoff"])
+    if not found:
+        return "Not run yet."
+    columns, head = [], []
+    for split, table in found.items():
+        cutoffs = list(dict.fromkeys(table.index.get_level_values("cutoff"))) if split == "random" else ["top_quarter"]
+        columns += [(split, cutoff) for cutoff in cutoffs]
+        head += [f"`{split}` {cutoff.replace('_', ' ')}" for cutoff in cutoffs]
+    models = described()
+    order = (
+        pd.concat(list(found.values())).query("cutoff == 'top_quarter'")["auroc"].groupby("model", sort=False).first()
+    )
+    lines = [f"| model | reads | {' | '.join(head)} |", "| --- | --- |" + " --- |" * len(head)]
+    for name in order.sort_values(ascending=False).index:
+        cells = [name, reads(models[name]["kind"], models[name])]
+        for split, cutoff in columns:
+            table = found[split]
+            row = table.loc[(name, cutoff)] if (name, cutoff) in table.index else None
+            cells.append("-" if row is None or pd.isna(row["auroc"]) else f"{row['auroc']:.3f} ({int(row['folds'])})")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 BLOCKS: dict[str, Callable[[Path], str]] = {
     "comparison": comparison,
     "ablations": ablations,
     "sets": sets,
+    "hits": hits,
     "claims": claims,
 }
 

@@ -17,6 +17,7 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
+from popularity.data.drawing import Thinning, draw
 from popularity.data.encoder import NUMERIC, FeatureEncoder, piecewise_linear
 from popularity.data.history import (
     ALBUM,
@@ -27,8 +28,6 @@ from popularity.data.history import (
     CandidateSet,
     HistoryIndex,
     Keys,
-    Thinning,
-    draw,
     keys_of,
 )
 from popularity.data.text import TextEncoder

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from popularity.models.scan_torch import conv_silu_backward, conv_silu_forward
+from popularity.models.conv_torch import conv_silu_backward, conv_silu_forward
 from popularity.models.ssd import segment_indicator
 
 EPSILON = 1e-5  # of the gated RMSNorm

@@ -6,11 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from popularity.models.conv_torch import conv_silu_backward, conv_silu_forward
 from popularity.models.scan_torch import (
     ScanGradients,
     ScanInputs,
-    conv_silu_backward,
-    conv_silu_forward,
     scan_backward,
     scan_forward,
     scan_plain,

@@ -21,7 +21,8 @@ def _imports() -> None:
     global torch, ALBUM, CREDITED, SAME, HistoryIndex, Thinning, draw, keys_of, artist_names, credits, load_songs
     import torch
 
-    from popularity.data.history import ALBUM, CREDITED, SAME, HistoryIndex, Thinning, draw, keys_of
+    from popularity.data.drawing import Thinning, draw
+    from popularity.data.history import ALBUM, CREDITED, SAME, HistoryIndex, keys_of
     from popularity.data.names import artist_names, credits
     from popularity.data.songs import load_songs
 

@@ -87,6 +87,32 @@ def test_few_hits(kind: str, hits: int) -> None:
         np.testing.assert_array_equal(chance, float(hit.all()))
 
 
+def test_a_far_score_does_not_turn_the_curve_round() -> None:
+    """A score that knows hits well, but is a hundred thousand for three songs that are none."""
+    from sklearn.base import BaseEstimator
+    from sklearn.metrics import roc_auc_score
+    from sklearn.pipeline import make_pipeline
+
+    from popularity.evaluation.entries.classifiers import Classifier
+
+    class Far(BaseEstimator):
+        def fit(self, rows: Any, hit: Any) -> Far:
+            self.fitted_ = True
+            return self
+
+        def decision_function(self, rows: Any) -> np.ndarray:
+            return np.where(rows["valence"] > 2, 1e5, rows["energy"] - 0.5)
+
+    task, _ = made_up_task(300)
+    hit = task.train["energy"].to_numpy() > 0.6
+    far = np.flatnonzero(~hit)[:3]
+    train = task.train.assign(valence=np.where(np.arange(len(hit)) == far[:, None], 9.0, 0.5).max(0))
+    chance = Classifier(lambda seed: make_pipeline(Far()), "audio", "none", scores=True).fit_probability(
+        replace(task, train=train), hit
+    )
+    assert roc_auc_score(task.test["energy"] > 0.6, chance) == 1
+
+
 def test_undersampling_draws_from_the_fitted_songs_alone() -> None:
     from popularity.evaluation.entries.classifiers import undersampled
 

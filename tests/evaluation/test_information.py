@@ -186,3 +186,23 @@ def test_words_of_titles_tell() -> None:
     train, test = information(task, "everything")
     assert np.corrcoef(train["title_ngrams"], task.train["popularity"])[0, 1] > 0.3
     assert np.corrcoef(test["title_ngrams"], answers)[0, 1] > 0.3
+
+
+def test_the_benchmark_leaves_out_columns_that_there_are(monkeypatch):
+    """All columns but the album's, the genre's and the like, which the songs of its results do not have."""
+    from pathlib import Path
+
+    from popularity.evaluation.information import information
+
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    from benchmarks.inputs import GROUPS
+
+    columns = list(information(made_up_task()[0], "everything")[0])
+    rest = set(columns)
+    for group, belongs in GROUPS.items():
+        chosen = {name for name in columns if belongs(name)}
+        assert bool(chosen) != (group == "nothing"), group
+        rest -= chosen
+    assert {name.partition("_")[0] for name in rest} <= {
+        "album", "artists", "compilation", "explicit", "genre", "release", "subgenre",
+    }  # fmt: skip

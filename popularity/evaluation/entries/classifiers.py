@@ -45,7 +45,7 @@ class Classifier:
         balance: ``none``, ``weights`` (each class weighs the same) or ``undersample`` (of the larger class as many
             songs as the smaller one has).
         scores: its scores are no probabilities: a logistic curve on the scores of inner folds makes them so (Platt,
-            1999).
+            1999), with far scores drawn in by an inverse hyperbolic sine: those of ``qda`` lie beyond thousands.
         weighable: it takes weights.
     """
 
@@ -91,9 +91,15 @@ class Classifier:
         known = np.isfinite(scores)
         if not 0 < hit[known].sum() < known.sum():
             return lambda asked: np.full(len(asked), hit.mean())
-        shift, scale = scores[known].mean(), max(float(scores[known].std()), 1e-12)
-        curve = LogisticRegression().fit((scores[known, None] - shift) / scale, hit[known])
-        return lambda asked: curve.predict_proba((asked[:, None] - shift) / scale)[:, 1]
+        middle = np.median(scores[known])
+        spread = max(float(np.median(np.abs(scores[known] - middle))), 1e-12)
+
+        # one song at 6,000 where the others are within 10 of 0 would tilt the curve, even turn it round
+        def drawn_in(values: np.ndarray) -> np.ndarray:
+            return np.arcsinh((values[:, None] - middle) / spread)
+
+        curve = LogisticRegression().fit(drawn_in(scores[known]), hit[known])
+        return lambda asked: curve.predict_proba(drawn_in(asked))[:, 1]
 
 
 def undersampled(hit: np.ndarray, seed: int) -> np.ndarray:
