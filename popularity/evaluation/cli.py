@@ -56,7 +56,7 @@ def compare(comparison: Comparison) -> int:
             console.print(f"{len(finished)} of {len(jobs)} jobs are done, {len(missing)} to do{note}", highlight=False)
             with Board(jobs, finished, options.workers, console) as board:
                 run_jobs(protocol, songs, missing, folder, options.workers, board.ended)
-        tables = tabulate(protocol, songs, every, folder, options.reference)
+        tables = tabulate(protocol, songs, every, folder, options.reference, options.against)
         if tables.folds.empty and tables.hit_folds.empty:
             raise InputError(f"{folder}: no job has succeeded; {_first_error(protocol, jobs, folder)}")
         write_tables(comparison, tables, every, folder)

@@ -51,7 +51,7 @@ def summary_text(
     if len(tables.differences) > 1:
         parts += [f"## Differences of MSE to {reference}", _differences(tables)]
     if len(tables.hit_summary):
-        parts += ["## Hits", _hits(protocol), _markdown(tables.hit_summary, _HIT_DIGITS, ["cutoff", "model", "folds"])]
+        parts += ["## Hits", _hits(protocol), _hit_table(tables.hit_summary)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -138,8 +138,26 @@ def _hits(protocol: Protocol) -> str:
         f"A hit has at least the popularity `value`.{named} Songs at or above the `threshold` are called hits; it has "
         f"the highest F1 on one of {INNER_FOLDS} parts of the training songs, held out by the rule of the split, for a "
         "model fitted to the other parts; then the model is fitted to all of them. `majority`: accuracy of always "
-        "saying what is more frequent. Folds without hits in one of these parts are left out."
+        "saying what is more frequent. Folds without hits in one of these parts are left out. `auroc to` a model: "
+        f"paired difference on the same folds, above 0 for the better, and its corrected {100 * LEVEL:g} % interval."
     )
+
+
+def _hit_table(table: pd.DataFrame) -> str:
+    left = ["cutoff", "model", "folds"]
+    if "reference" in table and (reference := next(iter(table["reference"].dropna()), None)) is not None:
+        left.append(column := f"auroc to {reference}")
+        ends = zip(table["auroc_difference"], table["auroc_low"], table["auroc_high"], strict=True)
+        told = [_with_interval(*one) for one in ends]
+        table = table.copy()
+        table.insert(table.columns.get_loc("auroc") + 1, column, told)
+    return _markdown(table, _HIT_DIGITS, left)
+
+
+def _with_interval(mean: float, low: float, high: float) -> str:
+    if pd.isna(mean):
+        return "-"
+    return f"{mean:+.3f}" if pd.isna(low) else f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 def _markdown(table: pd.DataFrame, digits: dict[str, int], left: list[str]) -> str:

@@ -60,7 +60,7 @@ class Options:
         repeats: how often the folds are drawn; a model may have a limit of its own.
         seed: repeat r draws its folds from seed + r.
         reference: the model that the others are compared with.
-        against: also write against_MODEL.json, the paired differences to this model.
+        against: also write against_MODEL.json, the paired differences to this model; AUROCs are compared with its.
         output: folder of the results; the same command goes on with what is there.
         workers: processes that run jobs, one thread each.
         report: make report.html and its pictures as well; without it the tables are there sooner.

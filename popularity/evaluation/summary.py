@@ -35,7 +35,10 @@ SUMMARY = (
 )
 _KEYS = ["model", "repeat", "fold"]
 _FOLDS = [*_KEYS, *REGRESSION, "seconds", "songs_train", "songs_test"]
-_HIT_FOLDS = ["model", "cutoff", "repeat", "fold", "value", "threshold", "hits", *CLASSIFICATION, "seconds", "skipped"]
+_HIT_FOLDS = [
+    *["model", "cutoff", "repeat", "fold", "value", "threshold", "hits"],
+    *[*CLASSIFICATION, "seconds", "songs_train", "songs_test", "skipped"],
+]
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,14 @@ def done(protocol: Protocol, jobs: Iterable[Job], folder: Path) -> dict[Job, dic
     return {job: result for job, result in found if result is not None and not result["error"]}
 
 
-def tabulate(protocol: Protocol, songs: pd.DataFrame, jobs: Iterable[Job], folder: Path, reference: str) -> Tables:
+def tabulate(
+    protocol: Protocol,
+    songs: pd.DataFrame,
+    jobs: Iterable[Job],
+    folder: Path,
+    reference: str,
+    against: str | None = None,
+) -> Tables:
     """Make all tables from the results in a folder.
 
     Args:
@@ -91,6 +101,7 @@ def tabulate(protocol: Protocol, songs: pd.DataFrame, jobs: Iterable[Job], folde
         jobs: those whose results count, if there are any.
         folder: of the comparison.
         reference: the model that the others are compared with.
+        against: another one; models of hits are compared with it, or with the reference if only that predicts hits.
     """
     results = done(protocol, jobs, folder)
     plain = {job: result for job, result in results.items() if not job.cutoff}
@@ -104,12 +115,13 @@ def tabulate(protocol: Protocol, songs: pd.DataFrame, jobs: Iterable[Job], folde
         [_hit_row(job, result, cutoff) for job, result in marked.items() for cutoff in result["hits"]],
         columns=_HIT_FOLDS,
     )
+    compared = next((name for name in (against, reference) if name in protocol.hits), None)
     return Tables(
         summary=summarise(folds, differences),
         differences=differences,
         folds=folds,
         predictions=predictions,
-        hit_summary=summarise_hits(hit_folds),
+        hit_summary=summarise_hits(hit_folds, compared),
         hit_folds=hit_folds,
         hits=_hits(marked, songs, folder),
     )
@@ -193,8 +205,35 @@ def summarise(folds: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(["ratio_to_reference", "mse"], kind="stable", ignore_index=True)[list(SUMMARY)]
 
 
-def summarise_hits(hit_folds: pd.DataFrame) -> pd.DataFrame:
-    """One row per cut-off and model of hits: means over the folds that were not skipped, and how many were."""
+def compare_hits(hit_folds: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Paired differences of AUROC to the reference at each cut-off, over the folds that a model and the reference have.
+
+    Args:
+        hit_folds: `model, cutoff, repeat, fold, auroc, songs_train, songs_test`.
+        reference: name of a model of hits; it has no differences.
+
+    Returns:
+        `reference, auroc_difference` (above 0: better than the reference), `auroc_low, auroc_high` and `p_value` of the
+        corrected test, `wins` (folds with a difference above 0) by `cutoff, model`.
+    """
+    keys = ["cutoff", "repeat", "fold"]
+    base = hit_folds.loc[hit_folds["model"] == reference, [*keys, "auroc"]].rename(columns={"auroc": "base"})
+    both = hit_folds[hit_folds["model"] != reference].merge(base, on=keys).dropna(subset=["auroc", "base"])
+    rows = []
+    for (cutoff, model), part in both.groupby(["cutoff", "model"], sort=False):
+        share = float((part["songs_test"] / part["songs_train"]).mean())
+        found = corrected_t_test((part["base"] - part["auroc"]).to_numpy(), share)  # its wins are values below 0
+        ends = (-found.high, -found.low, found.p_value, found.wins)
+        rows.append((cutoff, model, reference, -found.difference, *ends))
+    columns = ["reference", "auroc_difference", "auroc_low", "auroc_high", "p_value", "wins"]
+    return pd.DataFrame(rows, columns=["cutoff", "model", *columns]).set_index(["cutoff", "model"])
+
+
+def summarise_hits(hit_folds: pd.DataFrame, reference: str | None = None) -> pd.DataFrame:
+    """One row per cut-off and model of hits: means over the folds that were not skipped, and how many were.
+
+    With a reference also what :func:`compare_hits` gives.
+    """
     scores = ["value", "threshold", "hits", *CLASSIFICATION, "seconds"]
     keys = ["cutoff", "model"]
     asked = hit_folds[hit_folds["skipped"].isna()]
@@ -204,6 +243,8 @@ def summarise_hits(hit_folds: pd.DataFrame) -> pd.DataFrame:
     table.insert(table.columns.get_loc("auroc") + 1, "auroc_sd", grouped["auroc"].std())
     skipped = hit_folds["skipped"].notna().groupby([hit_folds[key] for key in keys], sort=False).sum()
     table.insert(1, "skipped", skipped.reindex(table.index).fillna(0).astype(int))
+    if reference is not None:
+        table = table.join(compare_hits(asked, reference)).astype({"wins": "Int64"})
     order = {cutoff: place for place, cutoff in enumerate(dict.fromkeys(hit_folds["cutoff"]))}
     return table.reset_index().sort_values(
         ["cutoff", "auroc"],
@@ -238,7 +279,8 @@ def _hit_row(job: Job, result: dict[str, Any], cutoff: str) -> dict[str, Any]:
     scores = {name: _number(found.get(name)) for name in ("value", "threshold", "hits", *CLASSIFICATION)}
     where = {"model": job.model, "cutoff": cutoff, "repeat": job.repeat, "fold": job.fold}
     # a job that serves all cut-offs counts once: its seconds are shared out
-    return {**where, **scores, "seconds": result["cpu_seconds"] / len(result["hits"]), "skipped": found.get("skipped")}
+    more = {"seconds": result["cpu_seconds"] / len(result["hits"]), "skipped": found.get("skipped")}
+    return {**where, **scores, **more, **{key: result[key] for key in ("songs_train", "songs_test")}}
 
 
 def _number(value: float | None) -> float:

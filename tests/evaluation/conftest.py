@@ -56,12 +56,14 @@ def run_all(tmp_path: Path) -> Callable[..., Any]:
     from popularity.evaluation.jobs import run_job
     from popularity.evaluation.summary import tabulate
 
-    def run(plan: Any, songs: pd.DataFrame, reference: str = "linear", folder: Path = tmp_path) -> Any:
+    def run(
+        plan: Any, songs: pd.DataFrame, reference: str = "linear", folder: Path = tmp_path, against: str | None = None
+    ) -> Any:
         jobs = plan.jobs({*plan.models, *plan.hits})
         for job in jobs:
             result = run_job(plan, songs, job, folder)
             assert result["error"] is None, result["traceback"]
-        return tabulate(plan, songs, jobs, folder, reference)
+        return tabulate(plan, songs, jobs, folder, reference, against)
 
     return run
 

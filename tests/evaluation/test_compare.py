@@ -334,7 +334,7 @@ def test_the_shipped_config_names_what_it_should(song_file, monkeypatch):
     assert len(protocol.folds_of("tabm")) == 25
     assert len(protocol.folds_of("single_token")) == 10
     assert [job.cutoff for job in protocol.jobs({"mamba"}, hits=False)] == [""] * 25
-    assert len(protocol.jobs({"mamba"})) == 35
+    assert len(protocol.jobs({"mamba"})) == 50  # hits are asked of every fold too
     every = [settings for models in (protocol.models, protocol.hits) for settings in models.values()]
     assert all("repeats" not in settings for settings in every)
     files = [path for settings in every for path in settings.get("configs", [])]

@@ -25,7 +25,7 @@ def test_all_tables_of_hits(plan, songs, run_all, tmp_path):
     from popularity.evaluation.markdown import summary_text
     from popularity.evaluation.metrics import hit_scores
 
-    tables = run_all(plan, songs)
+    tables = run_all(plan, songs, against="net")
     tables.write(tmp_path)
     folds = tables.hit_folds
     assert len(folds) == 2 * 5 * 3
@@ -43,9 +43,26 @@ def test_all_tables_of_hits(plan, songs, run_all, tmp_path):
     again = hit_scores(songs_of["probability"].to_numpy(), songs_of["hit"].to_numpy(), row["threshold"])
     assert {name: row[name] for name in again} == pytest.approx(again)
     assert row["majority"] == pytest.approx(max(row["hits"], 1 - row["hits"]))
+    paired = folds[folds["cutoff"] == "50"].pivot(index="fold", columns="model", values="auroc")
+    difference = paired["logistic"] - paired["net"]
+    told = summary.loc[("50", "logistic")]
+    assert told["reference"] == "net"
+    assert told["auroc_difference"] == pytest.approx(difference.mean())
+    half = 4.302653 * np.sqrt((1 / 3 + 1 / 2) * difference.var())  # t at .975, 2 degrees of freedom
+    assert [told["auroc_low"], told["auroc_high"]] == pytest.approx(
+        [difference.mean() - half, difference.mean() + half], abs=1e-3
+    )
+    assert told["wins"] == (difference > 0).sum()
+    assert summary.loc[("50", "net"), ["reference", "auroc_difference"]].isna().all()
     text = summary_text(plan, tables, "linear", songs, [])
     assert "## Hits" in text
     assert "highest F1" in text
+    assert "auroc to net" in text
+    assert f"{difference.mean():+.3f} ({difference.mean() - half:+.2f}" in text
+
+
+def test_without_a_reference_that_predicts_hits_no_differences(plan, songs, run_all):
+    assert "auroc_difference" not in run_all(plan, songs, against="linear").hit_summary
 
 
 def test_quantiles_are_those_of_the_training_songs(plan, songs):

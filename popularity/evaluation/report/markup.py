@@ -21,7 +21,8 @@ HEADINGS = {
     "f1": "F1", "brier": "Brier", "auroc_sd": "± sd", "value": "points",
     "hits": "share of hits", "low": "from (95 %)", "high": "to (95 %)", "ratio_low": "from (95 %)",
     "ratio_high": "to (95 %)", "song_low": "over songs from", "song_high": "to", "skipped": "folds skipped",
-    "cutoff": "cut-off",
+    "cutoff": "cut-off", "auroc_difference": "AUROC difference", "auroc_low": "from (95 %)",
+    "auroc_high": "to (95 %)",
 }  # fmt: skip
 _DIGITS = dict.fromkeys(("predicted", "error", "value"), 1)
 _DIGITS |= dict.fromkeys(
@@ -114,9 +115,16 @@ def table(
     )
 
 
-def folded(frame: pd.DataFrame, caption: str, digits: int | None = None, line: str = "The numbers") -> str:
+def folded(
+    frame: pd.DataFrame,
+    caption: str,
+    digits: int | None = None,
+    line: str = "The numbers",
+    reference: str | None = None,
+) -> str:
     """Return a table behind a line to click: the numbers of a plot for those who cannot see it or want them."""
-    return f"<details><summary>{escape(line)}</summary>{table(frame, caption, digits=digits)}</details>"
+    inside = table(frame, caption, reference=reference, digits=digits)
+    return f"<details><summary>{escape(line)}</summary>{inside}</details>"
 
 
 def plot(figure: Figure, slug: str, caption: str, label: str, numbers: str = "") -> str:

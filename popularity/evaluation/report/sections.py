@@ -114,6 +114,10 @@ def _hit_table(c: Comparison) -> str:
         summary = summary.sort_values("auroc", ascending=False, kind="stable")
     if "skipped" in summary and not summary["skipped"].any():
         summary = summary.drop(columns="skipped")
+    compared = None
+    if "reference" in summary:
+        compared = next(iter(summary["reference"].dropna()), None)
+        summary = summary.drop(columns="reference")
     cutoffs = hits.sort_cutoffs(summary["cutoff"].tolist())
     try:
         opened = c.hits["cutoff"].iloc[0]
@@ -123,7 +127,10 @@ def _hit_table(c: Comparison) -> str:
     for cutoff in sorted(cutoffs, key=lambda cutoff: cutoff != opened):  # that one first, the others in order
         of_cutoff = summary[summary["cutoff"] == cutoff].drop(columns="cutoff")
         words = f"Hit: {hits.cutoff_name(cutoff)}"
-        parts.append(table(of_cutoff, words) if cutoff == opened else folded(of_cutoff, words, line=words))
+        if cutoff == opened:
+            parts.append(table(of_cutoff, words, reference=compared))
+        else:
+            parts.append(folded(of_cutoff, words, line=words, reference=compared))
     return "".join(parts)
 
 

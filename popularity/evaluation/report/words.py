@@ -80,7 +80,8 @@ WORDS: dict[str, Words] = {
     "hits": Words(
         "Hit prediction",
         "Scores of telling hits from the rest. AUROC is the chance that a hit is ranked above another song; "
-        "accuracy stands beside what always guessing the majority would reach.",
+        "accuracy stands beside what always guessing the majority would reach. Where a row is tinted, the AUROC "
+        "difference is to it on the same folds, above 0 for the better, with a corrected 95 % interval.",
         "Where hits are rare a high accuracy means nothing, and F1, precision and recall depend on the threshold, "
         "which was chosen without the test songs.",
     ),
