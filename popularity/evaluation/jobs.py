@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import pandas as pd
 import torch
 
 from popularity.evaluation.hits import Distribution, score_classifier, score_regressor
+from popularity.evaluation.information import spared
 from popularity.evaluation.metrics import regression_scores
 from popularity.evaluation.protocol import ALL, Job, Protocol
 from popularity.evaluation.task import Fold
@@ -72,7 +74,7 @@ def run_job(protocol: Protocol, songs: pd.DataFrame, job: Job, folder: Path) -> 
     except Exception as error:
         result |= {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
     result |= {
-        # a stack costs what its members cost, also where they had been fitted before
+        # a stack costs what its members cost, also where they had been fitted before, and so do rows that were kept
         "seconds": time.perf_counter() - began + result.get("seconds", 0),
         "cpu_seconds": time.process_time() - began_cpu + result.get("cpu_seconds", 0),
         "versions": versions(),
@@ -174,13 +176,14 @@ def _run_regression(
 def _run_hits(
     entry: Any, protocol: Protocol, fold: Fold, job: Job, folder: Path
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    spared.seconds = spared.cpu_seconds = 0.0
     if job.cutoff == ALL:
         scored = score_regressor(entry, fold, protocol.cutoffs, _known(protocol, job, folder))
     else:
         scored = {job.cutoff: score_classifier(entry, fold, job.cutoff)}
     arrays = {"rows": fold.rows}
     arrays |= {f"chance_{cut}": one.chance for cut, one in scored.items() if one.chance is not None}
-    return {"hits": {cut: one.scores for cut, one in scored.items()}}, arrays
+    return {"hits": {cut: one.scores for cut, one in scored.items()}, **asdict(spared)}, arrays
 
 
 def _known(protocol: Protocol, job: Job, folder: Path) -> Distribution | None:

@@ -149,3 +149,20 @@ def test_what_is_no_probability_fails(songs, protocol, kinds, tmp_path):
     kinds["score"] = Score
     plan = protocol({"linear": {"kind": "linear"}}, hits={"score": {"kind": "score"}}, cutoffs=("40",))
     assert "must give" in run_job(plan, songs, plan.jobs({"score"})[0], tmp_path)["error"]
+
+
+def test_a_job_is_charged_for_rows_that_were_kept(plan, songs, tmp_path, monkeypatch):
+    from popularity.evaluation import jobs
+    from popularity.evaluation.hits import Scored
+
+    def scored(*_):
+        jobs.spared.seconds += 100
+        jobs.spared.cpu_seconds += 50
+        return Scored({"value": 40, "skipped": "made up"}, None)
+
+    monkeypatch.setattr(jobs, "score_classifier", scored)
+    for cutoff in ("40", "50"):
+        result = jobs.run_job(plan, songs, jobs.Job("logistic", 0, 0, cutoff), tmp_path)
+        assert result["error"] is None
+        assert 100 < result["seconds"] < 140
+        assert 50 < result["cpu_seconds"] < 90

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,8 +63,6 @@ def made_up_task(count: int = 150, split: str = "random", seed: int = 0) -> tupl
 
 
 def with_label(task: Task, row: int, value: float) -> Task:
-    from dataclasses import replace
-
     train = task.train.copy()
     train.loc[row, "popularity"] = value
     return replace(task, train=train)
@@ -206,3 +206,43 @@ def test_the_benchmark_leaves_out_columns_that_there_are(monkeypatch):
     assert {name.partition("_")[0] for name in rest} <= {
         "album", "artists", "compilation", "explicit", "genre", "release", "subgenre",
     }  # fmt: skip
+
+
+def test_rows_that_are_kept_are_those_that_would_be_made_and_cost_as_much():
+    from popularity.evaluation import information as module
+
+    task, _ = made_up_task(split="random")
+    module._made.cache_clear()
+    module.spared.seconds = module.spared.cpu_seconds = 0.0
+    began, began_cpu = time.perf_counter(), time.process_time()
+    first = module.kept_information(task, "everything")
+    most, most_cpu = time.perf_counter() - began, time.process_time() - began_cpu
+    assert module.spared == module.Cost()
+    assert module.kept_information(task, "everything")[0] is first[0]
+    once = replace(module.spared)
+    assert 0.3 * most < once.seconds < most
+    assert 0 < once.cpu_seconds < most_cpu
+    module.kept_information(task, "everything")
+    assert module.spared.seconds == pytest.approx(2 * once.seconds)
+    for kept, made in zip(first, module.information(task, "everything"), strict=True):
+        pd.testing.assert_frame_equal(kept, made)
+
+
+@pytest.mark.parametrize("change", ["label", "title", "known", "seed", "fold"])
+def test_no_row_is_kept_from_another_task(change):
+    from popularity.evaluation import information as module
+
+    task, _ = made_up_task(split="random")
+    first = module.kept_information(task, "everything")
+    train = task.train.copy()
+    if change == "label":
+        train.loc[0, "popularity"] += 1
+    elif change == "title":
+        train.loc[0, "title"] = "Something else"
+    elif change == "known":
+        train = train.iloc[:-1]
+    others = {"seed": task.seed + (change == "seed"), "fold": task.fold + (change == "fold")}
+    other = replace(task, train=train, **others)
+    told = module.kept_information(other, "everything")
+    assert told[0] is not first[0]
+    pd.testing.assert_frame_equal(told[0], module.information(other, "everything")[0])

@@ -26,7 +26,7 @@ from sklearn.tree import DecisionTreeClassifier
 from popularity.errors import InputError
 from popularity.evaluation.entries.prepared import prepared
 from popularity.evaluation.entries.tabular import check_amount, needed, seeds
-from popularity.evaluation.information import Amount, information, inner_folds
+from popularity.evaluation.information import Amount, inner_folds, kept_information
 from popularity.evaluation.task import Task
 
 Balance = Literal["none", "weights", "undersample"]
@@ -67,7 +67,7 @@ class Classifier:
         share = float(np.mean(hit))
         if share in (0.0, 1.0):
             return np.full(len(task.test), share)
-        rows, asked = information(task, self.information)
+        rows, asked = kept_information(task, self.information)
         (seed,) = seeds(task, 1)
         model = self._fit(rows, hit, seed)
         if self.scores:
