@@ -434,10 +434,11 @@ def test_a_failed_model_does_not_flatten_the_others() -> None:
     from popularity.evaluation.report.ranking import ranking
 
     ratios = [0.8, 0.9, 1.0, 40.0]
-    columns = {"ratio_to_reference": ratios, "ratio_low": ratios, "ratio_high": ratios}
+    columns = {"folds": [5, 5, 5, 1], "ratio_to_reference": ratios, "ratio_low": ratios, "ratio_high": ratios}
     figure = ranking(pd.DataFrame({"model": ["a", "b", "base", "failed"], **columns}), "base")
     assert figure.axes[0].get_xlim()[1] < 3
     assert any(line.get_marker() == ">" for line in figure.axes[0].lines)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a", "b", "base", "failed (1)"]
 
 
 def test_models_keep_their_looks_and_differ_without_colour() -> None:
@@ -501,6 +502,28 @@ def test_two_models_on_one_fold_have_no_interval(made: Made, tmp_path: Path) -> 
     table[(table["repeat"] == 0) & (table["fold"] == 0)].to_parquet(tmp_path / "folds.parquet", index=False)
     shown = _read(report(tmp_path, made.songs)).table("Differences in points²")
     assert set(shown["from (95 %)"]) == {"–"}
+
+
+def test_models_on_fewer_folds_are_marked_and_stay_out_of_pictures_of_songs(made: Made, tmp_path: Path) -> None:
+    from popularity.evaluation.report.page import report
+    from popularity.evaluation.summary import compare, summarise
+
+    folds, predictions = (pd.read_parquet(made.folder / f"{name}.parquet") for name in ("folds", "predictions"))
+    best = compare(folds, "linear")["model"].iloc[0]
+
+    def cut(table: pd.DataFrame) -> pd.DataFrame:
+        return table[(table["model"] != best) | (table["repeat"] == 0)]
+
+    folds = cut(folds)
+    folds.to_parquet(tmp_path / "folds.parquet", index=False)
+    cut(predictions).to_parquet(tmp_path / "predictions.parquet", index=False)
+    summarise(folds, compare(folds, "linear")).to_csv(tmp_path / "summary.csv", index=False)
+    page = report(tmp_path, made.songs, split="random", reference="linear").read_text(encoding="utf-8")
+    assert f"{best} ({FOLDS})" in _section(page, "ranking")
+    assert f"on {FOLDS} folds alone" in page
+    others = set(folds["model"]) - {best}
+    assert any(f">{name}<" in _section(page, "bands") for name in others)
+    assert f">{best}<" not in _section(page, "bands")
 
 
 def test_known_songs_are_left_out_where_nobody_is_known(tmp_path: Path) -> None:

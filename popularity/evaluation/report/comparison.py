@@ -50,8 +50,13 @@ class Comparison:
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        """Predictions of the models in focus, with truth and residual."""
-        return self.tables.predictions(list(self.focus))
+        """Predictions of the models in focus, with truth and residual, for the folds that all of these have."""
+        found = self.tables.predictions(list(self.focus))
+        folds = found[["model", "repeat", "fold"]].drop_duplicates().groupby(["repeat", "fold"]).size()
+        shared = folds.index[folds == found["model"].nunique()]
+        if shared.empty:
+            raise LeftOut(f"{', '.join(self.focus)} have no fold in common")
+        return found[found.set_index(["repeat", "fold"]).index.isin(shared)].reset_index(drop=True)
 
     @cached_property
     def drawn(self) -> dict[str, Look]:

@@ -41,8 +41,14 @@ def _mark(axes: Axes, row: int, centre: float, ends: tuple[float, float], right:
     axes.plot(centre, row, marker="D" if colour == BLACK else "o", color=colour, markersize=6.5)
 
 
-def _name_rows(axes: Axes, models: pd.Series, values: list[str]) -> None:
-    axes.set_yticks(range(len(models)), list(models))
+def _name_rows(axes: Axes, scores: pd.DataFrame, values: list[str]) -> None:
+    """Name the models at the left, in brackets on how many folds where others have more; values at the right."""
+    most = scores["folds"].max()
+    names = [
+        model if folds == most else f"{model} ({folds})"
+        for model, folds in zip(scores["model"], scores["folds"], strict=True)
+    ]
+    axes.set_yticks(range(len(names)), names)
     axes.tick_params(axis="y", length=0)
     beside = axes.secondary_yaxis("right")
     beside.set_yticks(range(len(values)), values)
@@ -64,7 +70,7 @@ def ranking(scores: pd.DataFrame, reference: str) -> Figure:
         colour = BLACK if found.model == reference else BLUE
         _mark(axes, row, found.ratio_to_reference, (found.ratio_low, found.ratio_high), right, colour)
     finish(axes, grid="x", xlabel=f"squared error, as a share of {reference}'s", xlim=(left, right))
-    _name_rows(axes, scores["model"], [f"{ratio:.3f}" for ratio in scores["ratio_to_reference"]])
+    _name_rows(axes, scores, [f"{ratio:.3f}" for ratio in scores["ratio_to_reference"]])
     return drawn
 
 
@@ -96,7 +102,7 @@ def differences(folds: pd.DataFrame, scores: pd.DataFrame, reference: str) -> Fi
     finish(axes, grid="x", xlabel=f"squared error minus {reference}'s (points²)", xlim=(left, right))
     _name_rows(
         axes,
-        others["model"],
+        others,
         [f"{round(value, 2) + 0.0:+.2f}".replace("-", "\u2212") for value in others["difference"]],
     )
     return drawn

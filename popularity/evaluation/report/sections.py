@@ -17,6 +17,8 @@ from popularity.evaluation.report.words import WORDS
 from popularity.evaluation.statistics import first_artists
 
 LARGEST = 10
+#: Columns of hits that are seen without scrolling; the others follow.
+_FIRST = ("cutoff", "model", "folds", "auroc", "auroc_sd", "auroc_difference", "auroc_low", "auroc_high")
 
 
 def _claims(c: Comparison) -> str:
@@ -118,6 +120,8 @@ def _hit_table(c: Comparison) -> str:
     if "reference" in summary:
         compared = next(iter(summary["reference"].dropna()), None)
         summary = summary.drop(columns="reference")
+    first = [name for name in _FIRST if name in summary]
+    summary = summary[[*first, *summary.columns.difference(first, sort=False)]]
     cutoffs = hits.sort_cutoffs(summary["cutoff"].tolist())
     try:
         opened = c.hits["cutoff"].iloc[0]

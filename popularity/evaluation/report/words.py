@@ -26,7 +26,7 @@ WORDS: dict[str, Words] = {
         "Ranking",
         "The squared error of each model as a share of that of the reference, {reference}, on the same folds. Left "
         "of the dashed line is better. The bar is a 95 % interval over folds, widened because folds share most of "
-        "their training songs (Nadeau and Bengio, 2003).",
+        "their training songs (Nadeau and Bengio, 2003). A number in brackets: tested on so many folds only.",
         "It ranks these models on this one table of songs. Bars that overlap each other do not mean that two models "
         "are equal, and another data set or another year of popularity can change the order.",
     ),
