@@ -22,7 +22,8 @@ HEADINGS = {
     "hits": "share of hits", "low": "from (95 %)", "high": "to (95 %)", "ratio_low": "from (95 %)",
     "ratio_high": "to (95 %)", "song_low": "over songs from", "song_high": "to", "skipped": "folds skipped",
     "cutoff": "cut-off", "auroc_difference": "AUROC difference", "auroc_low": "from (95 %)",
-    "auroc_high": "to (95 %)",
+    "auroc_high": "to (95 %)", "theirs": "their method here", "honest": "honest folds here",
+    "theirs_low": "theirs, lowest", "theirs_high": "theirs, highest", "honest_sd": "honest, ± sd",
 }  # fmt: skip
 _DIGITS = dict.fromkeys(("predicted", "error", "value"), 1)
 _DIGITS |= dict.fromkeys(

@@ -19,10 +19,19 @@ from popularity.evaluation.statistics import first_artists
 LARGEST = 10
 #: Columns of hits that are seen without scrolling; the others follow.
 _FIRST = ("cutoff", "model", "folds", "auroc", "auroc_sd", "auroc_difference", "auroc_low", "auroc_high")
+_CLAIMED = ("project", "model", "metric", "reported", "theirs", "honest")
 
 
 def _claims(c: Comparison) -> str:
-    return table(c.tables.table("claims.csv"), "Original claims beside measurements")
+    claims = c.tables.table("claims.csv")
+    claims = claims[[*claims.columns.difference(["method"], sort=False), *claims.columns.intersection(["method"])]]
+    return table(_ahead(claims, _CLAIMED), "Original claims beside measurements")
+
+
+def _ahead(frame: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
+    """These columns first, as far as there are any: a wide table shows its beginning."""
+    first = [name for name in names if name in frame]
+    return frame[[*first, *frame.columns.difference(first, sort=False)]]
 
 
 def _list(names: object) -> str:
@@ -120,8 +129,7 @@ def _hit_table(c: Comparison) -> str:
     if "reference" in summary:
         compared = next(iter(summary["reference"].dropna()), None)
         summary = summary.drop(columns="reference")
-    first = [name for name in _FIRST if name in summary]
-    summary = summary[[*first, *summary.columns.difference(first, sort=False)]]
+    summary = _ahead(summary, _FIRST)
     cutoffs = hits.sort_cutoffs(summary["cutoff"].tolist())
     try:
         opened = c.hits["cutoff"].iloc[0]

@@ -176,6 +176,7 @@ thead th { border-bottom: 2px solid var(--ink); vertical-align: bottom; }
 tbody th, thead th:first-child { position: sticky; left: 0; background: var(--paper); }
 th.text, td.text { text-align: left; }
 .wrap { white-space: normal; min-width: 14ch; max-width: 44ch; }
+#claims td.wrap:last-child { min-width: 44ch; }
 tr.reference > * { background: #eef3f7; }
 details { margin-top: 14px; }
 summary { cursor: pointer; color: var(--accent); }
