@@ -111,7 +111,8 @@ WORDS: dict[str, Words] = {
         "Songs in ten groups by the probability that a model gave: on the dashed line, of the songs given 30 % "
         "three in ten are hits.",
         "A model that gives every song the base rate lies on the line too. Calibration is about honesty, the ROC "
-        "curve about skill. Undersampling and class weights move a curve off the line.",
+        "curve about skill. What undersampling and class weights do to probabilities has been put right here by the "
+        "share of hits among the training songs, or by a logistic curve fitted to inner folds of them.",
     ),
     "correlations": Words(
         "Correlations",
