@@ -118,7 +118,8 @@ class FeatureEncoder:
 
     Attributes:
         edges: ``(F, K + 1)`` bin edges in standard deviations.
-        present: ``(F + C + 1)``, which numeric features, categories and (last) titles occur in the training rows.
+        present: ``(F + C + 1)``, which numeric features, categories and (last) titles tell training rows apart: where
+            all are the same, or missing, there is nothing to learn of another value.
     """
 
     _ARRAYS = ("mean", "scale", "edges", "title_mean", "title_scale", "present")
@@ -148,7 +149,15 @@ class FeatureEncoder:
             ranked = sorted(counts.index, key=lambda level: (-counts[level], level))
             self.vocabulary[name] = [str(level) for level in ranked[:MAX_LEVELS]]
         category = np.array([songs[name].notna().any() for name in CATEGORIES])
-        self.present = np.concatenate([known, category, [songs["title"].notna().any()]])
+        occurs = np.concatenate([known, category, [songs["title"].notna().any()]])
+        differs = np.array(
+            [
+                *(len(np.unique(column)) > 1 for column in numeric.T),  # NaN is a value of its own
+                *(songs[name].nunique(dropna=False) > 1 for name in (*CATEGORIES, "title")),
+            ]
+        )
+        # of a single song, or of copies of it, nothing differs
+        self.present = occurs & differs if (occurs & differs).any() else occurs
         return self
 
     def _seen(self, songs: pd.DataFrame) -> pd.DataFrame:
@@ -174,7 +183,7 @@ class FeatureEncoder:
         """
         songs = self._seen(songs)
         numeric = self._standard(numeric_features(songs))
-        # a feature that training never saw has no bins: its values say nothing
+        # of a feature that was the same in all training rows nothing could be learned: its values say nothing
         numeric[:, ~self.present[: len(NUMERIC)]] = np.nan
         title = (title_statistics(songs["title"]).astype(np.float64) - self.title_mean) / self.title_scale
         missing = songs["title"].isna().to_numpy(np.float64)[:, None]
@@ -216,7 +225,9 @@ class FeatureEncoder:
 class ColumnEncoder:
     """The 13 audio columns as the original project fed them: five standardised, eight as they are.
 
-    A missing value becomes the training mean of its column, since this encoding has no place for "missing".
+    A missing value becomes the training mean of its column, since this encoding has no place for "missing". A column
+    that is the same in all training rows, or missing, is 0 for every song: weights that never saw it differ know no
+    answer to another value.
     """
 
     _ARRAYS = ("shift", "scale", "fill")
@@ -226,9 +237,11 @@ class ColumnEncoder:
 
     def fit(self, songs: pd.DataFrame) -> ColumnEncoder:
         """Learn the moments of the training songs."""
-        mean, scale = _moments(songs[list(AUDIO)].to_numpy(np.float64))
+        values = songs[list(AUDIO)].to_numpy(np.float64)
+        mean, scale = _moments(values)
         chosen = np.array([name in STANDARDISED for name in AUDIO])
         self.shift, self.scale, self.fill = np.where(chosen, mean, 0.0), np.where(chosen, scale, 1.0), mean
+        self.scale[[len(np.unique(column[~np.isnan(column)])) < 2 for column in values.T]] = np.inf
         return self
 
     def encode(self, songs: pd.DataFrame) -> dict[str, Tensor]:

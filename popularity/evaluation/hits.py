@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from popularity.evaluation.entries import Entry, HitEntry
+from popularity.evaluation.information import inner_folds
 from popularity.evaluation.metrics import best_threshold, hit_scores
 from popularity.evaluation.protocol import QUANTILES
 from popularity.evaluation.task import Fold, Task
@@ -136,7 +137,7 @@ def _ask(fold: Fold, cutoff: str) -> _Question:
     popularity = fold.task.train["popularity"].to_numpy()
     value = cutoff_value(cutoff, popularity)
     train, test = popularity >= value, fold.answers >= value
-    fit, held = fold.task.inner(INNER_FOLDS)[0]
+    fit, held = inner_folds(fold.task, INNER_FOLDS)[0]
     reason = ""
     for where, hit in (("to fit on", train[fit]), ("to choose the threshold by", train[held]), ("to test on", test)):
         if hit.all() or not hit.any():

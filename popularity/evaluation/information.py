@@ -67,18 +67,21 @@ def information(task: Task, amount: Amount) -> tuple[pd.DataFrame, pd.DataFrame]
         amount: ``audio`` or ``everything``.
 
     Returns:
-        Two tables of float64 with the same columns, in the order of the task's songs; NaN where missing. ``everything``
-        leaves out columns that are the same for all training songs.
+        Two tables of float64 with the same columns, in the order of the task's songs; NaN where missing. Columns that
+        are the same for all training songs, of which nothing can be learned, are left out.
+
+    Raises:
+        InputError: no column is left.
     """
-    if amount == "audio":
-        train, test = (songs[list(AUDIO)].astype(np.float64) for songs in (task.train, task.test))
-        return train.reset_index(drop=True), test.reset_index(drop=True)
-    n_train = len(task.train)
     songs = pd.concat([task.train, task.test], ignore_index=True)
-    table = pd.DataFrame({**_plain(task, songs), **_learned(task, songs)})
-    train = table.iloc[:n_train].reset_index(drop=True)
+    table = songs[list(AUDIO)].astype(np.float64)
+    if amount == "everything":
+        table = pd.DataFrame({**_plain(task, songs), **_learned(task, songs)})
+    train, test = (part.reset_index(drop=True) for part in (table[: len(task.train)], table[len(task.train) :]))
     varied = [name for name in table if train[name].nunique(dropna=False) > 1]
-    return train[varied], table.iloc[n_train:][varied].reset_index(drop=True)
+    if not varied:
+        raise InputError(f"the {len(train):,} songs to learn from are the same in every column ({amount})")
+    return train[varied], test[varied]
 
 
 @dataclass

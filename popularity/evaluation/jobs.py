@@ -13,7 +13,6 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ import pandas as pd
 import torch
 
 from popularity.evaluation.hits import Distribution, score_classifier, score_regressor
-from popularity.evaluation.information import spared
+from popularity.evaluation.information import Cost, spared
 from popularity.evaluation.metrics import regression_scores
 from popularity.evaluation.protocol import ALL, Job, Protocol
 from popularity.evaluation.task import Fold
@@ -74,7 +73,7 @@ def run_job(protocol: Protocol, songs: pd.DataFrame, job: Job, folder: Path) -> 
     except Exception as error:
         result |= {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
     result |= {
-        # a stack costs what its members cost, also where they had been fitted before, and so do rows that were kept
+        # what had been fitted before, or rows that were kept, cost as much as if they were made again
         "seconds": time.perf_counter() - began + result.get("seconds", 0),
         "cpu_seconds": time.process_time() - began_cpu + result.get("cpu_seconds", 0),
         "versions": versions(),
@@ -177,21 +176,25 @@ def _run_hits(
     entry: Any, protocol: Protocol, fold: Fold, job: Job, folder: Path
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     spared.seconds = spared.cpu_seconds = 0.0
+    cost = Cost()
     if job.cutoff == ALL:
-        scored = score_regressor(entry, fold, protocol.cutoffs, _known(protocol, job, folder))
+        known, cost = _known(protocol, job, folder)
+        scored = score_regressor(entry, fold, protocol.cutoffs, known)
     else:
         scored = {job.cutoff: score_classifier(entry, fold, job.cutoff)}
     arrays = {"rows": fold.rows}
     arrays |= {f"chance_{cut}": one.chance for cut, one in scored.items() if one.chance is not None}
-    return {"hits": {cut: one.scores for cut, one in scored.items()}, **asdict(spared)}, arrays
+    spent = {"seconds": spared.seconds + cost.seconds, "cpu_seconds": spared.cpu_seconds + cost.cpu_seconds}
+    return {"hits": {cut: one.scores for cut, one in scored.items()}, **spent}, arrays
 
 
-def _known(protocol: Protocol, job: Job, folder: Path) -> Distribution | None:
-    """What the same model has said of this fold's test songs when it predicted their popularity."""
+def _known(protocol: Protocol, job: Job, folder: Path) -> tuple[Distribution | None, Cost]:
+    """What the same model has said of this fold's test songs when it predicted their popularity, and what that cost."""
     same = _same(protocol, job.model, protocol.settings(job), job, folder)
     if same is None or "cutoffs" not in (arrays := same[1]):
-        return None
-    return dict(zip(arrays["cutoffs"].tolist(), arrays["chances"], strict=True))
+        return None, Cost()
+    cost = Cost(same[0]["seconds"], same[0]["cpu_seconds"])
+    return dict(zip(arrays["cutoffs"].tolist(), arrays["chances"], strict=True)), cost
 
 
 def _same(

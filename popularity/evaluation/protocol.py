@@ -13,7 +13,7 @@ import pandas as pd
 
 from popularity.data.splits import SplitKind
 from popularity.errors import InputError
-from popularity.evaluation.entries import build
+from popularity.evaluation.entries import build, completed
 from popularity.evaluation.task import Fold, draw_fold
 
 #: Goes up when the same settings give other results because the judging has changed.
@@ -144,8 +144,8 @@ class Protocol:
         return self.cutoffs if hasattr(self.build(Job(name, 0, 0, ALL)), "fit_probability") else (ALL,)
 
     def config_hash(self, job: Job) -> str:
-        """SHA-256 of all settings of a job's model, the content of its config files included."""
-        settings, cutoffs = self.settings(job), self.cutoffs if job.cutoff == ALL else ()
+        """SHA-256 of all settings of a job's model, defaults and the content of its config files included."""
+        settings, cutoffs = completed(self.settings(job)), self.cutoffs if job.cutoff == ALL else ()
         text = json.dumps([VERSION, settings, _contents(settings), cutoffs], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 

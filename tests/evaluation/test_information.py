@@ -16,6 +16,7 @@ from popularity.data.names import artist_names
 from popularity.data.schema import AUDIO, CANONICAL, TEXT
 
 if TYPE_CHECKING:
+    from popularity.evaluation.information import Amount
     from popularity.evaluation.task import Task
 
 WORDS = ("love", "night", "summer", "remix", "heart", "road", "blue")
@@ -155,9 +156,35 @@ def test_audio_is_the_13_columns() -> None:
     from popularity.evaluation.information import information
 
     task, _ = made_up_task()
+    task.train.loc[0, "time_signature"] = 3.0
     train, test = information(task, "audio")
     assert tuple(train) == tuple(test) == AUDIO
     np.testing.assert_array_equal(train.to_numpy(), task.train[list(AUDIO)].to_numpy())
+    np.testing.assert_array_equal(test.to_numpy(), task.test[list(AUDIO)].to_numpy())
+
+
+@pytest.mark.parametrize("amount", ["audio", "everything"])
+@pytest.mark.parametrize("value", [np.nan, 4.0])
+def test_a_column_that_is_the_same_for_all_training_songs_is_left_out(amount: Amount, value: float) -> None:
+    from popularity.evaluation.information import information
+
+    task, answers = made_up_task()
+    task.train["time_signature"] = value
+    task.test["time_signature"] = answers
+    train, test = information(task, amount)
+    assert list(train) == list(test)
+    assert "time_signature" not in train
+    assert "key" in train
+
+
+def test_songs_that_are_all_the_same_are_refused() -> None:
+    from popularity.errors import InputError
+    from popularity.evaluation.information import information
+
+    task, _ = made_up_task()
+    same = task.train.assign(**dict.fromkeys(AUDIO, 0.5))
+    with pytest.raises(InputError, match="100 songs to learn from are the same in every column"):
+        information(replace(task, train=same), "audio")
 
 
 def test_a_file_of_audio_alone() -> None:

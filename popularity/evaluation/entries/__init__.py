@@ -67,6 +67,23 @@ def reads(kind: str, settings: Mapping[str, Any]) -> str:
     return str(settings.get("information", inspect.signature(make).parameters["information"].default))
 
 
+def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a model, its kind among them, with the kind's defaults for those not given; of a stack's members too.
+
+    The settings of a kind that nobody knows stay as they are.
+    """
+    found = dict(settings)
+    if isinstance(members := found.get("of"), Mapping):
+        found["of"] = {name: completed(one) for name, one in members.items()}
+    if (kind := found.get("kind")) in KINDS:
+        module, maker = KINDS[kind]
+        known = inspect.signature(getattr(import_module(module), maker or kind)).parameters
+        for name, parameter in known.items():
+            if parameter.default is not inspect.Parameter.empty:
+                found.setdefault(name, parameter.default)
+    return found
+
+
 def build(name: str, kind: str, settings: Mapping[str, Any]) -> Entry | HitEntry:
     """Make the model ``name`` of a kind.
 
