@@ -118,8 +118,7 @@ class FeatureEncoder:
 
     Attributes:
         edges: ``(F, K + 1)`` bin edges in standard deviations.
-        present: ``(F + C + 1)``, which numeric features, categories and (last) titles tell training rows apart: where
-            all are the same, or missing, there is nothing to learn of another value.
+        present: ``(F + C + 1)``, which numeric features, categories and (last) titles tell training rows apart.
     """
 
     _ARRAYS = ("mean", "scale", "edges", "title_mean", "title_scale", "present")
@@ -180,18 +179,21 @@ class FeatureEncoder:
             ``category``: ``(n, C)`` int64 codes, 0 where missing or unknown;
             ``title``: ``(n, T + 1)`` float32, standardised statistics (0 where a statistic is missing) and, last, 1 for
             a missing title.
+
+            What was the same in all training rows, so that nothing could be learned of it, is missing for every song.
         """
         songs = self._seen(songs)
+        of_numeric, of_category, of_title = np.split(self.present, [len(NUMERIC), len(NUMERIC) + len(CATEGORIES)])
         numeric = self._standard(numeric_features(songs))
-        # of a feature that was the same in all training rows nothing could be learned: its values say nothing
-        numeric[:, ~self.present[: len(NUMERIC)]] = np.nan
-        title = (title_statistics(songs["title"]).astype(np.float64) - self.title_mean) / self.title_scale
-        missing = songs["title"].isna().to_numpy(np.float64)[:, None]
+        numeric[:, ~of_numeric] = np.nan
+        titles = songs["title"].where(np.full(len(songs), of_title.item()))
+        title = (title_statistics(titles).astype(np.float64) - self.title_mean) / self.title_scale
+        missing = titles.isna().to_numpy(np.float64)[:, None]
         title = np.concatenate([np.nan_to_num(title).clip(-_CLIP, _CLIP), missing], axis=1)
         codes = [pd.Index(self._levels(name)).get_indexer(songs[name]).astype(np.int64) + 1 for name in CATEGORIES]
         return {
             "numeric": torch.from_numpy(numeric.astype(np.float32)),
-            "category": torch.from_numpy(np.stack(codes, axis=1)),
+            "category": torch.from_numpy(np.stack(codes, axis=1) * of_category),
             "title": torch.from_numpy(title.astype(np.float32)),
         }
 

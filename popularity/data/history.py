@@ -133,7 +133,8 @@ class HistoryIndex:
         self.names = np.unique(keys.name)
         rows = np.repeat(np.arange(len(keys)), np.diff(keys.start))
         entry = 2 * np.searchsorted(self.names, keys.name) + (keys.name != keys.first[rows])
-        on_album = np.flatnonzero(keys.album >= 0)
+        apart = len(np.unique(keys.album)) > 1  # one album for all known songs relates none of them
+        on_album = np.flatnonzero((keys.album >= 0) & apart)
         self.albums = np.unique(keys.album[on_album])
         rows = np.concatenate([rows, on_album])
         entry = np.concatenate([entry, 2 * len(self.names) + np.searchsorted(self.albums, keys.album[on_album])])
@@ -246,7 +247,7 @@ class HistoryIndex:
             apart &= (value != theirs[known]) | (value < 0)
         song, known, kind = song[apart], known[apart], kind[apart]
         together = self.keys.album[known] == songs.album[part][song]
-        together &= self.keys.album[known] >= 0
+        together &= (self.keys.album[known] >= 0) & bool(len(self.albums))
         group = song * (ALBUM + 1) + kind
         # which of too many stay must not depend on the rows' numbers: the latest, or by a hash of both songs
         if self.earlier:

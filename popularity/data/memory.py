@@ -110,7 +110,7 @@ class HistoryEncoder:
         keys = keys_of(songs)
         self.index = HistoryIndex(keys, earlier=earlier)
         self.hide = self._hidden_shares(songs, keys, folds)
-        self.known = {**self._vectors(songs), "popularity": _column(songs["popularity"]), "month": _months(keys)}
+        self.known = {**self._vectors(songs), "popularity": _column(songs["popularity"]), "month": self._months(keys)}
         return self
 
     def _hidden_shares(self, songs: pd.DataFrame, keys: Keys, folds: Folds) -> tuple[float, ...]:
@@ -155,6 +155,12 @@ class HistoryEncoder:
             parts.append(torch.from_numpy(self.text.encode(songs)[0]).float().clamp(-4, 4))
         return {"song": torch.cat(parts, dim=1), "category": encoded["category"], "near": torch.cat(near, dim=1)}
 
+    def _months(self, keys: Keys) -> Tensor:
+        """Release in months since 1970, NaN where unknown; for every song, if known songs are not told apart by it."""
+        said = self.features.present[NUMERIC.index("release_year")]
+        unknown = (keys.day == np.iinfo(np.int32).max) | ~said
+        return torch.from_numpy(np.where(unknown, np.nan, keys.day / _MONTH).astype(np.float32))
+
     def encode(self, songs: pd.DataFrame, *, training: bool = False) -> dict[str, Tensor]:
         """Encode songs.
 
@@ -191,7 +197,7 @@ class HistoryEncoder:
         return {
             **vectors,
             "extras": torch.from_numpy(extras).float(),
-            "month": _months(keys),
+            "month": self._months(keys),
             "row": found.row,
             "role": found.role,
             "key": key,
@@ -271,8 +277,3 @@ class HistoryEncoder:
 
 def _column(values: pd.Series) -> Tensor:
     return torch.from_numpy(values.to_numpy(np.float32, copy=True))
-
-
-def _months(keys: Keys) -> Tensor:
-    unknown = keys.day == np.iinfo(np.int32).max
-    return torch.from_numpy(np.where(unknown, np.nan, keys.day / _MONTH).astype(np.float32))

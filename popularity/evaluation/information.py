@@ -165,7 +165,7 @@ def _learned(task: Task, songs: pd.DataFrame) -> dict[str, np.ndarray]:
     encoders = [
         _artist_encoder(songs, popularity),
         _credit_encoder(songs, popularity),
-        *(_group_encoder(name, key, popularity) for name, key in _groups(songs).items()),
+        *(_group_encoder(name, key, popularity) for name, key in _groups(songs, n_train).items()),
         *(_ridge_encoder(name, features, popularity) for name, features in _ngrams(songs, n_train).items()),
     ]
     known = np.arange(n_train)
@@ -181,16 +181,17 @@ def _learned(task: Task, songs: pd.DataFrame) -> dict[str, np.ndarray]:
 # --- known songs ------------------------------------------------------------------------------------------------------
 
 
-def _groups(songs: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Codes ``(n,)`` of what songs may share beside names, -1 where missing."""
-    name = songs["album"].str.casefold()
-    keys = {
-        "album": name + "\n" + songs["artist"].str.casefold(),
-        "compilation": name + "\n" + songs["release_date"].astype("str").fillna(""),  # whoever is on it
-        "genre": songs["genre"],
-        "subgenre": songs["subgenre"],
+def _groups(songs: pd.DataFrame, n_train: int) -> dict[str, np.ndarray]:
+    """Codes ``(n,)`` of what songs may share beside names, -1 where missing; of columns that vary in training."""
+    album = songs["album"].str.casefold()
+    keys = {  # key -> column and what songs share
+        "album": ("album", album + "\n" + songs["artist"].str.casefold()),
+        "compilation": ("album", album + "\n" + songs["release_date"].astype("str").fillna("")),  # whoever is on it
+        "genre": ("genre", songs["genre"]),
+        "subgenre": ("subgenre", songs["subgenre"]),
     }
-    return {name: pd.factorize(key)[0] for name, key in keys.items() if key.notna().any()}
+    varied = {name: songs[name][:n_train].nunique(dropna=False) > 1 for name in ("album", "genre", "subgenre")}
+    return {name: pd.factorize(key)[0] for name, (column, key) in keys.items() if varied[column]}
 
 
 def _shrunk(total: np.ndarray, count: np.ndarray) -> np.ndarray:
