@@ -17,10 +17,10 @@ from popularity.errors import InputError
 from popularity.evaluation.jobs import read_result
 from popularity.evaluation.markdown import summary_text
 from popularity.evaluation.options import Comparison, read_command
+from popularity.evaluation.paired import compare as paired
 from popularity.evaluation.progress import Board
 from popularity.evaluation.protocol import Job, Protocol
 from popularity.evaluation.summary import Tables, check_folds, done, tabulate
-from popularity.evaluation.summary import compare as paired
 from popularity.evaluation.workers import run_jobs
 from popularity.files import check_folder, write_atomically
 
@@ -90,9 +90,11 @@ def write_tables(comparison: Comparison, tables: Tables, jobs: Sequence[Job], fo
     protocol, reference = comparison.protocol, comparison.options.reference
     check_folds(tables.predictions)
     tables.write(folder)
-    versions = [result["versions"] for result in done(protocol, jobs, folder).values()]
+    found = {job: result for job in jobs if (result := read_result(protocol, job, folder)) is not None}
+    versions = [result["versions"] for result in found.values() if not result["error"]]
+    failed = {job: " ".join(str(result["error"]).split()) for job, result in found.items() if result["error"]}
     with write_atomically(folder / "summary.md") as file:
-        file.write(summary_text(protocol, tables, reference, comparison.songs, versions))
+        file.write(summary_text(protocol, tables, reference, comparison.songs, versions, failed))
     against = comparison.options.against
     if against is not None and against in set(tables.folds["model"]):
         with write_atomically(folder / f"against_{against}.json") as file:
@@ -108,6 +110,8 @@ def write_tables(comparison: Comparison, tables: Tables, jobs: Sequence[Job], fo
             title=f"{protocol.source}: models compared",
             protocol=protocol.record() | {"repeats": protocol.repeats, "reference": reference},
         )
+    elif (folder / "report.html").exists():
+        print(f"{folder / 'report.html'} and its pictures are of an earlier run: --report false", file=sys.stderr)
 
 
 @contextmanager

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
-from popularity.evaluation.entries import reads
+from popularity.evaluation.entries import completed, reads
 from popularity.evaluation.hits import INNER_FOLDS
-from popularity.evaluation.protocol import QUANTILES, Protocol
+from popularity.evaluation.protocol import QUANTILES, Job, Protocol
 from popularity.evaluation.statistics import DRAWS, LEVEL
 from popularity.evaluation.summary import Tables
 
 _DIGITS = {
     "mse": 2, "mse_sd": 2, "rmse": 2, "mae": 2, "r2": 3, "spearman": 3, "ratio_to_reference": 3, "difference": 2,
-    "p_value": 3, "seconds": 2,
+    "p_value": 3, "seconds": 2, "within_5": 3, "within_10": 3,
 }  # fmt: skip
 _HEADS = {
     "mse": "MSE", "mse_sd": "sd over folds", "rmse": "RMSE", "mae": "MAE", "r2": "R2", "spearman": "Spearman",
-    "ratio_to_reference": "ratio", "p_value": "p", "seconds": "CPU seconds a fold",
+    "ratio_to_reference": "ratio", "p_value": "p", "seconds": "CPU seconds a fold", "within_5": "within 5",
+    "within_10": "within 10",
 }  # fmt: skip
 _READS = {
     "nothing": "nothing", "artist": "the artist", "audio": "the 13 audio columns", "everything": "all in the file",
@@ -31,7 +32,12 @@ _HIT_DIGITS = {
 
 
 def summary_text(
-    protocol: Protocol, tables: Tables, reference: str, songs: pd.DataFrame, versions: Iterable[dict[str, str]]
+    protocol: Protocol,
+    tables: Tables,
+    reference: str,
+    songs: pd.DataFrame,
+    versions: Iterable[dict[str, str]],
+    failed: Mapping[Job, str],
 ) -> str:
     """The text of summary.md.
 
@@ -41,6 +47,7 @@ def summary_text(
         reference: the model that the others are compared with.
         songs: the song table.
         versions: package -> version of each result.
+        failed: jobs that ended in an error, and which.
     """
     folds = protocol.folds - 1 if protocol.split == "time" else protocol.folds
     parts = [
@@ -48,17 +55,25 @@ def summary_text(
         _summary(tables),
         _protocol(protocol, tables, folds, len(songs), reference, versions),
     ]
+    if failed:
+        parts += ["## Failed", "\n".join(f"- {job}: {error}" for job, error in failed.items())]
     if len(tables.differences) > 1:
         parts += [f"## Differences of MSE to {reference}", _differences(tables)]
+    if len(tables.repeated_folds):
+        parts += ["## Folds that are the same songs in several repeats", _repeated(tables.repeated_folds)]
     if len(tables.hit_summary):
         parts += ["## Hits", _hits(protocol), _hit_table(tables.hit_summary)]
+        if skipped := _skipped(tables.hit_folds):
+            parts.append(skipped)
     return "\n\n".join(parts) + "\n"
 
 
 def _summary(tables: Tables) -> str:
-    table = tables.summary
+    within = tables.folds.groupby("model", sort=False)[["within_5", "within_10"]].mean()
+    table = tables.summary.join(within, on="model")
     table = table.assign(wins=[f"{w} of {n}" if pd.notna(w) else "-" for w, n in _paired_folds(tables)])
-    middle = ["mse", "mse_sd", "rmse", "mae", "r2", "spearman", "ratio_to_reference", "difference", "p_value", "wins"]
+    middle = ["mse", "mse_sd", "rmse", "mae", "r2", "spearman", "within_5", "within_10"]
+    middle += ["ratio_to_reference", "difference", "p_value", "wins"]
     return _markdown(table[["model", "folds", *middle, "seconds"]], _DIGITS, ["model", "folds", "wins"])
 
 
@@ -78,6 +93,10 @@ def _protocol(
     for one in versions:
         for name, version in one.items():
             used.setdefault(name, set()).add(version)
+    budgets = []
+    for name in tables.summary["model"]:
+        whole = completed(protocol.models[name])
+        budgets += [f"{name} {whole[unit]} {unit}" for unit in ("trials", "epochs") if unit in whole]
     told: dict[str, list[str]] = {}
     shown = [*tables.summary["model"], *tables.hit_summary["model"]]
     for name, settings in {name: {**protocol.hits, **protocol.models}[name] for name in shown}.items():
@@ -93,14 +112,16 @@ def _protocol(
         f"`ratio`, `difference`, `p` and `wins` compare MSE with {reference} on the folds that both have. p: corrected "
         "resampled t-test (Nadeau & Bengio, 2003); not corrected for the number of models.",
         "What they read: " + "; ".join(f"{_READS[what]}: {', '.join(who)}" for what, who in told.items()) + ".",
-        "R2 and the rank correlation are means over folds; the rank correlation of a constant is not defined. A job "
-        "runs on one thread.",
+        f"Budgets inside the training songs of each fold (`epochs`: the most): {', '.join(budgets) or 'none'}.",
+        "R2 and the rank correlation are means over folds; the rank correlation of a constant is not defined. `within "
+        "5`: share of songs whose error is at most 5 points. A job runs on one thread.",
         f"Versions: {packages}.",
     ]
     if protocol.split == "credits":
         lines.append(
             "The songs joined to each other by names form one giant group, which `credits` puts into one fold whatever "
-            "the seed: the repeats resemble each other more than the test supposes, so read its p-values with care."
+            "the seed: the repeats resemble each other more than the test supposes, so read its p-values with care, "
+            "and the table of folds that are the same songs."
         )
     if protocol.split == "time":
         lines.append("`time` has one drawing of its folds, and its training parts differ in size.")
@@ -124,6 +145,38 @@ def _differences(tables: Tables) -> str:
         "these fitted models."
     )
     return _markdown(table, {"difference": 2}, ["model", "folds"]) + "\n\n" + note
+
+
+def _repeated(table: pd.DataFrame) -> str:
+    against, folds = table["against"].iloc[0], table["folds_repeated"].max()
+    rows = []
+    for row in table.itertuples():
+        interval = "" if pd.isna(row.low_others) else f" ({row.low_others:+.2f} to {row.high_others:+.2f})"
+        rows.append(
+            {
+                "model": row.model,
+                "folds": f"{row.folds_repeated} and {row.folds_others}",
+                "MSE there": f"{row.mse_repeated:.2f}",
+                f"to {against} there": f"{row.difference_repeated:+.2f}",
+                "MSE on others": f"{row.mse_others:.2f}",
+                f"to {against} on others": f"{row.difference_others:+.2f}{interval}",
+            }
+        )
+    note = (
+        f"{folds} folds test the same songs ({table['songs'].iloc[0]:,} on average) with the same training songs: one "
+        f"test {folds} times over, apart from what models draw. Differences to {against} there and, with corrected "
+        f"{100 * LEVEL:g} % intervals, on the other folds."
+    )
+    return note + "\n\n" + _markdown(pd.DataFrame(rows), {}, list(rows[0]))
+
+
+def _skipped(folds: pd.DataFrame) -> str:
+    left = folds.dropna(subset="skipped").drop_duplicates(["cutoff", "repeat", "fold"])
+    lines = [
+        f"- cut-off {cutoff}, repeat {repeat}, fold {fold}: {reason}"
+        for cutoff, repeat, fold, reason in left[["cutoff", "repeat", "fold", "skipped"]].itertuples(index=False)
+    ]
+    return "Folds left out:\n\n" + "\n".join(lines) if lines else ""
 
 
 def _intervals(table: pd.DataFrame, low: str, high: str) -> list[str]:

@@ -13,8 +13,8 @@ import pandas as pd
 from popularity.errors import InputError
 from popularity.evaluation.jobs import read_arrays, read_result
 from popularity.evaluation.metrics import CLASSIFICATION, REGRESSION
+from popularity.evaluation.paired import compare, compare_hits, repeated_folds, song_intervals
 from popularity.evaluation.protocol import Job, Protocol
-from popularity.evaluation.statistics import Paired, cluster_bootstrap, corrected_t_test, first_artists
 from popularity.files import write_atomically
 
 #: The columns of summary.csv.
@@ -53,6 +53,7 @@ class Tables:
         hit_summary: a row per model of hits and cut-off.
         hit_folds: a row per model of hits, cut-off and fold.
         hits: a row per model of hits, cut-off, fold and test song.
+        repeated_folds: a row per model, where several repeats test the same songs: how it does on these and on others.
     """
 
     summary: pd.DataFrame
@@ -62,12 +63,13 @@ class Tables:
     hit_summary: pd.DataFrame
     hit_folds: pd.DataFrame
     hits: pd.DataFrame
+    repeated_folds: pd.DataFrame
 
     def write(self, folder: Path) -> None:
         """Write each table that has rows: those with a row per song or fold as Parquet, the others as CSV."""
         for field in fields(self):
             table = getattr(self, field.name)
-            plain = field.name in ("summary", "differences", "hit_summary")
+            plain = field.name in ("summary", "differences", "hit_summary", "repeated_folds")
             path = folder / f"{field.name}.{'csv' if plain else 'parquet'}"
             if table.empty:
                 path.unlink(missing_ok=True)
@@ -116,6 +118,7 @@ def tabulate(
         columns=_HIT_FOLDS,
     )
     compared = next((name for name in (against, reference) if name in protocol.hits), None)
+    opposite = against if against is not None and against in set(folds["model"]) else reference
     return Tables(
         summary=summarise(folds, differences),
         differences=differences,
@@ -124,70 +127,8 @@ def tabulate(
         hit_summary=summarise_hits(hit_folds, compared),
         hit_folds=hit_folds,
         hits=_hits(marked, songs, folder),
+        repeated_folds=repeated_folds(predictions, folds, opposite),
     )
-
-
-def compare(folds: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Paired differences of MSE to the reference, over the folds that a model and the reference both have.
-
-    Args:
-        folds: `model, repeat, fold, mse, songs_train, songs_test`.
-        reference: name of a model; compared with itself it has a difference of 0 and no p-value.
-
-    Returns:
-        `model, reference, folds, ratio_to_reference, difference, low, high, p_value, wins`, best ratio first, for the
-        models that share a fold with the reference.
-    """
-    base = folds.loc[folds["model"] == reference, ["repeat", "fold", "mse"]].rename(columns={"mse": "base"})
-    rows = []
-    for model, part in folds.merge(base, on=["repeat", "fold"]).groupby("model", sort=False):
-        mse, other = part["mse"].to_numpy(), part["base"].to_numpy()
-        found = corrected_t_test(mse - other, float((part["songs_test"] / part["songs_train"]).mean()))
-        if model == reference:
-            found = Paired(len(part), 0.0, np.nan, np.nan, np.nan, 0)
-        rows.append(
-            {
-                "model": model,
-                "reference": reference,
-                "folds": found.folds,
-                "ratio_to_reference": mse.mean() / other.mean() if other.mean() > 0 else np.nan,
-                "difference": found.difference,
-                "low": found.low,
-                "high": found.high,
-                "p_value": found.p_value,
-                "wins": found.wins,
-            }
-        )
-    columns = ["model", "reference", "folds", "ratio_to_reference", "difference", "low", "high", "p_value", "wins"]
-    return pd.DataFrame(rows, columns=columns).sort_values("ratio_to_reference", kind="stable", ignore_index=True)
-
-
-def song_intervals(predictions: pd.DataFrame, songs: pd.DataFrame, reference: str, seed: int) -> pd.DataFrame:
-    """Bootstrap intervals over songs, clustered by first artist, of the difference of MSE to the reference.
-
-    All predictions of a song count, one per repeat, on the folds that a model and the reference both have.
-
-    Args:
-        predictions: `model, repeat, fold, row, prediction`.
-        songs: the whole song table.
-        reference: name of a model.
-        seed: of the drawings.
-
-    Returns:
-        `song_low, song_high` by model.
-    """
-    truth = songs["popularity"].to_numpy(np.float64)
-    keys = ["repeat", "fold", "row"]
-    table = predictions.assign(error=(predictions["prediction"] - truth[predictions["row"]]) ** 2)
-    base = table.loc[table["model"] == reference, [*keys, "error"]].rename(columns={"error": "base"})
-    both = table.merge(base, on=keys)
-    models = list(dict.fromkeys(both["model"].astype("str")))
-    place = both["model"].astype("str").map({model: index for index, model in enumerate(models)}).to_numpy()
-    sums, counts = (np.zeros((len(songs), len(models))) for _ in range(2))
-    np.add.at(sums, (both["row"].to_numpy(), place), (both["error"] - both["base"]).to_numpy())
-    np.add.at(counts, (both["row"].to_numpy(), place), 1)
-    low, high = cluster_bootstrap(sums, counts, first_artists(songs), seed=seed)
-    return pd.DataFrame({"song_low": low, "song_high": high}, index=pd.Index(models, name="model"))
 
 
 def summarise(folds: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:
@@ -205,44 +146,20 @@ def summarise(folds: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(["ratio_to_reference", "mse"], kind="stable", ignore_index=True)[list(SUMMARY)]
 
 
-def compare_hits(hit_folds: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Paired differences of AUROC to the reference at each cut-off, over the folds that a model and the reference have.
-
-    Args:
-        hit_folds: `model, cutoff, repeat, fold, auroc, songs_train, songs_test`.
-        reference: name of a model of hits; it has no differences.
-
-    Returns:
-        `reference, auroc_difference` (above 0: better than the reference), `auroc_low, auroc_high` and `p_value` of the
-        corrected test, `wins` (folds with a difference above 0) by `cutoff, model`.
-    """
-    keys = ["cutoff", "repeat", "fold"]
-    base = hit_folds.loc[hit_folds["model"] == reference, [*keys, "auroc"]].rename(columns={"auroc": "base"})
-    both = hit_folds[hit_folds["model"] != reference].merge(base, on=keys).dropna(subset=["auroc", "base"])
-    rows = []
-    for (cutoff, model), part in both.groupby(["cutoff", "model"], sort=False):
-        share = float((part["songs_test"] / part["songs_train"]).mean())
-        found = corrected_t_test((part["base"] - part["auroc"]).to_numpy(), share)  # its wins are values below 0
-        ends = (-found.high, -found.low, found.p_value, found.wins)
-        rows.append((cutoff, model, reference, -found.difference, *ends))
-    columns = ["reference", "auroc_difference", "auroc_low", "auroc_high", "p_value", "wins"]
-    return pd.DataFrame(rows, columns=["cutoff", "model", *columns]).set_index(["cutoff", "model"])
-
-
 def summarise_hits(hit_folds: pd.DataFrame, reference: str | None = None) -> pd.DataFrame:
     """One row per cut-off and model of hits: means over the folds that were not skipped, and how many were.
 
-    With a reference also what :func:`compare_hits` gives.
+    Where all were skipped there are 0 folds and no scores. With a reference also what :func:`compare_hits` gives.
     """
     scores = ["value", "threshold", "hits", *CLASSIFICATION, "seconds"]
     keys = ["cutoff", "model"]
     asked = hit_folds[hit_folds["skipped"].isna()]
     grouped = asked.groupby(keys, sort=False)
-    table = grouped[scores].mean()
-    table.insert(0, "folds", grouped.size())
-    table.insert(table.columns.get_loc("auroc") + 1, "auroc_sd", grouped["auroc"].std())
     skipped = hit_folds["skipped"].notna().groupby([hit_folds[key] for key in keys], sort=False).sum()
-    table.insert(1, "skipped", skipped.reindex(table.index).fillna(0).astype(int))
+    table = grouped[scores].mean().reindex(skipped.index)
+    table.insert(0, "folds", grouped.size().reindex(skipped.index).fillna(0).astype(int))
+    table.insert(table.columns.get_loc("auroc") + 1, "auroc_sd", grouped["auroc"].std())
+    table.insert(1, "skipped", skipped.astype(int))
     if reference is not None:
         table = table.join(compare_hits(asked, reference)).astype({"wins": "Int64"})
     order = {cutoff: place for place, cutoff in enumerate(dict.fromkeys(hit_folds["cutoff"]))}

@@ -314,6 +314,7 @@ def test_stopping_is_clean(number, arguments, tmp_path):
 
 
 def test_the_shipped_config_names_what_it_should(song_file, monkeypatch):
+    from popularity.evaluation.entries import completed
     from popularity.evaluation.options import read_command
 
     monkeypatch.chdir(Path(__file__).parents[2])
@@ -337,6 +338,9 @@ def test_the_shipped_config_names_what_it_should(song_file, monkeypatch):
     assert len(protocol.jobs({"mamba"})) == 50  # hits are asked of every fold too
     every = [settings for models in (protocol.models, protocol.hits) for settings in models.values()]
     assert all("repeats" not in settings for settings in every)
+    for settings in every:
+        budget = {"trials", "epochs"} & completed(settings).keys()
+        assert budget <= settings.keys(), "a budget is named where people look for it"
     files = [path for settings in every for path in settings.get("configs", [])]
     assert files
     assert all(Path(path).is_file() for path in files)

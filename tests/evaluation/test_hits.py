@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -32,8 +34,10 @@ def test_all_tables_of_hits(plan, songs, run_all, tmp_path):
     assert folds.loc[folds["cutoff"] == "99", "skipped"].str.contains("0 hits among").all()
     assert folds.loc[folds["cutoff"] != "99", "skipped"].isna().all()
     summary = tables.hit_summary.set_index(["cutoff", "model"])
-    assert list(tables.hit_summary["cutoff"].unique()) == ["40", "50", "median", "top_quarter"]
-    assert summary.loc[("40", "logistic"), "folds"] == 3
+    assert list(tables.hit_summary["cutoff"].unique()) == ["40", "50", "99", "median", "top_quarter"]
+    assert summary.loc[("40", "logistic"), ["folds", "skipped"]].tolist() == [3, 0]
+    assert summary.loc[("99", "logistic"), ["folds", "skipped"]].tolist() == [0, 3], "none is silently left out"
+    assert summary.loc["99", ["auroc", "f1", "brier"]].isna().all(axis=None)
     assert summary["auroc"].min() > 0.8, "the songs are made so that features explain a lot"
     songs_of = tables.hits[
         (tables.hits["model"] == "net") & (tables.hits["cutoff"] == "50") & (tables.hits["fold"] == 1)
@@ -54,11 +58,36 @@ def test_all_tables_of_hits(plan, songs, run_all, tmp_path):
     )
     assert told["wins"] == (difference > 0).sum()
     assert summary.loc[("50", "net"), ["reference", "auroc_difference"]].isna().all()
-    text = summary_text(plan, tables, "linear", songs, [])
+    text = summary_text(plan, tables, "linear", songs, [], {})
     assert "## Hits" in text
+    assert "- cut-off 99, repeat 0, fold 2: 0 hits among" in text
+    assert "cut-off 50" not in text
     assert "highest F1" in text
     assert "auroc to net" in text
     assert f"{difference.mean():+.3f} ({difference.mean() - half:+.2f}" in text
+
+
+def test_a_report_of_a_cutoff_that_nobody_reaches(plan, songs, run_all, tmp_path):
+    from popularity.evaluation.report.page import report
+
+    run_all(plan, songs).write(tmp_path)
+    page = report(tmp_path, songs, split="random", reference="linear", title="hits")
+    assert "popularity of at least 99" in page.read_text(encoding="utf-8")
+
+
+def test_a_fit_that_hits_take_over_is_a_cost_of_theirs(plan, songs, tmp_path):
+    from popularity.evaluation.jobs import run_job
+
+    first = {bool(job.cutoff): job for job in plan.jobs({"net"}) if job.fold == 0}
+    alone = run_job(plan, songs, first[True], tmp_path)
+    assert run_job(plan, songs, first[False], tmp_path)["error"] is None
+    path = first[False].path(tmp_path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"seconds": 1000.0, "cpu_seconds": 500.0}))
+    result = run_job(plan, songs, first[True], tmp_path)
+    assert alone["seconds"] < 100
+    assert 1000 < result["seconds"] < 1100
+    assert 500 < result["cpu_seconds"] < 600
+    assert result["hits"] == alone["hits"]
 
 
 def test_without_a_reference_that_predicts_hits_no_differences(plan, songs, run_all):

@@ -234,4 +234,57 @@ def test_tables_without_any_result_of_the_reference(songs, protocol, run_all, tm
     assert tables.summary["ratio_to_reference"].isna().all()
     tables.write(tmp_path)
     assert not (tmp_path / "hits.parquet").exists(), "nobody was asked for hits"
-    assert "mean" in summary_text(plan, tables, "linear", songs, [])
+    text = summary_text(plan, tables, "linear", songs, [], {plan.jobs({"mean"})[4]: "ValueError: bad luck"})
+    within = tables.folds[["within_5", "within_10"]].mean()
+    assert f" | {within['within_5']:.3f} | {within['within_10']:.3f} | " in text
+    assert "## Failed\n\n- mean, repeat 1, fold 1: ValueError: bad luck" in text
+    assert "Budgets inside the training songs of each fold (`epochs`: the most): none." in text
+
+
+def test_budgets_are_told_and_a_changed_default_makes_results_stale(songs, protocol, run_all, monkeypatch):
+    from popularity.evaluation.entries import families
+    from popularity.evaluation.markdown import summary_text
+
+    plan = protocol({"linear": {"kind": "linear"}, "knn": {"kind": "knn", "trials": 2}, "ridge": {"kind": "ridge"}})
+    assert "(`epochs`: the most): ridge 10 trials, knn 2 trials." in summary_text(
+        plan, run_all(plan, songs), "linear", songs, [], {}
+    )
+    jobs = {job.model: job for job in plan.jobs({"knn", "ridge"})}
+    before = {name: plan.config_hash(job) for name, job in jobs.items()}
+    monkeypatch.setattr(families.ridge, "__defaults__", ("audio", 11))
+    monkeypatch.setattr(families.knn, "__defaults__", ("audio", 9))
+    assert plan.config_hash(jobs["ridge"]) != before["ridge"]
+    assert plan.config_hash(jobs["knn"]) == before["knn"], "this one has a budget of its own"
+
+
+def test_folds_that_are_the_same_songs_are_compared_apart():
+    """Fold 0 has the same four test songs in both repeats, where b is behind; on all others it is ahead."""
+    from popularity.evaluation.paired import repeated_folds
+
+    tested = {
+        (0, 0): [0, 1, 2, 3],
+        (0, 1): [4, 5],
+        (0, 2): [6, 7],
+        (1, 0): [3, 2, 1, 0],
+        (1, 1): [4, 6],
+        (1, 2): [5, 7],
+    }
+    mse = {"a": [10, 20, 30, 12, 22, 32], "b": [15, 18, 27, 13, 21, 30]}
+    keys = list(tested)
+    folds = pd.DataFrame(
+        [(model, *key, value, 6, 2) for model, values in mse.items() for key, value in zip(keys, values, strict=True)],
+        columns=["model", "repeat", "fold", "mse", "songs_train", "songs_test"],
+    )
+    predictions = pd.DataFrame(
+        [(model, *key, row) for model in mse for key in keys for row in tested[key]],
+        columns=["model", "repeat", "fold", "row"],
+    )
+    found = repeated_folds(predictions, folds, "a").set_index("model")
+    assert list(found.index) == ["b", "a"], "best on the others first"
+    assert found.loc["b", ["songs", "folds_repeated", "folds_others"]].tolist() == [4, 2, 4]
+    assert found.loc["b", ["mse_repeated", "mse_others"]].tolist() == [14, 24]
+    assert found.loc["b", ["difference_repeated", "difference_others"]].tolist() == [3, -2]
+    assert found.loc["b", "low_others"] < -2 < found.loc["b", "high_others"]
+    apart = predictions.assign(row=lambda table: table["row"] + 10 * table["repeat"])
+    assert repeated_folds(apart, folds, "a").empty
+    assert repeated_folds(predictions, folds, "nobody").empty

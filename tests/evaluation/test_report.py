@@ -147,7 +147,8 @@ def _summarise_hits(hits: pd.DataFrame) -> pd.DataFrame:
 
 
 def _write(folder: Path, songs: pd.DataFrame, repeats: int = REPEATS, folds: int = FOLDS) -> None:
-    from popularity.evaluation.summary import compare, summarise
+    from popularity.evaluation.paired import compare
+    from popularity.evaluation.summary import summarise
 
     predictions = _predict(songs, repeats, folds)
     scores = _score(predictions, songs)
@@ -272,7 +273,7 @@ def test_scores_are_those_of_the_summary(made: Made) -> None:
 
 
 def test_ranking_and_differences_show_the_paired_comparison(made: Made) -> None:
-    from popularity.evaluation.summary import compare
+    from popularity.evaluation.paired import compare
 
     expected = compare(pd.read_parquet(made.folder / "folds.parquet"), "linear")
     ratios = made.page.table("Ratio of squared errors")
@@ -519,8 +520,9 @@ def test_a_claim_stands_beside_what_was_measured_before_how(made: Made, tmp_path
 
 
 def test_models_on_fewer_folds_are_marked_and_stay_out_of_pictures_of_songs(made: Made, tmp_path: Path) -> None:
+    from popularity.evaluation.paired import compare
     from popularity.evaluation.report.page import report
-    from popularity.evaluation.summary import compare, summarise
+    from popularity.evaluation.summary import summarise
 
     folds, predictions = (pd.read_parquet(made.folder / f"{name}.parquet") for name in ("folds", "predictions"))
     best = compare(folds, "linear")["model"].iloc[0]

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from popularity.evaluation.paired import compare
 from popularity.evaluation.statistics import LEVEL, corrected_t_test
-from popularity.evaluation.summary import compare
 
 
 def compare_ratios(folds: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Add intervals of the ratio to what :func:`popularity.evaluation.summary.compare` returns.
+    """Add intervals of the ratio to what :func:`popularity.evaluation.paired.compare` returns.
 
     The interval of r = mean(a) / mean(b) is the corrected one of a - r b, divided by mean(b) (the delta method).
 

@@ -40,6 +40,12 @@ def _list(names: object) -> str:
 
 def _scores(c: Comparison) -> str:
     summary = c.tables.table("summary.csv").sort_values(["ratio_to_reference", "mse"], kind="stable")
+    folds = c.tables.table("folds.parquet")
+    if within := [name for name in ("within_5", "within_10") if name in folds]:
+        means = folds.groupby("model")[within].mean()
+        place = summary.columns.get_loc("spearman") + 1 if "spearman" in summary else summary.shape[1]
+        for name in reversed(within):
+            summary.insert(place, name, means[name].reindex(summary["model"]).to_numpy())
     return table(summary, "Mean scores over folds, best first", reference=c.reference)
 
 
