@@ -166,8 +166,25 @@ def hits(results: Path) -> str:
     return "\n".join(lines)
 
 
+def repeated(results: Path) -> str:
+    """The fold of `credits` that is the same in all repeats, apart from the others: MSE to Mamba's, best on others."""
+    path = results / "spotify_4771_credits" / "repeated_folds.csv"
+    if not path.exists():
+        return "Not run yet."
+    table = pd.read_csv(path)
+    against, first = table["against"].iloc[0], table.iloc[0]
+    heads = [f"the {first['songs']:,} songs ({first['folds_repeated']} fits)", f"{first['folds_others']} other folds"]
+    lines = [f"| model | MSE to {against}: {heads[0]} | {heads[1]} (95 %) |", "| --- | --- | --- |"]
+    for row in table[table["model"] != against].itertuples():
+        interval = f"{row.low_others:+.2f} to {row.high_others:+.2f}"
+        cells = [row.model, f"{row.difference_repeated:+.2f}", f"{row.difference_others:+.2f} ({interval})"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 BLOCKS: dict[str, Callable[[Path], str]] = {
     "comparison": comparison,
+    "repeated": repeated,
     "ablations": ablations,
     "sets": sets,
     "hits": hits,

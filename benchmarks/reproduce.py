@@ -1,7 +1,8 @@
 """Were results reproduced? ``python benchmarks/reproduce.py results/spotify_4771_random FOLDER``
 
-Compares the means of ``summary.csv`` in the two folders for the models that both have on equally many folds, and exits
-with 1 if an MSE differs by more than a ten thousandth. Seconds are left out: they belong to a machine.
+Compares the means in ``summary.csv``, and in ``hit_summary.csv`` where both folders have one, for the models that both
+have on equally many folds, and exits with 1 if an MSE or AUROC differs by more than a thousandth of it. Seconds are
+left out: they belong to a machine.
 """
 
 from __future__ import annotations
@@ -11,37 +12,53 @@ from pathlib import Path
 
 import pandas as pd
 
-SCORES = ["mse", "rmse", "mae", "r2", "spearman", "mse_sd"]
-TOLERANCE = 1e-4  # relative, of MSE
+#: File -> what identifies a row, and scores, the one that decides first.
+TABLES = {
+    "summary.csv": (["model", "folds"], ["mse", "rmse", "mae", "r2", "spearman", "mse_sd"]),
+    "hit_summary.csv": (
+        ["cutoff", "model", "folds"],
+        ["auroc", "threshold", "average_precision", "f1", "precision", "recall", "brier", "calibration_error"],
+    ),
+}
+TOLERANCE = 1e-3  # relative
 
 
-def compared(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """A row per model that both summaries have on equally many folds: MSEs and the largest relative difference.
+def compared(first: pd.DataFrame, second: pd.DataFrame, keys: list[str], scores: list[str]) -> pd.DataFrame:
+    """A row per row that both tables have.
 
     Args:
-        first: `model, folds` and scores.
+        first: columns ``keys`` and ``scores``.
         second: the same.
+        keys: what identifies a row.
+        scores: numbers to compare.
 
     Returns:
-        `model, folds, mse, mse_again, largest` (over all scores).
+        ``keys``, the first score of both, and the largest relative difference ``of_it`` and ``of_any`` score.
     """
-    both = first.merge(second, on=["model", "folds"], suffixes=("", "_again"))
-    parts = [(both[f"{name}_again"] - both[name]).abs() / both[name].abs().clip(lower=1e-9) for name in SCORES]
-    both["largest"] = pd.concat(parts, axis=1).max(axis=1)
-    return both[["model", "folds", "mse", "mse_again", "largest"]]
+    both = first.merge(second, on=keys, suffixes=("", "_again"))
+    far = {name: (both[f"{name}_again"] - both[name]).abs() / both[name].abs().clip(lower=1e-9) for name in scores}
+    both["of_it"], both["of_any"] = far[scores[0]], pd.DataFrame(far).max(axis=1)
+    return both[[*keys, scores[0], f"{scores[0]}_again", "of_it", "of_any"]]
 
 
-def main() -> int:
-    """Print the table."""
-    if len(sys.argv) != 3:
+def main(folders: list[str]) -> int:
+    """Print the tables; the exit code."""
+    if len(folders) != 2:
         print("usage: python benchmarks/reproduce.py FOLDER FOLDER", file=sys.stderr)
         return 2
-    table = compared(*(pd.read_csv(Path(folder) / "summary.csv") for folder in sys.argv[1:]))
-    print(table.to_string(index=False, float_format=lambda value: f"{value:.6g}"))
-    other = (table["mse_again"] - table["mse"]).abs() > TOLERANCE * table["mse"]
-    print(f"{len(table)} models on equally many folds, {int(other.sum())} with another MSE")
-    return int(other.any() or table.empty)
+    code = 0
+    for name, (keys, scores) in TABLES.items():
+        paths = [Path(folder) / name for folder in folders]
+        if lacking := [path for path in paths if not path.is_file()]:
+            print(f"{lacking[0]}: not there, so {name} is not compared")
+            continue
+        table = compared(*(pd.read_csv(path, dtype={"cutoff": str}) for path in paths), keys, scores)
+        print(table.to_string(index=False, float_format=lambda value: f"{value:.6g}"))
+        other = int((table["of_it"] > TOLERANCE).sum())
+        print(f"{name}: {len(table)} rows on equally many folds, {other} with another {scores[0]}\n")
+        code = max(code, int(other > 0 or table.empty))
+    return code
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

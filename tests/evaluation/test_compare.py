@@ -208,17 +208,25 @@ def command_line(pid: int) -> str:
 
 LONG = ["--repeats", "16", "--workers", "2", "--report", "false"]  # 96 jobs of linear and twin, 3 of mean
 TOTAL = 99
+#: A model that draws from a generator of its own, one that is searched, and a network with a scan.
+MORE = """
+  forest: {kind: forest, trials: 2, repeats: 1}
+  little: {kind: network, configs: [configs/audio.yaml, FEW], repeats: 1}
+hits:"""
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_and_ends_the_same(arguments, tmp_path):
+def test_a_killed_run_goes_on_and_ends_the_same(arguments, config, tmp_path):
     """SIGKILL in the middle: what was done stays, the rest is run, the summaries are those of an uninterrupted run.
 
     Seconds are measured, so they differ between two runs; a finished job keeps those that it took. Everything else is
     the same to the last byte.
     """
     whole, folder, log = tmp_path / "whole", tmp_path / "killed", tmp_path / "log"
-    command = arguments(*LONG, output="killed")
+    (few := tmp_path / "few.yaml").write_text("trainer: {max_epochs: 2}")
+    config.write_text(CONFIG.replace("\nhits:", MORE.replace("FEW", str(few))))
+    models, total = "mean,linear,twin,forest,little", TOTAL + 6
+    command = arguments(*LONG, models=models, output="killed")
     process = start(command, log)
     try:
         wait_for(lambda: len(results(folder)) >= 10, process, log)
@@ -232,16 +240,16 @@ def test_a_killed_run_goes_on_and_ends_the_same(arguments, tmp_path):
         assert time.time() < deadline, "workers outlived their parent"
         time.sleep(0.05)
     kept = {path: path.read_bytes() for path in results(folder)}
-    assert 10 <= len(kept) < TOTAL, "killed too late to show anything"
+    assert 10 <= len(kept) < total, "killed too late to show anything"
     assert not (folder / "summary.csv").exists()
 
     assert start(command, log).wait() == 0, log.read_text()
-    assert f"{len(kept)} of {TOTAL} jobs are done" in log.read_text()
-    assert len(results(folder)) == TOTAL
+    assert f"{len(kept)} of {total} jobs are done" in log.read_text()
+    assert len(results(folder)) == total
     assert {path: path.read_bytes() for path in kept} == kept
     assert not list(folder.rglob("*.part"))
 
-    assert start(arguments(*LONG, output="whole"), log).wait() == 0, log.read_text()
+    assert start(arguments(*LONG, models=models, output="whole"), log).wait() == 0, log.read_text()
     assert without_seconds(whole) == without_seconds(folder)
     for name in ("summary.csv", "summary.md"):
         texts = [cut_seconds((place / name).read_text()) for place in (whole, folder)]
