@@ -91,6 +91,31 @@ def test_feature_absent_in_training_stays_silent(songs):
     assert not encoder.present[len(NUMERIC) + CATEGORIES.index("genre")]
 
 
+def test_a_feature_that_never_varied_in_training_stays_silent(songs):
+    same = {
+        "instrumentalness": 0.2,
+        "mode": 1.0,
+        "genre": "pop",
+        "title": "One",
+        "release_date": songs["release_date"][0],
+    }
+    encoder = FeatureEncoder().fit(songs.assign(**same))
+    silent = [NUMERIC.index(name) for name in ("log_instrumentalness", "release_year")]
+    silent += [len(NUMERIC) + CATEGORIES.index(name) for name in ("mode", "genre")]
+    assert not encoder.present[[*silent, -1]].any()
+    assert encoder.present[[NUMERIC.index("tempo"), len(NUMERIC) + CATEGORIES.index("key")]].all()
+    usual, other = encoder.encode(songs.assign(**same)), encoder.encode(songs)
+    assert all(torch.equal(usual[name].nan_to_num(), other[name].nan_to_num()) for name in usual)
+    columns = encoders.ColumnEncoder().fit(songs.assign(**same))
+    assert torch.equal(columns.encode(songs.assign(**same))["columns"], columns.encode(songs)["columns"])
+
+
+def test_of_a_single_song_all_that_occurs_is_present(songs):
+    encoder = FeatureEncoder().fit(songs.iloc[:1])
+    assert encoder.present[: len(NUMERIC)].all()
+    assert torch.isfinite(encoder.encode(songs)["numeric"]).all()
+
+
 def test_encoding_never_reads_the_label_and_fit_only_the_rows_given(songs):
     train = songs.iloc[:150]
     first = FeatureEncoder().fit(train).encode(songs)

@@ -43,11 +43,12 @@ def songs_of(credits_: list[tuple[str, list[str], int]], tmp_path_factory: pytes
 def by_hand(songs: pd.DataFrame, i: int, *, earlier: bool) -> tuple[set[int], set[int], set[int], set[int]]:
     """Rows by the same artist, with a common name otherwise, on the same album otherwise; and all on the same album."""
     first, names = artist_names(songs), credits(songs)
+    albums = len(songs[["album", "release_date"]].drop_duplicates())  # a single one tells nothing
     same, credited, album, mates = set[int](), set[int](), set[int](), set[int]()
     for j in range(len(songs)):
         if j == i or (earlier and not songs["release_date"][j] < songs["release_date"][i]):
             continue
-        together = all(songs[name][i] == songs[name][j] for name in ("album", "release_date"))
+        together = albums > 1 and all(songs[name][i] == songs[name][j] for name in ("album", "release_date"))
         if together:
             mates.add(j)
         if first[i][:1] and first[i][:1] == first[j][:1]:
@@ -150,6 +151,14 @@ def test_album_mates_of_an_artist_with_too_many_songs_are_all_there(tmp_path_fac
     found = HistoryIndex(keys).candidates(keys, np.arange(90))
     assert sorted(found.row[40][found.mate[40]].tolist()) == [7, 41, 77]
     assert (found.role[40][found.mate[40]] == SAME).all()
+
+
+def test_an_album_that_all_known_songs_share_relates_none(tmp_path_factory):
+    songs = songs_of([(f"artist {i}", [], 1999) for i in range(6)], tmp_path_factory).assign(album="One")
+    keys = keys_of(songs)
+    assert (HistoryIndex(keys).candidates(keys, np.arange(6)).role == -1).all()
+    other = keys_of(songs.assign(album=["One"] * 5 + ["Two"]))
+    assert (HistoryIndex(other).candidates(keys, np.arange(6)).role[0] == ALBUM).sum() == 4
 
 
 def test_album_mates_are_hidden_together_and_drawn_first():

@@ -194,6 +194,13 @@ def test_without_albums_there_are_no_mates(songs):
     assert "mate" not in encoder.encode(songs)
 
 
+def test_a_day_on_which_all_known_songs_came_out_says_nothing(songs):
+    encoder = fitted(songs.iloc[:100].assign(release_date=pd.Timestamp("2001-01-01")))
+    assert encoder.known["month"].isnan().all()
+    assert encoder.encode(songs.iloc[100:])["month"].isnan().all()
+    assert not fitted(songs.iloc[:100]).encode(songs.iloc[100:])["month"].isnan().any()
+
+
 def test_retrieved_songs_are_the_nearest_by_others(songs):
     train, new = songs.iloc[:100], songs.iloc[100:]
     encoder = fitted(train, retrieved=3)
