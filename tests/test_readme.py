@@ -33,3 +33,34 @@ def test_an_ablation_shows_its_paired_interval(tmp_path):
         f"| `no_history` | {first_comment(layers / 'no_history.yaml')} | +9.00 (+7.50 to +10.50; 10 of 10) |",
         f"| `no_title` | {first_comment(layers / 'no_title.yaml')} | +0.50 (-0.10 to +1.10; 7 of 10) |",
     ]
+
+
+def test_the_fold_that_repeats_share_is_told_apart(tmp_path):
+    from benchmarks.readme import repeated
+
+    assert repeated(tmp_path) == "Not run yet."
+    (tmp_path / "spotify_4771_credits").mkdir()
+    (tmp_path / "spotify_4771_credits" / "repeated_folds.csv").write_text(
+        "model,against,songs,folds_repeated,difference_repeated,folds_others,difference_others,low_others,high_others\n"
+        "quick,mamba,1006,5,5.7,20,-0.944,-2.98,1.09\nmamba,mamba,1006,5,0,20,0,,\n"
+    )
+    lines = repeated(tmp_path).splitlines()
+    assert lines[0] == "| model | MSE to mamba: the 1,006 songs (5 fits) | 20 other folds (95 %) |"
+    assert lines[2:] == ["| quick | +5.70 | -0.94 (-2.98 to +1.09) |"]
+
+
+def test_a_second_run_is_compared_with_the_first(tmp_path, capsys):
+    from benchmarks.reproduce import main
+
+    head = "model,folds,mse,rmse,mae,r2,spearman,mse_sd,seconds\n"
+    for name, mse in (("one", 100), ("same", 100.01), ("other", 100.2)):
+        (tmp_path / name).mkdir()
+        rows = f"a,25,{mse},10,8,0.2,0.4,5,{mse}\nb,25,90,9,8,0.2,0.4,5,1\nc,{len(name)},1,1,1,1,1,1,1\n"
+        (tmp_path / name / "summary.csv").write_text(head + rows)
+    assert main([str(tmp_path / "one"), str(tmp_path / "same")]) == 0
+    out = capsys.readouterr().out
+    assert "summary.csv: 2 rows on equally many folds, 0 with another mse" in out, "c has other folds"
+    assert "hit_summary.csv is not compared" in out
+    assert main([str(tmp_path / "one"), str(tmp_path / "other")]) == 1
+    assert "2 rows on equally many folds, 1 with another mse" in capsys.readouterr().out
+    assert main(["one"]) == 2

@@ -270,6 +270,9 @@ def test_scores_are_those_of_the_summary(made: Made) -> None:
     np.testing.assert_allclose(_numbers(shown["wins"]), summary["wins"])
     assert shown["seconds"].tolist() == ["0.25 s"] * len(summary)
     assert shown["p"].tolist().count("–") == 1  # the reference has none
+    assert list(shown)[-3:] == ["within 5", "within 10", "seconds"]
+    assert (_numbers(shown["within 5"]) == 0.4).all()
+    assert (_numbers(shown["within 10"]) == 0.8).all()
 
 
 def test_ranking_and_differences_show_the_paired_comparison(made: Made) -> None:
@@ -503,6 +506,21 @@ def test_two_models_on_one_fold_have_no_interval(made: Made, tmp_path: Path) -> 
     table[(table["repeat"] == 0) & (table["fold"] == 0)].to_parquet(tmp_path / "folds.parquet", index=False)
     shown = _read(report(tmp_path, made.songs)).table("Differences in points²")
     assert set(shown["from (95 %)"]) == {"–"}
+
+
+def test_folds_that_repeats_share_are_shown_apart(made: Made, tmp_path: Path) -> None:
+    from popularity.evaluation.report.page import report
+
+    for name in ("folds.parquet", "predictions.parquet"):
+        (tmp_path / name).write_bytes((made.folder / name).read_bytes())
+    row = {"against": "mamba", "songs": 1006, "folds_repeated": 5, "folds_others": 20, "mse_others": 7.125}
+    ends = {"difference_others": 0.5, "low_others": -1.5, "high_others": 2.5}
+    repeated = [{"model": name, **row, **ends, "mse_repeated": 9, "difference_repeated": 4} for name in MODELS]
+    pd.DataFrame(repeated).to_csv(tmp_path / "repeated_folds.csv", index=False)
+    caption = "Apart: 5 folds that test the same 1,006 songs, and 20 others; differences of MSE to mamba"
+    shown = _read(report(tmp_path, made.songs)).table(caption)
+    assert shown.iloc[0].tolist() == [next(iter(MODELS)), "9.00", "4.00", "7.12", "0.50", "−1.50", "2.50"]
+    assert "Apart:" not in made.page.text
 
 
 def test_a_claim_stands_beside_what_was_measured_before_how(made: Made, tmp_path: Path) -> None:

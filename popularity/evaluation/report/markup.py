@@ -24,7 +24,7 @@ HEADINGS = {
     "cutoff": "cut-off", "auroc_difference": "AUROC difference", "auroc_low": "from (95 %)",
     "auroc_high": "to (95 %)", "theirs": "their method here", "honest": "honest folds here",
     "theirs_low": "theirs, lowest", "theirs_high": "theirs, highest", "honest_sd": "honest, ± sd",
-    "within_5": "within 5 points", "within_10": "within 10 points",
+    "within_5": "within 5", "within_10": "within 10",
 }  # fmt: skip
 _DIGITS = dict.fromkeys(("predicted", "error", "value"), 1)
 _DIGITS |= dict.fromkeys(

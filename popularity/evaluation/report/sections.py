@@ -43,7 +43,7 @@ def _scores(c: Comparison) -> str:
     folds = c.tables.table("folds.parquet")
     if within := [name for name in ("within_5", "within_10") if name in folds]:
         means = folds.groupby("model")[within].mean()
-        place = summary.columns.get_loc("spearman") + 1 if "spearman" in summary else summary.shape[1]
+        place = summary.columns.get_loc("seconds") if "seconds" in summary else summary.shape[1]
         for name in reversed(within):
             summary.insert(place, name, means[name].reindex(summary["model"]).to_numpy())
     return table(summary, "Mean scores over folds, best first", reference=c.reference)
@@ -69,7 +69,26 @@ def _differences(c: Comparison) -> str:
     label = f"Difference in squared error to {c.reference}, for each fold and on average, with intervals"
     columns = ["model", "folds", "difference", "low", "high", "song_low", "song_high", "p_value", "wins"]
     shown = c.scores.loc[c.scores["model"] != c.reference, [name for name in columns if name in c.scores]]
-    return plots(plot(figure, "differences", "Difference per fold", label, folded(shown, "Differences in points²")))
+    numbers = folded(shown, "Differences in points²")
+    return plots(plot(figure, "differences", "Difference per fold", label, numbers)) + _repeated(c)
+
+
+def _repeated(c: Comparison) -> str:
+    try:
+        found = c.tables.table("repeated_folds.csv")
+    except LeftOut:
+        return ""
+    columns = {
+        "model": "model", "mse_repeated": "MSE there", "difference_repeated": "difference there",
+        "mse_others": "MSE on others", "difference_others": "difference on others", "low_others": "from (95 %)",
+        "high_others": "to (95 %)",
+    }  # fmt: skip
+    first = found.iloc[0]
+    caption = (
+        f"Apart: {first['folds_repeated']} folds that test the same {first['songs']:,} songs, and "
+        f"{first['folds_others']} others; differences of MSE to {first['against']}"
+    )
+    return table(found[list(columns)], caption, headings=columns, reference=first["against"], digits=2)
 
 
 def _predicted(c: Comparison) -> str:

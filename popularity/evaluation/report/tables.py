@@ -22,6 +22,10 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "hits.parquet": ("model", "cutoff", "repeat", "fold", "row", "probability", "hit", "threshold"),
     "hit_summary.csv": ("model", "cutoff"),
     "claims.csv": (),
+    "repeated_folds.csv": (
+        *("model", "against", "songs", "folds_repeated", "mse_repeated", "difference_repeated"),
+        *("folds_others", "mse_others", "difference_others", "low_others", "high_others"),
+    ),
 }
 
 

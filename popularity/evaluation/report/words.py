@@ -18,7 +18,8 @@ WORDS: dict[str, Words] = {
         "All scores",
         "One row per model, best first; each score is the mean over the folds that the model was tested on. MSE is "
         "the mean squared error in points², RMSE its root, MAE the mean distance in points; R² is the share of the "
-        "spread explained; Spearman says how well songs are put in order. The tinted row is the reference.",
+        "spread explained; Spearman says how well songs are put in order; within 5: share of songs with an error of at "
+        "most 5 points. The tinted row is the reference.",
         "A small difference between two rows is not yet a difference between two models: see the intervals below. A "
         "model with fewer folds was tested on fewer songs, and seconds depend on the machine.",
     ),
