@@ -172,13 +172,15 @@ def repeated(results: Path) -> str:
     if not path.exists():
         return "Not run yet."
     table = pd.read_csv(path)
-    against, first = table["against"].iloc[0], table.iloc[0]
-    heads = [f"the {first['songs']:,} songs ({first['folds_repeated']} fits)", f"{first['folds_others']} other folds"]
-    lines = [f"| model | MSE to {against}: {heads[0]} | {heads[1]} (95 %) |", "| --- | --- | --- |"]
+    against, songs = table["against"].iloc[0], table["songs"].iloc[0]
+    lines = [
+        f"| model | folds | MSE to {against}: the {songs:,} songs | other folds (95 %) |",
+        "| --- |" + " --- |" * 3,
+    ]
     for row in table[table["model"] != against].itertuples():
-        interval = f"{row.low_others:+.2f} to {row.high_others:+.2f}"
-        cells = [row.model, f"{row.difference_repeated:+.2f}", f"{row.difference_others:+.2f} ({interval})"]
-        lines.append(f"| {' | '.join(cells)} |")
+        interval = "" if pd.isna(row.low_others) else f" ({row.low_others:+.2f} to {row.high_others:+.2f})"
+        cells = [row.model, f"{row.folds_repeated} and {row.folds_others}", f"{row.difference_repeated:+.2f}"]
+        lines.append(f"| {' | '.join([*cells, f'{row.difference_others:+.2f}{interval}'])} |")
     return "\n".join(lines)
 
 

@@ -7,6 +7,7 @@ left out: they belong to a machine.
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -47,14 +48,27 @@ def main(folders: list[str]) -> int:
         print("usage: python benchmarks/reproduce.py FOLDER FOLDER", file=sys.stderr)
         return 2
     code = 0
+    protocols = [
+        json.loads((Path(folder) / "protocol.json").read_text(encoding="utf-8"))
+        for folder in folders
+        if (Path(folder) / "protocol.json").is_file()
+    ]
+    for key in ("fingerprint", "split", "folds", "seed"):
+        if len({protocol[key] for protocol in protocols}) > 1:
+            print(f"{' and '.join(folders)} are of other folds: {key} differs", file=sys.stderr)
+            return 2
     for name, (keys, scores) in TABLES.items():
         paths = [Path(folder) / name for folder in folders]
         if lacking := [path for path in paths if not path.is_file()]:
             print(f"{lacking[0]}: not there, so {name} is not compared")
+            code = 2 if name == "summary.csv" else code
             continue
-        table = compared(*(pd.read_csv(path, dtype={"cutoff": str}) for path in paths), keys, scores)
+        first, second = (pd.read_csv(path, dtype={"cutoff": str}) for path in paths)
+        table = compared(first, second, keys, scores)
         print(table.to_string(index=False, float_format=lambda value: f"{value:.6g}"))
-        other = int((table["of_it"] > TOLERANCE).sum())
+        left = sorted({*first["model"], *second["model"]} - {*table["model"]})
+        print(f"not in both, or on other folds: {', '.join(left) or 'none'}")
+        other = int((~(table["of_it"] <= TOLERANCE)).sum())  # a score that is missing on one side is another one
         print(f"{name}: {len(table)} rows on equally many folds, {other} with another {scores[0]}\n")
         code = max(code, int(other > 0 or table.empty))
     return code

@@ -45,8 +45,8 @@ def test_the_fold_that_repeats_share_is_told_apart(tmp_path):
         "quick,mamba,1006,5,5.7,20,-0.944,-2.98,1.09\nmamba,mamba,1006,5,0,20,0,,\n"
     )
     lines = repeated(tmp_path).splitlines()
-    assert lines[0] == "| model | MSE to mamba: the 1,006 songs (5 fits) | 20 other folds (95 %) |"
-    assert lines[2:] == ["| quick | +5.70 | -0.94 (-2.98 to +1.09) |"]
+    assert lines[0] == "| model | folds | MSE to mamba: the 1,006 songs | other folds (95 %) |"
+    assert lines[2:] == ["| quick | 5 and 20 | +5.70 | -0.94 (-2.98 to +1.09) |"]
 
 
 def test_a_second_run_is_compared_with_the_first(tmp_path, capsys):
@@ -64,3 +64,9 @@ def test_a_second_run_is_compared_with_the_first(tmp_path, capsys):
     assert main([str(tmp_path / "one"), str(tmp_path / "other")]) == 1
     assert "2 rows on equally many folds, 1 with another mse" in capsys.readouterr().out
     assert main(["one"]) == 2
+    assert main([str(tmp_path / "one"), str(tmp_path / "nowhere")]) == 2, "nothing was compared"
+    for name, seed in (("one", 0), ("same", 1)):
+        record = {"fingerprint": "f", "split": "random", "folds": 5, "seed": seed}
+        (tmp_path / name / "protocol.json").write_text(json.dumps(record))
+    assert main([str(tmp_path / "one"), str(tmp_path / "same")]) == 2
+    assert "seed differs" in capsys.readouterr().err

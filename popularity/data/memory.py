@@ -104,13 +104,14 @@ class HistoryEncoder:
             earlier: only songs released before a song are its history.
         """
         self.features.fit(songs)
+        songs = self._told_apart(songs)
         self.earlier = earlier
         if self.text is not None:
             self._scores = self.text.fit(songs, folds)
         keys = keys_of(songs)
         self.index = HistoryIndex(keys, earlier=earlier)
         self.hide = self._hidden_shares(songs, keys, folds)
-        self.known = {**self._vectors(songs), "popularity": _column(songs["popularity"]), "month": self._months(keys)}
+        self.known = {**self._vectors(songs), "popularity": _column(songs["popularity"]), "month": _months(keys)}
         return self
 
     def _hidden_shares(self, songs: pd.DataFrame, keys: Keys, folds: Folds) -> tuple[float, ...]:
@@ -155,11 +156,17 @@ class HistoryEncoder:
             parts.append(torch.from_numpy(self.text.encode(songs)[0]).float().clamp(-4, 4))
         return {"song": torch.cat(parts, dim=1), "category": encoded["category"], "near": torch.cat(near, dim=1)}
 
-    def _months(self, keys: Keys) -> Tensor:
-        """Release in months since 1970, NaN where unknown; for every song, if known songs are not told apart by it."""
-        said = self.features.present[NUMERIC.index("release_year")]
-        unknown = (keys.day == np.iinfo(np.int32).max) | ~said
-        return torch.from_numpy(np.where(unknown, np.nan, keys.day / _MONTH).astype(np.float32))
+    def _told_apart(self, songs: pd.DataFrame) -> pd.DataFrame:
+        """The songs without titles and days, where all known songs share one or have none.
+
+        As parts of keys, and by their letters, these would still tell new songs from known ones.
+        """
+        nothing = np.zeros(len(songs), dtype=bool)
+        said = {
+            "title": self.features.present[-1],
+            "release_date": self.features.present[NUMERIC.index("release_year")],
+        }
+        return songs.assign(**{name: songs[name].where(nothing) for name, known in said.items() if not known})
 
     def encode(self, songs: pd.DataFrame, *, training: bool = False) -> dict[str, Tensor]:
         """Encode songs.
@@ -176,6 +183,7 @@ class HistoryEncoder:
         """
         if self.index is None:
             raise RuntimeError("fit the encoder, or load a checkpoint, first")
+        songs = self._told_apart(songs)
         keys = keys_of(songs)
         vectors = self._vectors(songs)
         near = vectors.pop("near")
@@ -197,7 +205,7 @@ class HistoryEncoder:
         return {
             **vectors,
             "extras": torch.from_numpy(extras).float(),
-            "month": self._months(keys),
+            "month": _months(keys),
             "row": found.row,
             "role": found.role,
             "key": key,
@@ -277,3 +285,8 @@ class HistoryEncoder:
 
 def _column(values: pd.Series) -> Tensor:
     return torch.from_numpy(values.to_numpy(np.float32, copy=True))
+
+
+def _months(keys: Keys) -> Tensor:
+    unknown = keys.day == np.iinfo(np.int32).max
+    return torch.from_numpy(np.where(unknown, np.nan, keys.day / _MONTH).astype(np.float32))

@@ -1,8 +1,9 @@
 """Hit prediction: is a song's popularity at or above a cut-off?
 
-The threshold above which a song is called a hit is the one with the highest F1 on a quarter of the training songs, held
-out by the rule of the split, for a model fitted to the other three quarters. The model that is then judged is fitted to
-all training songs. A cut-off is a number, or a quantile of the training songs' popularity.
+The threshold above which a song is called a hit is the one with the highest F1 on a quarter of the training songs (more
+where their groups allow no four parts), held out by the rule of the split, for a model fitted to the others. The model
+that is then judged is fitted to all training songs. A cut-off is a number, or a quantile of the training songs'
+popularity.
 """
 
 from __future__ import annotations

@@ -42,6 +42,9 @@ SHRINKAGE = 1.2
 #: Inner folds of the encodings: with ten, a training song's row rests on nearly as many songs as a test song's.
 FOLDS = 10
 
+#: What a song may hold beside audio and names.
+_BESIDE = ("title", "album", "release_date", "genre", "subgenre", "explicit")
+
 _PENALTY = 6.0  # of the ridge on n-grams, whose rows have length 1
 _PROFILE = (
     "acousticness",
@@ -73,9 +76,13 @@ def information(task: Task, amount: Amount) -> tuple[pd.DataFrame, pd.DataFrame]
     Raises:
         InputError: no column is left.
     """
-    songs = pd.concat([task.train, task.test], ignore_index=True)
-    table = songs[list(AUDIO)].astype(np.float64)
-    if amount == "everything":
+    if amount == "audio":
+        table = pd.concat([part[list(AUDIO)].astype(np.float64) for part in (task.train, task.test)])
+    else:
+        songs = pd.concat([task.train, task.test], ignore_index=True)
+        for name in _BESIDE:
+            if task.train[name].nunique(dropna=False) == 1:  # as part of a key it would still tell test songs apart
+                songs[name] = songs[name].where(np.zeros(len(songs), dtype=bool))
         table = pd.DataFrame({**_plain(task, songs), **_learned(task, songs)})
     train, test = (part.reset_index(drop=True) for part in (table[: len(task.train)], table[len(task.train) :]))
     varied = [name for name in table if train[name].nunique(dropna=False) > 1]
@@ -165,7 +172,7 @@ def _learned(task: Task, songs: pd.DataFrame) -> dict[str, np.ndarray]:
     encoders = [
         _artist_encoder(songs, popularity),
         _credit_encoder(songs, popularity),
-        *(_group_encoder(name, key, popularity) for name, key in _groups(songs, n_train).items()),
+        *(_group_encoder(name, key, popularity) for name, key in _groups(songs).items()),
         *(_ridge_encoder(name, features, popularity) for name, features in _ngrams(songs, n_train).items()),
     ]
     known = np.arange(n_train)
@@ -181,17 +188,16 @@ def _learned(task: Task, songs: pd.DataFrame) -> dict[str, np.ndarray]:
 # --- known songs ------------------------------------------------------------------------------------------------------
 
 
-def _groups(songs: pd.DataFrame, n_train: int) -> dict[str, np.ndarray]:
-    """Codes ``(n,)`` of what songs may share beside names, -1 where missing; of columns that vary in training."""
-    album = songs["album"].str.casefold()
-    keys = {  # key -> column and what songs share
-        "album": ("album", album + "\n" + songs["artist"].str.casefold()),
-        "compilation": ("album", album + "\n" + songs["release_date"].astype("str").fillna("")),  # whoever is on it
-        "genre": ("genre", songs["genre"]),
-        "subgenre": ("subgenre", songs["subgenre"]),
+def _groups(songs: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Codes ``(n,)`` of what songs may share beside names, -1 where missing."""
+    name = songs["album"].str.casefold()
+    keys = {
+        "album": name + "\n" + songs["artist"].str.casefold(),
+        "compilation": name + "\n" + songs["release_date"].astype("str").fillna(""),  # whoever is on it
+        "genre": songs["genre"],
+        "subgenre": songs["subgenre"],
     }
-    varied = {name: songs[name][:n_train].nunique(dropna=False) > 1 for name in ("album", "genre", "subgenre")}
-    return {name: pd.factorize(key)[0] for name, (column, key) in keys.items() if varied[column]}
+    return {name: pd.factorize(key)[0] for name, key in keys.items() if key.notna().any()}
 
 
 def _shrunk(total: np.ndarray, count: np.ndarray) -> np.ndarray:

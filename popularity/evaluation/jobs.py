@@ -178,8 +178,10 @@ def _run_hits(
     spared.seconds = spared.cpu_seconds = 0.0
     cost = Cost()
     if job.cutoff == ALL:
-        known, cost = _known(protocol, job, folder)
+        known, of_known = _known(protocol, job, folder)
         scored = score_regressor(entry, fold, protocol.cutoffs, known)
+        if any(one.chance is not None for one in scored.values()):  # else nothing was asked of it
+            cost = of_known
     else:
         scored = {job.cutoff: score_classifier(entry, fold, job.cutoff)}
     arrays = {"rows": fold.rows}

@@ -117,11 +117,10 @@ def _protocol(
         "5`: share of songs whose error is at most 5 points. A job runs on one thread.",
         f"Versions: {packages}.",
     ]
-    if protocol.split == "credits":
+    if len(tables.repeated_folds):
         lines.append(
-            "The songs joined to each other by names form one giant group, which `credits` puts into one fold whatever "
-            "the seed: the repeats resemble each other more than the test supposes, so read its p-values with care, "
-            "and the table of folds that are the same songs."
+            "A group of songs fills a fold whatever the seed: the repeats resemble each other more than the test "
+            "supposes, so read its p-values with care, and what is said of folds that are the same songs."
         )
     if protocol.split == "time":
         lines.append("`time` has one drawing of its folds, and its training parts differ in size.")
@@ -148,7 +147,15 @@ def _differences(tables: Tables) -> str:
 
 
 def _repeated(table: pd.DataFrame) -> str:
-    against, folds = table["against"].iloc[0], table["folds_repeated"].max()
+    first = table.iloc[0]
+    against, folds, tests = first["against"], table["folds_repeated"].max(), first["tests"]
+    what = f"{folds} folds are {tests} tests" if tests > 1 else f"{folds} folds are one test"
+    note = (
+        f"{what}, done again in other repeats with the same songs ({first['songs']:,} on average) and the same "
+        "training songs, apart from what models draw."
+    )
+    if not table["folds_others"].any():
+        return f"{note} There are no other folds: p-values and intervals suppose more than was tested."
     rows = []
     for row in table.itertuples():
         interval = "" if pd.isna(row.low_others) else f" ({row.low_others:+.2f} to {row.high_others:+.2f})"
@@ -162,10 +169,9 @@ def _repeated(table: pd.DataFrame) -> str:
                 f"to {against} on others": f"{row.difference_others:+.2f}{interval}",
             }
         )
-    note = (
-        f"{folds} folds test the same songs ({table['songs'].iloc[0]:,} on average) with the same training songs: one "
-        f"test {folds} times over, apart from what models draw. Differences to {against} there and, with corrected "
-        f"{100 * LEVEL:g} % intervals, on the other folds."
+    note += (
+        f" Differences to {against} there and, with corrected {100 * LEVEL:g} % intervals, on the other folds, each "
+        "over the folds that both have."
     )
     return note + "\n\n" + _markdown(pd.DataFrame(rows), {}, list(rows[0]))
 
@@ -189,10 +195,11 @@ def _hits(protocol: Protocol) -> str:
     named = f" Quantiles are those of the training songs: {quantiles}." if quantiles else ""
     return (
         f"A hit has at least the popularity `value`.{named} Songs at or above the `threshold` are called hits; it has "
-        f"the highest F1 on one of {INNER_FOLDS} parts of the training songs, held out by the rule of the split, for a "
-        "model fitted to the other parts; then the model is fitted to all of them. `majority`: accuracy of always "
-        "saying what is more frequent. Folds without hits in one of these parts are left out. `auroc to` a model: "
-        f"paired difference on the same folds, above 0 for the better, and its corrected {100 * LEVEL:g} % interval."
+        f"the highest F1 on one of {INNER_FOLDS} parts of the training songs (fewer where the groups allow no more), "
+        "held out by the rule of the split, for a model fitted to the other parts; then the model is fitted to all of "
+        "them. `majority`: accuracy of always saying what is more frequent. Folds without hits in one of these parts "
+        "are left out. `auroc to` a model: paired difference on the same folds, above 0 for the better, and its "
+        f"corrected {100 * LEVEL:g} % interval."
     )
 
 

@@ -99,7 +99,8 @@ def repeated_folds(predictions: pd.DataFrame, folds: pd.DataFrame, against: str)
     """Compare apart what was tested on the same songs in several repeats and what was tested on others.
 
     Under a rule of groups a large group may fill a fold of its own whatever the seed: its folds are one test many times
-    over. Their differences come with no interval, since their training and test songs are the same.
+    over. Their differences come with no interval, since their training and test songs are the same. A group that is
+    smaller than a fold, filled up with other songs from repeat to repeat, is not noticed.
 
     Args:
         predictions: `model, repeat, fold, row`.
@@ -107,23 +108,27 @@ def repeated_folds(predictions: pd.DataFrame, folds: pd.DataFrame, against: str)
         against: the model that the others are compared with.
 
     Returns:
-        `model, against, songs` (in a repeated fold, on average), `folds_repeated, mse_repeated, difference_repeated`,
-        `folds_others, mse_others, difference_others, low_others, high_others, p_others`, the model that is best on the
-        others first; no row where no fold is repeated, or all are.
+        `model, against, tests` (distinct ones among the repeated folds), `songs` (in a repeated fold, on average),
+        `folds_repeated, mse_repeated, difference_repeated`, `folds_others, mse_others, difference_others, low_others,
+        high_others, p_others`, the model that is furthest ahead on the others first; a model of fewer repeats has its
+        own numbers of folds. No row where no fold is repeated; where all are, nothing of others.
     """
     songs = folds.drop_duplicates(["repeat", "fold"])[["model", "repeat", "fold"]].merge(predictions)
     tested = songs.groupby(["repeat", "fold"])["row"].agg(lambda rows: tuple(sorted(rows)))
     again = tested[tested.duplicated(keep=False)]
-    columns = ["model", "against", "songs"]
+    columns = ["model", "against", "tests", "songs"]
     columns += [f"{name}_repeated" for name in ("folds", "mse", "difference")]
     columns += [f"{name}_others" for name in ("folds", "mse", "difference", "low", "high", "p")]
-    if len(again) in (0, len(tested)) or against not in set(folds["model"]):
+    if again.empty or against not in set(folds["model"]):
         return pd.DataFrame(columns=columns)
-    of_fold = pd.MultiIndex.from_frame(folds[["repeat", "fold"]])
+    here = pd.MultiIndex.from_frame(folds[["repeat", "fold"]]).isin(again.index)
     parts = []
-    for part in (folds[of_fold.isin(again.index)], folds[~of_fold.isin(again.index)]):
+    for part in (folds[here], folds[~here]):
         found = compare(part, against).set_index("model").rename(columns={"p_value": "p"})
         parts.append(found.assign(mse=part.groupby("model", sort=False)["mse"].mean()))
     there, others = parts
-    both = there.add_suffix("_repeated").join(others.add_suffix("_others"), how="inner").sort_values("mse_others")
-    return both.assign(against=against, songs=round(again.map(len).mean())).reset_index()[columns]
+    both = there.add_suffix("_repeated").join(others.add_suffix("_others"), how="left")
+    both = both.fillna({"folds_others": 0}).astype({"folds_others": int})
+    both = both.sort_values(["difference_others", "difference_repeated"], kind="stable")
+    of_all = {"against": against, "tests": again.nunique(), "songs": round(again.map(len).mean())}
+    return both.assign(**of_all).reset_index()[columns]

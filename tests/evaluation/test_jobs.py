@@ -288,3 +288,20 @@ def test_folds_that_are_the_same_songs_are_compared_apart():
     apart = predictions.assign(row=lambda table: table["row"] + 10 * table["repeat"])
     assert repeated_folds(apart, folds, "a").empty
     assert repeated_folds(predictions, folds, "nobody").empty
+    few = folds[(folds["model"] == "b") & (folds["repeat"] == 0)].assign(model="few", mse=[10, 21, 31])
+    found = repeated_folds(predictions, pd.concat([folds, few]), "a").set_index("model")
+    assert list(found.index) == ["b", "a", "few"], "by differences: MSEs of other folds are no measure"
+    assert found.loc["few", ["folds_repeated", "folds_others", "tests"]].tolist() == [1, 2, 1]
+
+
+def test_folds_that_are_all_repeated_are_told_of(songs, protocol, run_all):
+    from popularity.evaluation.markdown import summary_text
+
+    few = songs.assign(artist=[f"artist {i % 3}" for i in range(len(songs))])
+    plan = protocol({"mean": {"kind": "mean"}, "linear": {"kind": "linear"}}, split="artist")
+    tables = run_all(plan, few)
+    assert tables.repeated_folds["tests"].tolist() == [3, 3]
+    assert tables.repeated_folds["folds_others"].tolist() == [0, 0]
+    text = summary_text(plan, tables, "linear", few, [], {})
+    assert "6 folds are 3 tests, done again" in text
+    assert "There are no other folds" in text

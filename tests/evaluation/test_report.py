@@ -517,7 +517,10 @@ def test_folds_that_repeats_share_are_shown_apart(made: Made, tmp_path: Path) ->
     ends = {"difference_others": 0.5, "low_others": -1.5, "high_others": 2.5}
     repeated = [{"model": name, **row, **ends, "mse_repeated": 9, "difference_repeated": 4} for name in MODELS]
     pd.DataFrame(repeated).to_csv(tmp_path / "repeated_folds.csv", index=False)
-    caption = "Apart: 5 folds that test the same 1,006 songs, and 20 others; differences of MSE to mamba"
+    caption = (
+        "Apart: 5 folds whose 1,006 songs (on average) are tested in several repeats, and 20 others; differences of "
+        "MSE to mamba, over the folds that both have"
+    )
     shown = _read(report(tmp_path, made.songs)).table(caption)
     assert shown.iloc[0].tolist() == [next(iter(MODELS)), "9.00", "4.00", "7.12", "0.50", "−1.50", "2.50"]
     assert "Apart:" not in made.page.text

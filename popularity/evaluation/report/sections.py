@@ -83,10 +83,12 @@ def _repeated(c: Comparison) -> str:
         "mse_others": "MSE on others", "difference_others": "difference on others", "low_others": "from (95 %)",
         "high_others": "to (95 %)",
     }  # fmt: skip
-    first = found.iloc[0]
+    if not found["folds_others"].any():
+        return ""
+    first, there, others = found.iloc[0], found["folds_repeated"].max(), found["folds_others"].max()
     caption = (
-        f"Apart: {first['folds_repeated']} folds that test the same {first['songs']:,} songs, and "
-        f"{first['folds_others']} others; differences of MSE to {first['against']}"
+        f"Apart: {there} folds whose {first['songs']:,} songs (on average) are tested in several repeats, and {others} "
+        f"others; differences of MSE to {first['against']}, over the folds that both have"
     )
     return table(found[list(columns)], caption, headings=columns, reference=first["against"], digits=2)
 
