@@ -168,7 +168,7 @@ def hits(results: Path) -> str:
 
 def repeated(results: Path) -> str:
     """The fold of `credits` that is the same in all repeats, apart from the others: MSE to Mamba's, best on others."""
-    path = results / "spotify_4771_credits" / "repeated_folds.csv"
+    path = results / "spotify_4771_credits_again" / "repeated_folds.csv"
     if not path.exists():
         return "Not run yet."
     table = pd.read_csv(path)

@@ -39,8 +39,8 @@ def test_the_fold_that_repeats_share_is_told_apart(tmp_path):
     from benchmarks.readme import repeated
 
     assert repeated(tmp_path) == "Not run yet."
-    (tmp_path / "spotify_4771_credits").mkdir()
-    (tmp_path / "spotify_4771_credits" / "repeated_folds.csv").write_text(
+    (tmp_path / "spotify_4771_credits_again").mkdir()
+    (tmp_path / "spotify_4771_credits_again" / "repeated_folds.csv").write_text(
         "model,against,songs,folds_repeated,difference_repeated,folds_others,difference_others,low_others,high_others\n"
         "quick,mamba,1006,5,5.7,20,-0.944,-2.98,1.09\nmamba,mamba,1006,5,0,20,0,,\n"
     )
