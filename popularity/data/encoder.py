@@ -185,6 +185,9 @@ class FeatureEncoder:
         songs = self._seen(songs)
         of_numeric, of_category, of_title = np.split(self.present, [len(NUMERIC), len(NUMERIC) + len(CATEGORIES)])
         numeric = self._standard(numeric_features(songs))
+        # one value or missing: only whether it is missing could be learned
+        single = (self.edges == self.edges[:, :1]).all(1)
+        numeric[:, single] = np.where(np.isnan(numeric[:, single]), np.nan, 0.0)
         numeric[:, ~of_numeric] = np.nan
         titles = songs["title"].where(np.full(len(songs), of_title.item()))
         title = (title_statistics(titles).astype(np.float64) - self.title_mean) / self.title_scale

@@ -71,7 +71,8 @@ def information(task: Task, amount: Amount) -> tuple[pd.DataFrame, pd.DataFrame]
 
     Returns:
         Two tables of float64 with the same columns, in the order of the task's songs; NaN where missing. Columns that
-        are the same for all training songs, of which nothing can be learned, are left out.
+        are the same for all training songs, of which nothing can be learned, are left out; of one that has a single
+        value in training where it is not missing, test songs have that value too, or none.
 
     Raises:
         InputError: no column is left.
@@ -88,7 +89,11 @@ def information(task: Task, amount: Amount) -> tuple[pd.DataFrame, pd.DataFrame]
     varied = [name for name in table if train[name].nunique(dropna=False) > 1]
     if not varied:
         raise InputError(f"the {len(train):,} songs to learn from are the same in every column ({amount})")
-    return train[varied], test[varied]
+    train, test = train[varied], test[varied].copy()
+    for name in varied:
+        if len(values := train[name].dropna().unique()) == 1:
+            test.loc[test[name].notna(), name] = values[0]
+    return train, test
 
 
 @dataclass

@@ -9,7 +9,7 @@ import pandas as pd
 
 from popularity.evaluation.entries import completed, reads
 from popularity.evaluation.hits import INNER_FOLDS
-from popularity.evaluation.protocol import QUANTILES, Job, Protocol
+from popularity.evaluation.protocol import QUANTILES, Job, Protocol, Settings
 from popularity.evaluation.statistics import DRAWS, LEVEL
 from popularity.evaluation.summary import Tables
 
@@ -93,10 +93,8 @@ def _protocol(
     for one in versions:
         for name, version in one.items():
             used.setdefault(name, set()).add(version)
-    budgets = []
-    for name in tables.summary["model"]:
-        whole = completed(protocol.models[name])
-        budgets += [f"{name} {whole[unit]} {unit}" for unit in ("trials", "epochs") if unit in whole]
+    every = ((name, _budget(protocol.models[name])) for name in tables.summary["model"])
+    budgets = [f"{name} {budget}" for name, budget in every if budget]
     told: dict[str, list[str]] = {}
     shown = [*tables.summary["model"], *tables.hit_summary["model"]]
     for name, settings in {name: {**protocol.hits, **protocol.models}[name] for name in shown}.items():
@@ -125,6 +123,14 @@ def _protocol(
     if protocol.split == "time":
         lines.append("`time` has one drawing of its folds, and its training parts differ in size.")
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _budget(settings: Settings) -> str:
+    """What a model may try inside the training songs."""
+    whole = completed(settings)
+    found = [f"{whole[unit]} {unit}" for unit in ("trials", "epochs", "folds") if unit in whole]
+    of_members = [f"{name} {told}" for name, one in whole.get("of", {}).items() if (told := _budget(one))]
+    return " of ".join([*found, *of_members])
 
 
 def _differences(tables: Tables) -> str:

@@ -243,12 +243,14 @@ def test_tables_without_any_result_of_the_reference(songs, protocol, run_all, tm
 
 def test_budgets_are_told_and_a_changed_default_makes_results_stale(songs, protocol, run_all, monkeypatch):
     from popularity.evaluation.entries import families
-    from popularity.evaluation.markdown import summary_text
+    from popularity.evaluation.markdown import _budget, summary_text
 
     plan = protocol({"linear": {"kind": "linear"}, "knn": {"kind": "knn", "trials": 2}, "ridge": {"kind": "ridge"}})
     assert "(`epochs`: the most): ridge 10 trials, knn 2 trials." in summary_text(
         plan, run_all(plan, songs), "linear", songs, [], {}
     )
+    members = {"knn": plan.models["knn"], "linear": {"kind": "linear"}}
+    assert _budget({"kind": "stack", "of": members}) == "3 folds of knn 2 trials"
     jobs = {job.model: job for job in plan.jobs({"knn", "ridge"})}
     before = {name: plan.config_hash(job) for name, job in jobs.items()}
     monkeypatch.setattr(families.ridge, "__defaults__", ("audio", 11))

@@ -194,6 +194,30 @@ def test_one_column_alone_says_nothing_as_a_part_of_a_key(songs, protocol, name,
     assert (predictions[0] == predictions[1]).all()
 
 
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        *((name, {}) for name in ("linear", "lightgbm", "mamba", "mamba_audio", "single_token")),
+        # searches that have a choice
+        *((name, {"trials": 4}) for name in ("knn", "svr", "ridge_everything")),
+        ("mlp", {"epochs": 3}),
+    ],
+)
+def test_of_one_value_and_gaps_another_value_says_nothing(songs, protocol, name, more, tmp_path):
+    """In training a column is .2 or missing; the answer stands in test rows, where it was not missing."""
+    from popularity.evaluation.jobs import read_arrays, run_job
+
+    plan, predictions = protocol({"model": quick(name, MODELS, tmp_path) | more}), []
+    job = plan.jobs({"model"})[1]
+    rows = plan.draw(songs, job.repeat, job.fold).rows
+    table = songs.assign(instrumentalness=np.where(np.arange(len(songs)) % 2, 0.2, np.nan))
+    for variant in (table, planted(table, rows[rows % 2 == 1], ["instrumentalness"])):
+        result = run_job(plan, variant, job, tmp_path)
+        assert result["error"] is None, result["traceback"]
+        predictions.append(read_arrays(job, tmp_path)["prediction"])
+    assert np.allclose(predictions[0], predictions[1], rtol=0, atol=1e-9 if name == "linear" else 0)
+
+
 @pytest.mark.parametrize("how", HIDING)
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name == "stack" else name for name in MODELS]

@@ -40,7 +40,10 @@ def _list(names: object) -> str:
 
 def _scores(c: Comparison) -> str:
     summary = c.tables.table("summary.csv").sort_values(["ratio_to_reference", "mse"], kind="stable")
-    folds = c.tables.table("folds.parquet")
+    try:
+        folds = c.tables.table("folds.parquet")
+    except LeftOut:
+        folds = pd.DataFrame()
     if within := [name for name in ("within_5", "within_10") if name in folds]:
         means = folds.groupby("model")[within].mean()
         place = summary.columns.get_loc("seconds") if "seconds" in summary else summary.shape[1]
