@@ -106,11 +106,19 @@ def _kill_a_worker_in_mid_trial(url: str, process: subprocess.Popen[bytes]) -> i
         while process.poll() is None:
             time.sleep(0.1)
             try:
-                trials = optuna.load_study(study_name="tune", storage=storage.optuna).get_trials(deepcopy=False)
+                study = optuna.load_study(study_name="tune", storage=storage.optuna)
             except KeyError:
                 continue
-            for trial in trials[2:]:
-                if trial.state == TrialState.RUNNING and "worker" in trial.user_attrs and trial.intermediate_values:
-                    os.kill(int(trial.user_attrs["worker"].split(":")[1]), signal.SIGKILL)
+            for trial in study.get_trials(deepcopy=False)[2:]:
+                if trial.state != TrialState.RUNNING or "worker" not in trial.user_attrs:
+                    continue
+                if not trial.intermediate_values:
+                    continue
+                # it may end between the look and the kill: it is held, looked at again, and then killed or let go
+                worker = int(trial.user_attrs["worker"].split(":")[1])
+                os.kill(worker, signal.SIGSTOP)
+                if study.get_trials(deepcopy=False)[trial.number].state == TrialState.RUNNING:
+                    os.kill(worker, signal.SIGKILL)
                     return trial.number
+                os.kill(worker, signal.SIGCONT)
     pytest.fail("ended before a worker could be killed")
