@@ -119,9 +119,10 @@ class FeatureEncoder:
     Attributes:
         edges: ``(F, K + 1)`` bin edges in standard deviations.
         present: ``(F + C + 1)``, which numeric features, categories and (last) titles tell training rows apart.
+        met: ``(C, most codes)``, which codes training rows have; what is learned of another would be a draw.
     """
 
-    _ARRAYS = ("mean", "scale", "edges", "title_mean", "title_scale", "present")
+    _ARRAYS = ("mean", "scale", "edges", "title_mean", "title_scale", "present", "met")
 
     def __init__(self, bins: int = 8, *, audio_only: bool = False) -> None:
         self.audio_only = audio_only
@@ -130,6 +131,7 @@ class FeatureEncoder:
         self.edges = np.zeros((features, bins + 1))
         self.title_mean, self.title_scale = np.zeros(titles), np.ones(titles)
         self.present = np.zeros(features + len(CATEGORIES) + 1, dtype=bool)
+        self.met = np.zeros((len(CATEGORIES), max(CODES)), dtype=bool)
         self.vocabulary: dict[str, list[str]] = {name: [] for name in OPEN}
 
     def fit(self, songs: pd.DataFrame) -> FeatureEncoder:
@@ -147,6 +149,8 @@ class FeatureEncoder:
             # ties by name: the codes must not depend on the order of the rows
             ranked = sorted(counts.index, key=lambda level: (-counts[level], level))
             self.vocabulary[name] = [str(level) for level in ranked[:MAX_LEVELS]]
+        self.met = np.zeros_like(self.met)
+        self.met[np.arange(len(CATEGORIES)), self._codes(songs)] = True
         category = np.array([songs[name].notna().any() for name in CATEGORIES])
         occurs = np.concatenate([known, category, [songs["title"].notna().any()]])
         differs = np.array(
@@ -176,7 +180,7 @@ class FeatureEncoder:
 
         Returns:
             ``numeric``: ``(n, F)`` float32, standardised, cut at 4 standard deviations, NaN where missing;
-            ``category``: ``(n, C)`` int64 codes, 0 where missing or unknown;
+            ``category``: ``(n, C)`` int64 codes, 0 where missing, unknown or not met in training;
             ``title``: ``(n, T + 1)`` float32, standardised statistics (0 where a statistic is missing) and, last, 1 for
             a missing title.
 
@@ -193,12 +197,18 @@ class FeatureEncoder:
         title = (title_statistics(titles).astype(np.float64) - self.title_mean) / self.title_scale
         missing = titles.isna().to_numpy(np.float64)[:, None]
         title = np.concatenate([np.nan_to_num(title).clip(-_CLIP, _CLIP), missing], axis=1)
-        codes = [pd.Index(self._levels(name)).get_indexer(songs[name]).astype(np.int64) + 1 for name in CATEGORIES]
+        codes = self._codes(songs)
+        codes = codes * self.met[np.arange(len(CATEGORIES)), codes] * of_category
         return {
             "numeric": torch.from_numpy(numeric.astype(np.float32)),
-            "category": torch.from_numpy(np.stack(codes, axis=1) * of_category),
+            "category": torch.from_numpy(codes),
             "title": torch.from_numpy(title.astype(np.float32)),
         }
+
+    def _codes(self, songs: pd.DataFrame) -> np.ndarray:
+        """``(n, C)`` int64 places in :meth:`_levels`, from 1 on; 0 for none of them."""
+        codes = [pd.Index(self._levels(name)).get_indexer(songs[name]).astype(np.int64) + 1 for name in CATEGORIES]
+        return np.stack(codes, axis=1)
 
     def _levels(self, name: str) -> Sequence[Any]:
         return CLOSED[name] if name in CLOSED else self.vocabulary[name]
