@@ -34,10 +34,10 @@ SUMMARY = (
     "seconds",
 )
 _KEYS = ["model", "repeat", "fold"]
-_FOLDS = [*_KEYS, *REGRESSION, "seconds", "songs_train", "songs_test"]
+_FOLDS = [*_KEYS, *REGRESSION, "seconds", "songs_train", "songs_test", "code"]
 _HIT_FOLDS = [
     *["model", "cutoff", "repeat", "fold", "value", "threshold", "hits"],
-    *[*CLASSIFICATION, "seconds", "songs_train", "songs_test", "skipped"],
+    *[*CLASSIFICATION, "seconds", "songs_train", "songs_test", "skipped", "code"],
 ]
 
 
@@ -48,7 +48,7 @@ class Tables:
     Attributes:
         summary: a row per model, best ratio to the reference first.
         differences: a row per model: paired differences of MSE to the reference, with intervals.
-        folds: a row per model and fold.
+        folds: a row per model and fold; `code` is the version of this package that made it.
         predictions: a row per model, fold and test song.
         hit_summary: a row per model of hits and cut-off.
         hit_folds: a row per model of hits, cut-off and fold.
@@ -66,19 +66,23 @@ class Tables:
     repeated_folds: pd.DataFrame
 
     def write(self, folder: Path) -> None:
-        """Write each table that has rows: those with a row per song or fold as Parquet, the others as CSV."""
+        """Write each table that has rows: those with a row per song or fold as Parquet, the others as CSV.
+
+        `folds` is written as both: a small file without songs, from which anybody can repeat the paired tests.
+        """
         for field in fields(self):
             table = getattr(self, field.name)
             plain = field.name in ("summary", "differences", "hit_summary", "repeated_folds")
-            path = folder / f"{field.name}.{'csv' if plain else 'parquet'}"
-            if table.empty:
-                path.unlink(missing_ok=True)
-            elif plain:
-                with write_atomically(path) as file:
-                    table.to_csv(file, index=False, float_format="%.6g", lineterminator="\n")
-            else:
-                with write_atomically(path, binary=True) as file:
-                    table.to_parquet(file, index=False)
+            for kind in ("csv", "parquet") if field.name == "folds" else ("csv",) if plain else ("parquet",):
+                path = folder / f"{field.name}.{kind}"
+                if table.empty:
+                    path.unlink(missing_ok=True)
+                elif kind == "csv":
+                    with write_atomically(path) as file:
+                        table.to_csv(file, index=False, float_format="%.6g", lineterminator="\n")
+                else:
+                    with write_atomically(path, binary=True) as file:
+                        table.to_parquet(file, index=False)
 
 
 def done(protocol: Protocol, jobs: Iterable[Job], folder: Path) -> dict[Job, dict[str, Any]]:
@@ -188,7 +192,7 @@ def _fold_row(job: Job, result: dict[str, Any]) -> dict[str, Any]:
     where = {"model": job.model, "repeat": job.repeat, "fold": job.fold}
     songs = {key: result[key] for key in ("songs_train", "songs_test")}
     # of the processor: what else a machine did meanwhile is no cost of the model
-    return {**where, **scores, "seconds": result["cpu_seconds"], **songs}
+    return {**where, **scores, "seconds": result["cpu_seconds"], **songs, "code": result["versions"]["popularity"]}
 
 
 def _hit_row(job: Job, result: dict[str, Any], cutoff: str) -> dict[str, Any]:
@@ -197,7 +201,8 @@ def _hit_row(job: Job, result: dict[str, Any], cutoff: str) -> dict[str, Any]:
     where = {"model": job.model, "cutoff": cutoff, "repeat": job.repeat, "fold": job.fold}
     # a job that serves all cut-offs counts once: its seconds are shared out
     more = {"seconds": result["cpu_seconds"] / len(result["hits"]), "skipped": found.get("skipped")}
-    return {**where, **scores, **more, **{key: result[key] for key in ("songs_train", "songs_test")}}
+    more |= {key: result[key] for key in ("songs_train", "songs_test")}
+    return {**where, **scores, **more, "code": result["versions"]["popularity"]}
 
 
 def _number(value: float | None) -> float:

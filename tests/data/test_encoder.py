@@ -82,6 +82,22 @@ def test_missing_is_missing_and_unseen_is_unknown(songs):
     assert encoded["title"][:, -1].tolist() == [1.0, 0.0]
 
 
+@pytest.mark.parametrize(("name", "value"), [("key", 11.0), ("mode", 1.0), ("time_signature", 5.0), ("explicit", 1.0)])
+def test_a_code_that_training_never_met_is_unknown(name, value, songs):
+    """Its embedding was never trained; that of the unknown is, wherever training hides inputs."""
+    codes = pd.Series(np.resize([0.0, np.nan, 4.0], len(songs)), songs.index)
+    train = songs.assign(**{name: codes.replace(4.0, 0.0) if name in ("mode", "explicit") else codes.replace(0.0, 3.0)})
+    encoder = FeatureEncoder().fit(train)
+    column = CATEGORIES.index(name)
+    usual = encoder.encode(train)["category"]
+    assert sorted(set(usual[:, column].tolist()))[0] == 0
+    assert usual[:, column].max() > 0
+    other = encoder.encode(train.assign(**{name: value}))["category"]
+    assert (other[:, column] == 0).all()
+    rest = [place for place in range(len(CATEGORIES)) if place != column]
+    assert torch.equal(other[:, rest], usual[:, rest])
+
+
 def test_feature_absent_in_training_stays_silent(songs):
     encoder = FeatureEncoder().fit(songs.assign(release_date=pd.NaT, genre=np.nan))
     encoded = encoder.encode(songs)

@@ -116,6 +116,9 @@ def contents(folder: Path, *but: str) -> dict[str, bytes]:
 
 
 def test_a_comparison_from_end_to_end(arguments, capsys, tmp_path):
+    from popularity.evaluation.jobs import code_version
+    from popularity.evaluation.paired import compare
+
     assert run(arguments("--workers", "2", models="mean,linear,twin,logistic")) == 0
     out = capsys.readouterr().out
     assert "0 of 21 jobs are done, 21 to do" in out
@@ -126,6 +129,11 @@ def test_a_comparison_from_end_to_end(arguments, capsys, tmp_path):
     assert summary["folds"].to_dict() == {"linear": 6, "twin": 6, "mean": 3}
     assert (summary.loc["twin", "difference"], summary.loc["twin", "p_value"]) == (0, 1)
     assert len(pd.read_csv(folder / "hit_summary.csv")) == 2
+    folds = pd.read_csv(folder / "folds.csv")  # enough to repeat the paired tests without the songs
+    assert set(folds["code"]) == {code_version()}
+    again = compare(folds, "linear").set_index("model")
+    assert again["difference"].to_dict() == pytest.approx(summary["difference"].to_dict(), rel=1e-4)
+    assert again["p_value"].to_dict() == pytest.approx(summary["p_value"].to_dict(), rel=1e-4, nan_ok=True)
     text = (folder / "summary.md").read_text()
     assert text in out
     assert "3 folds x 2 repeats" in text
@@ -166,8 +174,8 @@ def test_a_comparison_from_end_to_end(arguments, capsys, tmp_path):
 
 def without_seconds(folder: Path) -> dict[str, bytes]:
     """The files that hold no measured time; of the report, which shows the seconds, nothing."""
-    timed = ("summary.csv", "summary.md", "folds.parquet", "hit_summary.csv", "hit_folds.parquet", "report.html")
-    return contents(folder, *timed)
+    timed = ("summary.csv", "summary.md", "folds.csv", "hit_summary.csv", "report.html")
+    return contents(folder, *timed, "folds.parquet", "hit_folds.parquet")
 
 
 def start(arguments: list[str], log: Path) -> subprocess.Popen:
