@@ -121,9 +121,37 @@ def sets(results: Path) -> str:
 
 
 def claims(results: Path) -> str:
-    """The table of claims as its command wrote it, beside the comparison whose report shows it too."""
+    """The table of claims as its command wrote it, then their method and honest folds on the other sets."""
     path = results / "spotify_4771_random" / "claims.md"
-    return path.read_text(encoding="utf-8").strip() if path.exists() else "Not run yet."
+    if not path.exists():
+        return "Not run yet."
+    text = path.read_text(encoding="utf-8").strip()
+    others = {
+        name: {tuple(row[:3]): row for row in rows_of(found.read_text(encoding="utf-8"))}
+        for name in ("moderndive", "tidytuesday")
+        if (found := results / f"{name}_random" / "claims.md").exists()
+    }
+    if not others:
+        return text
+    head = [f"`{name}`: {what}" for name in others for what in ("their method", "honest folds")]
+    lines = [
+        "The same on the other sets (`-`: not run there):",
+        "",
+        f"| project | model | figure | reported | {' | '.join(head)} |",
+        "| --- | --- | --- | --- |" + " --- |" * len(head),
+    ]
+    for project, model, figure, reported, *_ in rows_of(text):
+        cells = [project, model, figure, reported]
+        for rows in others.values():
+            cells += rows.get((project, model, figure), ["-"] * 2)[-2:]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([text, "", *lines])
+
+
+def rows_of(text: str) -> list[list[str]]:
+    """The cells of each row of a Markdown table, its head left out."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
 def hits(results: Path) -> str:

@@ -35,6 +35,23 @@ def test_an_ablation_shows_its_paired_interval(tmp_path):
     ]
 
 
+def test_claims_of_the_other_sets_stand_beside_each_other(tmp_path):
+    from benchmarks.readme import claims
+
+    head = "Words.\n\n| project | model | figure | reported | their method | here | honest |\n| --- |" + " --- |" * 6
+    rows = {
+        "spotify_4771": ["| a | Mamba | MSE | 1 | m | 2 | 3 |", "| a | bagging | recall | .5 | m | 4 | 5 (sd 1) |"],
+        "moderndive": ["| a | bagging | recall | .5 | m | 6 (5 to 7, 5 splits) | 8 |"],
+    }
+    assert claims(tmp_path) == "Not run yet."
+    for name, lines in rows.items():
+        (tmp_path / f"{name}_random").mkdir()
+        (tmp_path / f"{name}_random" / "claims.md").write_text("\n".join([head, *lines]) + "\n")
+    lines = claims(tmp_path).splitlines()
+    assert lines[: len(rows["spotify_4771"]) + 4] == [*head.splitlines(), *rows["spotify_4771"]]
+    assert lines[-2:] == ["| a | Mamba | MSE | 1 | - | - |", "| a | bagging | recall | .5 | 6 (5 to 7, 5 splits) | 8 |"]
+
+
 def test_the_fold_that_repeats_share_is_told_apart(tmp_path):
     from benchmarks.readme import repeated
 
