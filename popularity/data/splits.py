@@ -24,8 +24,8 @@ from popularity.errors import InputError
 
 SplitKind = Literal["random", "artist", "credits", "album", "time"]
 
-# What one group of each rule is, as messages name it.
-_GROUPS = {
+#: What one group of each rule is, as messages name it.
+GROUPS = {
     "random": "songs",
     "artist": "first-named artists",
     "credits": "groups of songs that share no name",
@@ -100,7 +100,7 @@ def make_split(
     groups = _groups(songs, kind)
     n_groups = int(groups.max()) + 1 if len(groups) else 0
     if n_groups < folds:
-        raise InputError(f"split {kind} needs at least {folds} {_GROUPS[kind]}, one per fold, but found {n_groups}")
+        raise InputError(f"split {kind} needs at least {folds} {GROUPS[kind]}, one per fold, but found {n_groups}")
     test = _test_rows(groups, kind, folds, fold, seed)
     rest = np.setdiff1d(np.arange(len(songs)), test)
     chosen = _draw_groups(groups[rest], kind, validation, np.random.default_rng([seed, fold]))
@@ -129,6 +129,20 @@ def inner_folds(
             continue
         return [(split.train, split.test) for split in splits]
     return []
+
+
+def group_sizes(songs: pd.DataFrame, kind: SplitKind) -> np.ndarray:
+    """Songs in each group that a rule keeps on one side, the largest first.
+
+    Args:
+        songs: canonical song table.
+        kind: the rule; ``time`` has no groups, each song is one.
+
+    Raises:
+        InputError: a column that the rule needs and no song has.
+    """
+    sizes = np.bincount(_groups(songs, "random" if kind == "time" else kind))
+    return np.sort(sizes)[::-1]
 
 
 def _check_arguments(kind: str, folds: int, fold: int, seed: int, validation: float) -> None:
@@ -230,7 +244,7 @@ def _draw_groups(groups: np.ndarray, kind: SplitKind, share: float, rng: np.rand
     codes, distinct = pd.factorize(groups)
     if len(distinct) < 2:
         raise InputError(
-            f"split {kind} needs at least 2 {_GROUPS[kind]} outside the test part to validate on, but found 1: "
+            f"split {kind} needs at least 2 {GROUPS[kind]} outside the test part to validate on, but found 1: "
             "ask for fewer folds, or for validation 0"
         )
     sizes = np.bincount(codes)

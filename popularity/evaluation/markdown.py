@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from popularity.data.splits import GROUPS, group_sizes
 from popularity.evaluation.entries import completed, reads
 from popularity.evaluation.hits import INNER_FOLDS
 from popularity.evaluation.protocol import QUANTILES, Job, Protocol, Settings
@@ -22,6 +24,8 @@ _HEADS = {
     "ratio_to_reference": "ratio", "p_value": "p", "seconds": "CPU seconds a fold", "within_5": "within 5",
     "within_10": "within 10",
 }  # fmt: skip
+#: Share of a fold above which a single group makes the repeats alike.
+_LARGE = 0.25
 _READS = {
     "nothing": "nothing", "artist": "the artist", "audio": "the 13 audio columns", "everything": "all in the file",
 }  # fmt: skip
@@ -53,7 +57,7 @@ def summary_text(
     parts = [
         f"# {protocol.source}, split `{protocol.split}`: {len(tables.summary)} models on identical folds",
         _summary(tables),
-        _protocol(protocol, tables, folds, len(songs), reference, versions),
+        _protocol(protocol, tables, folds, songs, reference, versions),
     ]
     if failed:
         parts += ["## Failed", "\n".join(f"- {job}: {error}" for job, error in failed.items())]
@@ -87,7 +91,12 @@ def _paired_folds(tables: Tables) -> Iterable[tuple[Any, Any]]:
 
 
 def _protocol(
-    protocol: Protocol, tables: Tables, folds: int, songs: int, reference: str, versions: Iterable[dict[str, str]]
+    protocol: Protocol,
+    tables: Tables,
+    folds: int,
+    songs: pd.DataFrame,
+    reference: str,
+    versions: Iterable[dict[str, str]],
 ) -> str:
     used: dict[str, set[str]] = {}
     for one in versions:
@@ -103,7 +112,7 @@ def _protocol(
     duplicates = "without duplicates" if protocol.deduplicate else "duplicates kept"
     repeats = 1 if protocol.split == "time" else protocol.repeats
     lines = [
-        f"Data: `{protocol.source}`, {songs:,} songs, {duplicates}, SHA-256 `{protocol.fingerprint[:12]}`.",
+        f"Data: `{protocol.source}`, {len(songs):,} songs, {duplicates}, SHA-256 `{protocol.fingerprint[:12]}`.",
         f"Folds: {folds} folds x {repeats} repeats, repeat r drawn from seed {protocol.seed} + r; the same songs for "
         "every model. Baselines that are tuned choose their settings inside the training songs of each fold; a network "
         "has those of its config file in all folds.",
@@ -115,14 +124,27 @@ def _protocol(
         "5`: share of songs whose error is at most 5 points. A job runs on one thread.",
         f"Versions: {packages}.",
     ]
-    if len(tables.repeated_folds):
-        lines.append(
-            "A group of songs fills a fold whatever the seed: the repeats resemble each other more than the test "
-            "supposes, so read its p-values with care, and what is said of folds that are the same songs."
-        )
+    if protocol.split in ("artist", "credits", "album"):
+        lines.append(_groups(group_sizes(songs, protocol.split), protocol))
     if protocol.split == "time":
         lines.append("`time` has one drawing of its folds, and its training parts differ in size.")
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _groups(sizes: np.ndarray, protocol: Protocol) -> str:
+    """Whether a group is so large that it is much of a fold in every repeat."""
+    fold = sizes.sum() / protocol.folds
+    told = (
+        f"Groups that are never on both sides, {GROUPS[protocol.split]}: {len(sizes):,}; the largest has {sizes[0]:,} "
+        f"songs, where a fold has {fold:,.0f}."
+    )
+    if sizes[0] > _LARGE * fold:
+        told += (
+            " It is much of a fold, or all of it, whatever the seed: the repeats resemble each other more than the "
+            "test supposes, so read its p-values with care"
+        )
+        told += ", and what is said of folds that are the same songs." if sizes[0] >= fold else "."
+    return told
 
 
 def _budget(settings: Settings) -> str:

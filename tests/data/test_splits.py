@@ -54,6 +54,15 @@ def many_songs(n: int = 300, seed: int = 0) -> pd.DataFrame:
     )
 
 
+def test_sizes_of_groups() -> None:
+    from popularity.data.splits import group_sizes
+
+    rows = [("A", "S", "K"), ("A;B", "T", "K"), ("B;C", "U", "K"), ("D", "V", None), (None, "W", None)]
+    songs = table((artist, title, album, "2001-01-01") for artist, title, album in rows)
+    expected = {"random": [1] * 5, "artist": [2, 1, 1, 1], "credits": [3, 1, 1], "album": [2, 1, 1, 1], "time": [1] * 5}
+    assert {kind: group_sizes(songs, kind).tolist() for kind in KINDS} == expected
+
+
 NAMES = st.one_of(st.none(), st.sampled_from("ABCDEFGHIJKLMNOP"), st.sampled_from(["A;B", "C;D;E", "X & Y", "x & y"]))
 TITLES = st.one_of(st.none(), st.sampled_from(["S", "S (feat. A)", "T (with F & G)", "U - feat. X & Y", "With You"]))
 ALBUMS = st.one_of(st.none(), st.sampled_from(["K", "k ", "L", "M", "Greatest Hits"]))

@@ -241,6 +241,20 @@ def test_tables_without_any_result_of_the_reference(songs, protocol, run_all, tm
     assert "Budgets inside the training songs of each fold (`epochs`: the most): none." in text
 
 
+@pytest.mark.parametrize(
+    ("largest", "told"),
+    [(2, "fold has 40."), (30, "read its p-values with care."), (40, "and what is said of folds that are the same")],
+)
+def test_a_group_that_is_much_of_a_fold_is_told(largest, told, songs, protocol):
+    from popularity.evaluation.markdown import _groups
+
+    sizes = np.array([largest, *[1] * (120 - largest)])
+    text = _groups(sizes, protocol({"mean": {"kind": "mean"}}, split="artist"))
+    assert f"{len(sizes)}; the largest has {largest} songs, where a fold has 40." in text
+    assert told in text
+    assert ("whatever the seed" in text) == (largest > 2)
+
+
 def test_budgets_are_told_and_a_changed_default_makes_results_stale(songs, protocol, run_all, monkeypatch):
     from popularity.evaluation.entries import families
     from popularity.evaluation.markdown import _budget, summary_text
