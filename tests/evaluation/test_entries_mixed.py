@@ -46,6 +46,25 @@ def test_neural_finite_repeatable_and_blind_to_test_labels(kind: str) -> None:
     np.testing.assert_array_equal(prediction, build(kind, **NEURAL[kind]).fit_predict(leaked).prediction)
 
 
+@pytest.mark.parametrize("kind", NEURAL)
+def test_epochs_are_chosen_on_songs_whose_labels_no_row_rests_on(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from popularity.evaluation.entries import neural
+
+    asked, information = [], neural.information
+
+    def noted(task: Any, amount: Any) -> Any:
+        asked.append(task)
+        return information(task, amount)
+
+    monkeypatch.setattr(neural, "information", noted)
+    task, _ = made_up_task(90)
+    build(kind, **NEURAL[kind]).fit_predict(task)
+    inner, outer = asked
+    assert outer is task
+    assert len(inner.train) + len(inner.test) == len(task.train)
+    assert inner.test["popularity"].isna().all()
+
+
 def test_mlp_learns_and_stops_on_held_out_songs() -> None:
     task, answers = made_up_task(500)
     outcome = build("mlp").fit_predict(task)

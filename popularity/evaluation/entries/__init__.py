@@ -51,8 +51,8 @@ def reads(kind: str, settings: Mapping[str, Any]) -> str:
 
     A stack reads what its members read.
     """
-    if kind in ("mean", "artist_mean", "linear"):
-        return {"mean": "nothing", "artist_mean": "artist", "linear": "audio"}[kind]
+    if kind in ("mean", "artist_mean", "linear", "forward"):
+        return {"mean": "nothing", "artist_mean": "artist"}.get(kind, "audio")
     if kind == "stack":
         found = {reads(one["kind"], one) for one in settings["of"].values()}
         return found.pop() if len(found) == 1 else "everything"

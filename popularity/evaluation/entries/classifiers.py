@@ -71,7 +71,7 @@ class Classifier:
         (seed,) = seeds(task, 1)
         model = self._fit(rows, hit, seed)
         if self.scores:
-            return self._curve(task, rows, hit, seed)(model.decision_function(asked))
+            return self._curve(task, hit, seed)(model.decision_function(asked))
         probability = np.asarray(model.predict_proba(asked), dtype=np.float64)[:, 1]
         return probability if self.balance == "none" else with_share(probability, share)
 
@@ -83,11 +83,12 @@ class Classifier:
         chosen = undersampled(hit, seed) if self.balance == "undersample" else np.arange(len(hit))
         return model.fit(rows.iloc[chosen], hit[chosen])
 
-    def _curve(self, task: Task, rows: pd.DataFrame, hit: np.ndarray, seed: int) -> Callable[[np.ndarray], np.ndarray]:
+    def _curve(self, task: Task, hit: np.ndarray, seed: int) -> Callable[[np.ndarray], np.ndarray]:
         scores = np.full(len(hit), np.nan)
         for fit, held_out in inner_folds(task, FOLDS):
             if 0 < hit[fit].sum() < len(fit):
-                scores[held_out] = self._fit(rows.iloc[fit], hit[fit], seed).decision_function(rows.iloc[held_out])
+                rows, asked = kept_information(task.part(fit, held_out), self.information)
+                scores[held_out] = self._fit(rows, hit[fit], seed).decision_function(asked)
         known = np.isfinite(scores)
         if not 0 < hit[known].sum() < known.sum():
             return lambda asked: np.full(len(asked), hit.mean())

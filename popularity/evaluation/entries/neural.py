@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -162,19 +163,31 @@ class RealMLP:
             self.package = needed("pytabkit")
 
     def fit_predict(self, task: Task) -> Outcome:
-        """Train with the package's own choice of the epoch, on songs held out by the rule of the split, then anew."""
-        inputs, queries = _matrices(task, self.information)
+        """Choose the epoch on songs held out of the training songs, train on all of them until then and predict."""
         popularity = task.train["popularity"].to_numpy(np.float64)
-        _, held_out = inner_folds(task, FOLDS)[0]
-        (seed,) = seeds(task, 1)
+        fit, held_out = inner_folds(task, FOLDS)[0]
+        seed, again = seeds(task, 2)
+        # the rows of an inner task know nothing of the songs that it holds out
+        rows, asked = _matrices(task.part(fit, held_out), self.information)
+        both = np.concatenate([rows.numpy(), asked.numpy()])
+        answers = popularity[np.concatenate([fit, held_out])]
+        chosen = self._fitted(both, answers, seed, val_idxs=np.arange(len(fit), len(both)))
+        (epoch,) = chosen.fit_params_["stop_epoch"].values()
+        inputs, queries = _matrices(task, self.information)
+        model = self._fitted(inputs.numpy(), popularity, again, stop_epoch=epoch, val_fraction=0.0)
+        with _quiet():
+            prediction = np.asarray(model.predict(queries.numpy()), dtype=np.float64)
+        return Outcome(np.clip(prediction, 0, 100), notes={"epochs": int(epoch)})
+
+    def _fitted(
+        self, inputs: np.ndarray, popularity: np.ndarray, seed: int, val_idxs: np.ndarray | None = None, **more: Any
+    ) -> Any:
         with _quiet(), torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as scratch:
             model = self.package.RealMLP_TD_Regressor(
-                device="cpu", random_state=seed, n_cv=1, n_refit=1, n_threads=torch.get_num_threads(),
-                n_epochs=self.epochs, tmp_folder=scratch, verbosity=0,
+                device="cpu", random_state=seed, n_cv=1, n_threads=torch.get_num_threads(), n_epochs=self.epochs,
+                tmp_folder=scratch, verbosity=0, **more,
             )  # fmt: skip
-            model.fit(inputs.numpy(), popularity, val_idxs=held_out)
-            prediction = np.asarray(model.predict(queries.numpy()), dtype=np.float64)
-        return Outcome(np.clip(prediction, 0, 100))
+            return model.fit(inputs, popularity, val_idxs=val_idxs)
 
 
 @contextmanager
