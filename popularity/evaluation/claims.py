@@ -14,155 +14,21 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pandas as pd
 
-from popularity.data.schema import AUDIO
 from popularity.data.songs import fingerprint, load_songs
 from popularity.errors import InputError
-from popularity.evaluation.baselines import linear_regression
-from popularity.evaluation.entries import Entry, HitEntry, build
-from popularity.evaluation.entries.classifiers import undersampled
-from popularity.evaluation.hits import cutoff_value
+from popularity.evaluation.entries import build
 from popularity.evaluation.jobs import code_version
-from popularity.evaluation.metrics import hit_scores, regression_scores
-from popularity.evaluation.task import Fold, draw_fold
+from popularity.evaluation.reported import CLAIMS, TOKEN_CONFIGS, Figure
+from popularity.evaluation.task import draw_fold
 from popularity.files import check_folder, write_atomically
 
-#: A fold to one figure; not a number where the fold has no hit or nothing else.
-Figure = Callable[[Fold], float]
-
-_ONE_SPLIT = "one random split, rows as they come (duplicates on both sides)"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One reported figure.
-
-    Attributes:
-        project: who reported it.
-        model: of what.
-        metric: which figure; songs that count as hits.
-        reported: its value, or the claim in words.
-        method: how it was obtained, with what is wrong with it.
-        theirs: their method on one random split of the raw rows.
-        honest: the same model on a fold of the comparison.
-        network: minutes a fold.
-    """
-
-    project: str
-    model: str
-    metric: str
-    reported: str
-    method: str
-    theirs: Figure
-    honest: Figure
-    network: bool = False
-
-
-def _regression(kind: str, score: str, **settings: object) -> Figure:
-    def figure(fold: Fold) -> float:
-        entry = cast(Entry, build(kind, kind, settings))
-        return regression_scores(entry.fit_predict(fold.task).prediction, fold.answers)[score]
-
-    return figure
-
-
-def _hits(kind: str, score: str, cutoff: str, **settings: object) -> Figure:
-    """A classifier; it calls hits what it holds more likely than the share of hits, as a balanced one does at 1/2."""
-
-    def figure(fold: Fold) -> float:
-        popularity = fold.task.train["popularity"].to_numpy()
-        value = cutoff_value(cutoff, popularity)
-        hit, answers = popularity >= value, fold.answers >= value
-        if not 0 < answers.sum() < len(answers) or not 0 < hit.sum() < len(hit):
-            return float("nan")
-        chance = cast(HitEntry, build(kind, kind, settings)).fit_probability(fold.task, hit)
-        return hit_scores(chance, answers, float(hit.mean()))[score]
-
-    return figure
-
-
-def _in_sample(fold: Fold) -> float:
-    """R2 of least squares on the songs that it was fitted to."""
-    train = fold.task.train
-    model = linear_regression().fit(train[list(AUDIO)], train["popularity"])
-    return float(model.score(train[list(AUDIO)], train["popularity"]))
-
-
-def _undersampled_first(figure: Figure, cutoff: float) -> Figure:
-    """Undersample all songs, those to be tested too, before the split."""
-
-    def undersample(fold: Fold) -> float:
-        train, test = fold.task.train, fold.task.test
-        popularity = np.concatenate([train["popularity"], fold.answers])
-        hit = popularity >= cutoff
-        if not 0 < hit.sum() < len(hit):
-            return float("nan")
-        chosen = np.random.default_rng([fold.task.seed, 1]).permutation(undersampled(hit, fold.task.seed))
-        fit, asked = np.split(chosen, [round(len(chosen) * len(train) / len(popularity))])
-        songs = pd.concat([train, test], ignore_index=True).assign(popularity=popularity)
-        balanced = replace(
-            fold.task,
-            train=songs.iloc[fit].reset_index(drop=True),
-            test=songs.iloc[asked].assign(popularity=np.nan).reset_index(drop=True),
-        )
-        return figure(Fold(balanced, asked, popularity[asked]))
-
-    return undersample
-
-
-_TOKEN = {"configs": ["configs/single_token.yaml"]}
-_LOGISTIC = _hits("logistic", "auroc", "80")
-_BAGGING = {score: _hits("bagging", score, "80", balance="undersample") for score in ("recall", "precision")}
-_PHAM = {amount: _hits("logistic", "auroc", "top_quarter", information=amount) for amount in ("audio", "everything")}
-_XGBOOST = _hits("xgboost_classifier", "auroc", "top_quarter", information="audio")
-_FRESH = f"{_ONE_SPLIT}; the cut-off is ours"
-
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        *("original Mamba", "linear regression", "MSE", "105.2", _ONE_SPLIT),
-        *(_regression("linear", "mse"), _regression("linear", "mse")),
-    ),
-    Claim(
-        *("original Mamba", "Mamba on one token", "MSE", "106.4", _ONE_SPLIT),
-        *(_regression("network", "mse", **_TOKEN), _regression("network", "mse", **_TOKEN)),
-        network=True,
-    ),
-    Claim(
-        *("MattD82", "least squares", "R2", ".077", "scored on the songs that it was fitted to"),
-        *(_in_sample, _regression("linear", "r2")),
-    ),
-    Claim(
-        *("MattD82", "logistic regression", "AUROC, hit from 80", ".788"),
-        "undersampling before the split: tested on a few, balanced songs",
-        *(_undersampled_first(_LOGISTIC, 80), _hits("logistic", "auroc", "80", balance="undersample")),
-    ),
-    Claim(
-        *("twillstw", "linear regression", "R2", ".098", _ONE_SPLIT),
-        *(_regression("linear", "r2"), _regression("linear", "r2")),
-    ),
-    *(
-        Claim("twillstw", "bagging", f"{score}, hit from 80", reported, _FRESH, _BAGGING[score], _BAGGING[score])
-        for score, reported in (("recall", ".76"), ("precision", ".02"))
-    ),
-    *(
-        Claim(
-            "Pham et al. (2015)",
-            f"logistic regression, {amount}",
-            "AUROC, hit in top quarter",
-            "metadata beats audio",
-            *(_FRESH, figure, figure),
-        )
-        for amount, figure in _PHAM.items()
-    ),
-    Claim("not named", "XGBoost, audio", "AUROC, hit in top quarter", ".68", _FRESH, _XGBOOST, _XGBOOST),
-)
+_TOLD = ("project", "model", "metric", "reported", "method", "source")
 
 
 def check_claims(
@@ -186,23 +52,28 @@ def check_claims(
         folds: honest folds of a repeat.
         repeats: drawings of the honest folds.
         seed: of all of them.
-        networks: train networks too.
+        networks: train networks too, with their config files under the current folder.
         kept: folder where figures are kept and looked for; None: all are found anew.
 
     Returns:
-        ``project, model, metric, reported, method``, of their method ``theirs`` (the first split), ``theirs_low``,
-        ``theirs_high`` (all of ``splits``), and of honest folds ``honest`` (mean), ``honest_sd`` and ``folds``.
+        ``project, model, metric, reported, method, source``, of their method ``theirs`` (mean over ``splits``),
+        ``theirs_low``, ``theirs_high``, and of honest folds ``honest`` (mean), ``honest_sd`` and ``folds``.
+
+    Raises:
+        InputError: a config file of a network cannot be read.
     """
+    if networks:  # a config that cannot be read shall be told now
+        build("original Mamba", "network", {"configs": TOKEN_CONFIGS})
     chosen = [claim for claim in CLAIMS if networks or not claim.network]
     rows = []
     for number, claim in enumerate(chosen, 1):
         print(f"{number}/{len(chosen)}  {claim.project}, {claim.model}, {claim.metric}", file=sys.stderr, flush=True)
         what = {name: getattr(claim, name) for name in ("project", "model", "metric", "method")}
         if claim.network:
-            what["config"] = "\n".join(Path(name).read_text(encoding="utf-8") for name in _TOKEN["configs"])
+            what["config"] = "\n".join(Path(name).read_text(encoding="utf-8") for name in TOKEN_CONFIGS)
         count = 1 if claim.network else splits
         theirs = [
-            _find(claim.theirs, raw, {"folds": 5, "repeat": 0, "fold": 0, "seed": seed + split}, what, kept)
+            _find(claim.theirs, raw, {"folds": claim.parts, "repeat": 0, "fold": 0, "seed": seed + split}, what, kept)
             for split in range(count)
         ]
         honest = [
@@ -214,8 +85,8 @@ def check_claims(
         seen = np.array(theirs)[np.isfinite(theirs)]
         rows.append(
             {
-                **{name: getattr(claim, name) for name in ("project", "model", "metric", "reported", "method")},
-                "theirs": theirs[0],
+                **{name: getattr(claim, name) for name in _TOLD},
+                "theirs": seen.mean() if len(seen) else np.nan,
                 "theirs_low": seen.min() if len(seen) else np.nan,
                 "theirs_high": seen.max() if len(seen) else np.nan,
                 "splits": count,
@@ -244,8 +115,15 @@ def _find(
     return math.nan if value is None else float(value)
 
 
-def claims_text(table: pd.DataFrame, source: str) -> str:
-    """The table of :func:`check_claims` in Markdown."""
+def claims_text(table: pd.DataFrame, source: str, rows: int, songs: int) -> str:
+    """The table of :func:`check_claims` in Markdown.
+
+    Args:
+        table: the claims.
+        source: name of the data.
+        rows: in the file, with duplicates.
+        songs: without.
+    """
 
     def number(value: float, metric: str) -> str:
         if not np.isfinite(value):
@@ -253,8 +131,9 @@ def claims_text(table: pd.DataFrame, source: str) -> str:
         return f"{value:.1f}" if metric == "MSE" else f"{value:.3f}"
 
     lines = [
-        f"What others reported, their method on `{source}`, and what honest folds say. In brackets: lowest and highest",
-        "of their method over several random splits; standard deviation over honest folds.",
+        f"What others reported, their method on `{source}` ({rows:,} rows, {rows - songs:,} of them duplicates), and",
+        "what honest folds say. Of their method: mean over random splits, in brackets the lowest and the highest; one",
+        "split was all that they had. Of honest folds: mean, and standard deviation over folds.",
         "",
         "| project | model | figure | reported | their method | their method here | honest folds here |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -269,6 +148,8 @@ def claims_text(table: pd.DataFrame, source: str) -> str:
         sd = f" (sd {spread}, {row['folds']} folds)" if row["folds"] > 1 else ""
         cells = [row[name] for name in ("project", "model", "metric", "reported", "method")]
         lines.append(f"| {' | '.join([*cells, theirs + around, honest + sd])} |")
+    sources = dict(zip(table["project"], table["source"], strict=True))
+    lines += ["", f"Sources: {'; '.join(f'{project}: {where}' for project, where in sources.items())}."]
     return "\n".join(lines) + "\n"
 
 
@@ -296,7 +177,7 @@ def main(argv: Sequence[str]) -> None:
         raw, songs, splits=options.splits, folds=options.folds, repeats=options.repeats, seed=options.seed,
         networks=options.networks, kept=options.output / "jobs" / "claims",
     )  # fmt: skip
-    text = claims_text(table, Path(options.source).name)
+    text = claims_text(table, Path(options.source).name, len(raw), len(songs))
     options.output.mkdir(parents=True, exist_ok=True)
     for name, content in (("claims.csv", table.to_csv(index=False)), ("claims.md", text)):
         with write_atomically(options.output / name) as file:
