@@ -129,7 +129,10 @@ def _record(protocol: Protocol, folder: Path) -> None:
     path = folder / "protocol.json"
     wanted = protocol.record()
     if path.is_file():
-        found = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise InputError(f"{path}: expected the record of a comparison in JSON, but {error}") from error
         for key, value in wanted.items():
             if key != "source" and found.get(key) != value:
                 raise InputError(

@@ -108,13 +108,17 @@ def write_result(path: Path, result: dict[str, Any], arrays: dict[str, np.ndarra
 
 
 def read_result(protocol: Protocol, job: Job, folder: Path) -> dict[str, Any] | None:
-    """The result of a job, if there is one for these settings and these songs; perhaps an error."""
+    """The result of a job, if there is one for these settings and these songs; perhaps an error.
+
+    One that cannot be read, or whose arrays are gone, is none: the job is run again.
+    """
     try:
         result: dict[str, Any] = json.loads(job.path(folder).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, UnicodeDecodeError, json.JSONDecodeError):
         return None
     current = (protocol.config_hash(job), protocol.fingerprint)
-    return result if (result["config"], result["data"]) == current else None
+    whole = result["error"] or job.path(folder, ".npz").is_file()
+    return result if whole and (result["config"], result["data"]) == current else None
 
 
 def read_arrays(job: Job, folder: Path) -> dict[str, np.ndarray]:

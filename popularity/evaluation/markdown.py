@@ -138,7 +138,9 @@ def _groups(sizes: np.ndarray, protocol: Protocol) -> str:
         f"Groups that are never on both sides, {GROUPS[protocol.split]}: {len(sizes):,}; the largest has {sizes[0]:,} "
         f"songs, where a fold has {fold:,.0f}."
     )
-    if sizes[0] > _LARGE * fold:
+    if 2 * sizes[0] > sizes.sum() and protocol.split == "credits":
+        told += " It is more than half of all songs and always trained on."
+    elif sizes[0] > _LARGE * fold and protocol.repeats > 1:
         told += (
             " It is much of a fold, or all of it, whatever the seed: the repeats resemble each other more than the "
             "test supposes, so read its p-values with care"

@@ -203,7 +203,7 @@ def _with_members(models: dict[str, Settings]) -> dict[str, Settings]:
     found = dict(models)
     for name, settings in models.items():
         members = settings.get("of", [])
-        if not isinstance(members, list) or any(member not in simple for member in members):
+        if not isinstance(members, list) or not all(isinstance(one, str) and one in simple for one in members):
             raise InputError(f"model {name}: of: expected a list of some of {', '.join(simple)}, got {members!r}")
         if members:
             found[name] = {**settings, "of": {member: simple[member] for member in members}}
@@ -217,8 +217,6 @@ def _cutoff(value: float | str) -> str:
         number = float(value)
     except ValueError:
         number = float("nan")
-    if not 0 < number <= 100:
-        raise InputError(
-            f"hits.cutoffs: expected numbers above 0 and up to 100, or {' or '.join(QUANTILES)}, got {value!r}"
-        )
+    if not 1 <= number <= 100:  # every song has at least 0
+        raise InputError(f"hits.cutoffs: expected numbers from 1 to 100, or {' or '.join(QUANTILES)}, got {value!r}")
     return f"{number:g}"

@@ -71,7 +71,8 @@ def run(arguments: list[str]) -> int:
         (["--data.split", "alphabet"], "data.split"),
         (["--data.source", "nowhere.csv"], "'nowhere.csv' is neither a file nor"),
         (["--folds", "1000"], "split random needs at least 1000 songs"),
-        (["--hits.cutoffs", "[120]"], "hits.cutoffs: expected numbers above 0 and up to 100, or median or top_quarter"),
+        (["--hits.cutoffs", "[120]"], "hits.cutoffs: expected numbers from 1 to 100, or median or top_quarter"),
+        (["--hits.cutoffs", "[0.5]"], "hits.cutoffs: expected numbers from 1 to 100"),
         (["--frobnicate", "1"], "frobnicate"),
         (["--output", f"{__file__}/out"], "is no folder"),
     ],
@@ -93,6 +94,13 @@ def test_bad_input_is_one_line(more, told, arguments, capsys, tmp_path):
         ("models: {a: {}}", "model a: expected a kind, got None"),
         ("models: {linear: {kind: linear, depth: 3}}", "model linear"),
         ("models: {linear: {kind: linear}, mix: {kind: stack, of: [linear, no]}}", "model mix: of: expected a list of"),
+        ("models: {linear: {kind: linear}, mix: {kind: stack, of: [[linear]]}}", "model mix: of: expected a list of"),
+        ("models: {linear: {kind: linear}, a: {kind: network, configs: 3}}", "configs must be a list of YAML files"),
+        ("models: {linear: {kind: linear}, a: {kind: network, configs: x.yaml}}", "but is 'x.yaml'"),
+        (
+            "models: {linear: {kind: linear}, a: {kind: network, configs: [], overrides: 5}}",
+            "model a: overrides must be a mapping of settings, but is 5",
+        ),
         ("models: [linear]", "models"),
         ("model: {a: {kind: mean}}", "model"),
         ("folds: 3", "give -c configs/compare.yaml"),
@@ -152,9 +160,12 @@ def test_a_comparison_from_end_to_end(arguments, capsys, tmp_path):
     assert run(arguments("--seed", "1")) == 2
     assert "its results have seed 0, now it is 1; give another folder" in capsys.readouterr().err
 
-    # a job that is lost is run again, alone, and a failed one too
-    lost = folder / "jobs" / "mean" / "r0-f1.json"
+    # a job that is lost or damaged is run again, alone, and a failed one too
+    lost, damaged = (folder / "jobs" / "mean" / f"r0-f{fold}.json" for fold in (1, 2))
     lost.unlink()
+    damaged.write_text(damaged.read_text()[:40])
+    alone = folder / "jobs" / "linear" / "r1-f0.json"
+    alone.with_suffix(".npz").unlink()
     failed = folder / "jobs" / "twin" / "r1-f2.json"
     failed.write_text(json.dumps(json.loads(failed.read_text()) | {"error": "bad luck"}))
     (folder / "report.html").unlink()
@@ -164,12 +175,16 @@ def test_a_comparison_from_end_to_end(arguments, capsys, tmp_path):
     assert against.loc["linear", ["reference", "folds"]].tolist() == ["mean", 3]
     assert against.loc["linear", "difference"] == pytest.approx(-summary.loc["mean", "difference"], rel=1e-5)
     (folder / "against_mean.json").unlink()
-    assert "13 of 15 jobs are done, 2 to do, 1 of them again" in capsys.readouterr().out
+    assert "11 of 15 jobs are done, 4 to do, 3 of them again" in capsys.readouterr().out
     renewed = [path for path, stamp in stamps.items() if path.stat().st_mtime_ns != stamp]
-    assert sorted(renewed) == sorted([lost, failed])
+    assert sorted(renewed) == sorted([lost, damaged, alone, failed])
     after = without_seconds(folder)
     assert after == {name: before[name] for name in after}
     assert "predictions.parquet" in after
+
+    (folder / "protocol.json").write_text("{")
+    assert run(arguments()) == 2
+    assert "protocol.json: expected the record of a comparison in JSON, but" in capsys.readouterr().err
 
 
 def without_seconds(folder: Path) -> dict[str, bytes]:

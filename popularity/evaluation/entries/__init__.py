@@ -61,7 +61,10 @@ def reads(kind: str, settings: Mapping[str, Any]) -> str:
     module, maker = KINDS[kind]
     make = getattr(import_module(module), maker or kind)
     if kind == "network":
-        model = make(**{key: settings[key] for key in ("configs", "overrides") if key in settings}).config["model"]
+        model = (
+            make(**{key: settings[key] for key in ("configs", "overrides") if key in settings}).config.get("model")
+            or {}
+        )
         audio = model.get("audio_only") or model.get("architecture") == "single_token"
         return "audio" if audio else "everything"
     return str(settings.get("information", inspect.signature(make).parameters["information"].default))

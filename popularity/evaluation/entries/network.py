@@ -37,10 +37,14 @@ class Network:
         overrides: nested settings over all of them.
 
     Raises:
-        InputError: a file that cannot be read or that is no mapping.
+        InputError: a file that cannot be read or that is no mapping; settings of another type.
     """
 
     def __init__(self, configs: Sequence[str], overrides: Mapping[str, Any] | None = None) -> None:
+        if not isinstance(configs, list | tuple) or not all(isinstance(path, str) for path in configs):
+            raise InputError(f"configs must be a list of YAML files, but is {configs!r}")
+        if not isinstance(overrides, Mapping | None):
+            raise InputError(f"overrides must be a mapping of settings, but is {overrides!r}")
         self.config: dict[str, Any] = {}
         for path in configs:
             try:
