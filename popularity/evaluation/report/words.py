@@ -128,8 +128,8 @@ WORDS: dict[str, Words] = {
         "one standard deviation more of a column, the others held equal. Lines are 95 % intervals of the "
         "delete-d jackknife (Shao & Wu, 1989).",
         "Columns overlap (energy and loudness partly say the same), so that one coefficient can grow at another's "
-        "cost. A louder master does not make a song popular. Under `time`, where training songs grow from fold to fold, "
-        "the intervals are a rough guide.",
+        "cost. A louder master does not make a song popular. Under `time`, where training songs grow from fold to "
+        "fold, the intervals are a rough guide.",
     ),
     "importance": Words(
         "Permutation importance",
