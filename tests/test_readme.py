@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 
 def test_tables_of_results_are_those_of_the_files(tmp_path):
     from benchmarks.readme import BLOCKS, ROOT, fill
@@ -64,6 +66,47 @@ def test_the_fold_that_repeats_share_is_told_apart(tmp_path):
     lines = repeated(tmp_path).splitlines()
     assert lines[0] == "| model | folds | MSE to mamba: the 1,006 songs | other folds (95 %) |"
     assert lines[2:] == ["| quick | 5 and 20 | +5.70 | -0.94 (-2.98 to +1.09) |"]
+
+
+def test_songs_that_no_setting_was_chosen_on_are_judged_alone(tmp_path, capsys):
+    import numpy as np
+    import pandas as pd
+
+    from benchmarks.untouched import judged, main
+    from popularity.data.songs import load_songs
+    from popularity.errors import InputError
+    from popularity.evaluation.task import draw_fold
+    from tests.conftest import make_songs
+
+    make_songs(60, seed=1).to_csv(tmp_path / "songs.csv", index=False)
+    songs = load_songs(str(tmp_path / "songs.csv")).songs
+    rows = draw_fold(songs, "random", folds=5, repeat=0, fold=0, seed=0).rows
+    truth = songs["popularity"].to_numpy(float)
+    here = np.isin(np.arange(len(songs)), rows)
+    # `other` is 2 points off on these songs and right elsewhere, where `mamba` is 9 off; one of two repeats of `rare`
+    guesses = {"mamba": np.where(here, 1.0, 9.0), "other": np.where(here, 2.0, 0.0), "rare": np.where(here, 0.0, 9.0)}
+    found = pd.DataFrame(
+        [
+            {"model": model, "repeat": repeat, "fold": row % 5, "row": row, "prediction": truth[row] + off[row]}
+            for model, off in guesses.items()
+            for repeat in ((0,) if model == "rare" else (0, 1))
+            for row in range(len(songs))
+        ]
+    )
+    table = judged(found, songs, rows, "mamba").set_index("model")
+    assert table["mse"].to_dict() == {"rare": 0, "mamba": 1, "other": 4}
+    assert table["difference"].to_dict() == {"rare": -1, "mamba": 0, "other": 3}
+    assert table.loc["other", ["song_low", "song_high"]].tolist() == [3, 3]
+    assert table["repeats"].to_dict() == {"rare": 1, "mamba": 2, "other": 2}
+    command = [str(tmp_path), "--source", str(tmp_path / "songs.csv")]
+    with pytest.raises(InputError, match="not there"):
+        main(command)
+    found.to_parquet(tmp_path / "predictions.parquet")
+    main(command)
+    assert (tmp_path / "untouched.md").read_text() == capsys.readouterr().out
+    assert f"MSE on these {len(rows)} songs" in (tmp_path / "untouched.md").read_text()
+    with pytest.raises(InputError, match="expected one of mamba, other, rare"):
+        main([*command, "--against", "nobody"])
 
 
 def test_a_second_run_is_compared_with_the_first(tmp_path, capsys):

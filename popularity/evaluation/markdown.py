@@ -229,8 +229,19 @@ def _hits(protocol: Protocol) -> str:
         "held out by the rule of the split, for a model fitted to the other parts; then the model is fitted to all of "
         "them. `majority`: accuracy of always saying what is more frequent. Folds without hits in one of these parts "
         "are left out. `auroc to` a model: paired difference on the same folds, above 0 for the better, and its "
-        f"corrected {100 * LEVEL:g} % interval."
+        f"corrected {100 * LEVEL:g} % interval.{_balances(protocol)}"
     )
+
+
+def _balances(protocol: Protocol) -> str:
+    """What models of hits do about hits being few, inside the songs that they are fitted to."""
+    found: dict[str, list[str]] = {}
+    for name, settings in protocol.hits.items():
+        if (balance := completed(settings).get("balance")) is not None:
+            found.setdefault(balance, []).append(name)
+    told = {"weights": "hits and others weigh the same", "undersample": "as many others as hits", "none": "nothing"}
+    balances = "; ".join(f"{told[balance]}: {', '.join(names)}" for balance, names in found.items())
+    return f" Balanced inside the songs that a model is fitted to: {balances}." if balances else ""
 
 
 def _hit_table(table: pd.DataFrame) -> str:

@@ -43,7 +43,7 @@ _HIT_FOLDS = [
 
 @dataclass(frozen=True)
 class Tables:
-    """All tables of a comparison; see README for their columns.
+    """All tables of a comparison.
 
     Attributes:
         summary: a row per model, best ratio to the reference first.

@@ -63,6 +63,7 @@ def test_all_tables_of_hits(plan, songs, run_all, tmp_path):
     assert "- cut-off 99, repeat 0, fold 2: 0 hits among" in text
     assert "cut-off 50" not in text
     assert "highest F1" in text
+    assert "Balanced inside the songs that a model is fitted to: nothing: logistic." in text
     assert "auroc to net" in text
     assert f"{difference.mean():+.3f} ({difference.mean() - half:+.2f}" in text
 
