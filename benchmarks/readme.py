@@ -33,19 +33,33 @@ def described() -> dict[str, dict[str, Any]]:
     return models
 
 
+def tables_of(results: Path, split: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Summary and differences to Mamba by model; a model that was not run again is that of the first run.
+
+    Returns:
+        ``summary.csv`` with a column ``first`` (of the first run), and ``against_mamba.json``; empty without results.
+    """
+    summaries, pairs = [], []
+    for name in (f"spotify_4771_{split}", f"spotify_4771_{split}_first"):
+        if (path := results / name / "summary.csv").exists():
+            summaries.append(pd.read_csv(path).assign(first=name.endswith("_first")))
+        if (path := results / name / "against_mamba.json").exists():
+            pairs.append(pd.read_json(path))
+    summary, against = (
+        pd.concat(found).drop_duplicates("model").set_index("model") if found else pd.DataFrame()
+        for found in (summaries, pairs)
+    )
+    return summary, against
+
+
 def comparison(results: Path) -> str:
     """One row per model, the best on `random` first: ratio to linear regression, folds, and difference to Mamba."""
-    found, against = {}, {}
-    for split in SPLITS:
-        folder = results / f"spotify_4771_{split}"
-        if (folder / "summary.csv").exists():
-            summary = pd.read_csv(folder / "summary.csv").set_index("model")
-            found[split] = summary.loc[[name for name in summary.index if name not in ABLATIONS]]
-        if (folder / "against_mamba.json").exists():
-            against[split] = pd.read_json(folder / "against_mamba.json").set_index("model")
+    found = {split: tables_of(results, split) for split in SPLITS}
+    found = {split: tables for split, tables in found.items() if len(tables[0])}
     order: list[str] = []
-    for summary in found.values():
-        order += [name for name in summary.sort_values("ratio_to_reference").index if name not in order]
+    for summary, _ in found.values():
+        ranked = summary.sort_values("ratio_to_reference").index
+        order += [name for name in ranked if name not in order and name not in ABLATIONS]
     lines = [
         "| model | reads | " + " | ".join(f"`{split}`" for split in found) + " |",
         "| --- | --- |" + " --- |" * len(found),
@@ -53,14 +67,14 @@ def comparison(results: Path) -> str:
     models = described()
     for name in order:
         cells = [name, reads(models[name]["kind"], models[name])]
-        for split, summary in found.items():
+        for summary, against in found.values():
             if name not in summary.index:
                 cells.append("-")
                 continue
             row = summary.loc[name]
-            cell = f"**{row['ratio_to_reference']:.3f}** ({int(row['folds'])})"
-            if name != "mamba" and split in against and name in against[split].index:
-                pair = against[split].loc[name]
+            cell = f"**{row['ratio_to_reference']:.3f}** ({int(row['folds'])}{', first' if row['first'] else ''})"
+            if name != "mamba" and name in against.index:
+                pair = against.loc[name]
                 cell += f" {pair['difference']:+.2f} ({pair['low']:+.2f} to {pair['high']:+.2f})"
             cells.append(cell)
         lines.append("| " + " | ".join(cells) + " |")
@@ -76,12 +90,10 @@ def ablations(results: Path) -> str:
     """What MSE gains when a part is taken away, with paired intervals; the dearest part first."""
     found = {}
     for split in SPLITS:
-        path = results / f"spotify_4771_{split}" / "against_mamba.json"
-        if path.exists():
-            table = pd.read_json(path).set_index("model")
-            table = table.loc[[name for name in table.index if name in ABLATIONS]]
-            if len(table):
-                found[split] = table.sort_values("difference", ascending=False)
+        table = tables_of(results, split)[1]
+        table = table.loc[[name for name in table.index if name in ABLATIONS]]
+        if len(table):
+            found[split] = table.sort_values("difference", ascending=False)
     if not found:
         return "Not run yet."
     order: list[str] = []
@@ -165,17 +177,19 @@ def untouched(results: Path) -> str:
 
 def hits(results: Path) -> str:
     """AUROC by cut-off on `random`, and for the top quarter on all splits with the difference to Mamba's."""
-    found = {}
+    found, first = {}, {}
     for split in SPLITS:
-        path = results / f"spotify_4771_{split}" / "hit_summary.csv"
-        if path.exists():
-            found[split] = pd.read_csv(path, dtype={"cutoff": str}).set_index(["model", "cutoff"])
+        for name in (f"spotify_4771_{split}", f"spotify_4771_{split}_first"):
+            path = results / name / "hit_summary.csv"
+            if path.exists() and split not in found:
+                found[split] = pd.read_csv(path, dtype={"cutoff": str}).set_index(["model", "cutoff"])
+                first[split] = ", first run" if name.endswith("_first") else ""
     if not found:
         return "Not run yet."
     columns, head = [], []
     for split in found:
         columns.append((split, "top_quarter"))
-        head.append(f"top quarter, `{split}`")
+        head.append(f"top quarter, `{split}`{first[split]}")
     if "random" in found:
         others = [
             cut for cut in dict.fromkeys(found["random"].index.get_level_values("cutoff")) if cut != "top_quarter"

@@ -37,6 +37,29 @@ def test_an_ablation_shows_its_paired_interval(tmp_path):
     ]
 
 
+def test_a_model_that_was_not_run_again_is_of_the_first_run(tmp_path):
+    from benchmarks.readme import comparison, hits
+
+    head, pairs = "model,folds,ratio_to_reference\n", {"difference": 1, "low": -0.5, "high": 2.5}
+    for name, rows in {"": "linear,25,1\nmamba,25,0.8\n", "_first": "mamba,25,0.7\ntabm,10,0.9\n"}.items():
+        folder = tmp_path / f"spotify_4771_random{name}"
+        folder.mkdir()
+        (folder / "summary.csv").write_text(head + rows)
+        (folder / "against_mamba.json").write_text(
+            json.dumps([{"model": row.split(",")[0], **pairs} for row in rows.split()])
+        )
+    assert comparison(tmp_path).splitlines()[2:] == [
+        "| mamba | everything | **0.800** (25) |",
+        "| tabm | everything | **0.900** (10, first) +1.00 (-0.50 to +2.50) |",
+        "| linear | audio | **1.000** (25) +1.00 (-0.50 to +2.50) |",
+    ]
+    assert hits(tmp_path) == "Not run yet."
+    (folder / "hit_summary.csv").write_text("model,cutoff,folds,auroc\nmamba,top_quarter,25,0.8\nmamba,75,25,0.7\n")
+    lines = hits(tmp_path).splitlines()
+    assert lines[0] == "| model | reads | top quarter, `random`, first run | 75 |"
+    assert lines[2] == "| mamba | everything | **0.800** (25) | 0.700 |"
+
+
 def test_claims_of_the_other_sets_stand_beside_each_other(tmp_path):
     from benchmarks.readme import claims
 
