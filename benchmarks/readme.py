@@ -37,17 +37,21 @@ def tables_of(results: Path, split: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Summary and differences to Mamba by model; a model that was not run again is that of the first run.
 
     Returns:
-        ``summary.csv`` with a column ``first`` (of the first run), and ``against_mamba.json``; empty without results.
+        ``summary.csv`` and ``against_mamba.json``, both with a column ``first``: of the first run, also the Mamba that
+        the difference is to. Empty without results.
     """
     summaries, pairs = [], []
+    seen: set[str] = set()
     for name in (f"spotify_4771_{split}", f"spotify_4771_{split}_first"):
         if (path := results / name / "summary.csv").exists():
-            summaries.append(pd.read_csv(path).assign(first=name.endswith("_first")))
-        if (path := results / name / "against_mamba.json").exists():
-            pairs.append(pd.read_json(path))
+            summary = pd.read_csv(path)
+            summary = summary[~summary["model"].isin(seen)].assign(first=name.endswith("_first"))
+            summaries.append(summary)
+            if (path := results / name / "against_mamba.json").exists():
+                pairs.append(pd.read_json(path).merge(summary[["model", "first"]], on="model"))
+            seen |= {*summary["model"]}
     summary, against = (
-        pd.concat(found).drop_duplicates("model").set_index("model") if found else pd.DataFrame()
-        for found in (summaries, pairs)
+        pd.concat(found).set_index("model") if found else pd.DataFrame() for found in (summaries, pairs)
     )
     return summary, against
 
@@ -100,7 +104,7 @@ def ablations(results: Path) -> str:
     for table in found.values():
         order += [name for name in table.index if name not in order]
     lines = [
-        "| config | what is changed | " + " | ".join(f"`{split}`: MSE more (95 %; worse in)" for split in found) + " |",
+        f"| config | what is changed | {' | '.join(f'`{split}`: MSE more (95 %; worse in)' for split in found)} |",
         "| --- | --- |" + " --- |" * len(found),
     ]
     for name in order:
@@ -110,7 +114,8 @@ def ablations(results: Path) -> str:
                 row = table.loc[name]
                 worse = int(row["folds"] - row["wins"])
                 interval = f"{row['low']:+.2f} to {row['high']:+.2f}"
-                cells.append(f"{row['difference']:+.2f} ({interval}; {worse} of {int(row['folds'])})")
+                run = ", first run" if row["first"] else ""
+                cells.append(f"{row['difference']:+.2f} ({interval}; {worse} of {int(row['folds'])}{run})")
             else:
                 cells.append("-")
         lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
@@ -195,7 +200,7 @@ def hits(results: Path) -> str:
             cut for cut in dict.fromkeys(found["random"].index.get_level_values("cutoff")) if cut != "top_quarter"
         ]
         columns += [("random", cutoff) for cutoff in others]
-        head += others
+        head += [f"{cutoff}{first['random']}" for cutoff in others]
     models = described()
     order = (
         pd.concat(list(found.values())).query("cutoff == 'top_quarter'")["auroc"].groupby("model", sort=False).first()

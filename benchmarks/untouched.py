@@ -9,6 +9,7 @@ Intervals are those over songs: first artists with all their songs are drawn aga
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -73,7 +74,11 @@ def main(argv: list[str]) -> None:
     path = options.folder / "predictions.parquet"
     if not path.is_file():
         raise InputError(f"{path}: not there; `python -m popularity compare ... --output {options.folder}` writes it")
-    songs = load_songs(options.source).songs
+    loaded = load_songs(options.source)
+    songs = loaded.songs
+    record = json.loads((options.folder / "protocol.json").read_text(encoding="utf-8"))
+    if record["fingerprint"] != loaded.fingerprint:
+        raise InputError(f"--source {options.source}: {options.folder} is of other songs, those of {record['source']}")
     rows = draw_fold(songs, "random", folds=5, repeat=0, fold=0, seed=0).rows
     predictions = pd.read_parquet(path)
     if options.against not in set(predictions["model"]):

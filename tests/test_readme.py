@@ -23,17 +23,19 @@ def test_an_ablation_shows_its_paired_interval(tmp_path):
     from benchmarks.readme import ROOT, ablations, first_comment
 
     layers = ROOT / "configs" / "ablations"
-    folder = Path(tmp_path / "spotify_4771_random")
+    folder = Path(tmp_path / "spotify_4771_random_first")
     folder.mkdir()
+    (folder / "summary.csv").write_text("model,folds\nmamba,10\nno_title,10\nno_history,10\n")
     rows = [("mamba", 0, None, None, 0), ("no_title", 0.5, -0.1, 1.1, 3), ("no_history", 9, 7.5, 10.5, 0)]
     names = ("model", "difference", "low", "high", "wins")
     (folder / "against_mamba.json").write_text(
         json.dumps([dict(zip(names, row, strict=True)) | {"folds": 10} for row in rows])
     )
     lines = ablations(tmp_path).splitlines()
+    told = {name: first_comment(layers / f"{name}.yaml") for name in ("no_history", "no_title")}
     assert lines[2:] == [
-        f"| `no_history` | {first_comment(layers / 'no_history.yaml')} | +9.00 (+7.50 to +10.50; 10 of 10) |",
-        f"| `no_title` | {first_comment(layers / 'no_title.yaml')} | +0.50 (-0.10 to +1.10; 7 of 10) |",
+        f"| `no_history` | {told['no_history']} | +9.00 (+7.50 to +10.50; 10 of 10, first run) |",
+        f"| `no_title` | {told['no_title']} | +0.50 (-0.10 to +1.10; 7 of 10, first run) |",
     ]
 
 
@@ -56,7 +58,7 @@ def test_a_model_that_was_not_run_again_is_of_the_first_run(tmp_path):
     assert hits(tmp_path) == "Not run yet."
     (folder / "hit_summary.csv").write_text("model,cutoff,folds,auroc\nmamba,top_quarter,25,0.8\nmamba,75,25,0.7\n")
     lines = hits(tmp_path).splitlines()
-    assert lines[0] == "| model | reads | top quarter, `random`, first run | 75 |"
+    assert lines[0] == "| model | reads | top quarter, `random`, first run | 75, first run |"
     assert lines[2] == "| mamba | everything | **0.800** (25) | 0.700 |"
 
 
@@ -122,6 +124,8 @@ def test_songs_that_no_setting_was_chosen_on_are_judged_alone(tmp_path, capsys):
     assert table.loc["other", ["song_low", "song_high"]].tolist() == [3, 3]
     assert table["repeats"].to_dict() == {"rare": 1, "mamba": 2, "other": 2}
     command = [str(tmp_path), "--source", str(tmp_path / "songs.csv")]
+    record = {"source": "songs.csv", "fingerprint": load_songs(str(tmp_path / "songs.csv")).fingerprint}
+    (tmp_path / "protocol.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match="not there"):
         main(command)
     found.to_parquet(tmp_path / "predictions.parquet")
@@ -130,6 +134,9 @@ def test_songs_that_no_setting_was_chosen_on_are_judged_alone(tmp_path, capsys):
     assert f"MSE on these {len(rows)} songs" in (tmp_path / "untouched.md").read_text()
     with pytest.raises(InputError, match="expected one of mamba, other, rare"):
         main([*command, "--against", "nobody"])
+    (tmp_path / "protocol.json").write_text(json.dumps(record | {"fingerprint": "another"}))
+    with pytest.raises(InputError, match=r"is of other songs, those of songs\.csv"):
+        main(command)
 
 
 def test_a_second_run_is_compared_with_the_first(tmp_path, capsys):

@@ -70,7 +70,7 @@ def check_claims(
     rows = []
     for number, claim in enumerate(chosen, 1):
         print(f"{number}/{len(chosen)}  {claim.project}, {claim.model}, {claim.metric}", file=sys.stderr, flush=True)
-        what = {name: getattr(claim, name) for name in ("project", "model", "metric", "method")}
+        what = {name: getattr(claim, name) for name in ("project", "model", "metric")}
         if claim.network:
             what["config"] = "\n".join(Path(name).read_text(encoding="utf-8") for name in TOKEN_CONFIGS)
         count = min(splits, NETWORK_SPLITS) if claim.network else splits
@@ -134,8 +134,8 @@ def claims_text(table: pd.DataFrame, source: str, rows: int, songs: int) -> str:
 
     lines = [
         f"What others reported, their method on `{source}` ({rows:,} rows, {rows - songs:,} of them duplicates), and",
-        "what honest folds say. Of their method: mean over random splits, in brackets the lowest and the highest; one",
-        "split was all that they had. Of honest folds: mean, and standard deviation over folds.",
+        "what honest folds say. Of their method: mean over random splits, in brackets the lowest and the highest; what",
+        "was reported is of one. Of honest folds: mean, and standard deviation over folds.",
         "",
         "| project | model | figure | reported | their method | their method here | honest folds here |",
         "| --- | --- | --- | --- | --- | --- | --- |",

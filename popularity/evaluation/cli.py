@@ -52,7 +52,11 @@ def compare(comparison: Comparison) -> int:
         again = [job for job in missing if job.path(folder).exists()]
         console = Console()
         if missing:
-            note = f", {len(again)} of them again: they failed, or their settings have changed" if again else ""
+            note = (
+                f", {len(again)} of them again: they failed or are damaged, or their settings have changed"
+                if again
+                else ""
+            )
             console.print(f"{len(finished)} of {len(jobs)} jobs are done, {len(missing)} to do{note}", highlight=False)
             with Board(jobs, finished, options.workers, console) as board:
                 run_jobs(protocol, songs, missing, folder, options.workers, board.ended)
@@ -130,8 +134,8 @@ def _record(protocol: Protocol, folder: Path) -> None:
     wanted = protocol.record()
     if path.is_file():
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            found = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (UnicodeDecodeError, json.JSONDecodeError, TypeError, ValueError) as error:
             raise InputError(f"{path}: expected the record of a comparison in JSON, but {error}") from error
         for key, value in wanted.items():
             if key != "source" and found.get(key) != value:

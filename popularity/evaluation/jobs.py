@@ -12,6 +12,7 @@ import random
 import sys
 import time
 import traceback
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -110,15 +111,15 @@ def write_result(path: Path, result: dict[str, Any], arrays: dict[str, np.ndarra
 def read_result(protocol: Protocol, job: Job, folder: Path) -> dict[str, Any] | None:
     """The result of a job, if there is one for these settings and these songs; perhaps an error.
 
-    One that cannot be read, or whose arrays are gone, is none: the job is run again.
+    One that is damaged, or whose arrays are, is none: the job is run again.
     """
     try:
         result: dict[str, Any] = json.loads(job.path(folder).read_text(encoding="utf-8"))
-    except (FileNotFoundError, UnicodeDecodeError, json.JSONDecodeError):
+        found = (result["config"], result["data"])
+        whole = result["error"] or zipfile.is_zipfile(job.path(folder, ".npz"))
+    except (FileNotFoundError, UnicodeDecodeError, json.JSONDecodeError, TypeError, KeyError):
         return None
-    current = (protocol.config_hash(job), protocol.fingerprint)
-    whole = result["error"] or job.path(folder, ".npz").is_file()
-    return result if whole and (result["config"], result["data"]) == current else None
+    return result if whole and found == (protocol.config_hash(job), protocol.fingerprint) else None
 
 
 def read_arrays(job: Job, folder: Path) -> dict[str, np.ndarray]:

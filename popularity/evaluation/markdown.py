@@ -133,12 +133,13 @@ def _protocol(
 
 def _groups(sizes: np.ndarray, protocol: Protocol) -> str:
     """Whether a group is so large that it is much of a fold in every repeat."""
-    fold = sizes.sum() / protocol.folds
+    kept = protocol.split == "credits" and 2 * sizes[0] > sizes.sum() and len(sizes) > protocol.folds
+    fold = (sizes.sum() - kept * sizes[0]) / protocol.folds
     told = (
         f"Groups that are never on both sides, {GROUPS[protocol.split]}: {len(sizes):,}; the largest has {sizes[0]:,} "
         f"songs, where a fold has {fold:,.0f}."
     )
-    if 2 * sizes[0] > sizes.sum() and protocol.split == "credits":
+    if kept:
         told += " It is more than half of all songs and always trained on."
     elif sizes[0] > _LARGE * fold and protocol.repeats > 1:
         told += (

@@ -217,6 +217,6 @@ def _cutoff(value: float | str) -> str:
         number = float(value)
     except ValueError:
         number = float("nan")
-    if not 1 <= number <= 100:  # every song has at least 0
+    if not 1 <= number <= 100:  # a network's distribution is read at these
         raise InputError(f"hits.cutoffs: expected numbers from 1 to 100, or {' or '.join(QUANTILES)}, got {value!r}")
     return f"{number:g}"

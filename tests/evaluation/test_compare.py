@@ -164,8 +164,10 @@ def test_a_comparison_from_end_to_end(arguments, capsys, tmp_path):
     lost, damaged = (folder / "jobs" / "mean" / f"r0-f{fold}.json" for fold in (1, 2))
     lost.unlink()
     damaged.write_text(damaged.read_text()[:40])
-    alone = folder / "jobs" / "linear" / "r1-f0.json"
+    alone, halved, empty = (folder / "jobs" / "linear" / f"r1-f{fold}.json" for fold in range(3))
     alone.with_suffix(".npz").unlink()
+    halved.with_suffix(".npz").write_bytes(halved.with_suffix(".npz").read_bytes()[:99])
+    empty.write_text("{}")
     failed = folder / "jobs" / "twin" / "r1-f2.json"
     failed.write_text(json.dumps(json.loads(failed.read_text()) | {"error": "bad luck"}))
     (folder / "report.html").unlink()
@@ -175,16 +177,17 @@ def test_a_comparison_from_end_to_end(arguments, capsys, tmp_path):
     assert against.loc["linear", ["reference", "folds"]].tolist() == ["mean", 3]
     assert against.loc["linear", "difference"] == pytest.approx(-summary.loc["mean", "difference"], rel=1e-5)
     (folder / "against_mean.json").unlink()
-    assert "11 of 15 jobs are done, 4 to do, 3 of them again" in capsys.readouterr().out
+    assert "9 of 15 jobs are done, 6 to do, 5 of them again" in capsys.readouterr().out
     renewed = [path for path, stamp in stamps.items() if path.stat().st_mtime_ns != stamp]
-    assert sorted(renewed) == sorted([lost, damaged, alone, failed])
+    assert sorted(renewed) == sorted([lost, damaged, alone, halved, empty, failed])
     after = without_seconds(folder)
     assert after == {name: before[name] for name in after}
     assert "predictions.parquet" in after
 
-    (folder / "protocol.json").write_text("{")
-    assert run(arguments()) == 2
-    assert "protocol.json: expected the record of a comparison in JSON, but" in capsys.readouterr().err
+    for damage in ("{", "[]", "[3]"):
+        (folder / "protocol.json").write_text(damage)
+        assert run(arguments()) == 2
+        assert capsys.readouterr().err.count("\n") == 1
 
 
 def without_seconds(folder: Path) -> dict[str, bytes]:

@@ -87,6 +87,24 @@ def test_few_hits(kind: str, hits: int) -> None:
         np.testing.assert_array_equal(chance, float(hit.all()))
 
 
+def test_the_curve_of_scores_is_learned_on_rows_without_held_out_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    from popularity.evaluation.entries import build, classifiers
+
+    asked, information = [], classifiers.information
+
+    def noted(task: Any, amount: str) -> Any:
+        asked.append(task)
+        return information(task, amount)
+
+    monkeypatch.setattr(classifiers, "information", noted)
+    task, _ = made_up_task(120)
+    hit = task.train["popularity"].to_numpy() >= task.train["popularity"].median()
+    build("mine", "svm", {"information": "everything"}).fit_probability(task, hit)
+    assert len(asked) == classifiers.FOLDS
+    assert all(inner.test["popularity"].isna().all() for inner in asked)
+    assert sum(len(inner.test) for inner in asked) == len(task.train)
+
+
 def test_a_far_score_does_not_turn_the_curve_round() -> None:
     """A score that knows hits well, but is a hundred thousand for three songs that are none."""
     from sklearn.base import BaseEstimator

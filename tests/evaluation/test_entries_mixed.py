@@ -65,6 +65,28 @@ def test_epochs_are_chosen_on_songs_whose_labels_no_row_rests_on(kind: str, monk
     assert inner.test["popularity"].isna().all()
 
 
+def test_realmlp_is_fitted_to_all_songs_until_the_chosen_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    from popularity.evaluation.entries import neural
+
+    entry, fits = build("realmlp", epochs=2), []
+    fitted = type(entry)._fitted
+
+    def noted(self: Any, inputs: np.ndarray, *rest: Any, **more: Any) -> Any:
+        fits.append((len(inputs), more.get("stop_epoch")))
+        return fitted(self, inputs, *rest, **more)
+
+    monkeypatch.setattr(type(entry), "_fitted", noted)
+    task, _ = made_up_task(90)
+    notes = entry.fit_predict(task).notes
+    assert fits == [(len(task.train), None), (len(task.train), notes["epochs"])]
+    assert notes["epochs"] in (1, 2)
+    inputs, popularity = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32), np.arange(60.0)
+    after = [entry._fitted(inputs, popularity, 0, stop_epoch=epoch, val_fraction=0.0) for epoch in (1, 2)]
+    with neural._quiet():
+        predictions = [model.predict(inputs) for model in after]
+    assert not np.allclose(*predictions)
+
+
 def test_mlp_learns_and_stops_on_held_out_songs() -> None:
     task, answers = made_up_task(500)
     outcome = build("mlp").fit_predict(task)

@@ -242,17 +242,24 @@ def test_tables_without_any_result_of_the_reference(songs, protocol, run_all, tm
 
 
 @pytest.mark.parametrize(
-    ("largest", "told"),
-    [(2, "fold has 40."), (30, "read its p-values with care."), (40, "and what is said of folds that are the same")],
+    ("split", "largest", "told"),
+    [
+        ("artist", 2, "2 songs, where a fold has 40."),
+        ("artist", 30, "30 songs, where a fold has 40. It is much of a fold"),
+        ("artist", 40, "and what is said of folds that are the same"),
+        ("credits", 90, "90 songs, where a fold has 10. It is more than half of all songs and always trained on."),
+        ("credits", 119, "119 songs, where a fold has 40. It is much of a fold"),  # one other group: it is a fold
+    ],
 )
-def test_a_group_that_is_much_of_a_fold_is_told(largest, told, songs, protocol):
+def test_a_group_that_is_much_of_a_fold_is_told(split, largest, told, protocol):
     from popularity.evaluation.markdown import _groups
 
     sizes = np.array([largest, *[1] * (120 - largest)])
-    text = _groups(sizes, protocol({"mean": {"kind": "mean"}}, split="artist"))
-    assert f"{len(sizes)}; the largest has {largest} songs, where a fold has 40." in text
-    assert told in text
-    assert ("whatever the seed" in text) == (largest > 2)
+    plan = protocol({"mean": {"kind": "mean"}}, split=split)
+    assert told in _groups(sizes, plan)
+    assert ("whatever the seed" in _groups(sizes, plan)) == ("much of a fold" in told or "same" in told)
+    once = protocol({"mean": {"kind": "mean"}}, split=split, repeats=1)
+    assert "whatever the seed" not in _groups(sizes, once), "there are no repeats to resemble each other"
 
 
 def test_budgets_are_told_and_a_changed_default_makes_results_stale(songs, protocol, run_all, monkeypatch):

@@ -26,7 +26,7 @@ from sklearn.tree import DecisionTreeClassifier
 from popularity.errors import InputError
 from popularity.evaluation.entries.prepared import prepared
 from popularity.evaluation.entries.tabular import check_amount, needed, seeds
-from popularity.evaluation.information import Amount, inner_folds, kept_information
+from popularity.evaluation.information import Amount, information, inner_folds, kept_information
 from popularity.evaluation.task import Task
 
 Balance = Literal["none", "weights", "undersample"]
@@ -87,7 +87,7 @@ class Classifier:
         scores = np.full(len(hit), np.nan)
         for fit, held_out in inner_folds(task, FOLDS):
             if 0 < hit[fit].sum() < len(fit):
-                rows, asked = kept_information(task.part(fit, held_out), self.information)
+                rows, asked = information(task.part(fit, held_out), self.information)
                 scores[held_out] = self._fit(rows, hit[fit], seed).decision_function(asked)
         known = np.isfinite(scores)
         if not 0 < hit[known].sum() < known.sum():
