@@ -24,7 +24,8 @@ _CLAIMED = ("project", "model", "metric", "reported", "theirs", "honest")
 
 def _claims(c: Comparison) -> str:
     claims = c.tables.table("claims.csv")
-    claims = claims[[*claims.columns.difference(["method"], sort=False), *claims.columns.intersection(["method"])]]
+    last = claims.columns.intersection(["source", "method"])  # long texts, which nothing should hide behind
+    claims = claims[[*claims.columns.difference(last, sort=False), *last]]
     return table(_ahead(claims, _CLAIMED), "Original claims beside measurements")
 
 
