@@ -532,7 +532,8 @@ def test_a_claim_stands_beside_what_was_measured_before_how(made: Made, tmp_path
     for name in ("folds.parquet", "predictions.parquet"):
         (tmp_path / name).write_bytes((made.folder / name).read_bytes())
     numbers = {"theirs": 1.0, "theirs_low": 0.9, "theirs_high": 1.1, "splits": 5, "honest": 2.0, "honest_sd": 0.1}
-    claim = {"project": "x", "model": "y", "metric": "MSE", "reported": "3", "method": "leaks", "source": "page", **numbers}
+    words = {"project": "x", "model": "y", "metric": "MSE", "reported": "3", "method": "leaks", "source": "page"}
+    claim = {**words, **numbers}
     pd.DataFrame([claim]).to_csv(tmp_path / "claims.csv", index=False)
     shown = _read(report(tmp_path, made.songs, split="random")).table("Original claims beside measurements")
     told = ["project", "model", "metric", "reported", "their method here", "honest folds here"]
