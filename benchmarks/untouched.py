@@ -71,12 +71,15 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--source", default="spotify-4771")
     parser.add_argument("--against", default="mamba")
     options = parser.parse_args(argv)
-    path = options.folder / "predictions.parquet"
-    if not path.is_file():
-        raise InputError(f"{path}: not there; `python -m popularity compare ... --output {options.folder}` writes it")
+    path, protocol = options.folder / "predictions.parquet", options.folder / "protocol.json"
+    for needed in (path, protocol):
+        if not needed.is_file():
+            raise InputError(
+                f"{needed}: not there; `python -m popularity compare ... --output {options.folder}` writes it"
+            )
     loaded = load_songs(options.source)
     songs = loaded.songs
-    record = json.loads((options.folder / "protocol.json").read_text(encoding="utf-8"))
+    record = json.loads(protocol.read_text(encoding="utf-8"))
     if record["fingerprint"] != loaded.fingerprint:
         raise InputError(f"--source {options.source}: {options.folder} is of other songs, those of {record['source']}")
     rows = draw_fold(songs, "random", folds=5, repeat=0, fold=0, seed=0).rows
