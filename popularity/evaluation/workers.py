@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -22,6 +23,7 @@ from popularity.evaluation.protocol import Job, Protocol
 #: What a process reads when it loads a numerical library: one thread, so that N workers do not fight over the cores.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _PATIENCE = 5.0  # seconds that a worker has to end when it is told to
+_STARTS = 3  # workers that may die one after the other before they are ready: the next would fare no better
 #: Spawned, not forked: no lock or thread of this process is half copied into a worker.
 _CONTEXT = multiprocessing.get_context("spawn")
 
@@ -79,7 +81,8 @@ def run_jobs(
     """
     queue = deque(jobs)
     pool: list[Worker] = []
-    numbers = iter(range(1, 1 + workers + len(jobs)))
+    numbers = itertools.count(1)
+    unready = 0  # in a row
     try:
         while queue or any(worker.job for worker in pool):
             while queue and len(pool) < workers:
@@ -89,12 +92,20 @@ def run_jobs(
             for worker in [worker for worker in pool if worker.connection in ready]:
                 try:
                     message = worker.connection.recv()
-                except (EOFError, ConnectionResetError):
+                except (EOFError, OSError):  # at the end of a message, or within one
                     pool.remove(worker)
-                    _bury(worker, protocol, folder, ended)
+                    if worker.ready:
+                        _bury(worker, protocol, folder, ended)
+                        continue
+                    worker.stop()
+                    unready += 1
+                    if unready == _STARTS:
+                        raise RuntimeError(f"{worker.process.name} could not start; {worker.log} says why") from None
+                    assert worker.job is not None
+                    queue.appendleft(worker.job)  # it was not begun
                     continue
                 if message is None:
-                    worker.ready = True
+                    worker.ready, unready = True, 0
                     continue
                 job, worker.job = worker.job, None
                 assert job is not None
@@ -110,8 +121,6 @@ def _bury(worker: Worker, protocol: Protocol, folder: Path, ended: Callable[[Job
     worker.process.join(_PATIENCE)
     code = worker.process.exitcode
     worker.stop()
-    if not worker.ready:
-        raise RuntimeError(f"{worker.process.name} could not start; {worker.log} says why")
     assert worker.job is not None
     finished = read_result(protocol, worker.job, folder)
     if finished is not None and not finished["error"]:  # it died after its result was written
