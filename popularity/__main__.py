@@ -15,6 +15,7 @@ VERBS = {
     "predict": ("popularity.cli", "write the predicted popularity of new songs to a CSV file"),
     "tune": ("popularity.tuning.cli", "search hyper-parameters with Optuna, in any number of processes"),
     "compare": ("popularity.evaluation.cli", "compare models on identical folds, with intervals"),
+    "claims": ("popularity.evaluation.claims", "repeat what other projects reported, beside honest folds"),
     "data": ("popularity.data.report", "show what the loader understands of a data set"),
 }
 

@@ -1,6 +1,6 @@
 """What other projects reported, their method on our data, and what honest folds say.
 
-``python -m popularity.evaluation.claims --source spotify-4771 --output results/claims`` writes ``claims.csv`` and
+``python -m popularity claims --source spotify-4771 --output results/claims`` writes ``claims.csv`` and
 ``claims.md``; each figure is kept in the folder's ``jobs/claims`` as soon as it is found, and the same command again
 finds what is missing. Their methods are repeated as they were, leaks included and named; where a project does not say
 which songs are hits, the cut-off is ours and the row says so. Honest folds are those of ``compare``: no duplicates,
@@ -161,7 +161,7 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         InputError: the data or the folder cannot be used.
     """
-    parser = argparse.ArgumentParser(prog="python -m popularity.evaluation.claims", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m popularity claims", description=__doc__)
     parser.add_argument("--source", required=True, help="named set or file")
     parser.add_argument("--output", required=True, type=Path, help="folder to write to")
     parser.add_argument("--splits", type=int, default=20, help="random splits for their methods (default 20)")
@@ -185,11 +185,3 @@ def main(argv: Sequence[str]) -> None:
         with write_atomically(options.output / name) as file:
             file.write(content)
     print(text, end="")
-
-
-if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except InputError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        sys.exit(2)
