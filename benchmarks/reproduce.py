@@ -38,6 +38,8 @@ def compared(first: pd.DataFrame, second: pd.DataFrame, keys: list[str], scores:
     """
     both = first.merge(second, on=keys, suffixes=("", "_again"))
     far = {name: (both[f"{name}_again"] - both[name]).abs() / both[name].abs().clip(lower=1e-9) for name in scores}
+    for name in scores:  # a score that is missing on both sides is the same one
+        far[name] = far[name].mask(both[name].isna() & both[f"{name}_again"].isna(), 0)
     both["of_it"], both["of_any"] = far[scores[0]], pd.DataFrame(far).max(axis=1)
     return both[[*keys, scores[0], f"{scores[0]}_again", "of_it", "of_any"]]
 

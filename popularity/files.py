@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from filelock import FileLock, Timeout
+
 from popularity.errors import InputError
 
 
@@ -37,6 +39,28 @@ def check_folder(path: Path) -> None:
         raise InputError(f"{path}: cannot be made: {nearest} is no folder")
     if not os.access(nearest, os.W_OK):
         raise InputError(f"{path}: cannot write there: no right to write to {nearest}")
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder of jobs: two commands must not run the same ones.
+
+    Raises:
+        InputError: another command holds it, or it cannot be written to.
+    """
+    check_folder(folder / "jobs")
+    (folder / "jobs").mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "jobs" / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(f"--output {folder}: another command is running there") from error
+    except OSError as error:
+        raise InputError(f"--output {folder}: cannot write there: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from popularity.evaluation.entries import build
 from popularity.evaluation.jobs import code_version
 from popularity.evaluation.reported import CLAIMS, TOKEN_CONFIGS, Figure
 from popularity.evaluation.task import draw_fold
-from popularity.files import check_folder, write_atomically
+from popularity.files import alone, check_folder, write_atomically
 
 #: Splits of a network, which takes most of a minute for each.
 NETWORK_SPLITS = 5
@@ -175,13 +175,13 @@ def main(argv: Sequence[str]) -> None:
     check_folder(options.output)
     raw = load_songs(options.source, deduplicate=False).songs
     songs = load_songs(options.source).songs
-    table = check_claims(
-        raw, songs, splits=options.splits, folds=options.folds, repeats=options.repeats, seed=options.seed,
-        networks=options.networks, kept=options.output / "jobs" / "claims",
-    )  # fmt: skip
-    text = claims_text(table, Path(options.source).name, len(raw), len(songs))
-    options.output.mkdir(parents=True, exist_ok=True)
-    for name, content in (("claims.csv", table.to_csv(index=False)), ("claims.md", text)):
-        with write_atomically(options.output / name) as file:
-            file.write(content)
+    with alone(options.output):
+        table = check_claims(
+            raw, songs, splits=options.splits, folds=options.folds, repeats=options.repeats, seed=options.seed,
+            networks=options.networks, kept=options.output / "jobs" / "claims",
+        )  # fmt: skip
+        text = claims_text(table, Path(options.source).name, len(raw), len(songs))
+        for name, content in (("claims.csv", table.to_csv(index=False)), ("claims.md", text)):
+            with write_atomically(options.output / name) as file:
+                file.write(content)
     print(text, end="")

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 
 from popularity.errors import InputError
+from popularity.evaluation.entries import check_use
 from popularity.evaluation.jobs import read_result
 from popularity.evaluation.markdown import summary_text
 from popularity.evaluation.options import Comparison, read_command
@@ -22,7 +21,7 @@ from popularity.evaluation.progress import Board
 from popularity.evaluation.protocol import Job, Protocol
 from popularity.evaluation.summary import Tables, check_folds, done, tabulate
 from popularity.evaluation.workers import run_jobs
-from popularity.files import check_folder, write_atomically
+from popularity.files import alone, check_folder, write_atomically
 
 
 def compare(comparison: Comparison) -> int:
@@ -38,13 +37,12 @@ def compare(comparison: Comparison) -> int:
     for fold in {fold for name in protocol.models for _, fold in protocol.folds_of(name)}:
         protocol.draw(songs, 0, fold)  # songs that cannot be split so shall be refused now
     for job in {(job.model, bool(job.cutoff)): job for job in jobs}.values():
-        protocol.build(job)
+        check_use(job.model, protocol.settings(job)["kind"], protocol.build(job), hits=bool(job.cutoff))
         protocol.config_hash(job)
     check_folder(folder)
-    (folder / "jobs").mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
+    with alone(folder):
         _record(protocol, folder)
-        for part in (folder / "jobs").glob("*/.*.part"):  # of a process that was killed while it wrote
+        for part in [*folder.glob(".*.part"), *folder.glob("jobs/*/.*.part")]:  # of a process killed while it wrote
             part.unlink()
         _check_reference(comparison, folder)
         finished = done(protocol, jobs, folder)
@@ -116,16 +114,6 @@ def write_tables(comparison: Comparison, tables: Tables, jobs: Sequence[Job], fo
         )
     elif (folder / "report.html").exists():
         print(f"{folder / 'report.html'} and its pictures are of an earlier run: --report false", file=sys.stderr)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Two commands must not run the same jobs into one folder."""
-    try:
-        with FileLock(folder / "jobs" / ".lock", timeout=0):
-            yield
-    except Timeout as error:
-        raise InputError(f"--output {folder}: another comparison is running there") from error
 
 
 def _record(protocol: Protocol, folder: Path) -> None:

@@ -74,6 +74,7 @@ def run_job(protocol: Protocol, songs: pd.DataFrame, job: Job, folder: Path) -> 
     except Exception as error:
         result |= {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
     result |= {
+        "elapsed": time.perf_counter() - began,
         # what had been fitted before, or rows that were kept, cost as much as if they were made again
         "seconds": time.perf_counter() - began + result.get("seconds", 0),
         "cpu_seconds": time.process_time() - began_cpu + result.get("cpu_seconds", 0),

@@ -118,6 +118,7 @@ def _protocol(
         "has those of its config file in all folds.",
         f"`ratio`, `difference`, `p` and `wins` compare MSE with {reference} on the folds that both have. p: corrected "
         "resampled t-test (Nadeau & Bengio, 2003); not corrected for the number of models.",
+        "A ratio is of its folds: models on fewer folds stand after the others.",
         "What they read: " + "; ".join(f"{_READS[what]}: {', '.join(who)}" for what, who in told.items()) + ".",
         f"Budgets inside the training songs of each fold (`epochs`: the most): {', '.join(budgets) or 'none'}.",
         "R2 and the rank correlation are means over folds; the rank correlation of a constant is not defined. `within "

@@ -68,7 +68,8 @@ def hit_scores(probability: np.ndarray, hit: np.ndarray, threshold: float) -> di
 
     `majority` is the accuracy of always saying what is more frequent among these songs, `brier` the mean squared error
     of the probability (Brier, 1950), `calibration_error` the mean distance between probability and share of hits over
-    `CALIBRATION_BINS` bins of equal width, weighted by their songs (Naeini et al., 2015).
+    `CALIBRATION_BINS` bins of equal width, weighted by their songs (Naeini et al., 2015); torchmetrics gives a
+    probability of exactly 1 a bin of its own.
 
     Args:
         probability: (n,) of being a hit, 0 to 1.

@@ -175,7 +175,8 @@ def _chosen(asked: str | dict[str, Any] | None, known: dict[str, Any]) -> frozen
 
 
 def _check_model(name: str, settings: Settings) -> None:
-    if not name or name.startswith(".") or any(one in name for one in _SEPARATORS) or "," in name:
+    plain = isinstance(name, str) and name and not name.startswith(".")  # YAML reads some names as numbers
+    if not plain or any(one in name for one in (*_SEPARATORS, ",")):
         raise InputError(f"models: expected a name that can be that of a folder, without commas, got {name!r}")
     if not isinstance(settings.get("kind"), str):
         raise InputError(f"model {name}: expected a kind, got {settings.get('kind')!r}")

@@ -16,8 +16,8 @@ def compare(folds: pd.DataFrame, reference: str) -> pd.DataFrame:
         reference: name of a model; compared with itself it has a difference of 0 and no p-value.
 
     Returns:
-        `model, reference, folds, ratio_to_reference, difference, low, high, p_value, wins`, best ratio first, for the
-        models that share a fold with the reference.
+        `model, reference, folds, ratio_to_reference, difference, low, high, p_value, wins` in the order of
+        :func:`ranked`, for the models that share a fold with the reference.
     """
     base = folds.loc[folds["model"] == reference, ["repeat", "fold", "mse"]].rename(columns={"mse": "base"})
     rows = []
@@ -40,7 +40,18 @@ def compare(folds: pd.DataFrame, reference: str) -> pd.DataFrame:
             }
         )
     columns = ["model", "reference", "folds", "ratio_to_reference", "difference", "low", "high", "p_value", "wins"]
-    return pd.DataFrame(rows, columns=columns).sort_values("ratio_to_reference", kind="stable", ignore_index=True)
+    return ranked(pd.DataFrame(rows, columns=columns))
+
+
+def ranked(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the best ratio first; models on fewer folds after the others, since theirs is of other folds.
+
+    Args:
+        table: `folds, ratio_to_reference` and what else there is; `mse`, if there, decides where there is no ratio.
+    """
+    keys = ["folds", "ratio_to_reference", *(name for name in ("mse",) if name in table)]
+    order = [False] + [True] * (len(keys) - 1)
+    return table.sort_values(keys, ascending=order, kind="stable", ignore_index=True)
 
 
 def song_intervals(predictions: pd.DataFrame, songs: pd.DataFrame, reference: str, seed: int) -> pd.DataFrame:

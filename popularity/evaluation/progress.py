@@ -64,7 +64,7 @@ class Board:
         count, left = self.total - len(self.waiting), _clock(self.seconds_left())
         self.bar.update(self.task, completed=count, description=left)
         if result["error"] or not self.console.is_terminal:
-            seconds = f"{result['seconds']:.1f} s" if result["seconds"] is not None else "-"
+            seconds = f"{_elapsed(result):.1f} s" if result["seconds"] is not None else "-"
             self.console.print(
                 f"{count}/{self.total}  {job}: {told}, {seconds}; {left}", soft_wrap=True, highlight=False
             )
@@ -73,7 +73,7 @@ class Board:
         """How long the waiting jobs will take if each takes as long as those of its model took; None if unknown."""
         taken = defaultdict(list)
         for job, result in self.results.items():
-            taken[job.model, job.cutoff].append(result["seconds"])
+            taken[job.model, job.cutoff].append(_elapsed(result))
         if not taken:
             return None
         means = {key: statistics.fmean(seconds) for key, seconds in taken.items()}
@@ -94,6 +94,11 @@ class Board:
             seconds = statistics.fmean(seconds for _, seconds in rows)
             table.add_row(model, str(len(rows)), f"{statistics.fmean(values):.2f}", spread, f"{seconds:.1f}")
         return Group(*([table] if scores else []), self.bar)
+
+
+def _elapsed(result: dict[str, Any]) -> float:
+    """What a job took here; its `seconds` are the model's, with those of what was there already."""
+    return float(result.get("elapsed", result["seconds"]))
 
 
 def _clock(seconds: float | None) -> str:

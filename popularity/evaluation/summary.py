@@ -13,7 +13,7 @@ import pandas as pd
 from popularity.errors import InputError
 from popularity.evaluation.jobs import read_arrays, read_result
 from popularity.evaluation.metrics import CLASSIFICATION, REGRESSION
-from popularity.evaluation.paired import compare, compare_hits, repeated_folds, song_intervals
+from popularity.evaluation.paired import compare, compare_hits, ranked, repeated_folds, song_intervals
 from popularity.evaluation.protocol import Job, Protocol
 from popularity.files import write_atomically
 
@@ -147,7 +147,7 @@ def summarise(folds: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:
     paired = differences.set_index("model")[["ratio_to_reference", "difference", "p_value", "wins"]]
     table = means.join(paired).reset_index()
     table["wins"] = table["wins"].astype("Int64")
-    return table.sort_values(["ratio_to_reference", "mse"], kind="stable", ignore_index=True)[list(SUMMARY)]
+    return ranked(table)[list(SUMMARY)]
 
 
 def summarise_hits(hit_folds: pd.DataFrame, reference: str | None = None) -> pd.DataFrame:

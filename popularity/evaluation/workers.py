@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from popularity.errors import InputError
 from popularity.evaluation.jobs import header, read_result, run_job, write_result
 from popularity.evaluation.protocol import Job, Protocol
 
@@ -77,7 +78,7 @@ def run_jobs(
         ended: told of each job and its result, which has been written.
 
     Raises:
-        RuntimeError: workers cannot start.
+        InputError: workers cannot start.
     """
     queue = deque(jobs)
     pool: list[Worker] = []
@@ -94,14 +95,16 @@ def run_jobs(
                     message = worker.connection.recv()
                 except (EOFError, OSError):  # at the end of a message, or within one
                     pool.remove(worker)
+                    if worker.job is None:  # there was nothing left for it to do
+                        worker.stop()
+                        continue
                     if worker.ready:
-                        _bury(worker, protocol, folder, ended)
+                        _bury(worker, worker.job, protocol, folder, ended)
                         continue
                     worker.stop()
                     unready += 1
                     if unready == _STARTS:
-                        raise RuntimeError(f"{worker.process.name} could not start; {worker.log} says why") from None
-                    assert worker.job is not None
+                        raise InputError(f"{worker.process.name} could not start; {worker.log} says why") from None
                     queue.appendleft(worker.job)  # it was not begun
                     continue
                 if message is None:
@@ -117,19 +120,20 @@ def run_jobs(
             worker.stop()
 
 
-def _bury(worker: Worker, protocol: Protocol, folder: Path, ended: Callable[[Job, dict[str, Any]], None]) -> None:
+def _bury(
+    worker: Worker, job: Job, protocol: Protocol, folder: Path, ended: Callable[[Job, dict[str, Any]], None]
+) -> None:
     worker.process.join(_PATIENCE)
     code = worker.process.exitcode
     worker.stop()
-    assert worker.job is not None
-    finished = read_result(protocol, worker.job, folder)
+    finished = read_result(protocol, job, folder)
     if finished is not None and not finished["error"]:  # it died after its result was written
-        ended(worker.job, finished)
+        ended(job, finished)
         return
     how = f"killed by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
-    result = header(protocol, worker.job) | {"error": f"its process was {how}", "seconds": None}
-    write_result(worker.job.path(folder), result, {})
-    ended(worker.job, result)
+    result = header(protocol, job) | {"error": f"its process was {how}", "seconds": None}
+    write_result(job.path(folder), result, {})
+    ended(job, result)
 
 
 @contextmanager

@@ -101,6 +101,13 @@ def test_bad_input_is_one_line(more, told, arguments, capsys, tmp_path):
             "models: {linear: {kind: linear}, a: {kind: network, configs: [], overrides: 5}}",
             "model a: overrides must be a mapping of settings, but is 5",
         ),
+        ("models: {linear: {kind: linear}, 1: {kind: mean}}", "without commas, got 1"),
+        ("models: {linear: {kind: linear}, on: {kind: mean}}", "without commas, got True"),
+        ("models: {linear: {kind: linear}, a: {kind: logistic}}", "model a: kind logistic predicts hits alone"),
+        (
+            "models: {linear: {kind: linear}}\nhits: {cutoffs: [40], models: {a: {kind: ridge}}}",
+            "hits.models: model a: kind ridge gives no chances, expected a classifier or a network",
+        ),
         ("models: [linear]", "models"),
         ("model: {a: {kind: mean}}", "model"),
         ("folds: 3", "give -c configs/compare.yaml"),
@@ -171,12 +178,16 @@ def test_a_comparison_from_end_to_end(arguments, capsys, tmp_path):
     failed = folder / "jobs" / "twin" / "r1-f2.json"
     failed.write_text(json.dumps(json.loads(failed.read_text()) | {"error": "bad luck"}))
     (folder / "report.html").unlink()
+    left = [folder / ".summary.csv.x.part", folder / "jobs" / "mean" / ".r0-f0.json.x.part"]
+    for part in left:
+        part.touch()
     assert run(arguments("--report", "false", "--against", "mean")) == 0
     assert not (folder / "report.html").exists()
     against = pd.read_json(folder / "against_mean.json").set_index("model")
     assert against.loc["linear", ["reference", "folds"]].tolist() == ["mean", 3]
     assert against.loc["linear", "difference"] == pytest.approx(-summary.loc["mean", "difference"], rel=1e-5)
     (folder / "against_mean.json").unlink()
+    assert not [part for part in left if part.exists()], "of a process that was killed while it wrote"
     assert "9 of 15 jobs are done, 6 to do, 5 of them again" in capsys.readouterr().out
     renewed = [path for path, stamp in stamps.items() if path.stat().st_mtime_ns != stamp]
     assert sorted(renewed) == sorted([lost, damaged, alone, halved, empty, failed])
@@ -331,13 +342,33 @@ def test_a_worker_that_dies_loses_its_running_job_alone(arguments, tmp_path):
     assert pd.read_csv(folder / "summary.csv")["folds"].sum() == TOTAL
 
 
-def test_no_second_command_into_the_same_folder_meanwhile(arguments, tmp_path, capsys):
+def test_no_second_command_into_the_same_folder_meanwhile(arguments, song_file, tmp_path, capsys):
     from filelock import FileLock
 
     (tmp_path / "out" / "jobs").mkdir(parents=True)
+    claims = ["claims", "--source", str(song_file), "--output", str(tmp_path / "out")]
     with FileLock(tmp_path / "out" / "jobs" / ".lock"):
+        for command in (arguments(), claims):
+            assert run(command) == 2
+            assert "another command is running there" in capsys.readouterr().err
+
+
+def test_jobs_that_cannot_be_written_are_one_line(arguments, capsys, tmp_path, monkeypatch):
+    from filelock import FileLock
+
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FileLock, "acquire", refused)
         assert run(arguments()) == 2
-    assert "another comparison is running there" in capsys.readouterr().err
+    assert capsys.readouterr().err == f"error: --output {tmp_path / 'out'}: cannot write there: Permission denied\n"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "jobs").touch()
+    assert run(arguments(output="other")) == 2
+    error = capsys.readouterr().err
+    assert "is no folder" in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

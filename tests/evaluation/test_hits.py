@@ -104,6 +104,26 @@ def test_quantiles_are_those_of_the_training_songs(plan, songs):
     assert cutoff_value("70", popularity) == 70
 
 
+def test_test_songs_have_no_say_in_what_a_hit_is(plan, songs):
+    from dataclasses import replace
+
+    from popularity.evaluation.entries import build
+    from popularity.evaluation.hits import cutoff_value, score_classifier, score_regressor
+
+    fold = plan.draw(songs, 0, 0)
+    other = replace(fold, answers=np.where(np.arange(len(fold.answers)) < 5, 0.0, 100.0))
+    popularity = fold.task.train["popularity"].to_numpy()
+    everybody = np.append(popularity, fold.answers)
+    assert cutoff_value("median", everybody) != cutoff_value("median", popularity), "or this test shows nothing"
+    for cutoff in ("median", "top_quarter"):
+        for one in (fold, other):
+            scored = (
+                score_classifier(build("logistic", "logistic", {}), one, cutoff),
+                score_regressor(Constant(), one, CUTOFFS)[cutoff],
+            )
+            assert [found.scores["value"] for found in scored] == [cutoff_value(cutoff, popularity)] * 2
+
+
 def test_one_fit_serves_all_cutoffs(plan, songs):
     """Twice fitted, for the thresholds and for the test songs; once where the test songs were predicted before."""
     from popularity.evaluation.hits import INNER_FOLDS, score_regressor

@@ -55,17 +55,29 @@ def test_a_stack_takes_over_what_its_members_have_predicted(songs, protocol, tmp
     fresh = run_job(plan, songs, first["mix"], tmp_path)
     wanted = read_arrays(first["mix"], tmp_path)["prediction"]
     costs = run_job(plan, songs, first["linear"], tmp_path)["seconds"]
-    run_job(plan, songs, first["mean"], tmp_path)
+    known_seconds = costs + run_job(plan, songs, first["mean"], tmp_path)["seconds"]
     again = run_job(plan, songs, first["mix"], tmp_path)
     np.testing.assert_array_equal(read_arrays(first["mix"], tmp_path)["prediction"], wanted)
     assert again["metrics"] == fresh["metrics"]
     assert again["seconds"] > costs
+    assert again["elapsed"] == pytest.approx(again["seconds"] - known_seconds, abs=1e-6)
     # that they are taken over: a member whose prediction was replaced
     replaced = dict(read_arrays(first["linear"], tmp_path))
     replaced["prediction"] = np.full_like(replaced["prediction"], 100.0)
     np.savez_compressed(first["linear"].path(tmp_path, ".npz"), **replaced)
     run_job(plan, songs, first["mix"], tmp_path)
     assert read_arrays(first["mix"], tmp_path)["prediction"].mean() > wanted.mean() + 10
+
+
+def test_time_left_is_of_what_jobs_take_here(protocol):
+    """What a job takes over is a cost of its model, and no time to wait for."""
+    from popularity.evaluation.progress import Board
+
+    jobs = protocol({"mean": {"kind": "mean"}}).jobs()
+    results = {"error": None, "seconds": 90.0, "elapsed": 3.0}
+    assert Board(jobs, dict.fromkeys(jobs[:2], results), workers=2).seconds_left() == 4 * 3 / 2
+    del results["elapsed"]  # of an earlier version
+    assert Board(jobs, dict.fromkeys(jobs[:2], results), workers=2).seconds_left() == 4 * 90 / 2
 
 
 def test_a_result_says_where_it_comes_from(songs, protocol, kinds, tmp_path):

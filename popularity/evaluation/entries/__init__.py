@@ -87,6 +87,19 @@ def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def check_use(name: str, kind: str, entry: Entry | HitEntry, *, hits: bool) -> None:
+    """Tell before the first job whether a model can do what it is asked.
+
+    Raises:
+        InputError: it predicts hits where popularity is asked, or gives no chances where hits are.
+    """
+    regressor = hasattr(entry, "fit_predict")
+    if not hits and not regressor:
+        raise InputError(f"model {name}: kind {kind} predicts hits alone, describe it under hits.models")
+    if hits and regressor and kind in KINDS and kind != "network":  # another's kind may well have a distribution
+        raise InputError(f"hits.models: model {name}: kind {kind} gives no chances, expected a classifier or a network")
+
+
 def build(name: str, kind: str, settings: Mapping[str, Any]) -> Entry | HitEntry:
     """Make the model ``name`` of a kind.
 

@@ -21,7 +21,7 @@ def compare_ratios(folds: pd.DataFrame, reference: str) -> pd.DataFrame:
 
     Returns:
         The columns of ``compare``, ``ratio_low`` and ``ratio_high`` (not a number for one fold and for the reference);
-        best ratio first.
+        in its order.
     """
     table = compare(folds, reference)
     base = folds.loc[folds["model"] == reference, ["repeat", "fold", "mse"]].rename(columns={"mse": "base"})

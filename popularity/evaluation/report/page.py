@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from popularity.data.splits import SplitKind
 from popularity.errors import InputError
+from popularity.evaluation.paired import ranked
 from popularity.evaluation.report import errors, ranking
 from popularity.evaluation.report.comparison import Comparison
 from popularity.evaluation.report.sections import BUILDERS, section
@@ -88,7 +89,7 @@ def _models(tables: Tables) -> list[str]:
         except LeftOut:
             continue
         if "ratio_to_reference" in found:
-            return found.sort_values(["ratio_to_reference", "mse"], kind="stable")["model"].tolist()
+            return ranked(found)["model"].tolist()
         if "mse" in found:
             return found.groupby("model", sort=False)["mse"].mean().sort_values(kind="stable").index.tolist()
         return list(dict.fromkeys(found["model"]))
@@ -140,8 +141,8 @@ def _header(c: Comparison, models: list[str], title: str, protocol: Mapping[str,
     try:
         best = c.scores.iloc[0]
         sure = "" if pd.isna(best["ratio_low"]) else f", 95 %: {best['ratio_low']:.3f} to {best['ratio_high']:.3f}"
-        fewer = best["folds"] < c.scores["folds"].max()
-        facts.append(("lowest error", str(best["model"]), f"on {best['folds']} folds alone" if fewer else ""))
+        apart = (c.scores["folds"] < best["folds"]).any()
+        facts.append(("lowest error", str(best["model"]), f"of those on {best['folds']} folds" if apart else ""))
         facts.append(("its squared error", f"{best['ratio_to_reference']:.3f}", f"of {c.reference}'s{sure}"))
         folds = c.tables.table("folds.parquet")
         repeats, parts = folds["repeat"].nunique(), folds["fold"].nunique()

@@ -8,6 +8,7 @@ from html import escape
 import numpy as np
 import pandas as pd
 
+from popularity.evaluation.paired import ranked
 from popularity.evaluation.report import errors, features, hits, ranking
 from popularity.evaluation.report.comparison import Comparison
 from popularity.evaluation.report.markup import folded, plot, plots, table
@@ -40,7 +41,7 @@ def _list(names: object) -> str:
 
 
 def _scores(c: Comparison) -> str:
-    summary = c.tables.table("summary.csv").sort_values(["ratio_to_reference", "mse"], kind="stable")
+    summary = ranked(c.tables.table("summary.csv"))
     try:
         folds = c.tables.table("folds.parquet")
     except LeftOut:

@@ -16,10 +16,10 @@ class Words(NamedTuple):
 WORDS: dict[str, Words] = {
     "scores": Words(
         "All scores",
-        "One row per model, best first; each score is the mean over the folds that the model was tested on. MSE is "
-        "the mean squared error in points², RMSE its root, MAE the mean distance in points; R² is the share of the "
-        "spread explained; Spearman says how well songs are put in order; within 5: share of songs with an error of at "
-        "most 5 points. The tinted row is the reference.",
+        "One row per model, best first, those on fewer folds after the others; each score is the mean over the folds "
+        "that the model was tested on. MSE is the mean squared error in points², RMSE its root, MAE the mean distance "
+        "in points; R² is the share of the spread explained; Spearman says how well songs are put in order; within 5: "
+        "share of songs with an error of at most 5 points. The tinted row is the reference.",
         "A small difference between two rows is not yet a difference between two models: see the intervals below. A "
         "model with fewer folds was tested on fewer songs, and seconds depend on the machine.",
     ),
@@ -27,7 +27,8 @@ WORDS: dict[str, Words] = {
         "Ranking",
         "The squared error of each model as a share of that of the reference, {reference}, on the same folds. Left "
         "of the dashed line is better. The bar is a 95 % interval over folds, widened because folds share most of "
-        "their training songs (Nadeau and Bengio, 2003). A number in brackets: tested on so many folds only.",
+        "their training songs (Nadeau and Bengio, 2003). A number in brackets: tested on so many folds only, and "
+        "so below the others, since a ratio of other folds is another one.",
         "It ranks these models on this one table of songs. Bars that overlap each other do not mean that two models "
         "are equal, and another data set or another year of popularity can change the order.",
     ),
