@@ -14,6 +14,7 @@ import pandas as pd
 import yaml
 
 from popularity.evaluation.entries import reads
+from popularity.evaluation.paired import ranked
 
 ROOT = Path(__file__).resolve().parents[1]
 SPLITS = ("random", "artist", "credits")
@@ -34,36 +35,22 @@ def described() -> dict[str, dict[str, Any]]:
 
 
 def tables_of(results: Path, split: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Summary and differences to Mamba by model; a model that was not run again is that of the first run.
-
-    Returns:
-        ``summary.csv`` and ``against_mamba.json``, both with a column ``first``: of the first run, also the Mamba that
-        the difference is to. Empty without results.
-    """
-    summaries, pairs = [], []
-    seen: set[str] = set()
-    for name in (f"spotify_4771_{split}", f"spotify_4771_{split}_first"):
-        if (path := results / name / "summary.csv").exists():
-            summary = pd.read_csv(path)
-            summary = summary[~summary["model"].isin(seen)].assign(first=name.endswith("_first"))
-            summaries.append(summary)
-            if (path := results / name / "against_mamba.json").exists():
-                pairs.append(pd.read_json(path).merge(summary[["model", "first"]], on="model"))
-            seen |= {*summary["model"]}
-    summary, against = (
-        pd.concat(found).set_index("model") if found else pd.DataFrame() for found in (summaries, pairs)
-    )
-    return summary, against
+    """``summary.csv`` and ``against_mamba.json`` of a split by model; empty without results."""
+    folder = results / f"spotify_4771_{split}"
+    if not (folder / "summary.csv").exists():
+        return pd.DataFrame(), pd.DataFrame()
+    against = pd.read_json(folder / "against_mamba.json")
+    return pd.read_csv(folder / "summary.csv").set_index("model"), against.set_index("model")
 
 
 def comparison(results: Path) -> str:
-    """One row per model, the best on `random` first: ratio to linear regression, folds, and difference to Mamba."""
+    """One row per model in the order of `random`, those on fewer folds last: ratio, folds, difference to Mamba."""
     found = {split: tables_of(results, split) for split in SPLITS}
     found = {split: tables for split, tables in found.items() if len(tables[0])}
     order: list[str] = []
     for summary, _ in found.values():
-        ranked = summary.sort_values("ratio_to_reference").index
-        order += [name for name in ranked if name not in order and name not in ABLATIONS]
+        names = ranked(summary.reset_index())["model"]
+        order += [name for name in names if name not in order]
     lines = [
         "| model | reads | " + " | ".join(f"`{split}`" for split in found) + " |",
         "| --- | --- |" + " --- |" * len(found),
@@ -76,7 +63,7 @@ def comparison(results: Path) -> str:
                 cells.append("-")
                 continue
             row = summary.loc[name]
-            cell = f"**{row['ratio_to_reference']:.3f}** ({int(row['folds'])}{', first' if row['first'] else ''})"
+            cell = f"**{row['ratio_to_reference']:.3f}** ({int(row['folds'])})"
             if name != "mamba" and name in against.index:
                 pair = against.loc[name]
                 cell += f" {pair['difference']:+.2f} ({pair['low']:+.2f} to {pair['high']:+.2f})"
@@ -92,33 +79,16 @@ def first_comment(path: Path) -> str:
 
 def ablations(results: Path) -> str:
     """What MSE gains when a part is taken away, with paired intervals; the dearest part first."""
-    found = {}
-    for split in SPLITS:
-        table = tables_of(results, split)[1]
-        table = table.loc[[name for name in table.index if name in ABLATIONS]]
-        if len(table):
-            found[split] = table.sort_values("difference", ascending=False)
-    if not found:
+    path = results / "spotify_4771_ablations" / "against_mamba.json"
+    if not path.exists():
         return "Not run yet."
-    order: list[str] = []
-    for table in found.values():
-        order += [name for name in table.index if name not in order]
-    lines = [
-        f"| config | what is changed | {' | '.join(f'`{split}`: MSE more (95 %; worse in)' for split in found)} |",
-        "| --- | --- |" + " --- |" * len(found),
-    ]
-    for name in order:
-        cells = [first_comment(ROOT / "configs" / "ablations" / f"{name}.yaml")]
-        for table in found.values():
-            if name in table.index:
-                row = table.loc[name]
-                worse = int(row["folds"] - row["wins"])
-                interval = f"{row['low']:+.2f} to {row['high']:+.2f}"
-                run = ", first run" if row["first"] else ""
-                cells.append(f"{row['difference']:+.2f} ({interval}; {worse} of {int(row['folds'])}{run})")
-            else:
-                cells.append("-")
-        lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+    table = pd.read_json(path).set_index("model")
+    table = table.loc[[name for name in table.index if name in ABLATIONS]]
+    lines = ["| config | what is changed | MSE more (95 %; worse in) |", "| --- | --- | --- |"]
+    for name, row in table.sort_values("difference", ascending=False).iterrows():
+        told = first_comment(ROOT / "configs" / "ablations" / f"{name}.yaml")
+        interval, worse = f"{row['low']:+.2f} to {row['high']:+.2f}", int(row["folds"] - row["wins"])
+        lines.append(f"| `{name}` | {told} | {row['difference']:+.2f} ({interval}; {worse} of {int(row['folds'])}) |")
     return "\n".join(lines)
 
 
@@ -181,32 +151,27 @@ def untouched(results: Path) -> str:
     rows = [
         f"| {' | '.join(row)} |"
         for row in rows_of(path.read_text(encoding="utf-8"))
-        if row[0] not in ABLATIONS and reads(models[row[0]]["kind"], models[row[0]]) == "everything"
+        if reads(models[row[0]]["kind"], models[row[0]]) == "everything"
     ]
     return "\n".join([*head, *rows])
 
 
 def hits(results: Path) -> str:
     """AUROC by cut-off on `random`, and for the top quarter on all splits with the difference to Mamba's."""
-    found, first = {}, {}
-    for split in SPLITS:
-        for name in (f"spotify_4771_{split}", f"spotify_4771_{split}_first"):
-            path = results / name / "hit_summary.csv"
-            if path.exists() and split not in found:
-                found[split] = pd.read_csv(path, dtype={"cutoff": str}).set_index(["model", "cutoff"])
-                first[split] = ", first run" if name.endswith("_first") else ""
+    found = {
+        split: pd.read_csv(path, dtype={"cutoff": str}).set_index(["model", "cutoff"])
+        for split in SPLITS
+        if (path := results / f"spotify_4771_{split}" / "hit_summary.csv").exists()
+    }
     if not found:
         return "Not run yet."
-    columns, head = [], []
-    for split in found:
-        columns.append((split, "top_quarter"))
-        head.append(f"top quarter, `{split}`{first[split]}")
+    columns = [(split, "top_quarter") for split in found]
+    head = [f"top quarter, `{split}`" for split in found]
     if "random" in found:
-        others = [
-            cut for cut in dict.fromkeys(found["random"].index.get_level_values("cutoff")) if cut != "top_quarter"
-        ]
+        others = dict.fromkeys(found["random"].index.get_level_values("cutoff"))
+        others.pop("top_quarter")
         columns += [("random", cutoff) for cutoff in others]
-        head += [f"{cutoff}{first['random']}" for cutoff in others]
+        head += others
     models = described()
     order = (
         pd.concat(list(found.values())).query("cutoff == 'top_quarter'")["auroc"].groupby("model", sort=False).first()
@@ -230,7 +195,7 @@ def hits(results: Path) -> str:
 
 def repeated(results: Path) -> str:
     """The fold of `credits` that is the same in all repeats, apart from the others: MSE to Mamba's, best on others."""
-    path = results / "spotify_4771_credits_again" / "repeated_folds.csv"
+    path = results / "spotify_4771_credits" / "repeated_folds.csv"
     if not path.exists():
         return "Not run yet."
     table = pd.read_csv(path)

@@ -23,9 +23,8 @@ def test_an_ablation_shows_its_paired_interval(tmp_path):
     from benchmarks.readme import ROOT, ablations, first_comment
 
     layers = ROOT / "configs" / "ablations"
-    folder = Path(tmp_path / "spotify_4771_random_first")
+    folder = Path(tmp_path / "spotify_4771_ablations")
     folder.mkdir()
-    (folder / "summary.csv").write_text("model,folds\nmamba,10\nno_title,10\nno_history,10\n")
     rows = [("mamba", 0, None, None, 0), ("no_title", 0.5, -0.1, 1.1, 3), ("no_history", 9, 7.5, 10.5, 0)]
     names = ("model", "difference", "low", "high", "wins")
     (folder / "against_mamba.json").write_text(
@@ -34,31 +33,29 @@ def test_an_ablation_shows_its_paired_interval(tmp_path):
     lines = ablations(tmp_path).splitlines()
     told = {name: first_comment(layers / f"{name}.yaml") for name in ("no_history", "no_title")}
     assert lines[2:] == [
-        f"| `no_history` | {told['no_history']} | +9.00 (+7.50 to +10.50; 10 of 10, first run) |",
-        f"| `no_title` | {told['no_title']} | +0.50 (-0.10 to +1.10; 7 of 10, first run) |",
+        f"| `no_history` | {told['no_history']} | +9.00 (+7.50 to +10.50; 10 of 10) |",
+        f"| `no_title` | {told['no_title']} | +0.50 (-0.10 to +1.10; 7 of 10) |",
     ]
 
 
-def test_a_model_that_was_not_run_again_is_of_the_first_run(tmp_path):
+def test_models_stand_in_the_order_of_their_ratio(tmp_path):
     from benchmarks.readme import comparison, hits
 
-    head, pairs = "model,folds,ratio_to_reference\n", {"difference": 1, "low": -0.5, "high": 2.5}
-    for name, rows in {"": "linear,25,1\nmamba,25,0.8\n", "_first": "mamba,25,0.7\ntabm,10,0.9\n"}.items():
-        folder = tmp_path / f"spotify_4771_random{name}"
-        folder.mkdir()
-        (folder / "summary.csv").write_text(head + rows)
-        (folder / "against_mamba.json").write_text(
-            json.dumps([{"model": row.split(",")[0], **pairs} for row in rows.split()])
-        )
+    pairs = {"difference": 1, "low": -0.5, "high": 2.5}
+    rows = ["linear,25,1", "mamba,25,0.8", "tabm,10,0.7"]
+    folder = tmp_path / "spotify_4771_random"
+    folder.mkdir()
+    (folder / "summary.csv").write_text("\n".join(["model,folds,ratio_to_reference", *rows]))
+    (folder / "against_mamba.json").write_text(json.dumps([{"model": row.split(",")[0], **pairs} for row in rows]))
     assert comparison(tmp_path).splitlines()[2:] == [
         "| mamba | everything | **0.800** (25) |",
-        "| tabm | everything | **0.900** (10, first) +1.00 (-0.50 to +2.50) |",
         "| linear | audio | **1.000** (25) +1.00 (-0.50 to +2.50) |",
+        "| tabm | everything | **0.700** (10) +1.00 (-0.50 to +2.50) |",
     ]
     assert hits(tmp_path) == "Not run yet."
     (folder / "hit_summary.csv").write_text("model,cutoff,folds,auroc\nmamba,top_quarter,25,0.8\nmamba,75,25,0.7\n")
     lines = hits(tmp_path).splitlines()
-    assert lines[0] == "| model | reads | top quarter, `random`, first run | 75, first run |"
+    assert lines[0] == "| model | reads | top quarter, `random` | 75 |"
     assert lines[2] == "| mamba | everything | **0.800** (25) | 0.700 |"
 
 
@@ -83,8 +80,8 @@ def test_the_fold_that_repeats_share_is_told_apart(tmp_path):
     from benchmarks.readme import repeated
 
     assert repeated(tmp_path) == "Not run yet."
-    (tmp_path / "spotify_4771_credits_again").mkdir()
-    (tmp_path / "spotify_4771_credits_again" / "repeated_folds.csv").write_text(
+    (tmp_path / "spotify_4771_credits").mkdir()
+    (tmp_path / "spotify_4771_credits" / "repeated_folds.csv").write_text(
         "model,against,songs,folds_repeated,difference_repeated,folds_others,difference_others,low_others,high_others\n"
         "quick,mamba,1006,5,5.7,20,-0.944,-2.98,1.09\nmamba,mamba,1006,5,0,20,0,,\n"
     )
@@ -143,6 +140,7 @@ def test_a_second_run_is_compared_with_the_first(tmp_path, capsys):
     from benchmarks.reproduce import main
 
     head = "model,folds,mse,rmse,mae,r2,spearman,mse_sd,seconds\n"
+    hits = "cutoff,model,folds,auroc,threshold,average_precision,f1,precision,recall,brier,calibration_error\n"
     for name, mse in (("one", 100), ("same", 100.01), ("other", 100.2)):
         (tmp_path / name).mkdir()
         rows = f"a,25,{mse},10,8,0.2,0.4,5,{mse}\nb,25,90,9,8,0.2,0.4,5,1\nc,{len(name)},1,1,1,1,1,1,1\n"
@@ -153,6 +151,13 @@ def test_a_second_run_is_compared_with_the_first(tmp_path, capsys):
     assert "hit_summary.csv is not compared" in out
     assert main([str(tmp_path / "one"), str(tmp_path / "other")]) == 1
     assert "2 rows on equally many folds, 1 with another mse" in capsys.readouterr().out
+    for name in ("one", "same"):  # nobody reaches 99: missing on both sides, which is no difference
+        (tmp_path / name / "hit_summary.csv").write_text(f"{hits}99,a,0,,,,,,,,\n50,a,25,.8,.5,.5,.5,.5,.5,.1,.1\n")
+    assert main([str(tmp_path / "one"), str(tmp_path / "same")]) == 0
+    assert "hit_summary.csv: 2 rows on equally many folds, 0 with another auroc" in capsys.readouterr().out
+    (tmp_path / "same" / "hit_summary.csv").write_text(f"{hits}50,a,25,,.5,.5,.5,.5,.5,.1,.1\n")
+    assert main([str(tmp_path / "one"), str(tmp_path / "same")]) == 1, "missing on one side"
+    capsys.readouterr()
     assert main(["one"]) == 2
     assert main([str(tmp_path / "one"), str(tmp_path / "nowhere")]) == 2, "nothing was compared"
     for name, seed in (("one", 0), ("same", 1)):
