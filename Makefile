@@ -7,7 +7,7 @@ BENCH   ?= .venv-bench
 # one more than two cores have: some tests wait for other processes to die
 JOBS    ?= 3
 PARTS   = block epoch roofline memory threads libraries overhead
-DEPS    = setup.cfg setup.py constraints.txt pyproject.toml $(wildcard popularity/models/csrc/*)
+DEPS    = setup.cfg setup.py constraints.txt pyproject.toml $(wildcard popularity/models/kernels/*)
 
 .DEFAULT_GOAL = help
 .PHONY: help fit test test-slow lint tensorboard clean bench summary $(addprefix bench-,$(PARTS))

@@ -10,7 +10,7 @@ import sys
 
 from setuptools import Extension, setup
 
-SOURCE = "popularity/models/csrc"
+SOURCE = "popularity/models/kernels"
 FLAGS = ["-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros"]
 OPENMP = ["-fopenmp"] if sys.platform == "linux" else []  # elsewhere compilers come without it: one thread
 SETS = {"portable": []}

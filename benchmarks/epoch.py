@@ -12,9 +12,9 @@ from common import cpu_clock, median_times, save, table
 from peers import transformers
 from torch import Tensor, nn
 
-from popularity.models.head import HistogramHead
+from popularity.models.feature_tokens import MambaRegressor
+from popularity.models.heads import HistogramHead
 from popularity.models.mamba import Mamba
-from popularity.models.regressor import MambaRegressor
 
 SONGS, BATCH, ROUNDS = 6000, 128, 3
 NUMERIC, BINS, CODES, TITLE = 12, 8, (13, 3, 8, 3, 129, 129), 16

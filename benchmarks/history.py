@@ -14,8 +14,8 @@ import tracemalloc
 import numpy as np
 import pandas as pd
 
-from popularity.data.history import HistoryIndex, keys_of
 from popularity.data.schema import CANONICAL, TEXT
+from popularity.features.related import HistoryIndex, keys_of
 
 
 def made_up_songs(count: int, seed: int = 0) -> pd.DataFrame:

@@ -24,9 +24,9 @@ import yaml
 
 from popularity.data.songs import load_songs
 from popularity.evaluation.entries import build
+from popularity.evaluation.folds import Task, draw_fold
 from popularity.evaluation.jobs import code_version
-from popularity.evaluation.task import Task, draw_fold
-from popularity.files import write_atomically
+from popularity.io import write_atomically
 
 
 def main() -> None:

@@ -20,12 +20,12 @@ from popularity.data.schema import AUDIO
 from popularity.data.songs import load_songs
 from popularity.evaluation.entries import build
 from popularity.evaluation.entries.tabular import Tabular, seeds
-from popularity.evaluation.information import information
+from popularity.evaluation.folds import Fold, draw_fold
 from popularity.evaluation.jobs import code_version
-from popularity.evaluation.metrics import regression_scores
-from popularity.evaluation.statistics import corrected_t_test
-from popularity.evaluation.task import Fold, draw_fold
-from popularity.files import write_atomically
+from popularity.evaluation.significance import corrected_t_test
+from popularity.features.tabular import information
+from popularity.io import write_atomically
+from popularity.metrics import regression_scores
 
 SONGS = ("artist_effect", "artist_known", "artist_max", "artist_min", "artist_std")
 CREDITS = tuple(f"{way}_{what}" for way in ("guests", "guest_on", "credits") for what in ("effect", "known"))

@@ -24,8 +24,8 @@ from common import save, table
 from rows import FILE
 from torch import Tensor
 
-from popularity.models.head import HistogramHead
-from popularity.models.regressor import MambaRegressor
+from popularity.models.feature_tokens import MambaRegressor
+from popularity.models.heads import HistogramHead
 
 SHORT, LONG = 1, 3  # epochs
 SCALED = "DeepTab's Mambular"  # a step takes it tens of seconds: one is measured, and scaled to the songs of all

@@ -23,9 +23,9 @@ from common import save, table
 from torch import Tensor
 
 from popularity.__main__ import main as popularity
-from popularity.data.batches import TensorBatches
-from popularity.data.datamodule import PopularityDataModule
-from popularity.models.regressor import FeatureTokensNet
+from popularity.models.feature_tokens import FeatureTokensNet
+from popularity.training.batches import TensorBatches
+from popularity.training.datamodule import PopularityDataModule
 from popularity.training.module import PopularityModule
 from popularity.training.optim import decay_groups
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from popularity.data.datamodule import PopularityDataModule
-from popularity.data.encoder import FeatureEncoder
+from popularity.features.song import FeatureEncoder
+from popularity.training.datamodule import PopularityDataModule
 
 FILE = Path(__file__).parent / "rows.npz"
 

@@ -18,10 +18,10 @@ import pandas as pd
 
 from popularity.data.songs import load_songs
 from popularity.errors import InputError
+from popularity.evaluation.folds import draw_fold
 from popularity.evaluation.paired import song_intervals
-from popularity.evaluation.statistics import LEVEL
-from popularity.evaluation.task import draw_fold
-from popularity.files import write_atomically
+from popularity.evaluation.significance import LEVEL
+from popularity.io import write_atomically
 
 
 def judged(predictions: pd.DataFrame, songs: pd.DataFrame, rows: np.ndarray, against: str) -> pd.DataFrame:

@@ -16,7 +16,7 @@ VERBS = {
     "tune": ("popularity.tuning.cli", "search hyper-parameters with Optuna, in any number of processes"),
     "compare": ("popularity.evaluation.cli", "compare models on identical folds, with intervals"),
     "claims": ("popularity.evaluation.claims", "repeat what other projects reported, beside honest folds"),
-    "data": ("popularity.data.report", "show what the loader understands of a data set"),
+    "data": ("popularity.data.describe", "show what the loader understands of a data set"),
 }
 
 

@@ -18,12 +18,10 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from popularity import parsing
-from popularity.data.datamodule import PopularityDataModule
 from popularity.errors import InputError
-from popularity.evaluation.table import print_scores
-from popularity.files import check_folder, check_target
 from popularity.inference.checkpoint import check_fits, read_checkpoint
 from popularity.inference.predictions import write_predictions
+from popularity.io import check_folder, check_target
 from popularity.parsing import one_line
 from popularity.training.callbacks import (
     EMA,
@@ -36,9 +34,11 @@ from popularity.training.callbacks import (
     ResumedLog,
 )
 from popularity.training.checks import check_held_out, check_same_data, check_same_model
+from popularity.training.datamodule import PopularityDataModule
 from popularity.training.loggers import AppendingCSVLogger, last_checkpoint, run_version
 from popularity.training.module import PopularityModule
 from popularity.training.profiler import NoProfiler
+from popularity.training.scores import print_scores
 
 #: Verbs that read a checkpoint's data settings, so that the checkpoint alone says which songs it was not trained on.
 _SCORING = ("validate", "test")

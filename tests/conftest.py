@@ -88,8 +88,8 @@ def quick_fit(
     from lightning.pytorch import Trainer, seed_everything
 
     from popularity.cli import quiet_lightning
-    from popularity.data.datamodule import PopularityDataModule
     from popularity.data.songs import SongTable
+    from popularity.training.datamodule import PopularityDataModule
     from popularity.training.module import PopularityModule
 
     seed_everything(0, verbose=False)

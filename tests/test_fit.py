@@ -112,8 +112,8 @@ def test_the_best_checkpoint_is_tested_with_its_averaged_weights(run):
     """Testing right after a fit must not bring back the weights before averaging."""
     import torch
 
-    from popularity.data.datamodule import PopularityDataModule
     from popularity.inference.checkpoint import read_checkpoint
+    from popularity.training.datamodule import PopularityDataModule
     from popularity.training.module import PopularityModule
 
     checkpoint = read_checkpoint(run / "checkpoints" / "best.ckpt")

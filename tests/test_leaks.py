@@ -17,10 +17,10 @@ def _imports() -> None:
     global torch, NOBODY, HistoryEncoder, PopularityModule, Split, inner_folds, load_songs, make_split
     import torch
 
-    from popularity.data.history import NOBODY
-    from popularity.data.memory import HistoryEncoder
     from popularity.data.songs import load_songs
     from popularity.data.splits import Split, inner_folds, make_split
+    from popularity.features.encoder import HistoryEncoder
+    from popularity.features.related import NOBODY
     from popularity.training.module import PopularityModule
 
 

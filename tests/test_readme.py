@@ -97,7 +97,7 @@ def test_songs_that_no_setting_was_chosen_on_are_judged_alone(tmp_path, capsys):
     from benchmarks.untouched import judged, main
     from popularity.data.songs import load_songs
     from popularity.errors import InputError
-    from popularity.evaluation.task import draw_fold
+    from popularity.evaluation.folds import draw_fold
     from tests.conftest import make_songs
 
     make_songs(60, seed=1).to_csv(tmp_path / "songs.csv", index=False)

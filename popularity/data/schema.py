@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
-from popularity.data.files import RawTable, further
+from popularity.data.reading import RawTable, further
 from popularity.errors import InputError
 
 AUDIO_UNIT: tuple[str, ...] = (

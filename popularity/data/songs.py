@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from popularity.data.catalog import locate
-from popularity.data.cleaning import remove_duplicates
 from popularity.data.columns import ColumnMatch, is_exportify, match_columns, normalise
 from popularity.data.convert import Converted, convert_date, convert_number, convert_text, numbers, per_cent
-from popularity.data.files import RawTable, read_table
+from popularity.data.duplicates import remove_duplicates
+from popularity.data.reading import RawTable, read_table
 from popularity.data.schema import CANONICAL, NUMERIC, REQUIRED, TEXT, refuse_foreign_scales, validate
+from popularity.data.sources import locate
 from popularity.errors import InputError
 
 
@@ -76,7 +76,7 @@ def load_songs(
     """Load a named data set or a file into the canonical song table.
 
     Args:
-        source: one of `popularity.data.catalog.NAMES` or a path.
+        source: one of `popularity.data.sources.NAMES` or a path.
         cache_dir: where downloads are kept.
         deduplicate: remove duplicates; False keeps every row, in the order of the file.
         need_popularity: refuse songs without popularity; False is for prediction.

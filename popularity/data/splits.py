@@ -19,7 +19,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import GroupKFold, KFold
 
-from popularity.data.names import artist_names, credits, normalise_name
+from popularity.data.credits import artist_names, credits, normalise_name
 from popularity.errors import InputError
 
 SplitKind = Literal["random", "artist", "credits", "album", "time"]

@@ -23,10 +23,10 @@ import pandas as pd
 from popularity.data.songs import fingerprint, load_songs
 from popularity.errors import InputError
 from popularity.evaluation.entries import build
+from popularity.evaluation.folds import draw_fold
 from popularity.evaluation.jobs import code_version
 from popularity.evaluation.reported import CLAIMS, TOKEN_CONFIGS, Figure
-from popularity.evaluation.task import draw_fold
-from popularity.files import alone, check_folder, write_atomically
+from popularity.io import alone, check_folder, write_atomically
 
 #: Splits of a network, which takes most of a minute for each.
 NETWORK_SPLITS = 5

@@ -21,7 +21,7 @@ from popularity.evaluation.progress import Board
 from popularity.evaluation.protocol import Job, Protocol
 from popularity.evaluation.summary import Tables, check_folds, done, tabulate
 from popularity.evaluation.workers import run_jobs
-from popularity.files import alone, write_atomically
+from popularity.io import alone, write_atomically
 
 
 def compare(comparison: Comparison) -> int:

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from popularity.evaluation.entries import Entry, HitEntry
-from popularity.evaluation.information import inner_folds
-from popularity.evaluation.metrics import best_threshold, hit_scores
+from popularity.evaluation.folds import Fold, Task
 from popularity.evaluation.protocol import QUANTILES
-from popularity.evaluation.task import Fold, Task
+from popularity.features.tabular import inner_folds
+from popularity.metrics import best_threshold, hit_scores
 
 #: Parts of the training songs, one of which is held out to choose the threshold.
 INNER_FOLDS = 4
@@ -32,7 +32,7 @@ class Scored:
     """A model of hits on one fold and cut-off.
 
     Attributes:
-        scores: those of :func:`~popularity.evaluation.metrics.hit_scores`, `value` of the cut-off, `threshold`, shares
+        scores: those of :func:`~popularity.metrics.hit_scores`, `value` of the cut-off, `threshold`, shares
             of `hits`; or `value` and why it was `skipped`.
         chance: (n_test,) P(hit), unless it was skipped.
     """

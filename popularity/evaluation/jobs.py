@@ -21,12 +21,12 @@ import numpy as np
 import pandas as pd
 import torch
 
+from popularity.evaluation.folds import Fold
 from popularity.evaluation.hits import Distribution, score_classifier, score_regressor
-from popularity.evaluation.information import Cost, spared
-from popularity.evaluation.metrics import regression_scores
 from popularity.evaluation.protocol import ALL, Job, Protocol
-from popularity.evaluation.task import Fold
-from popularity.files import write_atomically
+from popularity.features.tabular import Cost, spared
+from popularity.io import write_atomically
+from popularity.metrics import regression_scores
 
 #: Packages whose version a result records where they are loaded.
 _PACKAGES = {

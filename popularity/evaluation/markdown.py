@@ -12,7 +12,7 @@ from popularity.data.splits import GROUPS, group_sizes
 from popularity.evaluation.entries import completed, reads
 from popularity.evaluation.hits import INNER_FOLDS
 from popularity.evaluation.protocol import QUANTILES, Job, Protocol, Settings
-from popularity.evaluation.statistics import DRAWS, LEVEL
+from popularity.evaluation.significance import DRAWS, LEVEL
 from popularity.evaluation.summary import Tables
 
 _DIGITS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from popularity.evaluation.statistics import Paired, cluster_bootstrap, corrected_t_test, first_artists
+from popularity.evaluation.significance import Paired, cluster_bootstrap, corrected_t_test, first_artists
 
 
 def compare(folds: pd.DataFrame, reference: str) -> pd.DataFrame:

@@ -14,7 +14,7 @@ import pandas as pd
 from popularity.data.splits import SplitKind
 from popularity.errors import InputError
 from popularity.evaluation.entries import build, completed
-from popularity.evaluation.task import Fold, draw_fold
+from popularity.evaluation.folds import Fold, draw_fold
 
 #: Goes up when the same settings give other results because the judging has changed, or what a model does beyond them.
 VERSION = 2

@@ -20,12 +20,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 
 from popularity.data.schema import AUDIO
-from popularity.evaluation.baselines import linear_regression
 from popularity.evaluation.entries import Entry, HitEntry, build
 from popularity.evaluation.entries.classifiers import undersampled
+from popularity.evaluation.folds import Fold
 from popularity.evaluation.hits import cutoff_value
-from popularity.evaluation.metrics import regression_scores
-from popularity.evaluation.task import Fold
+from popularity.metrics import regression_scores
+from popularity.training.baselines import linear_regression
 
 #: A fold to one figure; not a number where the fold has no hit or nothing else.
 Figure = Callable[[Fold], float]

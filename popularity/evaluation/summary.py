@@ -12,10 +12,10 @@ import pandas as pd
 
 from popularity.errors import InputError
 from popularity.evaluation.jobs import read_arrays, read_result
-from popularity.evaluation.metrics import CLASSIFICATION, REGRESSION
 from popularity.evaluation.paired import compare, compare_hits, ranked, repeated_folds, song_intervals
 from popularity.evaluation.protocol import Job, Protocol
-from popularity.files import write_atomically
+from popularity.io import write_atomically
+from popularity.metrics import CLASSIFICATION, REGRESSION
 
 #: The columns of summary.csv.
 SUMMARY = (

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from popularity.files import write_atomically
+from popularity.io import write_atomically
 
 
 def write_predictions(path: str | Path, songs: pd.DataFrame, prediction: np.ndarray) -> None:

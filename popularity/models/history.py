@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from popularity.data.history import ALBUM, CREDITED, NOBODY, QUERY, SAME
-from popularity.models.head import HistogramHead, MSEHead
+from popularity.features.related import ALBUM, CREDITED, NOBODY, QUERY, SAME
+from popularity.models.heads import HistogramHead, MSEHead
 from popularity.models.mamba import Mamba
 from popularity.models.mamba2 import Mamba2
 

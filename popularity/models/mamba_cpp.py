@@ -19,7 +19,7 @@ BUFFERS = ("out", "xz", "projected", "kept", "dout", "du", "sums")
 
 
 class BlockCall(ctypes.Structure):
-    """The structure of the same name in ``csrc/scan.cpp``."""
+    """The structure of the same name in ``kernels/scan.cpp``."""
 
     _fields_ = (
         *((name, ctypes.c_int64) for name in SIZES),

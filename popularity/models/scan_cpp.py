@@ -1,6 +1,6 @@
 """Selective scan in C++ through ctypes: float32 on the CPU, same interface as ``scan_torch.py`` (shapes: see there).
 
-The kernels (``csrc/``) know neither Python nor PyTorch, so that one build serves every version of both. They come as
+The kernels (``kernels/``) know neither Python nor PyTorch, so that one build serves every version of both. They come as
 optional extension modules, one for each instruction set, which are never imported, only loaded; where no compiler was
 at hand there are none. PyTorch is imported first, so that both use the one OpenMP runtime that it brings.
 """
@@ -37,7 +37,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 class ScanCall(ctypes.Structure):
-    """The structure of the same name in ``csrc/scan.cpp``."""
+    """The structure of the same name in ``kernels/scan.cpp``."""
 
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("batch", "length", "channels", "states")),

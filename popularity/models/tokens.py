@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from popularity.data.encoder import piecewise_linear
+from popularity.features.song import piecewise_linear
 
 
 class FeatureTokens(nn.Module):

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.utils.tensorboard.summary import hparams as hparams_summary
 
 from popularity.errors import InputError
-from popularity.files import write_atomically
-from popularity.models.head import HistogramHead
+from popularity.io import write_atomically
+from popularity.models.heads import HistogramHead
 from popularity.training.loggers import AppendingCSVLogger
 from popularity.training.module import PopularityModule
 
@@ -255,7 +255,7 @@ class Figures(Callback):
         logger = _tensorboard(trainer)
         if not outputs or logger is None:
             return
-        from popularity.training import figures  # matplotlib is needed here alone
+        from popularity import plots as figures  # matplotlib is needed here alone
 
         joined = {name: torch.cat([batch[name] for batch in outputs]) for name in outputs[0]}
         target, prediction = joined["popularity"].float().numpy(), joined["prediction"].float().numpy()

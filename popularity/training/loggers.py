@@ -12,7 +12,7 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
 from popularity.errors import InputError
-from popularity.files import write_atomically
+from popularity.io import write_atomically
 
 
 class _AppendingWriter(ExperimentWriter):

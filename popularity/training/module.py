@@ -15,18 +15,18 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, PearsonCorrCoef, R2Score, SpearmanCorrCoef
 
-from popularity.data.batches import TensorBatches
-from popularity.data.datamodule import PopularityDataModule, encoded
-from popularity.data.encoder import CODES, NUMERIC, ColumnEncoder, FeatureEncoder
-from popularity.data.memory import HistoryEncoder
 from popularity.data.splits import SplitKind, inner_folds
-from popularity.data.titles import TITLE_STATISTICS
 from popularity.errors import InputError
-from popularity.models.head import HistogramHead, MSEHead
+from popularity.features.encoder import HistoryEncoder
+from popularity.features.song import CODES, NUMERIC, ColumnEncoder, FeatureEncoder
+from popularity.features.title_stats import TITLE_STATISTICS
+from popularity.models.feature_tokens import FeatureTokensNet, SingleTokenMamba
+from popularity.models.heads import HistogramHead, MSEHead
 from popularity.models.history import BlockName, HistoryNet, Plan
 from popularity.models.members import member_plans
-from popularity.models.regressor import FeatureTokensNet, SingleTokenMamba
+from popularity.training.batches import TensorBatches
 from popularity.training.checks import check_same_data, check_settings
+from popularity.training.datamodule import PopularityDataModule, encoded
 from popularity.training.optim import decay_groups, rate_factor
 
 Architecture = Literal["history", "feature_tokens", "single_token"]

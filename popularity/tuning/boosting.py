@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from popularity.data.encoder import CATEGORIES, FeatureEncoder
 from popularity.data.schema import AUDIO
 from popularity.errors import InputError
+from popularity.features.song import CATEGORIES, FeatureEncoder
 from popularity.training.module import regression_metrics
 
 

@@ -17,7 +17,7 @@ from rich.table import Table
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams as hparams_summary
 
-from popularity.files import write_atomically
+from popularity.io import write_atomically
 from popularity.tuning.options import Objective, Search
 from popularity.tuning.storage import WORKER
 from popularity.tuning.study import counts

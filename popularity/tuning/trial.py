@@ -18,10 +18,10 @@ from lightning.pytorch.strategies import ParallelStrategy
 from optuna_integration import PyTorchLightningPruningCallback
 
 from popularity.cli import ConfiguredCLI
-from popularity.data.datamodule import PopularityDataModule
 from popularity.data.songs import SongTable
 from popularity.data.splits import Split, make_split
 from popularity.errors import InputError
+from popularity.training.datamodule import PopularityDataModule
 from popularity.tuning.boosting import LightGBM, fit_lightgbm
 from popularity.tuning.options import COSTS, Search
 

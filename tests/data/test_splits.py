@@ -13,7 +13,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from popularity.data.names import artist_names, credits
+from popularity.data.credits import artist_names, credits
 from popularity.errors import InputError
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ def test_command_writes_a_row_for_each_claim(tmp_path: Path, capsys: pytest.Capt
 
 def test_the_same_command_again_finds_only_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from popularity.evaluation import claims, reported
-    from tests.evaluation.test_information import made_up
+    from tests.features.test_tabular import made_up
 
     asked = []
 
@@ -61,9 +61,9 @@ def test_the_same_command_again_finds_only_what_is_missing(tmp_path: Path, monke
 
 def test_in_sample_flatters() -> None:
     """Least squares on its own songs beats least squares on others, more so the fewer songs there are."""
+    from popularity.evaluation.folds import draw_fold
     from popularity.evaluation.reported import CLAIMS
-    from popularity.evaluation.task import draw_fold
-    from tests.evaluation.test_information import made_up
+    from tests.features.test_tabular import made_up
 
     claim = next(claim for claim in CLAIMS if claim.model == "least squares")
     fold = draw_fold(made_up(80), "random", folds=4, repeat=0, fold=0, seed=0)
@@ -71,9 +71,9 @@ def test_in_sample_flatters() -> None:
 
 
 def test_undersampling_before_the_split_tests_on_balanced_songs() -> None:
+    from popularity.evaluation.folds import Fold, draw_fold
     from popularity.evaluation.reported import undersampled_first
-    from popularity.evaluation.task import Fold, draw_fold
-    from tests.evaluation.test_information import made_up
+    from tests.features.test_tabular import made_up
 
     seen: list[Fold] = []
 
@@ -93,9 +93,9 @@ def test_undersampling_before_the_split_tests_on_balanced_songs() -> None:
 
 
 def test_popularity_0_is_left_out_of_both_parts() -> None:
+    from popularity.evaluation.folds import Fold, draw_fold
     from popularity.evaluation.reported import no_zeros
-    from popularity.evaluation.task import Fold, draw_fold
-    from tests.evaluation.test_information import made_up
+    from tests.features.test_tabular import made_up
 
     seen: list[Fold] = []
 
@@ -118,9 +118,9 @@ def test_three_classes_and_ten_columns() -> None:
     """Energy decides: from .75 on a hit, so that depth 2 tells the classes apart; codes decide nothing."""
     from sklearn.metrics import recall_score
 
+    from popularity.evaluation.folds import draw_fold
     from popularity.evaluation.reported import ten_columns, three_classes
-    from popularity.evaluation.task import draw_fold
-    from tests.evaluation.test_information import made_up
+    from tests.features.test_tabular import made_up
 
     songs = made_up(200)
     songs["popularity"] = (100 * songs["energy"]).round()
@@ -135,9 +135,9 @@ def test_three_classes_and_ten_columns() -> None:
 
 @pytest.mark.parametrize(("own_scale", "balance"), [(True, False), (False, True)])
 def test_logistic_regression_finds_what_is_there(own_scale: bool, balance: bool) -> None:
+    from popularity.evaluation.folds import draw_fold
     from popularity.evaluation.reported import logistic_regression
-    from popularity.evaluation.task import draw_fold
-    from tests.evaluation.test_information import made_up
+    from tests.features.test_tabular import made_up
 
     songs = made_up(300)
     songs["popularity"] = (100 * songs["energy"]).round()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from popularity.errors import InputError
-from tests.evaluation.test_information import made_up_task
+from tests.features.test_tabular import made_up_task
 
 CHEAP: dict[str, dict[str, Any]] = {
     "mean": {},
@@ -74,7 +74,7 @@ def test_each_rule(split: str) -> None:
 
 
 def test_artist_mean_by_hand() -> None:
-    from popularity.data.names import artist_names
+    from popularity.data.credits import artist_names
 
     task, _ = made_up_task()
     outcome = build("artist_mean", {}).fit_predict(task)
@@ -123,7 +123,7 @@ def test_forward_selection_is_that_of_least_squares() -> None:
 
 def test_search_stays_inside_the_training_songs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each trial is fitted to rows of inner folds alone and scored on the rest, by the rule of the split."""
-    from popularity.data.names import artist_names
+    from popularity.data.credits import artist_names
     from popularity.evaluation.entries import tabular
 
     task, _ = made_up_task(split="artist")

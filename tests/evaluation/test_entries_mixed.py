@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from popularity.errors import InputError
-from tests.evaluation.test_information import made_up_task
+from tests.features.test_tabular import made_up_task
 
 NEURAL: dict[str, dict[str, Any]] = {
     "mlp": {"epochs": 3},

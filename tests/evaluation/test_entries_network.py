@@ -13,14 +13,14 @@ import yaml
 def test_a_network_learns_from_the_task_alone(config: str, what: str, tmp_path: Path, monkeypatch) -> None:
     """Whatever songs its config names: they are not looked for, let alone downloaded."""
     from popularity.evaluation.entries import build, reads
-    from popularity.evaluation.task import draw_fold
-    from tests.evaluation.test_information import made_up
+    from popularity.evaluation.folds import draw_fold
+    from tests.features.test_tabular import made_up
 
     def refuse(*given, **options):
         raise AssertionError("looked for the songs of the config")
 
-    monkeypatch.setattr("popularity.data.datamodule.load_songs", refuse)
-    monkeypatch.setattr("popularity.data.datamodule.locate", refuse)
+    monkeypatch.setattr("popularity.training.datamodule.load_songs", refuse)
+    monkeypatch.setattr("popularity.training.datamodule.locate", refuse)
     quick = tmp_path / "quick.yaml"
     quick.write_text(yaml.safe_dump({"data": {"source": "nowhere.csv"}, "trainer": {"max_epochs": 1}}))
     settings = {"configs": [f"configs/{config}.yaml", str(quick)]}

@@ -25,7 +25,7 @@ def plan(protocol, kinds):
 
 def test_all_tables_of_hits(plan, songs, run_all, tmp_path):
     from popularity.evaluation.markdown import summary_text
-    from popularity.evaluation.metrics import hit_scores
+    from popularity.metrics import hit_scores
 
     tables = run_all(plan, songs, against="net")
     tables.write(tmp_path)

@@ -15,7 +15,7 @@ class Broken:
         self.how, self.fold = how, fold
 
     def fit_predict(self, task):
-        from popularity.evaluation.task import Outcome
+        from popularity.evaluation.folds import Outcome
 
         prediction = np.full(len(task.test), 50.0)
         if self.fold is not None and task.fold != self.fold:
@@ -112,7 +112,7 @@ def test_predictions_are_clipped(songs, protocol, kinds, tmp_path):
 
     class Far:
         def fit_predict(self, task):
-            from popularity.evaluation.task import Outcome
+            from popularity.evaluation.folds import Outcome
 
             return Outcome(np.linspace(-50, 150, len(task.test)))
 
@@ -148,7 +148,7 @@ def test_a_model_that_draws_from_global_generators_gives_the_same_in_any_order(s
         def fit_predict(self, task):
             import torch
 
-            from popularity.evaluation.task import Outcome
+            from popularity.evaluation.folds import Outcome
 
             return Outcome(50 + np.random.randn(len(task.test)) + torch.randn(1).item())  # noqa: NPY002
 

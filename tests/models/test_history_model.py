@@ -20,8 +20,8 @@ def _imports() -> None:
     import torch
     from torch import nn
 
-    from popularity.data.history import ALBUM, CREDITED, NOBODY, RETRIEVED, SAME
-    from popularity.models.head import HistogramHead, MSEHead
+    from popularity.features.related import ALBUM, CREDITED, NOBODY, RETRIEVED, SAME
+    from popularity.models.heads import HistogramHead, MSEHead
     from popularity.models.history import HistoryNet, Plan
     from popularity.models.members import member_plans
 

@@ -28,8 +28,8 @@ lightgbm.learning_rate: {class_path: FloatDistribution, init_args: {low: 0.05, h
 def _imports() -> None:
     """What is slow to import: with the first of these tests, not while tests are collected."""
     global PopularityDataModule, make_split, trial_module, search_split
-    from popularity.data.datamodule import PopularityDataModule
     from popularity.data.splits import make_split
+    from popularity.training.datamodule import PopularityDataModule
     from popularity.tuning import trial as trial_module
     from popularity.tuning.trial import search_split
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from popularity.errors import InputError
-from popularity.evaluation.task import Outcome, Task
+from popularity.evaluation.folds import Outcome, Task
 
 _ENTRIES = "popularity.evaluation.entries"
 

@@ -10,7 +10,7 @@ from typing import Any
 from optuna.trial import BaseTrial
 
 from popularity.evaluation.entries.tabular import Family, Tabular, needed
-from popularity.evaluation.information import Amount
+from popularity.features.tabular import Amount
 
 _MEMBERS = 3
 

@@ -26,8 +26,8 @@ from sklearn.tree import DecisionTreeClassifier
 from popularity.errors import InputError
 from popularity.evaluation.entries.prepared import prepared
 from popularity.evaluation.entries.tabular import check_amount, needed, seeds
-from popularity.evaluation.information import Amount, information, inner_folds, kept_information
-from popularity.evaluation.task import Task
+from popularity.evaluation.folds import Task
+from popularity.features.tabular import Amount, information, inner_folds, kept_information
 
 Balance = Literal["none", "weights", "undersample"]
 

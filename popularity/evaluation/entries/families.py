@@ -15,7 +15,7 @@ from sklearn.tree import DecisionTreeRegressor
 
 from popularity.evaluation.entries.prepared import prepared
 from popularity.evaluation.entries.tabular import Family, Tabular
-from popularity.evaluation.information import Amount
+from popularity.features.tabular import Amount
 
 
 def ridge(information: Amount = "audio", trials: int = 10) -> Tabular:

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
+from popularity.calibration import cdf_at
 from popularity.data.songs import SongTable
 from popularity.data.splits import Split
 from popularity.errors import InputError
-from popularity.evaluation.task import Outcome, Task
-from popularity.models.calibration import cdf_at
-from popularity.models.head import HistogramHead
+from popularity.evaluation.folds import Outcome, Task
+from popularity.models.heads import HistogramHead
 
 if TYPE_CHECKING:
-    from popularity.data.datamodule import PopularityDataModule
+    from popularity.training.datamodule import PopularityDataModule
 
 #: Cut-offs at which a histogram is read; popularity is a whole number, so that "at least c" begins at c - 1/2.
 CUTOFFS = np.arange(1, 101)

@@ -22,8 +22,8 @@ from torch.nn import functional
 
 from popularity.evaluation.entries.prepared import prepared
 from popularity.evaluation.entries.tabular import check_amount, check_count, needed, seeds
-from popularity.evaluation.information import Amount, information, inner_folds
-from popularity.evaluation.task import Outcome, Task
+from popularity.evaluation.folds import Outcome, Task
+from popularity.features.tabular import Amount, information, inner_folds
 
 #: One inner fold of so many is held out to choose the number of epochs.
 FOLDS = 6

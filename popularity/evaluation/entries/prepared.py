@@ -16,7 +16,7 @@ _CLIP = 4.0  # standard deviations
 
 
 def prepared(knots: int = 0) -> Pipeline:
-    """A pipeline from a table of :func:`~popularity.evaluation.information.information` to a full matrix.
+    """A pipeline from a table of :func:`~popularity.features.tabular.information` to a full matrix.
 
     Numbers that are skewed over decades become logarithms; all are standardised, cut at 4 standard deviations and the
     median where missing. Codes become one-hot columns; one that was not met in training is a row of zeros.

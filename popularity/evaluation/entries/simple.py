@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 from sklearn.linear_model import LinearRegression
 
-from popularity.data.names import artist_names
+from popularity.data.credits import artist_names
 from popularity.data.schema import AUDIO
-from popularity.evaluation.baselines import linear_regression
 from popularity.evaluation.entries.prepared import prepared
-from popularity.evaluation.information import information, inner_folds
-from popularity.evaluation.task import Outcome, Task
+from popularity.evaluation.folds import Outcome, Task
+from popularity.features.tabular import information, inner_folds
+from popularity.training.baselines import linear_regression
 
 
 class Mean:

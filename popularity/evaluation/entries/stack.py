@@ -11,8 +11,8 @@ from scipy.optimize import nnls
 from popularity.errors import InputError
 from popularity.evaluation.entries import Entry, build
 from popularity.evaluation.entries.tabular import check_count
-from popularity.evaluation.information import inner_folds
-from popularity.evaluation.task import Outcome, Task
+from popularity.evaluation.folds import Outcome, Task
+from popularity.features.tabular import inner_folds
 
 
 class Stack:

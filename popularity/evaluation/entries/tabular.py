@@ -18,8 +18,8 @@ import pandas as pd
 from optuna.trial import BaseTrial, FixedTrial
 
 from popularity.errors import InputError
-from popularity.evaluation.information import Amount, information, inner_folds
-from popularity.evaluation.task import Outcome, Task
+from popularity.evaluation.folds import Outcome, Task
+from popularity.features.tabular import Amount, information, inner_folds
 
 #: Inner folds of the search.
 FOLDS = 3

@@ -11,7 +11,7 @@ from popularity.evaluation.report import errors, hits
 from popularity.evaluation.report.intervals import compare_ratios
 from popularity.evaluation.report.style import MOST, Look, looks
 from popularity.evaluation.report.tables import LeftOut, Tables
-from popularity.evaluation.statistics import first_artists
+from popularity.evaluation.significance import first_artists
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import stats
 
 from popularity.evaluation.paired import compare
-from popularity.evaluation.statistics import LEVEL, corrected_t_test
+from popularity.evaluation.significance import LEVEL, corrected_t_test
 
 
 def compare_ratios(folds: pd.DataFrame, reference: str) -> pd.DataFrame:

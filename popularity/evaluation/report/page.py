@@ -19,7 +19,7 @@ from popularity.evaluation.report.sections import BUILDERS, section
 from popularity.evaluation.report.style import CSS, svg_text
 from popularity.evaluation.report.tables import LeftOut, Tables
 from popularity.evaluation.report.words import WORDS
-from popularity.files import check_folder, write_atomically
+from popularity.io import check_folder, write_atomically
 
 _PREFERRED = ("mamba", "lightgbm", "tabm")  # drawn wherever they were compared
 _SHOWN = 4

@@ -15,7 +15,7 @@ from popularity.evaluation.report.markup import folded, plot, plots, table
 from popularity.evaluation.report.style import MOST, looks
 from popularity.evaluation.report.tables import LeftOut
 from popularity.evaluation.report.words import WORDS
-from popularity.evaluation.statistics import first_artists
+from popularity.evaluation.significance import first_artists
 
 LARGEST = 10
 #: Columns of hits that are seen without scrolling; the others follow.

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
-from popularity.data.names import credits
+from popularity.data.credits import credits
 from popularity.data.splits import SplitKind
 from popularity.errors import InputError
 

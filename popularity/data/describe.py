@@ -1,0 +1,130 @@
+"""`python -m popularity data NAME_OR_PATH`: what the loader understood of a file, before anything is trained on it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import NoReturn, get_args
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from popularity.data.credits import artist_names
+from popularity.data.songs import LoadReport, SongTable, load_songs
+from popularity.data.sources import NAMES
+from popularity.data.splits import SplitKind, make_split
+from popularity.errors import InputError
+
+_BAR = 40  # characters of the longest bar of the histogram
+
+
+def main(argv: list[str]) -> None:
+    """Load what the command line names and print the report.
+
+    Args:
+        argv: the arguments behind the verb.
+
+    Raises:
+        InputError: wrong arguments, or a source that cannot be loaded.
+    """
+    parser = _Parser(
+        prog="python -m popularity data", description="Print what the loader understands of a table of songs."
+    )
+    parser.add_argument("source", help=f"one of {', '.join(NAMES)}, or the path of a CSV, TSV, gz, zip or Parquet file")
+    parser.add_argument("--cache-dir", type=Path, help="folder for downloads")
+    parser.add_argument("--folds", type=int, default=5, help="number of folds (5)")
+    parser.add_argument("--fold", type=int, default=0, help="the fold whose sizes are shown (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the splits (0)")
+    parser.add_argument("--validation", type=float, default=0.1, help="share of the training rows to validate on (0.1)")
+    parser.add_argument("--without-popularity", action="store_true", help="read the file as for prediction")
+    arguments = parser.parse_args(argv)
+    predict = arguments.without_popularity
+    table = load_songs(
+        arguments.source, cache_dir=arguments.cache_dir, deduplicate=not predict, need_popularity=not predict
+    )
+    options = {name: getattr(arguments, name) for name in ("folds", "fold", "seed", "validation")}
+    # Names in a file may look like markup.
+    print_report(table, Console(markup=False, emoji=False, highlight=False), **options)
+
+
+def print_report(
+    table: SongTable, console: Console, *, folds: int = 5, fold: int = 0, seed: int = 0, validation: float = 0.1
+) -> None:
+    """Print rows, columns, values, duplicates, popularity, artists and the sizes of the five splits.
+
+    Args:
+        table: what `load_songs` gave.
+        console: where to print; its markup should be off.
+        folds, fold, seed, validation: as for `popularity.data.splits.make_split`.
+    """
+    report, songs = table.report, table.songs
+    console.print(f"{report.path} ({report.form})", soft_wrap=True)
+    console.print(f"{report.rows:,} rows, {report.songs:,} songs, content {table.fingerprint[:12]}")
+    console.print(_columns(report))
+    unused: dict[str, list[str]] = {}
+    for column, why in report.ignored:
+        unused.setdefault(why, []).append(repr(column))
+    lines = {
+        "absent": ", ".join(report.absent),
+        "not used": "; ".join(f"{', '.join(columns)} ({why})" for why, columns in unused.items()),
+        "dropped as leaks": ", ".join(f"{column!r} ({leak})" for column, leak in report.leaks),
+        "duplicates removed": ", ".join(f"{count:,} {rule}" for rule, count in report.duplicates.items()),
+    }
+    for name, line in lines.items():
+        console.print(f"{name}: {line or 'none'}", soft_wrap=True)
+    names = artist_names(songs)
+    first, every = {names[:1] for names in names if names}, {name for names in names for name in names}
+    console.print(f"artists: {len(first):,} first-named, {len(every):,} in all")
+    _print_histogram(songs["popularity"], console)
+    console.print(_splits(songs, folds=folds, fold=fold, seed=seed, validation=validation))
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line, like every other complaint."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+
+def _columns(report: LoadReport) -> Table:
+    grid = Table("column", "read from", "conversion", title="Columns", title_justify="left")
+    grid.add_column("no value", justify="right")
+    for name, column, conversion in report.mapped:
+        coded = report.coded_missing.get(name, 0)
+        note = f"{coded:,} coded as missing" if coded else ""
+        grid.add_row(name, column, ", ".join(filter(None, (conversion, note))), f"{report.missing[name]:,}")
+    return grid
+
+
+def _print_histogram(popularity: pd.Series, console: Console) -> None:
+    """Print one bar for popularity 0 and one for every ten points above it."""
+    known = popularity.dropna().to_numpy()
+    if not known.size:
+        console.print("popularity: not in this file")
+        return
+    mean, spread = known.mean(), known.std()
+    console.print(f"popularity: mean {mean:.1f}, standard deviation {spread:.1f}, {len(known):,} songs")
+    counts = np.histogram(known[known > 0], np.arange(0, 101, 10))[0]
+    labels = ["0", "1-9", *(f"{low}-{low + 9}" for low in range(10, 90, 10)), "90-100"]
+    for label, count in zip(labels, [int((known == 0).sum()), *counts], strict=True):
+        bar = "█" * round(_BAR * count / max(counts.max(), (known == 0).sum()))
+        console.print(f"{label:>7} {count:>9,} {bar}")
+
+
+def _splits(songs: pd.DataFrame, *, folds: int, fold: int, seed: int, validation: float) -> Table:
+    grid = Table("split", title=f"Splits (fold {fold} of {folds}, seed {seed})", title_justify="left")
+    for part in ("train", "validation", "test"):
+        grid.add_column(part, justify="right")
+    grid.add_column("note")
+    for kind in get_args(SplitKind):
+        try:
+            split = make_split(songs, kind, folds=folds, fold=fold, seed=seed, validation=validation)
+        except InputError as error:
+            grid.add_row(kind, "", "", "", f"impossible: {error}")
+            continue
+        left = len(songs) - len(split.train) - len(split.validation) - len(split.test)
+        sizes = (f"{len(part):,}" for part in (split.train, split.validation, split.test))
+        grid.add_row(kind, *sizes, f"{left:,} songs in no part" if left else "")
+    return grid

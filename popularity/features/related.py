@@ -1,0 +1,276 @@
+"""The known songs of the names on a song, found once for all songs; `popularity.features.sampling` draws from them.
+
+Roles: ``SAME`` are known songs of the song's first-named artist, ``CREDITED`` those that a name of the song has
+part in otherwise (a featured artist's own songs, songs that feature the first-named artist). ``ALBUM`` are songs by
+others on the same album: compilations share their fate. ``RETRIEVED`` are the most similar known songs by others
+(`popularity.features.encoder`). A known song of any role that is on the same album is an album **mate**.
+
+Nothing here looks at the order of the rows, which in public files can carry the label.
+
+Glossary of shapes: ``n`` songs, ``N`` known songs, ``C`` candidates of a song.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from popularity.data.credits import artist_names, credits
+from popularity.data.schema import AUDIO
+
+SAME, CREDITED, RETRIEVED, QUERY, ALBUM = range(5)  # QUERY: the song that is asked about
+#: In ``role``: no song here.
+NOBODY = -1
+
+_CHUNK = 50_000  # songs whose candidates are looked for at a time: bounds the memory
+_DAY = np.timedelta64(1, "D")
+_HASH_BITS = 62
+#: Of 63 bits to sort by, what the song, role and mate of a pair leave.
+_LAST_BITS = 63 - (2 * _CHUNK * 5).bit_length()
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What songs are matched by: numbers in place of texts.
+
+    Attributes:
+        start: ``(n + 1)`` where each song's names begin in ``name``.
+        name: names of all songs, as hashes of the normalised text.
+        first: ``(n)`` hash of the first-named artist, 0 where there is none.
+        identity: ``(n, 3)`` hashes of id, of artist and title, and of the audio columns; two songs that agree in one of
+            them are one song. Negative where missing: equal to nothing.
+        day: ``(n)`` release in days since 1970, the largest number where unknown: later than everything.
+        album: ``(n)`` hash of the album's name and release: many albums are called "Greatest Hits". Negative where
+            missing: equal to nothing.
+    """
+
+    start: np.ndarray
+    name: np.ndarray
+    first: np.ndarray
+    identity: np.ndarray
+    day: np.ndarray
+    album: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def state(self) -> dict[str, Tensor]:
+        """As tensors."""
+        return {name: torch.from_numpy(value.copy()) for name, value in vars(self).items()}
+
+    @staticmethod
+    def of_state(state: Mapping[str, Tensor]) -> Keys:
+        """From what :meth:`state` gave."""
+        return Keys(**{name: value.cpu().numpy().copy() for name, value in state.items()})
+
+
+def _hashes(texts: Sequence[str]) -> np.ndarray:
+    """Positive 62-bit hashes, the same on every machine."""
+    array = np.empty(len(texts), dtype=object)
+    array[:] = texts
+    return (pd.util.hash_array(array) >> np.uint64(2)).astype(np.int64) + 1
+
+
+def _tie(identity: np.ndarray) -> np.ndarray:
+    """A number of 62 bits for each song that says nothing, not even the number of its row."""
+    return identity.max(1) & ((1 << _HASH_BITS) - 1)
+
+
+def _text_hashes(texts: pd.Series) -> np.ndarray:
+    known = texts.notna().to_numpy(np.bool_)
+    return np.where(known, _hashes(texts.fillna("").str.casefold().to_list()), -1)
+
+
+def keys_of(songs: pd.DataFrame) -> Keys:
+    """The keys of a song table."""
+    names = credits(songs)
+    codes, distinct = pd.factorize(np.array([name for of_song in names for name in of_song], dtype=object))
+    firsts = [of_song[0] if of_song else "" for of_song in artist_names(songs)]
+    first = np.where(np.array(firsts, dtype=object) == "", 0, _hashes(firsts)) if len(songs) else np.zeros(0, np.int64)
+    both = (songs["artist"] + "\n" + songs["title"]).where(songs["artist"].notna() & songs["title"].notna())
+    audio = songs[list(AUDIO)].to_numpy(np.float64)
+    row_hash = np.zeros(len(songs), dtype=np.uint64)
+    for column in range(audio.shape[1]):
+        # + 0.0: minus zero is zero; the multiplier spreads the columns
+        row_hash = row_hash * np.uint64(1_000_003) + pd.util.hash_array(audio[:, column] + 0.0)
+    known = np.isfinite(audio).sum(1) > len(AUDIO) // 2
+    date = songs["release_date"].to_numpy("datetime64[us]")
+    dated = ~np.isnat(date)
+    day = np.full(len(songs), np.iinfo(np.int32).max, dtype=np.int64)
+    day[dated] = (date[dated] - np.datetime64("1970-01-01", "us")) // _DAY
+    return Keys(
+        start=np.cumsum([0, *(len(of_song) for of_song in names)]).astype(np.int64),
+        name=_hashes([str(name) for name in distinct])[codes] if len(codes) else np.zeros(0, dtype=np.int64),
+        first=np.asarray(first, dtype=np.int64),
+        identity=np.stack(
+            [
+                _text_hashes(songs["track_id"]),
+                _text_hashes(both),
+                np.where(known, (row_hash >> np.uint64(2)).astype(np.int64) + 1, -1),
+            ],
+            axis=1,
+        ),
+        day=day,
+        album=_text_hashes(songs["album"] + "\n" + pd.Series(day, songs.index).astype("str")),
+    )
+
+
+class HistoryIndex:
+    """Known songs by name and album: for each name a list of its own songs and one of those that credit it otherwise.
+
+    Args:
+        keys: of the ``N`` known songs.
+        earlier: only songs released before the one asked about are its history (split ``time``).
+    """
+
+    def __init__(self, keys: Keys, *, earlier: bool = False) -> None:
+        self.keys, self.earlier = keys, earlier
+        self.names = np.unique(keys.name)
+        rows = np.repeat(np.arange(len(keys)), np.diff(keys.start))
+        entry = 2 * np.searchsorted(self.names, keys.name) + (keys.name != keys.first[rows])
+        apart = len(np.unique(keys.album)) > 1  # one album for all known songs relates none of them
+        on_album = np.flatnonzero((keys.album >= 0) & apart)
+        self.albums = np.unique(keys.album[on_album])
+        rows = np.concatenate([rows, on_album])
+        entry = np.concatenate([entry, 2 * len(self.names) + np.searchsorted(self.albums, keys.album[on_album])])
+        # within a list by release, then by a hash of the song: an order that says nothing
+        tie = np.where(keys.identity[rows, 1] >= 0, keys.identity[rows, 1], keys.identity[rows, 2])
+        order = np.lexsort((tie, keys.day[rows], entry))
+        self.rows, self.days = rows[order].astype(np.int32), keys.day[rows][order]
+        self.begin = np.searchsorted(entry[order], np.arange(2 * len(self.names) + len(self.albums) + 1))
+        self.tie = _tie(keys.identity)
+        self.latest = np.empty(len(keys), dtype=np.int64)  # place by release, the latest first
+        self.latest[np.lexsort((self.tie, -keys.day))] = np.arange(len(keys))
+
+    def candidates(
+        self, songs: Keys, own: np.ndarray | None = None, same: int = 24, credited: int = 8, album: int = 8
+    ) -> CandidateSet:
+        """Known songs that can stand in the histories of songs, never the song itself or a duplicate of it.
+
+        Where a name has more songs than there is room, they are spread evenly over its list, by release; with
+        ``earlier`` the latest before the song. Album mates go first.
+
+        Args:
+            songs: keys of ``n`` songs.
+            own: ``(n)`` row of each song among the known ones, where they are known songs themselves.
+            same: most candidates in the role ``SAME``.
+            credited: most in the role ``CREDITED``.
+            album: most in the role ``ALBUM``, where albums are known at all.
+
+        Returns:
+            Rows, roles, and who is an album mate, ``(n, same + credited + album)``.
+        """
+        room = {SAME: same, CREDITED: credited, **({ALBUM: album} if len(self.albums) else {})}
+        width = sum(room.values())
+        row = np.zeros((len(songs), width), dtype=np.int32)
+        role = np.full((len(songs), width), NOBODY, dtype=np.int8)
+        mate = np.zeros((len(songs), width), dtype=np.bool_)
+        for start in range(0, len(songs), _CHUNK):
+            part = slice(start, min(start + _CHUNK, len(songs)))
+            self._fill(songs, own, part, room, row[part], role[part], mate[part])
+        return CandidateSet(torch.from_numpy(row), torch.from_numpy(role), torch.from_numpy(mate))
+
+    def _pairs(
+        self, songs: Keys, part: slice, of_name: int, of_album: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Song (numbered within the part), known song, role of each pair, with repeats; so many of a list at most."""
+        count = np.diff(songs.start)[part]
+        of_song = np.repeat(np.arange(len(count)), count)
+        name = songs.name[songs.start[part.start] : songs.start[part.stop]]
+        code = np.minimum(np.searchsorted(self.names, name), max(len(self.names) - 1, 0))
+        found = self.names[code] == name if len(self.names) else np.zeros(len(name), dtype=bool)
+        of_song, name, code = of_song[found], name[found], code[found]
+        first = name == songs.first[part][of_song]
+        role = np.where(np.concatenate([first, np.zeros_like(first)]), SAME, CREDITED).astype(np.int8)
+        on_album = np.flatnonzero(np.isin(songs.album[part], self.albums))
+        lists = np.concatenate(
+            [2 * code, 2 * code + 1, 2 * len(self.names) + np.searchsorted(self.albums, songs.album[part][on_album])]
+        )
+        of_song = np.concatenate([of_song, of_song, on_album])
+        role = np.concatenate([role, np.full(len(on_album), ALBUM, dtype=np.int8)])
+        begin, size = self.begin[lists], self.begin[lists + 1] - self.begin[lists]
+        if self.earlier:
+            size = self._released_before(lists, songs.day[part][of_song]) - begin
+        limit = np.where(role == ALBUM, of_album, of_name)
+        taken = np.minimum(size, limit)
+        step = np.arange(taken.sum()) - np.repeat(np.cumsum(taken) - taken, taken)
+        if self.earlier:
+            position = np.repeat(begin + size - taken, taken) + step
+        else:
+            wide, limit = np.repeat(size, taken), np.repeat(limit, taken)
+            position = np.repeat(begin, taken) + np.where(
+                wide > limit, ((2 * step + 1) * wide) // (2 * np.repeat(np.maximum(taken, 1), taken)), step
+            )
+        return np.repeat(of_song, taken), self.rows[position].astype(np.int64), np.repeat(role, taken)
+
+    def _released_before(self, lists: np.ndarray, day: np.ndarray) -> np.ndarray:
+        """Position behind the last entry of each list that was released before ``day``: a search by halves."""
+        low, high = self.begin[lists].copy(), self.begin[lists + 1].copy()
+        while (open_ := low < high).any():
+            middle = (low + high) // 2
+            before = np.zeros_like(open_)
+            before[open_] = self.days[middle[open_]] < day[open_]
+            low, high = np.where(open_ & before, middle + 1, low), np.where(open_ & ~before, middle, high)
+        return low
+
+    def _fill(
+        self,
+        songs: Keys,
+        own: np.ndarray | None,
+        part: slice,
+        room: Mapping[int, int],
+        row: np.ndarray,
+        role: np.ndarray,
+        mate: np.ndarray,
+    ) -> None:
+        # a few more than there is room for, since the song itself and its duplicates drop out
+        song, known, kind = self._pairs(songs, part, max(room.values()) + 4, room.get(ALBUM, 0) + 4)
+        # an artist may have more songs than were taken from the list
+        at = np.flatnonzero(kind == ALBUM)
+        first = songs.first[part][song[at]]
+        kind[at[(first != 0) & (self.keys.first[known[at]] == first)]] = SAME
+        # one number a pair - song, known song, and the nearer role first - which sorts much faster than three
+        pair = (song * len(self.keys) + known) * (ALBUM + 1) + kind
+        pair.sort()
+        both, kind = np.divmod(pair, ALBUM + 1)
+        fresh = np.ones(len(both), dtype=bool)
+        fresh[1:] = both[1:] != both[:-1]  # once, in its nearer role
+        (song, known), kind = np.divmod(both[fresh], len(self.keys)), kind[fresh]
+        apart = np.ones(len(song), dtype=bool) if own is None else known != own[part][song]
+        for mine, theirs in zip(songs.identity[part].T, self.keys.identity.T, strict=True):
+            value = mine[song]
+            apart &= (value != theirs[known]) | (value < 0)
+        song, known, kind = song[apart], known[apart], kind[apart]
+        together = self.keys.album[known] == songs.album[part][song]
+        together &= (self.keys.album[known] >= 0) & bool(len(self.albums))
+        group = song * (ALBUM + 1) + kind
+        # which of too many stay must not depend on the rows' numbers: the latest, or by a hash of both songs
+        if self.earlier:
+            last = self.latest[known]
+        else:
+            last = (self.tie[known] ^ _tie(songs.identity[part])[song]) >> (_HASH_BITS - _LAST_BITS)
+        order = np.argsort(((2 * group + ~together) << _LAST_BITS) | last)
+        known, kind, song, together, group = known[order], kind[order], song[order], together[order], group[order]
+        begins = np.flatnonzero(np.diff(group, prepend=-1))
+        place = np.arange(len(group)) - np.repeat(begins, np.diff(begins, append=len(group)))
+        most, begin = np.zeros(ALBUM + 1, dtype=np.int64), np.zeros(ALBUM + 1, dtype=np.int64)
+        most[list(room)] = list(room.values())
+        begin[list(room)] = np.cumsum([0, *room.values()])[:-1]
+        kept = place < most[kind]
+        where = song[kept], (place + begin[kind])[kept]
+        row[where], role[where], mate[where] = known[kept], kind[kept], together[kept]
+
+
+@dataclass(frozen=True)
+class CandidateSet:
+    """Rows ``(n, C)`` int32 of known songs, their roles ``(n, C)`` int8, ``NOBODY`` where there is none, and ``mate``
+    ``(n, C)``: on the same album."""
+
+    row: Tensor
+    role: Tensor
+    mate: Tensor

@@ -1,0 +1,37 @@
+"""The two baselines that every run is printed beside."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import ColumnTransformer
+from sklearn.dummy import DummyRegressor
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from popularity.data.schema import AUDIO
+from popularity.features.song import STANDARDISED
+
+
+def linear_regression() -> Pipeline:
+    """Ordinary least squares on the 13 audio columns with the original project's preprocessing.
+
+    Five columns are standardised and eight passed on; missing values become the column's training mean.
+    """
+    scale = ColumnTransformer([("standardise", StandardScaler(), list(STANDARDISED))], remainder="passthrough")
+    impute = SimpleImputer(keep_empty_features=True).set_output(transform="pandas")
+    return make_pipeline(impute, scale, LinearRegression())
+
+
+BASELINES = {"training mean": DummyRegressor, "linear, 13 columns": linear_regression}
+
+
+def baseline_predictions(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Name to predicted popularity ``(n_test,)`` of baselines fitted to the training songs."""
+    columns = list(AUDIO)
+    return {
+        name: build().fit(train[columns], train["popularity"]).predict(test[columns])
+        for name, build in BASELINES.items()
+    }

