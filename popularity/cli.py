@@ -7,6 +7,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,8 +18,16 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from popularity.errors import InputError
-from popularity.inference.checkpoint import check_fits, checkpoint_path, check_same_model, data_settings, fingerprint_of, read_checkpoint
-from popularity.inference.predictions import check_output, write_predictions
+from popularity.inference.checkpoint import (
+    check_fits,
+    check_same_model,
+    checkpoint_path,
+    data_settings,
+    fingerprint_of,
+    read_checkpoint,
+)
+from popularity.inference.predictions import write_predictions
+from popularity.io import check_target
 from popularity.parsing import one_line
 from popularity.training.callbacks import ProgressBar, RunRecord
 from popularity.training.datamodule import PopularityDataModule, check_held_out, check_same_data
@@ -83,7 +92,9 @@ class PopularityCLI(LightningCLI):
         verb = self.config.subcommand
         config = self.config[verb]
         if not 0 <= int(config.seed_everything) < 2**32:
-            raise InputError(f"--seed_everything: expected a number from 0 to {2**32 - 1}, got {config.seed_everything}")
+            raise InputError(
+                f"--seed_everything: expected a number from 0 to {2**32 - 1}, got {config.seed_everything}"
+            )
         path = checkpoint_path(verb, config)
         if path is None:
             return
@@ -127,14 +138,16 @@ class PopularityCLI(LightningCLI):
         return trainer_of(settings)
 
     def _check_input(self, verb: str, config: Any) -> None:
-        """Meet bad input before the Trainer is built: no folder of a run exists yet, and it takes a fraction of the time."""
+        """Refuse bad input before the Trainer is built: by then nothing was written, and little time is lost."""
         if verb == "fit":
             check_monitors(config)
         if verb == "predict":
             if config.trainer.fast_dev_run or config.trainer.limit_predict_batches not in (None, 1.0):
-                raise InputError("predict writes a line for every song: it takes no limit on batches, and no fast_dev_run")
+                raise InputError(
+                    "predict writes a line for every song: it takes no limit on batches, and no fast_dev_run"
+                )
             self.datamodule.setup("predict")
-            check_output(config.output, config.data.predict_source)
+            check_target(Path(config.output), inputs=[Path(config.data.predict_source)])
         else:
             self.datamodule.load()
         if not self.checkpoint:

@@ -43,6 +43,10 @@ class MemberConfig:
     bidirectional: bool
     difference: bool = False
 
+    def sizes(self) -> dict[str, int]:
+        """The settings that are numbers of 1 or more, by name."""
+        return {name: value for name, value in vars(self).items() if type(value) is int}
+
 
 def member_configs(first: MemberConfig, members: int) -> list[MemberConfig]:
     """Configurations of a model's members: the first as given, each of the others changed in a respect or two.
@@ -87,7 +91,7 @@ class DirectedBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, reverse: Tensor) -> Tensor:
-        """``(B, L, d)`` to ``(B, L, d)``; ``reverse`` ``(B, L)`` holds the places in which each sequence is read back."""
+        """``(B, L, d)`` to ``(B, L, d)``; ``reverse`` ``(B, L)`` holds the places of each sequence from its end."""
         normed = self.norm(x)
         mixed = self.forward_mamba(normed)
         if self.backward_mamba is not None:

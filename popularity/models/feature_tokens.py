@@ -116,7 +116,7 @@ class FeatureTokensMamba(nn.Module):
     Args:
         inputs: sizes of the batch, from the encoder.
         outputs: raw outputs of the head.
-        members: networks trained side by side and averaged; beyond the first they differ in width, directions and block.
+        members: networks trained side by side and averaged; they differ in width, directions and block.
         width: width of the tokens.
         layers: residual blocks.
         block: what mixes the tokens: ``mamba`` (S6), ``mamba2`` (SSD) or ``none``.
@@ -148,13 +148,11 @@ class FeatureTokensMamba(nn.Module):
     ) -> None:
         super().__init__()
         require_inputs(self, inputs, "numeric", "FeatureEncoder")
-        sizes = {"width": width, "layers": layers, "d_state": d_state, "d_conv": d_conv, "expand": expand}
         shares = {"dropout": dropout, "feature_dropout": feature_dropout}
-        require_ranges(at_least_one={"members": members, **sizes}, shares=shares)
-        first = MemberConfig(block, bidirectional=bidirectional, **sizes)
+        first = MemberConfig(block, width, layers, d_state, d_conv, expand, bidirectional)
+        require_ranges(at_least_one={"members": members, **first.sizes()}, shares=shares)
         self.members = nn.ModuleList(
-            FeatureTokensMember(config, inputs, outputs, dropout=dropout, feature_dropout=feature_dropout)
-            for config in member_configs(first, members)
+            FeatureTokensMember(config, inputs, outputs, **shares) for config in member_configs(first, members)
         )
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:

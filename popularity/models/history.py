@@ -216,7 +216,7 @@ class HistoryMamba(nn.Module):
     Args:
         inputs: sizes of the batch, from the encoder.
         outputs: raw outputs of the head.
-        members: networks trained side by side and averaged; beyond the first they differ in width, directions and block.
+        members: networks trained side by side and averaged; they differ in width, directions and block.
         width: width of the tokens.
         layers: residual blocks.
         block: what mixes the tokens: ``mamba2`` (SSD), ``mamba`` (S6) or ``none``.
@@ -250,12 +250,11 @@ class HistoryMamba(nn.Module):
     ) -> None:
         super().__init__()
         require_inputs(self, inputs, "song", "HistoryEncoder")
-        sizes = {"width": width, "layers": layers, "d_state": d_state, "d_conv": d_conv, "expand": expand}
         shares = {"dropout": dropout, "feature_dropout": feature_dropout}
-        require_ranges(at_least_one={"members": members, **sizes}, shares=shares)
-        first = MemberConfig(block, bidirectional=bidirectional, **sizes)
+        first = MemberConfig(block, width, layers, d_state, d_conv, expand, bidirectional)
+        require_ranges(at_least_one={"members": members, **first.sizes()}, shares=shares)
         self.members = nn.ModuleList(
-            HistoryMember(config, inputs, outputs, dropout=dropout, feature_dropout=feature_dropout, one_token=one_token)
+            HistoryMember(config, inputs, outputs, **shares, one_token=one_token)
             for config in member_configs(first, members)
         )
 

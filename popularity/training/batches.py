@@ -40,9 +40,10 @@ class SongBatches:
 
     A plain iterable rather than a ``DataLoader``: the whole table is in memory, so workers would only copy it, and
     Lightning leaves iterables of other kinds alone (a replaced sampler would turn a batch into a single row). With
-    several processes each takes its share of every global batch, so that two processes with half the batch size see the
-    same global batches as one; no row is padded or repeated. A batch then also holds ``share``: the rows of this process
-    divided by the mean over all processes. The loss times it, averaged over processes, is the mean over all rows.
+    several processes each takes its share of every global batch, so that two processes with half the batch size see
+    the same global batches as one; no row is padded or repeated. A batch then also holds ``share``: the rows of this
+    process divided by the mean over all processes. The loss times it, averaged over processes, is the mean over all
+    rows.
 
     Args:
         encoder: fitted.
@@ -92,9 +93,7 @@ class SongBatches:
                     batch["share"] = torch.tensor(len(index) * order.world_size / size)
                 yield batch
 
-    def _sampled(
-        self, parts: Sequence[Tensor], generator: torch.Generator
-    ) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    def _sampled(self, parts: Sequence[Tensor], generator: torch.Generator) -> Iterator[tuple[int, dict[str, Tensor]]]:
         """Number and rows of each batch; the histories of several batches are sampled at once."""
         for start in range(0, len(parts), _TOGETHER):
             some = parts[start : start + _TOGETHER]

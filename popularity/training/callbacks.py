@@ -153,5 +153,5 @@ class ProgressBar(RichProgressBar):
         if "val/mse" in trainer.callback_metrics:
             metrics["val/mse"] = f"{float(trainer.callback_metrics['val/mse']):.1f}"
         if self.best is not None and self.best.epoch >= 0:
-            metrics["best"] = f"{self.best.best:.1f} (epoch {self.best.epoch})"
+            metrics["best"] = f"{self.best.best:.1f}@{self.best.epoch}"
         return metrics

@@ -48,7 +48,7 @@ def regression_metrics(prefix: str, *, sync: bool = True) -> MetricCollection:
             SpearmanCorrCoef(sync_on_compute=sync),
             PearsonCorrCoef(sync_on_compute=sync),
         ]
-    return MetricCollection(dict(zip(METRICS, metrics, strict=True)), prefix=f"{prefix}/")  # type: ignore[arg-type]
+    return MetricCollection(dict(zip(METRICS, metrics, strict=True)), prefix=f"{prefix}/")
 
 
 class PopularityModule(LightningModule):

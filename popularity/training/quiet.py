@@ -17,6 +17,20 @@ _MESSAGES = (
     r"`PopularityModule.configure_optimizers` will be overridden",  # --optimizer asks for it
 )
 
+#: Beginnings of lines of the log.
+_NOISE = (
+    "Tip:",
+    "💡 Tip:",
+    "TPU available",
+    "GPU available",
+    "Loading `train_dataloader` to estimate",
+    "Restoring states from the checkpoint path",
+    "Restored all states from the checkpoint",
+    "Loaded model weights from the checkpoint",
+    "Found current_model_state in the checkpoint",
+    "`Trainer.fit` stopped: `max_epochs=",
+)
+
 
 def quiet_lightning() -> None:
     """Filter these messages, and nothing else; call it inside ``warnings.catch_warnings``."""
@@ -29,6 +43,6 @@ def quiet_lightning() -> None:
 
 
 def _is_wanted(record: logging.LogRecord) -> bool:
-    """Not an advertisement, and nothing about a TPU."""
+    """Neither an advertisement nor what the lines of `popularity.training.scores` say better."""
     message = record.getMessage()
-    return "Tip:" not in message and not message.startswith(("TPU available", "GPU available"))
+    return not message.startswith(_NOISE)
