@@ -23,8 +23,8 @@ from popularity.data.sources import Download
 from tests.conftest import make_songs
 
 PLAIN = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
-SMALL = ["--model.width", "4", "--model.layers", "1", "--model.d_state", "2", "--data.batch_size", "16"]
-SMALL += ["--figures.every_n_epochs", "0", "--trainer.max_epochs", "1", *PLAIN]
+SMALL = ["--model.net.width", "4", "--model.net.layers", "1", "--model.net.d_state", "2", "--data.batch_size", "16"]
+SMALL += ["--plots.every_n_epochs", "0", "--trainer.max_epochs", "1", *PLAIN]
 
 READOUT = "net.members.0.readout.1.weight"  # a tensor of the default model
 Refused = Callable[..., None]
@@ -81,7 +81,7 @@ def checkpoint(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     make_songs(60).to_csv(folder / "songs.csv", index=False)
     assert main(["fit", "--data.source", str(folder / "songs.csv"), "--log_dir", str(folder / "logs"), *SMALL]) == 0
-    return folder / "logs" / "popularity" / "version_0" / "checkpoints" / "last.ckpt"
+    return folder / "logs" / "mamba" / "version_0" / "checkpoints" / "last.ckpt"
 
 
 def fit(source: object = "songs.csv", *more: str) -> list[str]:
@@ -237,6 +237,10 @@ def changed(path: Path, change: Callable[[dict], object]) -> dict:
     return content
 
 
+def settings_of(checkpoint: dict) -> dict:
+    return checkpoint["hyper_parameters"]["net"]["init_args"]
+
+
 #: name -> (how it is made from a good one, what the message must say)
 CHECKPOINTS: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "text": (lambda good, bad: bad.write_text("not a checkpoint\n"), "not a checkpoint"),
@@ -246,34 +250,34 @@ CHECKPOINTS: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "cut": (lambda good, bad: bad.write_bytes(good.read_bytes()[:-1000]), "damaged"),
     "directory": (lambda good, bad: bad.mkdir(), "this is a directory"),
     "missing": (lambda good, bad: None, "no such checkpoint"),
-    "code": (lambda good, bad: torch.save({"state_dict": {"_extra_state": _Code()}}, bad), "refused: it holds code"),
+    "code": (lambda good, bad: torch.save({"state_dict": {"weight": _Code()}}, bad), "refused: it holds code"),
     "code_in_old_form": (
         lambda good, bad: torch.save(_Code(), bad, _use_new_zipfile_serialization=False),
         "refused: it holds code",
     ),
     "plain_pickle": (lambda good, bad: bad.write_bytes(pickle.dumps(_Code())), "not a checkpoint"),
-    "tensor": (lambda good, bad: torch.save(torch.ones(3), bad), "not one that `popularity fit` wrote"),
+    "tensor": (lambda good, bad: torch.save(torch.ones(3), bad), "not one that `popularity fit` of this version wrote"),
     "other_project": (
         lambda good, bad: torch.save(
             {"state_dict": torch.nn.Linear(1, 1).state_dict(), "pytorch-lightning_version": "2.6.0", "epoch": 1}, bad
         ),
-        "not one that `popularity fit` wrote",
+        "not one that `popularity fit` of this version wrote",
     ),
     "weight_missing": (
         lambda good, bad: torch.save(changed(good, lambda c: c["state_dict"].pop(READOUT)), bad),
-        f"{READOUT}: expected shape (60, 8), came nothing",
+        f"{READOUT}: expected shape (60, 8), got nothing",
     ),
     "other_width": (
-        lambda good, bad: torch.save(changed(good, lambda c: c["hyper_parameters"].update(width=8)), bad),
+        lambda good, bad: torch.save(changed(good, lambda c: settings_of(c).update(width=8)), bad),
         "does not fit this version's network",
     ),
     "other_settings": (
-        lambda good, bad: torch.save(changed(good, lambda c: c["hyper_parameters"].update(depth=8)), bad),
-        "written by another version",
+        lambda good, bad: torch.save(changed(good, lambda c: settings_of(c).update(depth=8)), bad),
+        "does not go with",
     ),
     "no_encoder": (
-        lambda good, bad: torch.save(changed(good, lambda c: c["state_dict"]["_extra_state"].clear()), bad),
-        "does not fit this version's network",
+        lambda good, bad: torch.save(changed(good, lambda c: c["PopularityDataModule"].clear()), bad),
+        "of this version",
     ),
 }
 
@@ -325,10 +329,10 @@ def test_predict_without_songs(refused, checkpoint):
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["--ckpt_path", "last"], ("last", "no version_N/checkpoints/last.ckpt", "popularity")),
+        (["--ckpt_path", "last"], ("last", "expected version_N/checkpoints/last.ckpt", "mamba")),
         (["--ckpt_path", "best"], ("best", "expected a file")),
-        (["--log_dir", "songs.csv"], ("songs.csv/popularity", "songs.csv is not a folder")),
-        (["--log_dir", "songs.csv/logs"], ("songs.csv/logs/popularity", "songs.csv is not a folder")),
+        (["--log_dir", "songs.csv"], ("songs.csv/mamba", "songs.csv is not a folder")),
+        (["--log_dir", "songs.csv/logs"], ("songs.csv/logs/mamba", "songs.csv is not a folder")),
         (["--trainer.precision", "12"], ("trainer.precision",)),
         (["--trainer.accelerator", "abacus"], ("abacus",)),
         (["--trainer.devices", "0"], ("devices",)),
@@ -350,12 +354,13 @@ def test_flags(arguments, named, refused, tmp_path):
     ("content", "named"),
     [
         (b"model:\n  width: [8\n", ("bad.yaml", "line 2")),
-        (b"- model\n- data\n", ("bad.yaml", "Unexpected config")),
+        (b"- model\n- data\n", ("bad.yaml", "expected settings")),
         (b"modle:\n  width: 8\n", ("modle.width",)),
-        (b"model:\n  width: wide\n", ("model.width", "wide")),
+        (b"model:\n  net:\n    init_args:\n      width: wide\n", ("model.net", "wide")),
+        (b"model:\n  learning_rate: fast\n", ("model.learning_rate", "fast")),
         (b"\x80\x81\x82", ("bad.yaml", "binary")),
-        (csv(songs(500)), ("bad.yaml", "Unexpected config")),
-        (b"", ("bad.yaml", "Unexpected config")),
+        (csv(songs(500)), ("bad.yaml", "expected settings")),
+        (b"", ("bad.yaml", "expected settings")),
     ],
 )
 def test_config_files(content, named, refused, tmp_path):
