@@ -286,6 +286,8 @@ def test_an_unknown_config_lists_the_shipped_ones(shipped):
 
 def test_settings_may_stand_for_a_config(shipped):
     assert parse("fit -c {'data':{'split_seed':13}}").data.split_seed == 13
+    long = "x" * 5000  # more than a path can have
+    assert parse(f"fit --config={{'data':{{'source':'{long}'}}}}").data.source == long
 
 
 def test_the_folder_of_this_checkout():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def resolve_config(text: str) -> str:
     Raises:
         InputError: neither a file nor a shipped config.
     """
-    if Path(text).is_file() or text.lstrip().startswith("{"):  # settings in place of a file
+    if text.startswith("{") or os.path.isfile(text):  # settings in place of a file may be longer than a path can be
         return text
     path = shipped_config(text)
     if path is None:
