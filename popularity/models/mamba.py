@@ -56,6 +56,10 @@ def _block(u: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
         kernels: Any = mamba_torch
         if name == "cpp":
             kernels, tensors = mamba_cpp, mamba_cpp.prepare(tensors)
+        if name == "triton":
+            from popularity.models import mamba_triton
+
+            kernels = mamba_triton
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
             return _MambaFunction.apply(kernels, *tensors).to(u.dtype)
         return kernels.block_forward(tuple(tensors), False)[0].to(u.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 from functools import cache
@@ -17,7 +18,8 @@ from popularity.models.scan_torch import ScanGradients, ScanInputs
 logger = logging.getLogger(__name__)
 
 VARIABLE = "POPULARITY_SCAN"
-IMPLEMENTATIONS = ("torch", "cpp", "cuda")
+IMPLEMENTATIONS = ("torch", "cpp", "cuda", "triton")
+TRITON_STATES_MAX = 256
 TWICE = "the selective scan has no second derivative: create_graph=True is not supported"
 
 
@@ -39,8 +41,31 @@ def _forced() -> str:
     return forced
 
 
+@cache
+def _triton_works() -> bool:
+    """Whether Triton is installed and can build and run a kernel here, for which it needs a C compiler."""
+    if importlib.util.find_spec("triton") is None:
+        return False
+    from popularity.models import scan_triton
+
+    try:
+        scan_triton.try_out()
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), "")
+        _announce(f"selective scan: Triton cannot be used ({type(error).__name__}: {reason})", logging.WARNING)
+        return False
+    return True
+
+
+def _triton_takes(tensor: Tensor, states: int) -> bool:
+    """Whether the Triton kernels can take inputs like ``tensor`` with this many states."""
+    device = tensor.is_cuda or os.environ.get("TRITON_INTERPRET") == "1"
+    half = (torch.float32, torch.bfloat16, torch.float16)
+    return device and tensor.dtype in half and 1 <= states <= TRITON_STATES_MAX and _triton_works()
+
+
 def implementation(tensor: Tensor, states: int, taps: int = 1) -> str:
-    """Name of the implementation of S6 for inputs like ``tensor``: ``torch``, ``cpp`` or ``cuda``.
+    """Name of the implementation of S6 for inputs like ``tensor``: ``torch``, ``cpp``, ``cuda`` or ``triton``.
 
     Raises:
         InputError: ``POPULARITY_SCAN`` is none of these, or asks for an implementation that is not installed.
@@ -48,13 +73,16 @@ def implementation(tensor: Tensor, states: int, taps: int = 1) -> str:
     forced = _forced()
     if forced == "cuda" and not scan_cuda.available():
         raise InputError(f"{VARIABLE}=cuda: mamba-ssm and causal-conv1d with their CUDA kernels are not installed")
+    if forced == "triton" and importlib.util.find_spec("triton") is None:
+        raise InputError(f"{VARIABLE}=triton: Triton is not installed; it comes with PyTorch for CUDA")
     if forced == "cpp" and kernel_library.instruction_set() is None:
-        raise InputError(
-            f"{VARIABLE}=cpp: found no C++ kernels of this version; reinstall popularity with a C++ compiler"
-        )
+        raise InputError(f"{VARIABLE}=cpp: found no C++ kernels of this version; install it with a C++ compiler")
     if forced in ("", "cuda") and tensor.is_cuda and scan_cuda.available():
         _announce("selective scan: mamba-ssm's CUDA kernels")
         return "cuda"
+    if forced in ("", "triton") and (forced or tensor.is_cuda) and _triton_takes(tensor, states):
+        _announce("selective scan: Triton kernels")
+        return "triton"
     if forced in ("", "cpp") and kernel_library.takes(tensor, states, taps):
         _announce(f"selective scan: C++ kernels for {kernel_library.instruction_set()}")
         return "cpp"
@@ -114,6 +142,10 @@ def _scan(inputs: ScanInputs) -> Tensor:
         kernels: Any = scan_torch
         if name == "cpp":
             kernels, inputs = scan_cpp, scan_cpp.prepare(inputs)
+        if name == "triton":
+            from popularity.models import scan_triton
+
+            kernels, inputs = scan_triton, scan_triton.prepare(inputs)
         if torch.is_grad_enabled() and any(isinstance(tensor, Tensor) and tensor.requires_grad for tensor in inputs):
             y = _SelectiveScan.apply(kernels, *inputs)
         else:

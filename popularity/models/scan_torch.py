@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -56,6 +56,18 @@ class ParameterGradients(NamedTuple):
     A: Tensor
     D: Tensor | None
     bias: Tensor | None
+
+
+class ScanKernels(Protocol):
+    """A module that can be the scan of the block in ``mamba_torch``, such as this one."""
+
+    def scan_forward(self, inputs: ScanInputs, save: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """See ``scan_forward`` below."""
+
+    def scan_backward(
+        self, inputs: ScanInputs, saved: tuple[Tensor, ...], dout: Tensor, grads: ScanGradients
+    ) -> ParameterGradients:
+        """See ``scan_backward`` below."""
 
 
 def _plan(x: Tensor, states: int) -> tuple[int, int]:

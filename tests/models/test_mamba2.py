@@ -281,7 +281,7 @@ def test_a_forced_implementation_that_the_block_lacks_is_not_ignored(
     make()(torch.zeros(2, 4, 12))
     assert caplog.messages == ["Mamba-2 block: plain PyTorch (POPULARITY_SCAN=cpp has no effect on it)"]
     monkeypatch.setenv(scan.VARIABLE, "numpy")
-    with pytest.raises(InputError, match="expected one of torch, cpp, cuda, got 'numpy'"):
+    with pytest.raises(InputError, match="expected one of torch, cpp, cuda, triton, got 'numpy'"):
         make()(torch.zeros(2, 4, 12))
 
 

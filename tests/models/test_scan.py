@@ -264,7 +264,7 @@ def test_one_log_line_says_what_is_in_use(
 
 def test_an_unknown_implementation_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(scan.VARIABLE, "numpy")
-    with pytest.raises(InputError, match="expected one of torch, cpp, cuda, got 'numpy'"):
+    with pytest.raises(InputError, match="expected one of torch, cpp, cuda, triton, got 'numpy'"):
         selective_scan(*arguments())
 
 
