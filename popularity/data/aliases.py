@@ -57,7 +57,8 @@ TRANSLATED: dict[str, str] = {
     "Όνομα άλμπουμ|アルバム名|اسم الألبوم|专辑名称|專輯名稱|專輯名",
     "release_date": "Veröffentlichungsdatum des Albums|Date de sortie de l'album|Fecha de lanzamiento del álbum|"
     "Data di rilascio dell'album|Data de lançamento do álbum|Releasedatum van het album|Albumets releasedatum|"
-    "Albüm Çıkış Tarihi|Ημερομηνία κυκλοφορίας άλμπουμ|アルバム発売日|تاريخ إصدار الألبوم|专辑发行日期|專輯發行日期|專輯發行日",
+    "Albüm Çıkış Tarihi|Ημερομηνία κυκλοφορίας άλμπουμ|アルバム発売日|تاريخ إصدار الألبوم|"
+    "专辑发行日期|專輯發行日期|專輯發行日",
     "duration_ms": "Track-Dauer (ms)|Durée du titre (ms)|Duración de la canción (ms)|Durata della traccia (ms)|"
     "Duração da faixa (ms)|Nummerduur (ms)|Låtlängd (ms)|Parça Süresi (ms)|Διάρκεια κομματιού (ms)|"
     "トラックの長さ（ミリ秒）|مدة الأغنية (بالمللي ثانية)|曲目时长（毫秒）|曲目長度（毫秒）|曲目時長（毫秒）",

@@ -1,7 +1,7 @@
 """Cells that hold several names: artists and genres, brought to names joined by ``;``.
 
 Names come joined by ``;``, as a list written by Python, R, JSON or numpy, as dicts of Spotify's interface, or joined by
-commas, which may be part of a name too. Whether commas part names is decided by the file, see `CommaRule`.
+commas, which may be part of a name too. What commas mean, the file decides, see `decide_names`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
 _LIST = re.compile(
@@ -50,25 +50,31 @@ def _unquote(quoted: str) -> str:
 
 
 @dataclass(frozen=True)
-class CommaRule:
-    """How the commas of an artist column are read.
+class NameRule:
+    """How the plain cells of an artist column are read.
 
     Attributes:
         form: ``""`` a comma is part of a name; ``"any"`` every comma parts names, but one written ``\\,``; ``"bare"``
             a comma parts names where no blank follows; ``"known"`` commas part names in cells of which a piece stands
             alone in other cells.
+        featured: whether ``feat.`` parts names.
         note: the decision in words, "" where there is nothing to decide.
         whole: cells with commas that are one name, for ``known``.
         joined: cells with commas that are several names, for ``known``.
     """
 
     form: str = ""
+    featured: bool = False
     note: str = ""
     whole: frozenset[str] = field(default=frozenset(), repr=False)
     joined: frozenset[str] = field(default=frozenset(), repr=False)
 
     def split(self, cell: str) -> list[str]:
         """Names in one plain cell."""
+        names = self._at_commas(cell) if ";" not in cell else cell.split(";")
+        return [part for name in names for part in _guests(name)] if self.featured else names
+
+    def _at_commas(self, cell: str) -> list[str]:
         if self.form == "any":
             return [name.replace("\\,", ",") for name in _COMMA.split(cell)]
         if self.form == "bare":
@@ -78,12 +84,16 @@ class CommaRule:
         return [cell]
 
 
-def decide_commas(cells: Sequence[str], *, exportify: bool, quoted_header: bool) -> CommaRule:
-    """Decide what the commas of a column of artists mean.
+_PLAIN = NameRule()
+
+
+def decide_names(cells: Sequence[str], *, exportify: bool, quoted_header: bool) -> NameRule:
+    """Decide how the plain cells of a column of artists are read.
 
     Exportify has had three forms: names joined by ``, `` with ``\\,`` inside a name (and its header in quotes), by a
     comma alone, and today by ``;`` with commas inside names. Elsewhere the file tells: where at least a third of the
-    cells with commas have a piece that is the artist of other songs, commas join names.
+    cells with commas have a piece that is the artist of other songs, commas join names. ``feat.`` parts names where it
+    is a habit of the file, as in charts, and not a slip in one cell of a hundred.
 
     Args:
         cells: the distinct plain cells of the column.
@@ -91,26 +101,32 @@ def decide_commas(cells: Sequence[str], *, exportify: bool, quoted_header: bool)
         quoted_header: whether the names in the header stand in quotes.
     """
     commas = [cell for cell in cells if "," in cell]
-    if not commas:
-        return CommaRule()
-    if any("\\," in cell for cell in commas):
-        return CommaRule("any", "split at ','")
+    featured = 100 * sum(_FEATURED.search(cell) is not None for cell in cells) >= max(1, len(cells))
+    rule = _decide_commas(commas, cells, exportify, quoted_header) if commas else NameRule()
+    if not featured:
+        return rule
+    return replace(rule, featured=True, note=", ".join(filter(None, ("split at 'feat.'", rule.note))))
+
+
+def _decide_commas(commas: Sequence[str], cells: Sequence[str], exportify: bool, quoted_header: bool) -> NameRule:
+    if any("\\," in cell for cell in commas) or (
+        exportify and quoted_header and not any(";" in cell for cell in cells)
+    ):
+        return NameRule("any", note="split at ','")
     if any(";" in cell for cell in cells):
-        return CommaRule("", "a comma is part of a name, for ';' parts names here")
-    if exportify and quoted_header:
-        return CommaRule("any", "split at ','")
+        return NameRule(note="a comma is part of a name, for ';' parts names here")
     if exportify and any(_BARE_COMMA.search(cell) for cell in commas):
-        return CommaRule("bare", "split at ',' where no blank follows")
+        return NameRule("bare", note="split at ',' where no blank follows")
     alone = {cell for cell in cells if "," not in cell}
     first = Counter(first for first, _ in {tuple(_pieces(cell)[:2]) for cell in commas})
     joined = frozenset(
         cell for cell in commas if first[_pieces(cell)[0]] > 1 or any(piece in alone for piece in _pieces(cell))
     )
     if 3 * len(joined) < len(commas):
-        return CommaRule("", f"{len(commas):,} cells with commas are taken as one name, such as {commas[0][:60]!r}")
+        return NameRule(note=f"{len(commas):,} names with commas taken as one name, such as {commas[0][:60]!r}")
     whole = frozenset(cell for cell in commas if cell not in joined)
-    note = f"split at ',' in cells of which a part is the artist of other songs, such as {min(joined)[:60]!r}"
-    return CommaRule("known", note, whole, joined)
+    note = f"split at ',' where a part is the artist of other songs, such as {min(joined)[:60]!r}"
+    return NameRule("known", note=note, whole=whole, joined=joined)
 
 
 def _pieces(cell: str) -> list[str]:
@@ -128,33 +144,27 @@ def _keep_whole(pieces: list[str], whole: frozenset[str]) -> list[str]:
     return names
 
 
-def join_artists(cell: str, commas: CommaRule = CommaRule()) -> str:
-    """Bring the artists in one cell to names joined by ";", in their order and without repeats.
+def join_artists(cell: str, rule: NameRule = _PLAIN) -> str:
+    """Bring the artists in one cell to names joined by ";", in their order.
 
     Args:
         cell: ``A;B``, ``['A', 'B']``, ``[{'name': 'A'}]``, ``A feat. B`` or one name.
-        commas: what commas mean in this file.
+        rule: what commas and ``feat.`` mean in this file.
 
     >>> join_artists("['Dan + Shay', \\"Destiny's Child\\"]")
     "Dan + Shay;Destiny's Child"
     >>> join_artists("Tyler, The Creator")
     'Tyler, The Creator'
     """
-    names = _from_list(cell)
-    if names is None:
-        parts = cell.split(";")
-        names = [name for part in parts for name in commas.split(part)] if len(parts) == 1 else parts
-        names = [part.rstrip(")]") if mark else part for name in names for mark, part in _featured(name)]
-    else:
-        names = [part for name in names for part in name.split(";")]
-    return ";".join(dict.fromkeys(name for name in (name.strip() for name in names) if name))
+    listed = _from_list(cell)
+    names = rule.split(cell) if listed is None else [part for name in listed for part in name.split(";")]
+    return ";".join(filter(None, (name.strip() for name in names)))
 
 
-def _featured(name: str) -> list[tuple[bool, str]]:
-    """The name and those featured; True for a part in a bracket."""
-    parts = _FEATURED.split(name)
-    opened = len(parts) > 1 and ("(" in name or "[" in name)
-    return [(opened and position > 0, part) for position, part in enumerate(parts)]
+def _guests(name: str) -> list[str]:
+    """The name and those that it features, the bracket around them taken off."""
+    main, *guests = _FEATURED.split(name)
+    return [main, *(guest.rstrip(")]") if "(" in name or "[" in name else guest for guest in guests)]
 
 
 def join_genres(cell: str) -> str:
@@ -162,4 +172,4 @@ def join_genres(cell: str) -> str:
     names = _from_list(cell)
     if names is None:
         names = re.split(r"[;,|]", cell)
-    return ";".join(dict.fromkeys(name for name in (name.strip() for name in names) if name))
+    return ";".join(filter(None, (name.strip() for name in names)))

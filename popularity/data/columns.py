@@ -87,7 +87,7 @@ def match_columns(
     Args:
         header: column names as written in the file.
         columns: canonical name -> column of the file, as the user says.
-        objection: (canonical name, column of the file) -> what speaks against its cells. Asked only where the name fits.
+        objection: (canonical name, column of the file) -> what speaks against its cells; asked where the name fits.
 
     Raises:
         InputError: ``columns`` names something that is neither a canonical column nor one of the file.

@@ -17,8 +17,8 @@ from popularity.data.texts import add_names, convert_text
 from popularity.data.units import HAS_UNIT, Converted, per_cent, to_milliseconds, with_unit
 
 _WHOLE = ("duration_ms", "popularity")  # whole numbers, so "228,639" is grouped and not a decimal comma
-_CODES = {"loudness": (-999, -9999), "tempo": (0, -1), "time_signature": (0, -1)}
 _USUAL_CODES = (-1, -99, -999, -9999)
+_CODES = {"loudness": (-999, -9999), "tempo": (0, *_USUAL_CODES), "time_signature": (0, *_USUAL_CODES)}
 _WORDS = ("mode", "explicit", "time_signature")
 _SECOND_ARTISTS = ("secondaryartistsnames", "secondaryartistnames", "featuredartists", "featuredartistnames")
 

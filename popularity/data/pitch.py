@@ -13,8 +13,9 @@ _KEY = re.compile(
     r"[\s-]*(?P<mode>(?i:major|minor|maj|min|dur|moll)|m|M)?\.?"
 )
 _CAMELOT = re.compile(r"(1[0-2]|0?[1-9])\s*([ABab])")
-_YES = "true yes y t 1 explicit ja oui wahr vrai verdadero vero verdadeiro sant".split()
-_NO = "false no n f 0 clean nein non falsch faux falso falskt".split() + ["not explicit"]
+# in the languages in which spreadsheets write truth values
+_YES = ("true", "yes", "y", "t", "explicit", "ja", "oui", "wahr", "vrai", "verdadero", "vero", "verdadeiro", "sant")
+_NO = ("false", "no", "n", "f", "clean", "nein", "non", "falsch", "faux", "falso", "falskt", "not explicit")
 
 
 def read_key(cell: str) -> tuple[int, int | None] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from popularity.data.artists import decide_commas, holds_dicts, join_artists, join_genres
+from popularity.data.artists import decide_names, holds_dicts, join_artists, join_genres
 from popularity.data.numbers import by_distinct
 from popularity.data.units import Converted
 
@@ -13,10 +13,13 @@ _NO_TEXT = frozenset(("", "NA", "NaN", "nan"))  # songs and artists are called N
 _PLACEHOLDER = frozenset(
     ("n/a", "N/A", "#N/A", "<NA>", "\\N", "undefined", "empty_field", "null", "(null)", "[null]", "n.a.", "missing")
 )
-# Not for titles and albums: some are called "?", "-" or "Unknown".
+# Not for titles and albums: some are called "?" or "-".
 _NOBODY = frozenset(
-    ("?", "-", "--", "–", "—", ".", "none", "nil", "unknown", "unknown artist", "[unknown]", "<unknown>", "no artist")
-) | frozenset(("not available", "[no artist]", "artist unknown", "(unknown)", "empty", "nat", "<na>"))
+    ("?", "-", "--", "–", "—", ".", "nil", "nat", "<na>", "[unknown]", "<unknown>", "(unknown)", "[no artist]")
+)
+# Artists have these names too: they mean nobody where one row in a hundred has one.
+_PERHAPS = frozenset(("unknown", "unknown artist", "artist unknown", "none", "no artist", "not available", "empty"))
+_OFTEN = 0.01
 
 URI = r"(?:spotify[:/]|open\.spotify\.com/|spotify\.link/)"
 _ID = r"([0-9A-Za-z]{22})(?:[?#].*)?$"
@@ -35,9 +38,11 @@ def convert_text(canonical: str, cells: pd.Series, *, exportify: bool, quoted_he
     text = text.mask(text.isin(_NO_TEXT))
     coded = text.isin(_PLACEHOLDER)
     if canonical not in ("title", "album"):
-        coded |= text.str.lower().isin(_NOBODY)
-        if canonical == "artist":
-            coded &= text != "None"  # a band
+        lower = text.str.lower()
+        coded |= lower.isin(_NOBODY)
+        perhaps = lower.isin(_PERHAPS)
+        if perhaps.sum() > max(1, _OFTEN * len(text)):
+            coded |= perhaps
     text = text.mask(coded.fillna(False).astype(bool))
     notes: list[str] = []
     if canonical == "track_id":
@@ -58,14 +63,14 @@ def _ids(text: pd.Series) -> tuple[pd.Series, list[str]]:
 
 def _artists(text: pd.Series, exportify: bool, quoted_header: bool) -> tuple[pd.Series, list[str]]:
     distinct = [str(cell) for cell in text.dropna().unique()]
-    rule = decide_commas(
+    rule = decide_names(
         [cell for cell in distinct if not cell.startswith(("[", "{", "c("))],
         exportify=exportify,
         quoted_header=quoted_header,
     )
     if any(holds_dicts(cell) for cell in distinct):
         note = "the names in the dicts"
-    elif rule.form:
+    elif rule.form or rule.featured:
         note = ""  # the rule says more
     else:
         note = "split at ';' or as a list"

@@ -110,7 +110,8 @@ def to_milliseconds(column: str, duration: Converted) -> Converted:
     coded = ~own & (values <= 0)
     values[coded] = np.nan
     if bare.any():
-        unit = _likely(float(np.median(values[bare]))) or _named(column)
+        rescaled = bare.sum() > 1 and values[bare].max() <= 1
+        unit = (0 if rescaled else _likely(float(np.median(values[bare])))) or _named(column)
         ms = values[bare] * unit
         odd = (ms < 1000) | (ms > _HOUR) | ((unit == 1000) & (values[bare] < 15) & (values[bare] % 1 != 0))
         for position in np.flatnonzero(odd):
