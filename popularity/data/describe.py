@@ -17,7 +17,7 @@ from popularity.data.songs import NoPopularity, SongTable, load_songs
 from popularity.data.sources import NAMES
 from popularity.data.splits import SplitKind, check_fold, make_split
 from popularity.errors import InputError
-from popularity.parsing import Parser
+from popularity.parsing import Parser, program
 
 _BAR = 40  # characters of the longest bar of the histogram
 
@@ -49,9 +49,7 @@ def main(argv: list[str]) -> None:
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog="python -m popularity data", description="Print what the loader understands of a table of songs."
-    )
+    parser = Parser(prog=f"{program()} data", description="Print what the loader understands of a table of songs.")
     parser.add_argument("source", type=str, help=f"one of {', '.join(NAMES)}, or the path of a file")
     parser.add_argument(
         "--columns", type=dict[str, str] | None, help="'{popularity: my_column, ...}' where names differ"
@@ -68,7 +66,7 @@ def _parser() -> Parser:
 def print_report(
     table: SongTable, console: Console, *, folds: int = 5, fold: int = 0, seed: int = 0, validation: float = 0.1
 ) -> None:
-    """Print rows, columns, values, duplicates, popularity, artists and the sizes of the five splits.
+    """Print rows, columns, values, what was left out, duplicates, artists, popularity and the sizes of the five splits.
 
     Args:
         table: what `load_songs` gave.
@@ -95,6 +93,9 @@ def print_report(
     names = artist_names(songs)
     first, every = {names[:1] for names in names if names}, {name for names in names for name in names}
     console.print(f"artists: {len(first):,} first-named, {len(every):,} in all")
+    if not songs["popularity"].notna().any():
+        console.print("popularity: none, so this is a file to predict")
+        return
     _print_histogram(songs["popularity"], console)
     console.print(_splits(songs, folds=folds, fold=fold, seed=seed, validation=validation))
 
@@ -112,9 +113,6 @@ def _columns(report: LoadReport) -> Table:
 def _print_histogram(popularity: pd.Series, console: Console) -> None:
     """Print one bar for popularity 0 and one for every ten points above it."""
     known = popularity.dropna().to_numpy()
-    if not known.size:
-        console.print("popularity: not in this file")
-        return
     mean, spread = known.mean(), known.std()
     console.print(f"popularity: mean {mean:.1f}, standard deviation {spread:.1f}, {len(known):,} songs")
     counts = np.histogram(known[known > 0], np.arange(0, 101, 10))[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -110,37 +110,34 @@ def to_milliseconds(column: str, duration: Converted) -> Converted:
     coded = ~own & (values <= 0)
     values[coded] = np.nan
     if bare.any():
-        rescaled = bare.sum() > 1 and values[bare].max() <= 1
-        unit = (0 if rescaled else _likely(float(np.median(values[bare])))) or _named(column)
-        ms = values[bare] * unit
-        odd = (ms < 1000) | (ms > _HOUR) | ((unit == 1000) & (values[bare] < 15) & (values[bare] % 1 != 0))
-        for position in np.flatnonzero(odd):
-            value = values[bare][position]
-            if other := _likely(float(value)):
-                ms[position] = value * other
-            elif ms[position] < 1000:
-                ms[position] = np.nan
-        mixed = odd & (ms != values[bare] * unit)
-        values[bare] = ms
-        notes += [_UNIT_WORDS[unit]] if unit > 1 else []
-        notes += [f"{int(mixed.sum()):,} cells in another unit"] if mixed.any() else []
-        return replace(
-            duration,
-            values=pd.Series(values),
-            notes=tuple(notes),
-            coded_missing=duration.coded_missing + int(coded.sum()) + int(np.isnan(ms).sum()),
-        )
-    return replace(
-        duration,
-        values=pd.Series(values),
-        notes=tuple(notes),
-        coded_missing=duration.coded_missing + int(coded.sum()),
-    )
+        values[bare], notes_of_unit = _from_unit(column, values[bare])
+        notes += notes_of_unit
+        coded |= bare & np.isnan(values)
+    missing = duration.coded_missing + int(coded.sum())
+    return replace(duration, values=pd.Series(values), notes=tuple(notes), coded_missing=missing)
 
 
-def _likely(value: float) -> int:
-    """The unit, as milliseconds, in which a value is the length of a song; 0 for none."""
-    return next((unit for unit in _UNIT_WORDS if _SONG[0] <= value * unit < _SONG[1]), 0)
+def _from_unit(column: str, values: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Positive numbers to milliseconds, NaN where no unit makes a song, and what was done."""
+    if len(values) > 1 and values.max() <= 1:
+        return values * _named(column), []  # rescaled to 0 to 1, which is for the check of scales to refuse
+    unit = int(_likely(np.median(values))) or _named(column)
+    ms = values * unit
+    odd = (ms < 1000) | (ms > _HOUR) | ((unit == 1000) & (values < 15) & (values % 1 != 0))
+    other = np.where(odd, _likely(values), 0)
+    mixed = odd & (other > 0) & (other != unit)
+    ms = np.where(mixed, values * other, ms)
+    ms[ms < 1000] = np.nan
+    notes = [_UNIT_WORDS[unit]] if unit > 1 else []
+    if mixed.any():
+        notes.append(f"{int(mixed.sum()):,} cell{'s' if mixed.sum() > 1 else ''} in another unit")
+    return ms, notes
+
+
+def _likely(values: np.ndarray) -> np.ndarray:
+    """The unit, as milliseconds, in which each value is the length of a song; 0 for none."""
+    fits = [(_SONG[0] <= values * unit) & (values * unit < _SONG[1]) for unit in _UNIT_WORDS]
+    return np.select(fits, list(_UNIT_WORDS), 0)
 
 
 def _named(column: str) -> int:
@@ -191,8 +188,3 @@ def _bare(column: Converted) -> np.ndarray:
     if column.own_unit is not None:
         values = values[~column.own_unit]
     return values[~np.isnan(values)]
-
-
-def notes_of(parts: Iterable[str]) -> tuple[str, ...]:
-    """Notes without blanks and repeats."""
-    return tuple(dict.fromkeys(part for part in parts if part))

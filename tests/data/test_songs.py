@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from popularity.data.columns import ALIASES, LEAKS, match_columns, normalise
 from popularity.data.artists import join_artists
+from popularity.data.columns import ALIASES, LEAKS, match_columns, normalise
 from popularity.data.schema import AUDIO, AUDIO_UNIT, CANONICAL, TEXT
 from popularity.data.songs import fingerprint, load_songs
 from popularity.errors import InputError
