@@ -1,6 +1,6 @@
-"""The optional C++ kernels; everything else about the package stands in setup.cfg.
+"""What setup.cfg cannot say: the optional C++ kernels, and configs/ installed as the package `popularity.configs`.
 
-One extension for each instruction set, from one source. None is needed: where no compiler is at hand, or it does not
+One extension for each instruction set, from one source. None is needed: where there is no compiler, or it does not
 know the options, the installation goes on without them.
 """
 
@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_namespace_packages, find_packages, setup
 
 SOURCE = "popularity/models/kernels"
 FLAGS = ["-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros"]
@@ -31,4 +31,10 @@ extensions = [
     if os.name == "posix"  # the kernels are written in GCC's and Clang's vector extensions
 ]
 
-setup(ext_modules=extensions)
+configs = ["popularity.configs", *(f"popularity.configs.{name}" for name in find_namespace_packages("configs"))]
+
+setup(
+    packages=[*find_packages(include=["popularity*"]), *configs],
+    package_dir={"popularity.configs": "configs"},
+    ext_modules=extensions,
+)
