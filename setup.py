@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 
-from setuptools import Extension, find_namespace_packages, find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 SOURCE = "popularity/models/kernels"
 FLAGS = ["-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros"]
@@ -31,10 +31,8 @@ extensions = [
     if os.name == "posix"  # the kernels are written in GCC's and Clang's vector extensions
 ]
 
-configs = ["popularity.configs", *(f"popularity.configs.{name}" for name in find_namespace_packages("configs"))]
-
 setup(
-    packages=[*find_packages(include=["popularity*"]), *configs],
+    packages=[*find_packages(include=["popularity*"]), "popularity.configs"],
     package_dir={"popularity.configs": "configs"},
     ext_modules=extensions,
 )
