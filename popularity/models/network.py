@@ -1,7 +1,7 @@
 """What a network is: it is built for the sizes of its inputs, and gives raw outputs for a head.
 
-An own network is a class whose first two arguments are ``inputs`` and ``outputs``; all others are settings that a
-config or a flag may give: ``model.net: {class_path: my_package.MyNet, init_args: {width: 64}}`` or ``--model.net.width 64``.
+An own network is a class whose first two arguments are ``inputs`` and ``outputs``. All others are settings for configs
+(``model.net: {class_path: my_package.MyNet, init_args: {width: 64}}``) and flags (``--model.net.width 64``).
 """
 
 from __future__ import annotations
