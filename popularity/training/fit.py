@@ -18,7 +18,7 @@ from jsonargparse import ActionConfigFile, Namespace
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from popularity import parsing
@@ -32,7 +32,7 @@ from popularity.training.datamodule import PopularityDataModule
 from popularity.training.loggers import MetricsCSV, run_version
 from popularity.training.module import METRICS, PopularityModule
 from popularity.training.quiet import quiet_lightning
-from popularity.training.tensorboard import HyperParameters, Plots, flat
+from popularity.training.tensorboard import CurvesLogger, HyperParameters, Plots, flat
 
 #: Callbacks that are part of every fit and have flags of their own.
 CALLBACKS: dict[str, type[Callback]] = {
@@ -306,5 +306,5 @@ def _loggers(config: Namespace, checkpoint: str | None) -> list[Logger]:
     runs = Path(config.log_dir) / config.name
     check_folder(runs)
     version = run_version(Path(checkpoint), runs) if checkpoint else None
-    tensorboard = TensorBoardLogger(config.log_dir, config.name, version=version, default_hp_metric=False)
+    tensorboard = CurvesLogger(config.log_dir, config.name, version=version, default_hp_metric=False)
     return [tensorboard, MetricsCSV(Path(tensorboard.log_dir))]
