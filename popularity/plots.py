@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binom
 
-from popularity.calibration import NOMINAL, interval_coverage, probability_integral_transform
+from popularity.metrics import NOMINAL, interval_coverage, probability_integral_transform
 
 BLUE, ORANGE, BLACK, GREY = "#0072B2", "#D55E00", "#000000", "#8C8C8C"
 DENSITY = LinearSegmentedColormap.from_list("density", ["#D3E5F2", BLUE, "#04223A"])

@@ -252,5 +252,5 @@ def test_refuses_what_cannot_be_drawn(name: str) -> None:
 def test_calibration_refuses_nan() -> None:
     truth, _, mass = _songs(5)
     truth[2] = np.nan
-    with pytest.raises(ValueError, match="target must be finite, however: 1 of 5 are not"):
+    with pytest.raises(ValueError, match="target: expected finite values, got 1 of 5 that are not"):
         figures.calibration(truth, mass, EDGES)
