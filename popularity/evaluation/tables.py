@@ -1,8 +1,8 @@
-"""From the results of jobs to tables: per song, per fold, per model."""
+"""From the results of runs to tables: per song, per fold, per model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,27 +11,16 @@ import numpy as np
 import pandas as pd
 
 from popularity.errors import InputError
-from popularity.evaluation.jobs import read_arrays, read_result
-from popularity.evaluation.paired import compare, compare_hits, ranked, repeated_folds, song_intervals
-from popularity.evaluation.protocol import Job, Protocol
+from popularity.evaluation.protocol import Run
+from popularity.evaluation.runs import Result
+from popularity.evaluation.significance import compare, compare_hits, ranked, repeated_folds, song_intervals
 from popularity.io import write_atomically
 from popularity.metrics import CLASSIFICATION, REGRESSION
 
 #: The columns of summary.csv.
 SUMMARY = (
-    "model",
-    "folds",
-    "mse",
-    "mse_sd",
-    "rmse",
-    "mae",
-    "r2",
-    "spearman",
-    "ratio_to_reference",
-    "difference",
-    "p_value",
-    "wins",
-    "seconds",
+    *("model", "folds", "mse", "mse_sd", "rmse", "mae", "r2", "spearman"),
+    *("ratio_to_reference", "difference", "p_value", "wins", "seconds"),
 )
 _KEYS = ["model", "repeat", "fold"]
 _FOLDS = [*_KEYS, *REGRESSION, "seconds", "songs_train", "songs_test", "code"]
@@ -50,7 +39,7 @@ class Tables:
         differences: a row per model: paired differences of MSE to the reference, with intervals.
         folds: a row per model and fold; `code` is the version of this package that made it.
         predictions: a row per model, fold and test song.
-        hit_summary: a row per model of hits and cut-off.
+        hit_summary: a row per cut-off and model of hits.
         hit_folds: a row per model of hits, cut-off and fold.
         hits: a row per model of hits, cut-off, fold and test song.
         repeated_folds: a row per model, where several repeats test the same songs: how it does on these and on others.
@@ -70,11 +59,11 @@ class Tables:
 
         `folds` is written as both: a small file without songs, from which anybody can repeat the paired tests.
         """
-        for field in fields(self):
-            table = getattr(self, field.name)
-            plain = field.name in ("summary", "differences", "hit_summary", "repeated_folds")
-            for kind in ("csv", "parquet") if field.name == "folds" else ("csv",) if plain else ("parquet",):
-                path = folder / f"{field.name}.{kind}"
+        for name in (field.name for field in fields(self)):
+            table = getattr(self, name)
+            as_csv = name in ("summary", "differences", "hit_summary", "repeated_folds")
+            for kind in ("csv", "parquet") if name == "folds" else ("csv",) if as_csv else ("parquet",):
+                path = folder / f"{name}.{kind}"
                 if table.empty:
                     path.unlink(missing_ok=True)
                 elif kind == "csv":
@@ -85,43 +74,33 @@ class Tables:
                         table.to_parquet(file, index=False)
 
 
-def done(protocol: Protocol, jobs: Iterable[Job], folder: Path) -> dict[Job, dict[str, Any]]:
-    """The results of the jobs that have ended well, in the order of the jobs."""
-    found = ((job, read_result(protocol, job, folder)) for job in jobs)
-    return {job: result for job, result in found if result is not None and not result["error"]}
-
-
 def tabulate(
-    protocol: Protocol,
-    songs: pd.DataFrame,
-    jobs: Iterable[Job],
-    folder: Path,
-    reference: str,
-    against: str | None = None,
+    results: Mapping[Run, Result], songs: pd.DataFrame, *, reference: str, against: str | None = None, seed: int = 0
 ) -> Tables:
-    """Make all tables from the results in a folder.
+    """Make all tables.
 
     Args:
-        protocol: the comparison.
+        results: of the runs that have ended well.
         songs: the whole song table.
-        jobs: those whose results count, if there are any.
-        folder: of the comparison.
         reference: the model that the others are compared with.
         against: another one; models of hits are compared with it, or with the reference if only that predicts hits.
+        seed: of the bootstrap.
+
+    Raises:
+        InputError: models were tested on other songs than each other.
     """
-    results = done(protocol, jobs, folder)
-    plain = {job: result for job, result in results.items() if not job.cutoff}
-    folds = pd.DataFrame([_fold_row(job, result) for job, result in plain.items()], columns=_FOLDS)
-    predictions = _predictions(plain, folder)
+    plain = {run: result for run, result in results.items() if not run.hits}
+    marked = {run: result for run, result in results.items() if run.hits}
+    folds = pd.DataFrame([_fold_row(run, result) for run, result in plain.items()], columns=_FOLDS)
+    predictions = _predictions(plain)
+    check_folds(predictions)
     differences = compare(folds, reference)
     if not differences.empty:
-        differences = differences.join(song_intervals(predictions, songs, reference, protocol.seed), on="model")
-    marked = {job: result for job, result in results.items() if job.cutoff}
+        differences = differences.join(song_intervals(predictions, songs, reference, seed), on="model")
     hit_folds = pd.DataFrame(
-        [_hit_row(job, result, cutoff) for job, result in marked.items() for cutoff in result["hits"]],
-        columns=_HIT_FOLDS,
+        [row for run, result in marked.items() for row in _hit_rows(run, result)], columns=_HIT_FOLDS
     )
-    compared = next((name for name in (against, reference) if name in protocol.hits), None)
+    compared = next((name for name in (against, reference) if name in set(hit_folds["model"])), None)
     opposite = against if against is not None and against in set(folds["model"]) else reference
     return Tables(
         summary=summarise(folds, differences),
@@ -130,7 +109,7 @@ def tabulate(
         predictions=predictions,
         hit_summary=summarise_hits(hit_folds, compared),
         hit_folds=hit_folds,
-        hits=_hits(marked, songs, folder),
+        hits=_hits(marked, songs),
         repeated_folds=repeated_folds(predictions, folds, opposite),
     )
 
@@ -155,8 +134,7 @@ def summarise_hits(hit_folds: pd.DataFrame, reference: str | None = None) -> pd.
 
     Where all were skipped there are 0 folds and no scores. With a reference also what :func:`compare_hits` gives.
     """
-    scores = ["value", "threshold", "hits", *CLASSIFICATION, "seconds"]
-    keys = ["cutoff", "model"]
+    scores, keys = ["value", "threshold", "hits", *CLASSIFICATION, "seconds"], ["cutoff", "model"]
     asked = hit_folds[hit_folds["skipped"].isna()]
     grouped = asked.groupby(keys, sort=False)
     skipped = hit_folds["skipped"].notna().groupby([hit_folds[key] for key in keys], sort=False).sum()
@@ -179,60 +157,69 @@ def check_folds(predictions: pd.DataFrame) -> None:
     """Make sure that all models were tested on the same songs of each fold.
 
     Raises:
-        InputError: they were not, so that results of different runs have been mixed.
+        InputError: they were not, so that results of different comparisons have been mixed.
     """
     for (repeat, fold), part in predictions.groupby(["repeat", "fold"]):
         rows = part.groupby("model", observed=True)["row"].agg(lambda of_model: tuple(sorted(of_model)))
         if rows.nunique() > 1:
-            raise InputError(f"repeat {repeat}, fold {fold}: {' and '.join(rows.index[:2])} were tested on other songs")
+            names = " and ".join(rows.index[:2])
+            raise InputError(f"repeat {repeat}, fold {fold}: {names} were tested on different songs")
 
 
-def _fold_row(job: Job, result: dict[str, Any]) -> dict[str, Any]:
-    scores = {name: _number(result["metrics"][name]) for name in REGRESSION}
-    where = {"model": job.model, "repeat": job.repeat, "fold": job.fold}
-    songs = {key: result[key] for key in ("songs_train", "songs_test")}
+def _where(run: Run, result: Result) -> dict[str, Any]:
+    songs = {key: result.facts[key] for key in ("songs_train", "songs_test")}
+    code = result.facts["versions"]["popularity"]
+    return {"model": run.model, "repeat": run.repeat, "fold": run.fold, **songs, "code": code}
+
+
+def _fold_row(run: Run, result: Result) -> dict[str, Any]:
+    metrics = {name: _number(result.facts["metrics"][name]) for name in REGRESSION}
     # of the processor: what else a machine did meanwhile is no cost of the model
-    return {**where, **scores, "seconds": result["cpu_seconds"], **songs, "code": result["versions"]["popularity"]}
+    return {**_where(run, result), **metrics, "seconds": result.facts["cpu_seconds"]}
 
 
-def _hit_row(job: Job, result: dict[str, Any], cutoff: str) -> dict[str, Any]:
-    found = result["hits"][cutoff]
-    scores = {name: _number(found.get(name)) for name in ("value", "threshold", "hits", *CLASSIFICATION)}
-    where = {"model": job.model, "cutoff": cutoff, "repeat": job.repeat, "fold": job.fold}
-    # a job that serves all cut-offs counts once: its seconds are shared out
-    more = {"seconds": result["cpu_seconds"] / len(result["hits"]), "skipped": found.get("skipped")}
-    more |= {key: result[key] for key in ("songs_train", "songs_test")}
-    return {**where, **scores, **more, "code": result["versions"]["popularity"]}
+def _hit_rows(run: Run, result: Result) -> list[dict[str, Any]]:
+    found = result.facts["scores"]
+    seconds = result.facts["cpu_seconds"] / len(found)  # a run serves all cut-offs: its cost is shared out
+    names = ("value", "threshold", "hits", *CLASSIFICATION)
+    return [
+        {
+            **_where(run, result),
+            "cutoff": cutoff,
+            **{name: _number(scores.get(name)) for name in names},
+            "seconds": seconds,
+            "skipped": scores.get("skipped"),
+        }
+        for cutoff, scores in found.items()
+    ]
 
 
 def _number(value: float | None) -> float:
     return float("nan") if value is None else value
 
 
-def _predictions(results: dict[Job, dict[str, Any]], folder: Path) -> pd.DataFrame:
+def _predictions(results: Mapping[Run, Result]) -> pd.DataFrame:
     parts = []
-    for job in results:
-        arrays = read_arrays(job, folder)
-        order = np.argsort(arrays["rows"])
-        columns = {"model": job.model, "repeat": job.repeat, "fold": job.fold}
-        songs = {"row": arrays["rows"][order], "prediction": arrays["prediction"][order]}
-        parts.append(pd.DataFrame(columns | songs))
+    for run, result in results.items():
+        order = np.argsort(result.arrays["rows"])
+        columns = {name: result.arrays[key][order] for name, key in (("row", "rows"), ("prediction", "prediction"))}
+        parts.append(pd.DataFrame({"model": run.model, "repeat": run.repeat, "fold": run.fold, **columns}))
     return _stack(parts, [*_KEYS, "row", "prediction"])
 
 
-def _hits(results: dict[Job, dict[str, Any]], songs: pd.DataFrame, folder: Path) -> pd.DataFrame:
+def _hits(results: Mapping[Run, Result], songs: pd.DataFrame) -> pd.DataFrame:
     popularity = songs["popularity"].to_numpy(np.float64)
     parts = []
-    for job, result in results.items():
-        arrays = read_arrays(job, folder)
-        order = np.argsort(arrays["rows"])
-        rows = arrays["rows"][order]
-        for cutoff, scores in result["hits"].items():
-            if scores.get("skipped"):
-                continue
-            columns = {"model": job.model, "cutoff": cutoff, "repeat": job.repeat, "fold": job.fold, "row": rows}
-            found = {"probability": arrays[f"chance_{cutoff}"][order], "hit": popularity[rows] >= scores["value"]}
-            parts.append(pd.DataFrame(columns | found | {"threshold": scores["threshold"]}))
+    for run, result in results.items():
+        order = np.argsort(result.arrays["rows"])
+        rows = result.arrays["rows"][order]
+        for cutoff, scores in result.facts["scores"].items():
+            if not scores.get("skipped"):
+                where = {"model": run.model, "cutoff": cutoff, "repeat": run.repeat, "fold": run.fold, "row": rows}
+                chance, hit = result.arrays[f"chance_{cutoff}"][order], popularity[rows] >= scores["value"]
+                parts.append(
+                    pd.DataFrame({**where, "probability": chance, "hit": hit, "threshold": scores["threshold"]})
+                )
     return _stack(parts, ["model", "cutoff", "repeat", "fold", "row", "probability", "hit", "threshold"])
 
 
