@@ -13,7 +13,7 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTransformer, StandardScaler
 
-from popularity.features.related import keys_of
+from popularity.data.credits import artist_names
 
 # The constant added before the logarithm keeps an exact 0 finite, about one step below the smallest value found.
 _SKEWED = {"duration_ms": 0.0, "instrumentalness": 1e-6, "liveness": 1e-3, "speechiness": 1e-2}
@@ -86,11 +86,15 @@ class ArtistMean(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, songs: pd.DataFrame, popularity: np.ndarray) -> Self:
         """Fit to a song table."""
         self.mean_ = float(popularity.mean())
-        known = pd.Series(popularity - self.mean_).groupby(keys_of(songs).first).agg(["sum", "size"])
-        self.known_ = known.drop(0, errors="ignore")  # 0: no artist
+        known = pd.Series(popularity - self.mean_).groupby(_first_artist(songs)).agg(["sum", "size"])
+        self.known_ = known
         return self
 
     def predict(self, songs: pd.DataFrame) -> np.ndarray:
         """Popularity of songs ``(n,)``."""
-        found = self.known_.reindex(keys_of(songs).first).fillna(0.0)
+        found = self.known_.reindex(_first_artist(songs)).fillna(0.0)
         return np.asarray(self.mean_ + found["sum"] / (found["size"] + self.shrinkage))
+
+
+def _first_artist(songs: pd.DataFrame) -> np.ndarray:
+    return np.array([names[0] if names else None for names in artist_names(songs)], dtype=object)

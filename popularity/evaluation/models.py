@@ -23,7 +23,6 @@ from popularity.evaluation.classifiers import CLASSIFIERS, Balance, fit_probabil
 from popularity.evaluation.estimators import prepared
 from popularity.evaluation.fitting import fit_baseline, fit_stack
 from popularity.evaluation.folds import Outcome, Rows, Task
-from popularity.evaluation.network import fit_network, network_reads, network_settings
 from popularity.features.tabular import FeatureSet
 
 
@@ -142,6 +141,9 @@ def _own(
 
 
 def _network(configs: Sequence[str], overrides: Mapping[str, Any] | None = None) -> Model:
+    # Lightning takes seconds to import, which no other model needs
+    from popularity.evaluation.network import fit_network, network_reads, network_settings
+
     settings = network_settings(configs, overrides or {})
     return Model(network_reads(configs), settings, fit_predict=partial(fit_network, configs, overrides or {}))
 

@@ -24,7 +24,7 @@ from popularity.training.fit import build_fit, read_config
 #: Cut-offs at which a histogram is read; popularity is a whole number, so that "at least c" begins at c - 1/2.
 _CUTOFFS = np.arange(1, 101) - 0.5
 #: A fit that leaves nothing behind: no songs are held back for validation, the last weights predict.
-_SETTINGS = {"data.validation": 0, "figures.every_n_epochs": 0}
+_SETTINGS = {"data.validation": 0, "plots.every_n_epochs": 0}
 _TRAINER = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
 
 
@@ -72,7 +72,8 @@ def fit_network(configs: Sequence[str], overrides: Mapping[str, Any], task: Task
         "epochs": fit.trainer.current_epoch,
         "training_seconds": round(time.perf_counter() - began, 1),
     }
-    found = predict_songs(fit.module, fit.datamodule.encoder, task.test)
+    samples = fit.datamodule.hparams["samples"]
+    found = predict_songs(fit.module, fit.datamodule.encoder, task.test, samples=samples)
     at_least = None
     if found.probabilities is not None and found.edges is not None:
         below = [cdf_at(np.full(len(task.test), cut), found.probabilities, found.edges) for cut in _CUTOFFS]

@@ -27,7 +27,7 @@ from popularity.data.splits import SplitKind, inner_folds
 from popularity.errors import InputError
 from popularity.features.effects import RelatedBy, known_song_effects
 from popularity.features.related import Keys, keys_of
-from popularity.features.song import CATEGORIES, NUMERIC, FeatureEncoder, numeric_features
+from popularity.features.song import CATEGORIES, NUMERIC_FEATURES, FeatureEncoder, numeric_features
 from popularity.features.title_stats import TITLE_STATISTICS, title_statistics
 
 FeatureSet = Literal["audio", "everything"]
@@ -142,7 +142,8 @@ class _Reader:
         # as part of a key a constant column would still tell new songs apart
         self.constant = [name for name in _BESIDE if train[name].nunique(dropna=False) == 1]
         train = self._without_constant(train)
-        self.encoder = FeatureEncoder().fit(train)
+        self.encoder = FeatureEncoder()
+        self.encoder.fit(train)
         keys = keys_of(train)
         self.names = pd.Index(pd.unique(keys.name))
         groups = {name: pd.Index(values.dropna().unique()) for name, values in _groups(train, keys).items()}
@@ -169,7 +170,7 @@ class _Reader:
         titles = title_statistics(songs["title"]).astype(np.float64)
         return {
             **{name: songs[name].to_numpy(np.float64) for name in AUDIO},
-            **{name: numeric[:, NUMERIC.index(name)] for name in ("release_year", "artists")},
+            **{name: numeric[:, NUMERIC_FEATURES.index(name)] for name in ("release_year", "artists")},
             **{name: category[:, CATEGORIES.index(name)] for name in ("explicit", "genre", "subgenre")},
             **{f"title_{name}": titles[:, i] for i, name in enumerate(TITLE_STATISTICS)},
         }
@@ -191,7 +192,7 @@ class _Reader:
             group={name: levels.get_indexer(groups[name]) for name, levels in self.groups.items()},
             first=incidence(lead),
             guest=incidence(~lead),
-            profile={name: numeric[:, NUMERIC.index(name)] for name in _PROFILE},
+            profile={name: numeric[:, NUMERIC_FEATURES.index(name)] for name in _PROFILE},
             ngrams=self._ngrams(songs),
             popularity=popularity,
         )
