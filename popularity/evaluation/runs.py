@@ -128,8 +128,8 @@ def write_result(path: Path, result: Result) -> None:
 def read_result(protocol: Protocol, run: Run, folder: Path) -> Result | None:
     """The result of a run, if there is one for these settings and these songs; a damaged file is none."""
     try:
-        with np.load(run.path(folder), allow_pickle=False) as file:
-            arrays = dict(file)
+        with open(run.path(folder), "rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = dict(archive)
         facts = json.loads(str(arrays.pop("facts")))
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         return None

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from popularity.features.related import keys_of
+from popularity.data.credits import artist_names
 
 #: Samples of the bootstrap, and the share of them that an interval holds.
 SAMPLES, LEVEL = 10_000, 0.95
@@ -186,8 +186,7 @@ def song_intervals(predictions: pd.DataFrame, songs: pd.DataFrame, reference: st
 
 def first_artists(songs: pd.DataFrame) -> np.ndarray:
     """The number of each song's first artist (n,), 0 to the number of artists - 1; without one, a number of its own."""
-    first = pd.Series(keys_of(songs).first)
-    codes = pd.factorize(first.where(first != 0))[0]
+    codes = pd.factorize(np.array([names[0] if names else None for names in artist_names(songs)], dtype=object))[0]
     missing = codes < 0
     codes[missing] = codes.max(initial=-1) + 1 + np.arange(missing.sum())
     return codes

@@ -87,7 +87,7 @@ def test_two_models_are_compared_by_hand():
     """The variance is corrected by test over training songs of the folds, not over all songs."""
     from scipy import stats
 
-    from popularity.evaluation.paired import compare
+    from popularity.evaluation.significance import compare
 
     mse = {"a": [10.0, 12.0, 11.0, 14.0], "b": [9.0, 12.5, 9.5, 11.0]}
     folds = pd.DataFrame(
@@ -139,18 +139,18 @@ def test_the_bootstrap_covers_and_knows_clusters():
     artist = rng.normal(size=(300, 60))
     values = (artist[:, clusters] + 0.3 * rng.normal(size=(300, 300))).T  # 300 data sets as columns
     ones = np.ones_like(values)
-    low, high = cluster_bootstrap(values, ones, clusters, seed=0, draws=1000)
+    low, high = cluster_bootstrap(values, ones, clusters, seed=0, samples=1000)
     assert np.mean((low < 0) & (high > 0)) == pytest.approx(0.94, abs=0.04)
-    blind_low, blind_high = cluster_bootstrap(values, ones, np.arange(300), seed=0, draws=1000)
+    blind_low, blind_high = cluster_bootstrap(values, ones, np.arange(300), seed=0, samples=1000)
     assert np.mean((blind_low < 0) & (blind_high > 0)) < 0.75
-    again = cluster_bootstrap(values, ones, clusters, seed=0, draws=1000)
+    again = cluster_bootstrap(values, ones, clusters, seed=0, samples=1000)
     assert (again[0] == low).all()
-    assert (cluster_bootstrap(values, ones, clusters, seed=1, draws=1000)[0] != low).any()
+    assert (cluster_bootstrap(values, ones, clusters, seed=1, samples=1000)[0] != low).any()
 
 
 def test_the_bootstrap_weighs_songs_by_their_predictions():
     from popularity.evaluation.significance import cluster_bootstrap
 
     values, weights = np.array([[10.0], [0.0], [4.0]]), np.array([[5.0], [0.0], [2.0]])
-    low, high = cluster_bootstrap(values, weights, np.arange(3), seed=0, draws=500)
+    low, high = cluster_bootstrap(values, weights, np.arange(3), seed=0, samples=500)
     assert low[0] == high[0] == 2.0
