@@ -239,13 +239,13 @@ def test_refuses_what_cannot_be_drawn(name: str) -> None:
     draw = getattr(figures, name)
     good = np.array([10.0, 20.0, 30.0])
     bad = np.array([10.0, np.nan, np.inf])
-    with pytest.raises(ValueError, match="target must be finite, however: 2 of 3 are not"):
+    with pytest.raises(ValueError, match="target: expected finite values, got 2 that are not"):
         draw(bad, good)
-    with pytest.raises(ValueError, match="prediction must be finite, however: 2 of 3 are not"):
+    with pytest.raises(ValueError, match="prediction: expected finite values, got 2 that are not"):
         draw(good, bad)
-    with pytest.raises(ValueError, match=r"one shape \(n,\), however: \(3,\) and \(2,\)"):
+    with pytest.raises(ValueError, match=r"one shape \(n,\), n > 0, got \(3,\) and \(2,\)"):
         draw(good, good[:2])
-    with pytest.raises(ValueError, match="filled arrays"):
+    with pytest.raises(ValueError, match="n > 0"):
         draw(good[:0], good[:0])
 
 

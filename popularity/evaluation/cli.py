@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from rich.console import Console
 
 from popularity.errors import InputError
-from popularity.evaluation.entries import check_use
+from popularity.evaluation.entries import check_use, completed, reads
 from popularity.evaluation.jobs import read_result
-from popularity.evaluation.markdown import summary_text
 from popularity.evaluation.options import Comparison, read_command
 from popularity.evaluation.paired import compare as paired
 from popularity.evaluation.progress import Board
-from popularity.evaluation.protocol import Job, Protocol
+from popularity.evaluation.protocol import Job, Protocol, Settings
+from popularity.evaluation.report import write_report, write_summary
 from popularity.evaluation.summary import Tables, check_folds, done, tabulate
 from popularity.evaluation.workers import run_jobs
 from popularity.io import alone, write_atomically
@@ -92,27 +93,43 @@ def write_tables(comparison: Comparison, tables: Tables, jobs: Sequence[Job], fo
     check_folds(tables.predictions)
     tables.write(folder)
     found = {job: result for job in jobs if (result := read_result(protocol, job, folder)) is not None}
-    versions = [result["versions"] for result in found.values() if not result["error"]]
-    failed = {job: " ".join(str(result["error"]).split()) for job, result in found.items() if result["error"]}
-    with write_atomically(folder / "summary.md") as file:
-        file.write(summary_text(protocol, tables, reference, comparison.songs, versions, failed))
+    with write_atomically(folder / "songs.parquet", binary=True) as file:
+        comparison.songs.to_parquet(file, index=False)
+    about = protocol.record() | {"repeats": protocol.repeats, "reference": reference} | _described(protocol, found)
+    with write_atomically(folder / "protocol.json") as file:
+        json.dump(about, file, indent=1)
+    write_summary(folder)
     against = comparison.options.against
     if against is not None and against in set(tables.folds["model"]):
         with write_atomically(folder / f"against_{against}.json") as file:
             paired(tables.folds, against).to_json(file, orient="records", indent=1, double_precision=6)
     if comparison.options.report:
-        from popularity.evaluation.report.page import report  # draws: matplotlib is slow to import
-
-        report(
-            folder,
-            comparison.songs,
-            split=protocol.split,
-            reference=reference if reference in set(tables.folds["model"]) else None,
-            title=f"{protocol.source}: models compared",
-            protocol=protocol.record() | {"repeats": protocol.repeats, "reference": reference},
-        )
+        write_report(folder)
     elif (folder / "report.html").exists():
         print(f"{folder / 'report.html'} and its pictures are of an earlier run: --report false", file=sys.stderr)
+
+
+def _described(protocol: Protocol, found: Mapping[Job, dict[str, Any]]) -> dict[str, Any]:
+    """What the tables do not say: what models read and may try, versions, failed jobs."""
+    models = {}
+    for name in {job.model: None for job in found}:
+        settings = {**protocol.hits, **protocol.models}[name]
+        models[name] = {"feature_set": reads(settings["kind"], settings), "budget": _budget(settings)}
+        models[name]["balance"] = completed(settings).get("balance", "")
+    versions: dict[str, set[str]] = {}
+    for result in found.values():
+        for package, version in result.get("versions", {}).items():
+            versions.setdefault(package, set()).add(version)
+    failed = {str(job): " ".join(str(result["error"]).split()) for job, result in found.items() if result["error"]}
+    return {"models": models, "versions": {name: sorted(one) for name, one in versions.items()}, "failed": failed}
+
+
+def _budget(settings: Settings) -> str:
+    """What a model may try inside the training songs."""
+    whole = completed(settings)
+    found = [f"{whole[unit]} {unit}" for unit in ("trials", "epochs", "folds") if unit in whole]
+    of_members = [f"{name} {told}" for name, one in whole.get("of", {}).items() if (told := _budget(one))]
+    return " of ".join([*found, *of_members])
 
 
 def _record(protocol: Protocol, folder: Path) -> None:

@@ -24,7 +24,6 @@ def plan(protocol, kinds):
 
 
 def test_all_tables_of_hits(plan, songs, run_all, tmp_path):
-    from popularity.evaluation.markdown import summary_text
     from popularity.metrics import hit_scores
 
     tables = run_all(plan, songs, against="net")
@@ -58,22 +57,6 @@ def test_all_tables_of_hits(plan, songs, run_all, tmp_path):
     )
     assert told["wins"] == (difference > 0).sum()
     assert summary.loc[("50", "net"), ["reference", "auroc_difference"]].isna().all()
-    text = summary_text(plan, tables, "linear", songs, [], {})
-    assert "## Hits" in text
-    assert "- cut-off 99, repeat 0, fold 2: 0 hits among" in text
-    assert "cut-off 50" not in text
-    assert "highest F1" in text
-    assert "Balanced inside the songs that a model is fitted to: nothing: logistic." in text
-    assert "auroc to net" in text
-    assert f"{difference.mean():+.3f} ({difference.mean() - half:+.2f}" in text
-
-
-def test_a_report_of_a_cutoff_that_nobody_reaches(plan, songs, run_all, tmp_path):
-    from popularity.evaluation.report.page import report
-
-    run_all(plan, songs).write(tmp_path)
-    page = report(tmp_path, songs, split="random", reference="linear", title="hits")
-    assert "popularity of at least 99" in page.read_text(encoding="utf-8")
 
 
 def test_a_fit_that_hits_take_over_is_a_cost_of_theirs(plan, songs, tmp_path):

@@ -239,49 +239,19 @@ def test_mixed_folds_are_refused():
 
 
 def test_tables_without_any_result_of_the_reference(songs, protocol, run_all, tmp_path):
-    from popularity.evaluation.markdown import summary_text
-
     plan = protocol({"mean": {"kind": "mean"}})
     tables = run_all(plan, songs)
     assert tables.summary["ratio_to_reference"].isna().all()
     tables.write(tmp_path)
     assert not (tmp_path / "hits.parquet").exists(), "nobody was asked for hits"
-    text = summary_text(plan, tables, "linear", songs, [], {plan.jobs({"mean"})[4]: "ValueError: bad luck"})
-    within = tables.folds[["within_5", "within_10"]].mean()
-    assert f" | {within['within_5']:.3f} | {within['within_10']:.3f} | " in text
-    assert "## Failed\n\n- mean, repeat 1, fold 1: ValueError: bad luck" in text
-    assert "Budgets inside the training songs of each fold (`epochs`: the most): none." in text
 
 
-@pytest.mark.parametrize(
-    ("split", "largest", "told"),
-    [
-        ("artist", 2, "2 songs, where a fold has 40."),
-        ("artist", 30, "30 songs, where a fold has 40. It is much of a fold"),
-        ("artist", 40, "and what is said of folds that are the same"),
-        ("credits", 90, "90 songs, where a fold has 10. It is more than half of all songs and always trained on."),
-        ("credits", 119, "119 songs, where a fold has 40. It is much of a fold"),  # one other group: it is a fold
-    ],
-)
-def test_a_group_that_is_much_of_a_fold_is_told(split, largest, told, protocol):
-    from popularity.evaluation.markdown import _groups
-
-    sizes = np.array([largest, *[1] * (120 - largest)])
-    plan = protocol({"mean": {"kind": "mean"}}, split=split)
-    assert told in _groups(sizes, plan)
-    assert ("whatever the seed" in _groups(sizes, plan)) == ("much of a fold" in told or "same" in told)
-    once = protocol({"mean": {"kind": "mean"}}, split=split, repeats=1)
-    assert "whatever the seed" not in _groups(sizes, once), "there are no repeats to resemble each other"
-
-
-def test_budgets_are_told_and_a_changed_default_makes_results_stale(songs, protocol, run_all, monkeypatch):
+def test_budgets_are_told_and_a_changed_default_makes_results_stale(protocol, monkeypatch):
+    from popularity.evaluation.cli import _budget
     from popularity.evaluation.entries import families
-    from popularity.evaluation.markdown import _budget, summary_text
 
     plan = protocol({"linear": {"kind": "linear"}, "knn": {"kind": "knn", "trials": 2}, "ridge": {"kind": "ridge"}})
-    assert "(`epochs`: the most): ridge 10 trials, knn 2 trials." in summary_text(
-        plan, run_all(plan, songs), "linear", songs, [], {}
-    )
+    assert [_budget(settings) for settings in plan.models.values()] == ["", "2 trials", "10 trials"]
     members = {"knn": plan.models["knn"], "linear": {"kind": "linear"}}
     assert _budget({"kind": "stack", "of": members}) == "3 folds of knn 2 trials"
     jobs = {job.model: job for job in plan.jobs({"knn", "ridge"})}
@@ -330,13 +300,8 @@ def test_folds_that_are_the_same_songs_are_compared_apart():
 
 
 def test_folds_that_are_all_repeated_are_told_of(songs, protocol, run_all):
-    from popularity.evaluation.markdown import summary_text
-
     few = songs.assign(artist=[f"artist {i % 3}" for i in range(len(songs))])
     plan = protocol({"mean": {"kind": "mean"}, "linear": {"kind": "linear"}}, split="artist")
     tables = run_all(plan, few)
     assert tables.repeated_folds["tests"].tolist() == [3, 3]
     assert tables.repeated_folds["folds_others"].tolist() == [0, 0]
-    text = summary_text(plan, tables, "linear", few, [], {})
-    assert "6 folds are 3 tests, done again" in text
-    assert "There are no other folds" in text
