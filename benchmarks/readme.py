@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from popularity.evaluation.entries import reads
-from popularity.evaluation.paired import ranked
+from popularity.evaluation.models import build_model
+from popularity.evaluation.significance import ranked
 
 ROOT = Path(__file__).resolve().parents[1]
 SPLITS = ("random", "artist", "credits")
@@ -29,9 +29,12 @@ def described() -> dict[str, dict[str, Any]]:
     for settings in models.values():
         if "of" in settings:
             settings["of"] = {name: models[name] for name in settings["of"]}
-        if "configs" in settings:
-            settings["configs"] = [str(ROOT / path) for path in settings["configs"]]
     return models
+
+
+def reads(name: str, settings: dict[str, Any]) -> str:
+    """What a model reads of a song."""
+    return build_model(name, {key: value for key, value in settings.items() if key != "repeats"}).feature_set
 
 
 def tables_of(results: Path, split: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -57,7 +60,7 @@ def comparison(results: Path) -> str:
     ]
     models = described()
     for name in order:
-        cells = [name, reads(models[name]["kind"], models[name])]
+        cells = [name, reads(name, models[name])]
         for summary, against in found.values():
             if name not in summary.index:
                 cells.append("-")
@@ -151,7 +154,7 @@ def untouched(results: Path) -> str:
     rows = [
         f"| {' | '.join(row)} |"
         for row in rows_of(path.read_text(encoding="utf-8"))
-        if reads(models[row[0]]["kind"], models[row[0]]) == "everything"
+        if reads(row[0], models[row[0]]) == "everything"
     ]
     return "\n".join([*head, *rows])
 
@@ -178,7 +181,7 @@ def hits(results: Path) -> str:
     )
     lines = [f"| model | reads | {' | '.join(head)} |", "| --- | --- |" + " --- |" * len(head)]
     for name in order.sort_values(ascending=False).index:
-        cells = [name, reads(models[name]["kind"], models[name])]
+        cells = [name, reads(name, models[name])]
         for split, cutoff in columns:
             table = found[split]
             row = table.loc[(name, cutoff)] if (name, cutoff) in table.index else None

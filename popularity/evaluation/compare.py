@@ -16,6 +16,7 @@ from popularity.errors import InputError
 from popularity.evaluation.options import Comparison, read_command
 from popularity.evaluation.progress import Progress
 from popularity.evaluation.protocol import Protocol, Run
+from popularity.evaluation.report import write_report, write_summary
 from popularity.evaluation.runs import Result, read_result
 from popularity.evaluation.significance import compare as paired
 from popularity.evaluation.tables import Tables, tabulate
@@ -58,12 +59,12 @@ def compare(comparison: Comparison) -> int:
                     progress.ended(run, facts)
         results = _write(comparison, folder)
         failed = [run for run in runs if run not in results or results[run].error]
+    text = write_summary(folder).read_text(encoding="utf-8")
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
     if options.report:
-        from popularity.evaluation.report import write_report  # draws: matplotlib is slow to import
-
         write_report(folder)
-        text = (folder / "summary.md").read_text(encoding="utf-8")
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
+    elif (folder / "report.html").exists():
+        print(f"{folder / 'report.html'} and its pictures are of an earlier run: --report false", file=sys.stderr)
     console.print(f"results: {folder}", highlight=False, soft_wrap=True)
     if failed:
         first = f"{len(failed)} of {len(runs)} runs failed ({_first_error(results)})"

@@ -61,7 +61,7 @@ class Options:
         against: also write against_MODEL.json, the paired differences to this model; AUROCs are compared with its.
         output: folder of the results; the same command continues with what is there.
         workers: processes, each with one thread.
-        report: write report.html and summary.md as well.
+        report: make report.html and its pictures as well; without them the tables are there sooner.
     """
 
     folds: int = 5

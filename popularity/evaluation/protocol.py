@@ -129,4 +129,5 @@ class Protocol:
         for name in names:
             model, settings = self.build(name), {**self.models, **self.classifiers}[name]
             found[name] = {"settings": dict(settings), "feature_set": model.feature_set, "budget": model.budget}
+            found[name] |= {"balance": model.settings["balance"]} if "balance" in model.settings else {}
         return found
