@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from popularity.evaluation.entries import reads
+from popularity.evaluation.models import build_model
 
 ROOT = Path(__file__).resolve().parents[1]
 SPLITS = ("random", "artist", "credits")
@@ -45,9 +45,11 @@ def feature_sets() -> dict[str, str]:
     for settings in models.values():
         if "of" in settings:
             settings["of"] = {name: models[name] for name in settings["of"]}
-        if "configs" in settings:
-            settings["configs"] = [str(ROOT / path) for path in settings["configs"]]
-    return {name: reads(settings["kind"], settings) for name, settings in models.items()}
+    built = {
+        name: build_model(name, {key: value for key, value in settings.items() if key != "repeats"})
+        for name, settings in models.items()
+    }
+    return {name: model.feature_set for name, model in built.items()}
 
 
 def comparisons(results: Path) -> dict[str, pd.DataFrame]:
