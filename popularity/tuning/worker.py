@@ -1,13 +1,10 @@
-"""A worker claims trials and runs them until the study holds as many as were asked for."""
+"""Worker processes: each runs trials until the study is full."""
 
 from __future__ import annotations
 
 import logging
-import math
-import signal
-import statistics
-import threading
-import time
+import multiprocessing
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,38 +12,31 @@ from typing import Any
 
 import optuna
 import torch
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial
 
 from popularity.cli import quiet_lightning
+from popularity.errors import InputError
+from popularity.tuning.interrupts import Interrupts
 from popularity.tuning.options import Search
-from popularity.tuning.report import log_trial
-from popularity.tuning.space import load_space
-from popularity.tuning.storage import ENDED, StudyStorage, open_storage
-from popularity.tuning.study import claim, finite, make_pruner, remaining
-from popularity.tuning.trial import Tables, run_trial
-
-#: What an interruption looks like: Lightning turns Ctrl-C into an exit of the process.
-STOPPED = (KeyboardInterrupt, SystemExit, SIGTERMException)
-_POLL = 1.0  # seconds between looks at a study whose last trials run elsewhere
+from popularity.tuning.report import log_trial, progress
+from popularity.tuning.storage import open_storage
+from popularity.tuning.study import SharedStudy, StudyEndedError
+from popularity.tuning.trial import RunTrial, search_songs
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Leave out what Optuna and Lightning say at each trial."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    logging.getLogger("popularity").setLevel(logging.INFO)
     lightning = logging.getLogger("lightning.pytorch")
     before = lightning.level, optuna.logging.get_verbosity()
     with warnings.catch_warnings():
         quiet_lightning()
-        # heartbeat, retry and the signed-rank pruner are what Optuna offers; tests show that they hold
+        # heartbeat, retry, journal and signed-rank pruner: tests show that they hold
         warnings.simplefilter("ignore", ExperimentalWarning)
-        # ours beats during ask and tell as well
-        warnings.filterwarnings("ignore", message="Heartbeat of storage is supposed to be used with Study.optimize")
         lightning.setLevel(logging.WARNING)
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
         try:
             yield
         finally:
@@ -54,143 +44,69 @@ def quiet() -> Iterator[None]:
             optuna.logging.set_verbosity(before[1])
 
 
-class Interrupts:
-    """Turns SIGINT and SIGTERM into one KeyboardInterrupt, which waits while a trial is claimed or told."""
+def work(search: Search) -> None:
+    """Run trials in this process until the study is full, the time is over or the space is used up.
 
-    def __init__(self) -> None:
-        self._deferred = self._pending = self._raised = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Interrupts:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: Any) -> None:
-        self._pending = True
-        self._raise_unless_deferred()
-
-    def _raise_unless_deferred(self) -> None:
-        if self._pending and not self._deferred and not self._raised:
-            self._raised = True
-            raise KeyboardInterrupt
-
-    @contextmanager
-    def deferred(self) -> Iterator[None]:
-        """Interruptions wait until the end of this block."""
-        self._deferred = True
-        try:
-            yield
-        finally:
-            self._deferred = False
-        self._raise_unless_deferred()
-
-
-class Worker:
-    """One process of a search.
-
-    Args:
-        search: the search.
-        storage: of the study.
-        interrupts: of this process.
+    Raises:
+        InputError: the objective is not logged, or data that cannot be read.
+        KeyboardInterrupt: this process was told to stop; its trial will be tried again.
     """
 
-    def __init__(self, search: Search, storage: StudyStorage, interrupts: Interrupts) -> None:
-        self.search, self.storage, self.interrupts = search, storage, interrupts
-        self.space = load_space(search.options.space)
-        self.study = optuna.load_study(
-            study_name=search.options.study, storage=self.storage.optuna, pruner=make_pruner(search)
-        )
-        self.tables: Tables = {}
-        self.overheads: list[float] = []
+    def after_trial(study: optuna.Study, trial: FrozenTrial) -> None:
+        log_trial(search, trial)
+        print(progress(search, study, trial), flush=True)
 
-    def run(self) -> None:
-        """Work until the study is full, the time is over or the space is used up.
-
-        Raises:
-            KeyboardInterrupt: after the running trial has been queued again.
-        """
-        while True:
-            began = time.perf_counter()
-            trial = None
-            try:
-                with self.interrupts.deferred(), self.storage.lock():
-                    self.storage.retry_lost(self.study)
-                    left, running = remaining(self.search, self.study)
-                    late = self.search.deadline is not None and time.time() > self.search.deadline
-                    if left > 0 and not late:
-                        trial = claim(self.search, self.storage, self.study, self.space)
-                if trial is not None:
-                    self._run(trial, began)
-                elif late or left > 0 or not running:
-                    if left > 0 and not late:
-                        print("the space holds no other settings: the search ends before --trials")
-                    return
-                else:
-                    # the last trials run elsewhere; should their worker die, they are tried again here
-                    time.sleep(_POLL)
-            except STOPPED as stopped:
-                if trial is not None:
-                    self.storage.requeue(self.study, trial.number, limited=False)
-                raise KeyboardInterrupt from stopped
-            except UpdateFinishedTrialError:
-                assert trial is not None
-                print(f"trial {trial.number}: gave no sign of life for too long, and is tried again")
-            except BaseException:
-                if trial is not None:
-                    self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
-                raise
-
-    def _run(self, trial: optuna.Trial, began: float) -> None:
-        folder = self.search.folder / f"trial_{trial.number:04d}"
-        values: list[float] | None = None
-        note = ""
-        try:
-            with self.storage.alive(trial._trial_id):
-                metrics = run_trial(self.search, trial, folder, self.tables)
-            values = [metrics[objective.name] for objective in self.search.objectives]
-            trial.set_user_attr("metrics", {k: v for k, v in metrics.items() if math.isfinite(v)})
-            if not finite(values):
-                values, note = None, "diverged"
-        except optuna.TrialPruned as pruned:
-            note = str(pruned)
-        except torch.OutOfMemoryError:
-            note = "out of memory"
-        with self.interrupts.deferred():
-            if values is not None:
-                self.study.tell(trial, values)
-            else:
-                trial.set_user_attr("note", note)
-                trial.set_user_attr(ENDED, True)
-                # a sampler learns from a pruned trial that its settings are bad; fronts know no pruned trials
-                state = TrialState.PRUNED if len(self.search.objectives) == 1 else TrialState.FAIL
-                self.study.tell(trial, state=state)
-            frozen = self.study.get_trials(deepcopy=False)[trial.number]
-            log_trial(folder, frozen, self.search.objectives)
-            seconds = frozen.user_attrs.get("seconds", 0.0)
-            self.overheads.append(time.perf_counter() - began - seconds)
-            told = "  ".join(f"{o.name} {v:.5g}" for o, v in zip(self.search.objectives, values or [], strict=False))
-            print(f"trial {trial.number}: {told or note}  ({seconds:.1f} s)", flush=True)
-
-    def summary(self) -> str:
-        """One line on how long trials took beside their training."""
-        if not self.overheads:
-            return "no trial was run here"
-        first, *rest = self.overheads
-        line = f"{len(self.overheads)} trials here; seconds beside training: {first:.2f} for the first"
-        return line + (f", then {statistics.median(rest):.2f} (at most {max(rest):.2f})" if rest else "")
-
-
-def work(search: Search) -> None:
-    """Run a worker in this process."""
     with quiet(), Interrupts() as interrupts, open_storage(search.storage, search.options.heartbeat) as storage:
-        worker = Worker(search, storage, interrupts)
-        try:
-            worker.run()
-        finally:
-            print(worker.summary(), flush=True)
+        run_trial = RunTrial(search, *search_songs(search), interrupts)
+        study = SharedStudy(search, storage, interrupts)
+        while True:
+            try:
+                study.optimize(run_trial, callbacks=[after_trial])
+            except StudyEndedError as ended:
+                print(ended, end="\n" if str(ended) else "", flush=True)
+                return
+            except (ValueError, UpdateFinishedTrialError):  # what Optuna says of a trial that was taken for lost
+                if not study.lost_latest():
+                    raise
+                print(f"trial {study.latest}: gave no heartbeat for too long and is tried again", flush=True)
+
+
+def run_workers(search: Search) -> int:
+    """Run the worker processes of this machine until they end; the exit code.
+
+    Raises:
+        KeyboardInterrupt: after all workers have stopped.
+    """
+    # forked from a process that has imported everything but run nothing: importing costs seconds, threads do not fork
+    forks = "forkserver" in multiprocessing.get_all_start_methods()
+    context: Any = multiprocessing.get_context("forkserver" if forks else "spawn")
+    context.set_forkserver_preload([__name__])
+    count = search.options.workers
+    threads = max(1, torch.get_num_threads() // count)
+    processes = [context.Process(target=_work, args=(search, threads), name=f"worker {i + 1}") for i in range(count)]
+    for process in processes:
+        process.start()
+    try:
+        with Interrupts() as interrupts, interrupts.allowed():
+            for process in processes:
+                process.join()
+    except KeyboardInterrupt:
+        for process in processes:
+            process.terminate()  # a terminal has told them already; they ignore a second signal
+            process.join()
+        raise
+    for process in processes:
+        if process.exitcode < 0:
+            print(f"{process.name} was killed by signal {-process.exitcode}; its trial was tried again")
+    return max(0, *(process.exitcode for process in processes))  # a killed worker costs nothing
+
+
+def _work(search: Search, threads: int) -> None:
+    torch.set_num_threads(threads)
+    try:
+        work(search)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
