@@ -1,9 +1,10 @@
-"""The one error that a user, not a programmer, has to mend."""
+"""The one error that the user, not the programmer, has to fix."""
 
 
 class InputError(Exception):
     """Bad input: a file, a value, a flag or a combination of them that cannot be used.
 
-    The message is one line that names what was wrong, what was expected and what came. The front door prints it as
-    ``error: ...`` without a traceback and ends with exit code 2. Programming errors must not be wrapped in it.
+    The message is one line: where the problem is (file, column, row or flag), what was expected and what was found, as
+    in ``songs.csv: column 'tempo', row 3: expected a number, got 'fast'``. The command line prints it as ``error: ...``
+    without a traceback and ends with exit code 2. Never wrap a programming error in it.
     """

@@ -1,11 +1,15 @@
-"""Writing files so that nobody ever finds half of one."""
+"""Atomic file writes, early checks of output paths, and the lock of a folder."""
 
 from __future__ import annotations
 
+import errno
+import io
 import os
+import stat
+import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,50 +17,74 @@ from filelock import FileLock, Timeout
 
 from popularity.errors import InputError
 
+#: As an output path: standard output.
+STANDARD_OUTPUT = "-"
 
-def check_target(path: Path) -> None:
-    """Tell, before the work is done, whether a file can be written.
+#: What a full disk, a quota or a limit on the size of files raises.
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+def check_target(path: str | Path, inputs: Sequence[str | Path | None] = ()) -> None:
+    """Check, before any work is done, that a file can be written. Nothing is opened or created.
+
+    Args:
+        path: of the file to write; symbolic links are followed, and ``-`` is standard output.
+        inputs: files that must not be overwritten; ``None`` and names of files that do not exist are skipped.
 
     Raises:
-        InputError: the folder does not exist, is none, or cannot be written to.
+        InputError: the path is a folder, a block device or a socket; its folder does not exist, is not a folder or
+            is not writable; or it is one of the inputs.
     """
-    if path.is_dir():
-        raise InputError(f"{path}: expected the name of a file to write, this is a directory")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: cannot write there: {path.parent} is no folder")
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"{path}: cannot write there: no right to write to {path.parent}")
+    if str(path) == STANDARD_OUTPUT:
+        return
+    for source in inputs:
+        if source is not None and _same_file(path, source):
+            raise InputError(f"{path}: expected another file to write to, this is the input {source}")
+    mode = _mode(path)
+    if mode is not None:
+        if stat.S_ISDIR(mode):
+            raise InputError(f"{path}: expected the name of a file to write, got a directory")
+        if not stat.S_ISREG(mode) and not _is_stream(mode):
+            raise InputError(f"{path}: expected a file or a pipe to write to, got a block device or a socket")
+        if not os.access(path, os.W_OK):
+            raise InputError(f"{path}: cannot write: no permission to write to this file")
+    if not _is_stream(mode):
+        folder = Path(os.path.realpath(path)).parent
+        if not folder.is_dir():
+            raise InputError(f"{path}: cannot write: {folder} is not a folder")
+        if not os.access(folder, os.W_OK):
+            raise InputError(f"{path}: cannot write: no permission to write to {folder}")
 
 
 def check_folder(path: Path) -> None:
-    """Tell whether a folder can be written to, or made if it is not there.
+    """Check that a folder is writable, or can be created if it does not exist.
 
     Raises:
-        InputError: it, or the folder it would be made in, is none or cannot be written to.
+        InputError: it, or the folder it would be created in, is not a folder or is not writable.
     """
-    nearest = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    nearest = next(folder for folder in (path, *path.absolute().parents) if os.path.exists(folder))
     if not nearest.is_dir():
-        raise InputError(f"{path}: cannot be made: {nearest} is no folder")
+        raise InputError(f"{path}: cannot create this folder: {nearest} is not a folder")
     if not os.access(nearest, os.W_OK):
-        raise InputError(f"{path}: cannot write there: no right to write to {nearest}")
+        raise InputError(f"{path}: cannot write: no permission to write to {nearest}")
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder of jobs: two commands must not run the same ones.
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder of results, created if needed: two commands must not fill it at the same time.
 
     Raises:
-        InputError: another command holds it, or it cannot be written to.
+        InputError: another command holds the lock, or the folder is not writable.
     """
-    check_folder(folder / "jobs")
-    (folder / "jobs").mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "jobs" / ".lock")
+    check_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise InputError(f"--output {folder}: another command is running there") from error
+        raise InputError(f"{folder}: another command is running in this folder") from error
     except OSError as error:
-        raise InputError(f"--output {folder}: cannot write there: {error.strerror}") from error
+        raise InputError(f"{folder}: cannot write: {error.strerror}") from error
     try:
         yield
     finally:
@@ -64,29 +92,110 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def write_atomically(path: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
-    """Open a temporary file beside ``path``; on success it takes the place of ``path``, on failure it is removed.
+def write_atomically(path: str | Path, *, binary: bool = False) -> Iterator[IO[Any]]:
+    """Open a file that replaces ``path`` only if the block succeeds; otherwise the old file stays as it was.
+
+    A symbolic link stays a link and its target is replaced. Pipes, character devices and ``-`` (standard output) are
+    never replaced: they receive the content as a stream once it is complete, and nothing if the block fails.
 
     Args:
         path: of the file to write.
         binary: bytes instead of text.
 
     Raises:
-        InputError: the folder does not exist, is none, or cannot be written to.
+        InputError: as :func:`check_target`; or there is no space left, or nobody reads from the pipe any more.
     """
     check_target(path)
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        if str(path) == STANDARD_OUTPUT or _is_standard_output(path):
+            with _collected(binary) as file:
+                yield file
+                _print(file.getvalue())
+        elif _is_stream(_mode(path)):
+            with _collected(binary) as file:
+                yield file
+                _send(path, file.getvalue())
+        else:
+            with _replacement(Path(os.path.realpath(path)), binary=binary) as file:
+                yield file
     except OSError as error:
-        raise InputError(f"{path}: cannot write there: {error.strerror}") from error
+        if error.errno not in _NO_SPACE:
+            raise  # not about this file: the block does other things as well
+        raise InputError(f"{path}: cannot write: {error.strerror}") from error
+
+
+def _mode(path: str | Path) -> int | None:
+    """Type and permissions of the file at the end of the symbolic links; ``None`` if it does not exist."""
+    try:
+        return os.stat(path).st_mode
+    except FileNotFoundError:
+        return None
+    except OSError as error:  # a loop of links, a name that is too long, a folder that may not be entered
+        raise InputError(f"{path}: cannot write: {error.strerror}") from error
+
+
+def _is_stream(mode: int | None) -> bool:
+    return mode is not None and (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode))
+
+
+def _is_standard_output(path: str | Path) -> bool:
+    """Whether a path such as ``/dev/stdout`` is a file that standard output goes to: replacing it would cut it off."""
+    with suppress(OSError):
+        return os.path.samestat(os.stat(path), os.fstat(1))
+    return False
+
+
+def _same_file(path: str | Path, other: str | Path) -> bool:
+    try:
+        return os.path.samefile(path, other)
+    except OSError:  # one of them does not exist
+        return False
+
+
+def _collected(binary: bool) -> io.BytesIO | io.StringIO:
+    return io.BytesIO() if binary else io.StringIO(newline="")
+
+
+def _print(content: str | bytes) -> None:
+    if isinstance(content, bytes):
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+    else:
+        sys.stdout.write(content)
+    sys.stdout.flush()
+
+
+def _send(path: str | Path, content: str | bytes) -> None:
+    try:
+        with open(path, "wb") as stream:
+            stream.write(content if isinstance(content, bytes) else content.encode())
+    except OSError as error:
+        reason = "the reader has gone away" if isinstance(error, BrokenPipeError) else error.strerror
+        raise InputError(f"{path}: cannot write: {reason}") from error
+
+
+@contextmanager
+def _replacement(target: Path, *, binary: bool) -> Iterator[IO[Any]]:
+    """A temporary file beside ``target``: it replaces it on success and is removed on failure."""
+    try:
+        # a name that is cut: with its prefix and suffix it must not get longer than file names may be
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:40]}.", suffix=".part")
+    except OSError as error:
+        raise InputError(f"{target}: cannot write: {error.strerror}") from error
     try:
         with open(handle, "wb") if binary else open(handle, "w", encoding="utf-8", newline="") as file:
             yield file
-        # mkstemp makes a private file; give it the rights that a plain open() would have given
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, path)
+        os.chmod(name, _permissions(target))
+        os.replace(name, target)
     except BaseException:
         os.unlink(name)
         raise
+
+
+def _permissions(target: Path) -> int:
+    """Those of the file that is replaced, or those that a plain ``open()`` gives a new one (mkstemp's are private)."""
+    if target.exists():
+        return stat.S_IMODE(target.stat().st_mode)
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o666 & ~umask

@@ -327,8 +327,8 @@ def test_predict_without_songs(refused, checkpoint):
     [
         (["--ckpt_path", "last"], ("last", "no version_N/checkpoints/last.ckpt", "popularity")),
         (["--ckpt_path", "best"], ("best", "expected a file")),
-        (["--log_dir", "songs.csv"], ("songs.csv/popularity", "songs.csv is no folder")),
-        (["--log_dir", "songs.csv/logs"], ("songs.csv/logs/popularity", "songs.csv is no folder")),
+        (["--log_dir", "songs.csv"], ("songs.csv/popularity", "songs.csv is not a folder")),
+        (["--log_dir", "songs.csv/logs"], ("songs.csv/logs/popularity", "songs.csv is not a folder")),
         (["--trainer.precision", "12"], ("trainer.precision",)),
         (["--trainer.accelerator", "abacus"], ("abacus",)),
         (["--trainer.devices", "0"], ("devices",)),

@@ -26,7 +26,7 @@ from popularity.evaluation.entries import build
 from popularity.evaluation.folds import draw_fold
 from popularity.evaluation.jobs import code_version
 from popularity.evaluation.reported import CLAIMS, TOKEN_CONFIGS, Figure
-from popularity.io import alone, check_folder, write_atomically
+from popularity.io import check_folder, folder_lock, write_atomically
 
 #: Splits of a network, which takes most of a minute for each.
 NETWORK_SPLITS = 5
@@ -175,7 +175,7 @@ def main(argv: Sequence[str]) -> None:
     check_folder(options.output)
     raw = load_songs(options.source, deduplicate=False).songs
     songs = load_songs(options.source).songs
-    with alone(options.output):
+    with folder_lock(options.output):
         table = check_claims(
             raw, songs, splits=options.splits, folds=options.folds, repeats=options.repeats, seed=options.seed,
             networks=options.networks, kept=options.output / "jobs" / "claims",

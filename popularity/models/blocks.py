@@ -1,0 +1,110 @@
+"""Residual Mamba blocks, and the settings in which the members of one model differ."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from popularity.models.mamba import Mamba
+from popularity.models.mamba2 import Mamba2
+
+BlockName = Literal["mamba", "mamba2", "none"]
+
+#: Sequences have a dozen tokens: Mamba-2 heads start with a memory of that length instead of thousands of tokens.
+_SHORT: dict[str, Any] = {"dt_min": 0.01, "dt_max": 0.3, "A_init_range": (0.5, 4.5)}
+#: Widths stay multiples of it, so that a Mamba-2 block of expansion 2 has heads of 16 channels.
+_WIDTH_STEP = 8
+
+
+@dataclass(frozen=True)
+class MemberConfig:
+    """What one member of a model is made of.
+
+    Attributes:
+        block: what mixes the tokens: ``mamba`` (S6), ``mamba2`` (SSD) or ``none``.
+        width: ``d``, width of the tokens.
+        layers: residual blocks.
+        d_state: state size of the scan.
+        d_conv: taps of the causal convolution.
+        expand: inner width of a block over ``d``.
+        bidirectional: read in both directions.
+        difference: also see how a known song differs from the song itself.
+    """
+
+    block: BlockName
+    width: int
+    layers: int
+    d_state: int
+    d_conv: int
+    expand: int
+    bidirectional: bool
+    difference: bool = False
+
+    def sizes(self) -> dict[str, int]:
+        """The settings that are numbers of 1 or more, by name."""
+        return {name: value for name, value in vars(self).items() if type(value) is int}
+
+
+def member_configs(first: MemberConfig, members: int) -> list[MemberConfig]:
+    """Configurations of a model's members: the first as given, each of the others changed in a respect or two.
+
+    The second is wider and reads in the other number of directions; the third is narrower and sees how known songs
+    differ from the song itself; the fourth has the other kind of block. From the fifth on they repeat, and differ in
+    initial weights and sampled histories only, as all members do. Without a block only the width can differ.
+
+    Args:
+        first: of the first member.
+        members: number of members.
+    """
+    wider = replace(first, width=first.width + max(_WIDTH_STEP, first.width // 3 // _WIDTH_STEP * _WIDTH_STEP))
+    narrower = replace(first, width=max(_WIDTH_STEP, first.width * 2 // 3 // _WIDTH_STEP * _WIDTH_STEP))
+    other: dict[BlockName, BlockName] = {"mamba": "mamba2", "mamba2": "mamba", "none": "none"}
+    turns = [
+        first,
+        replace(wider, bidirectional=not first.bidirectional),
+        replace(narrower, difference=True),  # read by `popularity.models.history` alone
+        replace(first, block=other[first.block]),
+    ]
+    return [turns[index % len(turns)] for index in range(members)]
+
+
+class DirectedBlock(nn.Module):
+    """Pre-norm residual block, ``x + dropout(mix(rms_norm(x)))``, in one direction or two.
+
+    The two directions have weights of their own and see the same normalised input; the sum of their outputs is scaled.
+
+    Args:
+        config: of the member.
+        dropout: after the block.
+        scale: of the sum of both directions.
+    """
+
+    def __init__(self, config: MemberConfig, dropout: float, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.norm = nn.RMSNorm(config.width, eps=1e-5)
+        self.forward_mamba = _mixer(config)
+        self.backward_mamba = _mixer(config) if config.bidirectional else None
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, reverse: Tensor) -> Tensor:
+        """``(B, L, d)`` to ``(B, L, d)``; ``reverse`` ``(B, L)`` holds the places of each sequence from its end."""
+        normed = self.norm(x)
+        mixed = self.forward_mamba(normed)
+        if self.backward_mamba is not None:
+            index = reverse.unsqueeze(-1).expand_as(x)
+            mixed = (mixed + self.backward_mamba(normed.gather(1, index)).gather(1, index)) * self.scale
+        return x + self.dropout(mixed)
+
+
+def _mixer(config: MemberConfig) -> nn.Module:
+    if config.block == "none":
+        return nn.Identity()
+    sizes: dict[str, Any] = {"d_state": config.d_state, "d_conv": config.d_conv, "expand": config.expand}
+    if config.block == "mamba2":
+        headdim = math.gcd(16, config.expand * config.width)  # divides any width
+        return Mamba2(config.width, **sizes, headdim=headdim, **_SHORT)
+    return Mamba(config.width, **sizes)

@@ -1,0 +1,296 @@
+"""From a config to a fit: one parser, and functions that build Trainer, module and data from what it parsed.
+
+The command line, comparisons and searches all build their fits here.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MethodType
+from typing import Any
+
+from jsonargparse import ActionConfigFile, Namespace
+from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from popularity import parsing
+from popularity.data.songs import SongTable
+from popularity.data.splits import Split
+from popularity.errors import InputError
+from popularity.io import check_folder
+from popularity.parsing import one_line
+from popularity.training.callbacks import EMA, BestSoFar, ProgressBar, RandomState
+from popularity.training.datamodule import PopularityDataModule
+from popularity.training.loggers import MetricsCSV, run_version
+from popularity.training.module import METRICS, PopularityModule
+from popularity.training.quiet import quiet_lightning
+from popularity.training.tensorboard import HyperParameters, Plots, flat
+
+#: Callbacks that are part of every fit and have flags of their own.
+CALLBACKS: dict[str, type[Callback]] = {
+    "checkpoint": ModelCheckpoint,
+    "early_stopping": EarlyStopping,
+    "ema": EMA,
+    "plots": Plots,
+}
+TRAINER_DEFAULTS: dict[str, Any] = {
+    "max_epochs": 30,
+    "gradient_clip_val": 1.0,
+    "log_every_n_steps": 10,
+    "enable_model_summary": False,  # the lines that a fit begins with say what matters
+    "use_distributed_sampler": False,  # our batches share themselves out over processes, without padding
+}
+_DEFAULTS: dict[str, Any] = {
+    "checkpoint.monitor": "val/mse",
+    "checkpoint.filename": "best",
+    "checkpoint.enable_version_counter": False,
+    "early_stopping.monitor": "val/mse",
+    "early_stopping.patience": 15,
+    "early_stopping.strict": False,  # --trainer.max_steps may end a run before its first validation
+}
+
+
+class Parser(parsing.Parser, LightningArgumentParser):
+    """Lightning's parser, which refuses in one line."""
+
+
+def _members(net: Any) -> int:
+    """Members of a network, given its config: training samples a history for each."""
+    return int((net.get("init_args") or {}).get("members", 1))
+
+
+def add_fit_arguments(parser: LightningArgumentParser) -> None:
+    """Declare what a fit has beside Trainer, module and data: where runs go, callbacks, and links."""
+    parser.add_argument("--name", type=str, default="mamba", help="Runs go to LOG_DIR/NAME/version_N.")
+    parser.add_argument("--log_dir", type=str, default="lightning_logs", help="Folder of all runs.")
+    for key, kind in CALLBACKS.items():
+        parser.add_lightning_class_args(kind, key)
+    parser.set_defaults(_DEFAULTS)
+    parser.link_arguments("model.net", "data.samples", compute_fn=_members)
+    parser.link_arguments("data.inputs", "model.inputs", apply_on="instantiate")
+
+
+def fit_parser() -> Parser:
+    """A parser of everything that a fit takes, without a verb."""
+    parser = Parser()
+    parser.add_argument("-c", "--config", action=ActionConfigFile, help="Config file or name of a shipped config.")
+    parser.add_argument("--seed_everything", type=int, default=0, help="Seed of weights, dropout and histories.")
+    parser.add_lightning_class_args(Trainer, "trainer")
+    parser.set_defaults({f"trainer.{key}": value for key, value in TRAINER_DEFAULTS.items()})
+    parser.add_lightning_class_args(PopularityModule, "model")
+    parser.add_lightning_class_args(PopularityDataModule, "data")
+    add_fit_arguments(parser)
+    parser.add_optimizer_args()
+    parser.add_lr_scheduler_args()
+    return parser
+
+
+def read_config(files: Sequence[str | Path] = (), settings: Mapping[str, Any] | None = None) -> Namespace:
+    """The config of a fit: defaults, config files layered over them, then single settings.
+
+    Args:
+        files: paths of YAML files, or names of shipped configs such as ``mamba`` or ``ablations/no_history``.
+        settings: dotted names to values, such as ``{"model.net.width": 64, "data.split": "artist"}``.
+
+    Raises:
+        InputError: a file, a name or a value is wrong, in one line.
+    """
+    parser = fit_parser()
+    arguments = [f"--config={parsing.resolve_config(str(file))}" for file in files]
+    for name, value in (settings or {}).items():
+        arguments.append(f"--{name}={value if isinstance(value, str) else json.dumps(value)}")
+    with warnings.catch_warnings():
+        quiet_lightning()
+        return parser.parse_args(arguments)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fit that is ready to run.
+
+    Attributes:
+        config: what it was built from.
+        trainer: with its callbacks and loggers.
+        module: the LightningModule.
+        datamodule: the data.
+    """
+
+    config: Namespace
+    trainer: Trainer
+    module: PopularityModule
+    datamodule: PopularityDataModule
+
+    def run(self, ckpt_path: str | Path | None = None) -> None:
+        """Train, from the start or from a checkpoint."""
+        with warnings.catch_warnings():
+            quiet_lightning()
+            self.trainer.fit(self.module, datamodule=self.datamodule, ckpt_path=ckpt_path)
+
+
+def build_fit(
+    config: Namespace,
+    *,
+    table: SongTable | None = None,
+    split: Split | None = None,
+    callbacks: Sequence[Callback] = (),
+    trainer: Mapping[str, Any] | None = None,
+) -> Fit:
+    """Build the objects of a fit; also seeds all random number generators.
+
+    Args:
+        config: from :func:`read_config`.
+        table: songs that were loaded already.
+        split: of these songs; by default the config's.
+        callbacks: further callbacks.
+        trainer: arguments of the Trainer that override the config, such as ``{"logger": False}``.
+
+    Raises:
+        InputError: settings that do not go together.
+    """
+    with warnings.catch_warnings():
+        quiet_lightning()
+        seed_everything(config.seed_everything, workers=True, verbose=False)
+        built = instantiate(fit_parser(), config)
+        built.data.table, built.data.split = table, split
+        made = make_trainer(config, built, callbacks=callbacks, overrides=trainer)
+    return Fit(config, made, built.model, built.data)
+
+
+def instantiate(parser: LightningArgumentParser, config: Namespace) -> Namespace:
+    """Build the objects that a config describes; module and data remember their part of it.
+
+    Raises:
+        InputError: a package that the config names is not installed.
+    """
+    try:
+        built = parser.instantiate_classes(config)
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("popularity"):
+            raise
+        raise InputError(one_line(f"a class in the config cannot be loaded: {error}")) from error
+    remember(config, built)
+    if built.get("optimizer"):
+        use_optimizer(built.model, built.optimizer, built.get("lr_scheduler"))
+    return built
+
+
+def remember(config: Namespace, built: Namespace) -> None:
+    """Store the config of module and data as their hyper-parameters, in plain Python, as checkpoints need them."""
+    model = {key: value for key, value in config.model.as_dict().items() if key not in ("inputs", "compile_network")}
+    built.model.save_hyperparameters(model, logger=False)
+    built.data.save_hyperparameters(config.data.as_dict(), logger=False)
+
+
+def use_optimizer(module: PopularityModule, optimizer: Any, scheduler: Any) -> None:
+    """Train with the optimiser and scheduler of ``--optimizer`` and ``--lr_scheduler`` instead of the module's own."""
+    made = instantiate_class(module.parameters(), optimizer)
+    schedule = instantiate_class(made, scheduler) if scheduler else None
+
+    def configure_optimizers(module: PopularityModule) -> Any:
+        return LightningCLI.configure_optimizers(module, made, schedule)
+
+    module.configure_optimizers = MethodType(configure_optimizers, module)  # type: ignore[method-assign]
+
+
+def make_trainer(
+    config: Namespace,
+    built: Namespace,
+    *,
+    checkpoint: str | None = None,
+    callbacks: Sequence[Callback] = (),
+    overrides: Mapping[str, Any] | None = None,
+) -> Trainer:
+    """The Trainer of a fit, with its loggers and callbacks.
+
+    Args:
+        config: of the fit.
+        built: objects of the config.
+        checkpoint: path of the checkpoint that the fit goes on from.
+        callbacks: further callbacks.
+        overrides: arguments of the Trainer that override the config.
+
+    Raises:
+        InputError: what Lightning says of arguments that do not go together.
+    """
+    check_monitors(config)
+    settings = {**built.trainer.as_dict(), **(overrides or {})}
+    fast = bool(settings["fast_dev_run"])
+    if settings["default_root_dir"] is None:
+        # without a logger a run must not write into the current folder
+        settings["default_root_dir"] = str(Path(config.log_dir) / config.name)
+    if settings["logger"] in (None, True) and not fast:
+        settings["logger"] = _loggers(config, checkpoint)
+    if fast:
+        settings["enable_checkpointing"] = False  # Lightning would leave a checkpoint behind
+    best = BestSoFar()
+    chosen = [*_own_callbacks(config, built, settings), RandomState(), best]
+    if settings["logger"]:
+        hparams = {**flat(built.model.hparams), **flat(built.data.hparams, "data.")}
+        chosen += [HyperParameters(hparams), LearningRateMonitor(logging_interval="step")]
+    if settings["enable_progress_bar"] is not False:
+        chosen.append(ProgressBar(best))
+    settings["callbacks"] = [*(settings["callbacks"] or []), *chosen, *callbacks]
+    return trainer_of(settings)
+
+
+def trainer_of(settings: Mapping[str, Any]) -> Trainer:
+    """A Trainer, or one line about arguments that do not go together."""
+    try:
+        return Trainer(**settings)
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise InputError(f"--trainer: {one_line(str(error))}") from error
+
+
+def check_monitors(config: Namespace) -> None:
+    """Refuse a metric that nobody logs, and several checkpoints of one name.
+
+    Raises:
+        InputError: the flag, what was expected and what was given.
+    """
+    known = [f"val/{name}" for name in METRICS]
+    for key in ("checkpoint", "early_stopping"):
+        monitor = config[key].monitor
+        if monitor is not None and monitor not in known:
+            raise InputError(f"--{key}.monitor: expected one of {', '.join(known)}, got {monitor}")
+    if config.checkpoint.save_top_k not in (0, 1) and "{" not in (config.checkpoint.filename or "{epoch}"):
+        raise InputError(
+            "--checkpoint.save_top_k: several checkpoints of one name replace each other; "
+            "add --checkpoint.filename 'best-{epoch}'"
+        )
+
+
+def _own_callbacks(config: Namespace, built: Namespace, settings: Mapping[str, Any]) -> list[Callback]:
+    """The callbacks with flags of their own, as far as this fit has a use for them."""
+    keys = list(CALLBACKS)
+    best: ModelCheckpoint = built.checkpoint
+    if config.data.validation == 0 or settings["limit_val_batches"] == 0:
+        # nothing to monitor: the last epoch is the model, and nothing stops early
+        keys.remove("early_stopping")
+        best.monitor = None
+    if settings["enable_checkpointing"] is False:
+        return [built[key] for key in keys if key != "checkpoint"]
+    # the state after each epoch, from which an interrupted run goes on
+    last = ModelCheckpoint(
+        dirpath=best.dirpath,
+        filename="last",
+        every_n_epochs=config.checkpoint.every_n_epochs,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    return [*(built[key] for key in keys), last]
+
+
+def _loggers(config: Namespace, checkpoint: str | None) -> list[Logger]:
+    """TensorBoard and CSV in one folder: a new version, or that of the checkpoint that the fit goes on from."""
+    runs = Path(config.log_dir) / config.name
+    check_folder(runs)
+    version = run_version(Path(checkpoint), runs) if checkpoint else None
+    tensorboard = TensorBoardLogger(config.log_dir, config.name, version=version, default_hp_metric=False)
+    return [tensorboard, MetricsCSV(Path(tensorboard.log_dir))]
