@@ -95,7 +95,7 @@ def resolve_config(text: str) -> str:
     Raises:
         InputError: neither a file nor a shipped config.
     """
-    if Path(text).is_file() or text.lstrip().startswith("{"):  # a mapping in the place of a file
+    if text.lstrip().startswith("{") or Path(text).is_file():  # a mapping in the place of a file
         return text
     shipped = shipped_config(text)
     if shipped is None:

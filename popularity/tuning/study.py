@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import time
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, distribution_to_json
-from optuna.storages import RetryHeartbeatStaleTrialCallback
+from optuna.distributions import BaseDistribution
+from optuna.storages import RetryHeartbeatStaleTrialCallback as Retry
 from optuna.trial import Trial, TrialState
 
 from popularity.errors import InputError
-from popularity.tuning.interrupts import Interrupts
-from popularity.tuning.options import Search
-from popularity.tuning.space import TRAINER
+from popularity.training.tensorboard import flat
+from popularity.tuning.space import TRAINER, Search
 from popularity.tuning.storage import Storage
 
 #: Attributes of a trial: the process that runs it, why it ended early, and that it was stopped from outside.
@@ -27,23 +29,51 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 #: A trial that has killed its worker this often is not tried again.
 RETRIES = 3
 _QUESTION = "question"
+#: Settings of a fit that its scores depend on, and those among them that only say where something is.
+_ASKED = ("seed", "model", "data", "optimizer", "lr_scheduler", "ema", "early_stopping", "checkpoint.mo")
+_ASKED += tuple(f"trainer.{name}" for name in TRAINER)
+_PLACES = ("data.source", "data.cache_dir", "data.predict_source")
 _POLL = 1.0  # seconds between looks at a study whose last trials run elsewhere
 
 
+class Interrupts:
+    """Turns the first SIGINT or SIGTERM into a KeyboardInterrupt, raised only while no study is being written."""
+
+    def __enter__(self) -> Self:
+        self._told = self._allowed = False
+        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, *_: object) -> None:
+        first, self._told = not self._told, True
+        if first and self._allowed:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def allowed(self) -> Iterator[None]:
+        """Within this block an interruption is raised at once, and one that happened before at its start."""
+        self._allowed = True
+        try:
+            if self._told:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._allowed = False
+
+
 class StudyEndedError(Exception):
-    """No further trial begins; the message says why, and is empty where the study holds what was asked for."""
+    """No further trial begins; the message says why."""
 
 
 class SharedStudy(optuna.Study):
-    """A study whose ``optimize`` begins trials under the storage's lock.
+    """A study, made by :func:`begin_study`, whose ``optimize`` begins trials under the storage's lock.
 
     With any number of workers it ends at exactly ``--trials`` finished trials, no two of them with equal settings.
     (Optuna's ``MaxTrialsCallback`` counts when a trial has ended: by then the other workers have begun too many.)
-
-    Args:
-        search: the search.
-        storage: of the study, which :func:`begin_study` has made.
-        interrupts: of this process.
     """
 
     def __init__(self, search: Search, storage: Storage, interrupts: Interrupts) -> None:
@@ -58,22 +88,21 @@ class SharedStudy(optuna.Study):
             StudyEndedError: the study is full, the time is over, or the space holds no other settings.
             KeyboardInterrupt: this process was told to stop.
         """
-        wanted = self.search.options.trials
+        wanted, pause = self.search.options.trials, 0.0
         while True:
             with self.interrupts.allowed():
-                pass
-            with self.storage.lock:
+                time.sleep(pause)
+            with self.storage.lock():
                 queue_lost_trials(self)
                 states = [trial.state for trial in self.get_trials(deepcopy=False)]
                 finished = sum(state in FINISHED for state in states)
-                if finished >= wanted:
-                    raise StudyEndedError
-                if time.time() > self.search.deadline:
-                    raise StudyEndedError("the time is over")
+                if finished >= wanted or time.time() > self.search.deadline:
+                    raise StudyEndedError(
+                        f"ended:     {'all trials are done' if finished >= wanted else 'time is over'}"
+                    )
                 if finished + states.count(TrialState.RUNNING) < wanted:
                     return self._begin()
-            with self.interrupts.allowed():  # the last trials run elsewhere: if their worker dies, they are tried here
-                time.sleep(_POLL)
+            pause = _POLL  # the last trials run elsewhere: if their worker dies, they are tried again here
 
     def _begin(self) -> Trial:
         """A trial with settings that no finished or running trial has; only under the lock."""
@@ -97,13 +126,13 @@ class SharedStudy(optuna.Study):
             samples = (others.ask(self.search.space).params for _ in range(1000))
             unused = next((params for params in samples if _key(params) not in used), None)
             if unused is None:
-                raise StudyEndedError("the space holds no other settings: the search ends before --trials")
+                raise StudyEndedError("ended:     the space holds no other settings")
             self.enqueue_trial(unused)
 
     def lost_latest(self) -> bool:
         """Whether this process was so slow that its latest trial was taken for lost."""
-        trial = next((one for one in self.get_trials(deepcopy=False) if one.number == self.latest), None)
-        return trial is not None and trial.state == TrialState.FAIL and NOTE not in trial.user_attrs
+        found = [trial for trial in self.get_trials(deepcopy=False) if trial.number == self.latest]
+        return bool(found) and found[0].state == TrialState.FAIL and NOTE not in found[0].user_attrs
 
 
 def queue_lost_trials(study: optuna.Study) -> None:
@@ -116,11 +145,11 @@ def queue_lost_trials(study: optuna.Study) -> None:
         if WORKER not in trial.user_attrs:  # signed under the lock that is ours now: its worker died in between
             study.tell(trial.number, state=TrialState.FAIL)
     trials = study.get_trials()
-    retried = {number for trial in trials for number in RetryHeartbeatStaleTrialCallback.retry_history(trial)}
+    retried = {number for trial in trials for number in Retry.retry_history(trial)}
     for trial in trials:
         lost = trial.state == TrialState.FAIL and NOTE not in trial.user_attrs and trial.number not in retried
         if lost and trial.params:
-            retry = RetryHeartbeatStaleTrialCallback(max_retry=None if STOPPED in trial.user_attrs else RETRIES)
+            retry = Retry(max_retry=None if STOPPED in trial.user_attrs else RETRIES)
             trial.user_attrs = {}  # the next worker makes its own
             retry(study, trial)
 
@@ -135,13 +164,16 @@ def begin_study(search: Search, storage: Storage, songs: str, first: dict[str, A
         first: settings to try first.
 
     Raises:
-        InputError: a study of this name asks another question, so that trials would not be comparable.
+        InputError: a study of this name asks another question: trials would not be comparable.
     """
     name, asked = search.options.study, _question(search, songs)
-    with storage.lock:
+    with storage.lock():
         if name in optuna.get_all_study_names(storage.optuna):
             study = optuna.load_study(study_name=name, storage=storage.optuna)
-            changed = _differences(study.user_attrs.get(_QUESTION, {}), asked)
+            before = study.user_attrs.get(_QUESTION, {})
+            changed = [
+                f"{k}: {before.get(k)} -> {asked.get(k)}" for k in {**before, **asked} if before.get(k) != asked.get(k)
+            ]
             if not changed:
                 return
             if study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.RUNNING)):
@@ -155,29 +187,11 @@ def begin_study(search: Search, storage: Storage, songs: str, first: dict[str, A
 
 
 def _question(search: Search, songs: str) -> dict[str, Any]:
-    """What must be the same in all trials of a study, as plain JSON types."""
-    config = search.config
-    fit = {
-        key: config[key] for key in config if key in ("seed_everything", "model", "optimizer", "ema", "early_stopping")
-    }
-    places = ("source", "cache_dir", "predict_source")  # the fingerprint says which songs they are
-    fit["data"] = {key: value for key, value in config["data"].items() if key not in places}
-    fit["trainer"] = {key: config["trainer"][key] for key in TRAINER}
-    found = {
-        "objective": search.objectives,
-        "folds": search.options.folds,
-        "space": {key: json.loads(distribution_to_json(one)) for key, one in search.space.items()},
-        "songs": songs,
-        "fit": search.options.lightgbm if search.lightgbm else fit,
-    }
-    return json.loads(json.dumps(found, default=str))
-
-
-def _differences(before: Any, now: Any, path: str = "") -> list[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        keys = [*before, *(key for key in now if key not in before)]
-        return [text for key in keys for text in _differences(before.get(key), now.get(key), f"{path}/{key}")]
-    return [] if before == now else [f"{path[1:]}: {before} -> {now}"]
+    """What must be the same in all trials of a study: not where it runs, nor what it logs."""
+    config = {key: value for key, value in flat(search.config).items() if key.startswith(_ASKED) and key not in _PLACES}
+    space = {f"space.{key}": str(distribution) for key, distribution in search.space.items()}
+    options = {"objective": ",".join(search.objectives), "folds": search.options.folds, "songs": songs}
+    return {**config, **flat(search.options.lightgbm, "lightgbm."), **space, **options}
 
 
 def _key(params: dict[str, Any]) -> str:

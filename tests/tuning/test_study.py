@@ -28,8 +28,7 @@ def _imports() -> None:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
     from optuna.trial import TrialState
 
-    from popularity.tuning.options import Options, Search
-    from popularity.tuning.space import TRAINER
+    from popularity.tuning.space import TRAINER, Options, Search
     from popularity.tuning.storage import open_storage
     from popularity.tuning.study import (
         RETRIES,
@@ -208,7 +207,7 @@ def formula(monkeypatch):
             raise event
         if callable(event):
             event()
-        return {"val/mse": event if isinstance(event, float) else trial.params["model.dropout"], "seconds": 0.0}
+        return {"val/mse": event if isinstance(event, float) else trial.params["model.net.dropout"], "seconds": 0.0}
 
     monkeypatch.setattr(RunTrial, "metrics", metrics)
     return events
@@ -231,7 +230,7 @@ def test_an_interruption_ends_cleanly_and_loses_nothing(number, tune, formula, t
     assert tune("--trials", "5") == 0
     found = trials(tmp_path)
     assert Counter(found["state"]) == {"COMPLETE": 5, "FAIL": 1}
-    settings = ["model.learning_rate", "model.dropout", "model.width"]
+    settings = ["model.learning_rate", "model.net.dropout", "model.net.width"]
     assert found.loc[2, settings].tolist() == found.loc[3, settings].tolist()
 
 
