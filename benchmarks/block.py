@@ -1,6 +1,6 @@
 """One block, forward and forward + backward, against published ones: ``python benchmarks/block.py``.
 
-Needs the packages of ``benchmarks/constraints.txt``, in an environment of their own; missing ones are skipped and named.
+Needs the packages of ``benchmarks/constraints.txt``, in an environment of their own; those missing are skipped.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def check(blocks: dict[str, nn.Module], d_model: int) -> None:
         difference = float((result - wanted).norm() / wanted.norm())
         if difference > 1e-4:
             raise SystemExit(
-                f"{name}: expected the result of plain PyTorch, got a relative difference of {difference:.1e}"
+                f"{name}: expected the result of plain PyTorch, got one {difference:.1e} away"
             )
 
 
