@@ -14,8 +14,7 @@ VERBS = {
     "test": ("popularity.cli", "score a checkpoint on the test songs"),
     "predict": ("popularity.cli", "write the predicted popularity of new songs to a CSV file"),
     "tune": ("popularity.tuning.cli", "search hyper-parameters with Optuna, in any number of processes"),
-    "compare": ("popularity.evaluation.cli", "compare models on identical folds, with intervals"),
-    "claims": ("popularity.evaluation.claims", "repeat what other projects reported, beside honest folds"),
+    "compare": ("popularity.evaluation.compare", "compare models on identical folds, with intervals"),
     "data": ("popularity.data.describe", "show what the loader understands of a data set"),
 }
 

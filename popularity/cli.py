@@ -37,6 +37,7 @@ from popularity.training.fit import (
     add_fit_arguments,
     check_monitors,
     make_trainer,
+    missing_packages_named,
     remember,
     trainer_of,
 )
@@ -113,10 +114,8 @@ class PopularityCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Build module, data and Trainer."""
-        try:
+        with missing_packages_named():
             super().instantiate_classes()
-        except ModuleNotFoundError as error:  # a logger or strategy whose package is not installed
-            raise InputError(f"a class that the command names cannot be loaded: {one_line(str(error))}") from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The Trainer with loggers and callbacks that fit the verb, after all input has been checked."""
