@@ -180,7 +180,9 @@ def test_thinning_hides_as_often_as_it_should():
     no_same, no_credited = (kinds != 0).all(1), (kinds != 1).all(1)
     assert abs(no_same.float().mean() - 0.3) < 0.03
     assert abs(no_credited[~no_same].float().mean() - 0.2) < 0.03
-    assert abs(no_credited[no_same].float().mean() - 0.6) < 0.04  # where the artist is unknown, other names often are as well
+    assert (
+        abs(no_credited[no_same].float().mean() - 0.6) < 0.04
+    )  # where the artist is unknown, other names often are as well
     always = sampled(role, key, samples=1, length=10, thinning=sampling.Thinning((1.0, 1.0), 0.0))
     assert always.shape[-1] == 0
     dropped = sampled(role, key, samples=1, length=10, thinning=sampling.Thinning((0.0, 0.0), 0.6))
