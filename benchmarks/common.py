@@ -67,7 +67,9 @@ def machine() -> dict[str, Any]:
             line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")
         ]
         model = names[0] if names else model
+    gpu = {"gpu": torch.cuda.get_device_name(), "cuda": torch.version.cuda} if torch.cuda.is_available() else {}
     return {
+        **gpu,
         "cpu": model,
         "capability": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),

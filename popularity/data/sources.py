@@ -57,7 +57,7 @@ def locate(source: str, cache_dir: Path | None = None) -> Path:
         return download(DOWNLOADS[source], cache_dir)
     path = Path(source).expanduser()
     if path.is_dir() and source:
-        raise InputError(f"{source}: expected a file, came a directory")
+        raise InputError(f"{source}: expected a file, got a directory")
     if not source or not path.exists():
         raise InputError(f"{source!r} is neither a file nor one of the named data sets {', '.join(NAMES)}")
     return path

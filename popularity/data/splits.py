@@ -147,16 +147,26 @@ def group_sizes(songs: pd.DataFrame, kind: SplitKind) -> np.ndarray:
 
 def _check_arguments(kind: str, folds: int, fold: int, seed: int, validation: float) -> None:
     if kind not in get_args(SplitKind):
-        raise InputError(f"split must be one of {', '.join(get_args(SplitKind))}, but is {kind!r}")
+        raise InputError(f"split: expected one of {', '.join(get_args(SplitKind))}, got {kind!r}")
+    check_fold(folds, fold, seed, validation)
+    if kind == "time" and fold == folds - 1:
+        raise InputError(f"fold: expected a number from 0 to {folds - 2} with {folds} folds of split time, got {fold}")
+
+
+def check_fold(folds: int, fold: int, seed: int, validation: float) -> None:
+    """Check what does not depend on the rule of a split.
+
+    Raises:
+        InputError: an argument outside its range.
+    """
     if folds < 2:
-        raise InputError(f"folds must be at least 2, but is {folds}")
-    last = folds - 2 if kind == "time" else folds - 1
-    if not 0 <= fold <= last:
-        raise InputError(f"fold must be from 0 to {last} with {folds} folds of split {kind}, but is {fold}")
+        raise InputError(f"folds: expected at least 2, got {folds}")
+    if not 0 <= fold < folds:
+        raise InputError(f"fold: expected a number from 0 to {folds - 1} with {folds} folds, got {fold}")
     if not 0 <= seed < 2**32:
-        raise InputError(f"seed of the split must be from 0 to {2**32 - 1}, but is {seed}")
+        raise InputError(f"seed: expected a number from 0 to {2**32 - 1}, got {seed}")
     if not 0 <= validation <= 0.5:
-        raise InputError(f"validation must be a share from 0 to 0.5 of the training rows, but is {validation}")
+        raise InputError(f"validation: expected a share from 0 to 0.5 of the training songs, got {validation}")
 
 
 # --- groups -----------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ STEP_FLOOR = 1e-4
 
 
 class DepthwiseConv(nn.Module):
-    """Parameters of a causal depthwise convolution, shaped and initialised as those of ``nn.Conv1d``."""
+    """Parameters of a causal depthwise convolution, shaped and initialised like those of ``nn.Conv1d``."""
 
     def __init__(self, channels: int, taps: int) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class _MambaFunction(torch.autograd.Function):
 
 @torch.compiler.disable
 def _block(u: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
-    """The block by the implementation that serves ``u``; compilers leave this call as it is."""
+    """The block with the implementation chosen for ``u``; compilers do not look inside."""
     work = u.dtype if u.dtype == torch.float64 else torch.float32
     with torch.autocast(u.device.type, enabled=False):
         tensors = [tensor.to(work) for tensor in (u, *parameters)]
@@ -56,6 +56,10 @@ def _block(u: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
         kernels: Any = mamba_torch
         if name == "cpp":
             kernels, tensors = mamba_cpp, mamba_cpp.prepare(tensors)
+        if name == "triton":
+            from popularity.models import mamba_triton
+
+            kernels = mamba_triton
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
             return _MambaFunction.apply(kernels, *tensors).to(u.dtype)
         return kernels.block_forward(tuple(tensors), False)[0].to(u.dtype)
@@ -116,13 +120,14 @@ class Mamba(nn.Module):
             u: (batch, length, d_model).
 
         Returns:
-            (batch, length, d_model) in the type of ``u``. In half precision, and under autocast, float32 is computed.
+            (batch, length, d_model) in the type of ``u``. Half precision, also by autocast, is computed in float32.
 
         Raises:
-            RuntimeError: A second derivative is asked for.
+            ValueError: The shape of ``u`` is wrong.
+            RuntimeError: The backward pass is called with ``create_graph=True``.
         """
         if u.dim() != 3 or u.shape[2] != self.d_model:
-            raise ValueError(f"u must be (batch, length, {self.d_model}), however: {tuple(u.shape)}")
+            raise ValueError(f"u: expected shape (batch, length, {self.d_model}), got {tuple(u.shape)}")
         if needs_plain_graph(u):
             return mamba_torch.block_plain((u, *self.block_parameters()))
         return _block(u, self.block_parameters())

@@ -8,14 +8,14 @@ The recurrence is Gu & Dao, "Mamba" (2023), equations 2a, 2b and 4 with the simp
     h[t] = exp(delta[t] A) h[t-1] + delta[t] B[t] x[t]        y[t] = C[t] h[t] + D x[t]
 
 The ``b x l x n x d`` states never exist at once: they are made for one sub-batch, token by token in buffers that fit
-the cache, and made again in the backward pass, one segment at a time, from the states kept at the segments' starts.
+the cache, and recomputed in the backward pass, one segment at a time, from the states kept at the segments' starts.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -56,6 +56,18 @@ class ParameterGradients(NamedTuple):
     A: Tensor
     D: Tensor | None
     bias: Tensor | None
+
+
+class ScanKernels(Protocol):
+    """A module that can be the scan of the block in ``mamba_torch``, such as this one."""
+
+    def scan_forward(self, inputs: ScanInputs, save: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """See ``scan_forward`` below."""
+
+    def scan_backward(
+        self, inputs: ScanInputs, saved: tuple[Tensor, ...], dout: Tensor, grads: ScanGradients
+    ) -> ParameterGradients:
+        """See ``scan_backward`` below."""
 
 
 def _plan(x: Tensor, states: int) -> tuple[int, int]:
@@ -245,7 +257,7 @@ def _gate_backward(
 
 
 def _backward_segment(part: ScanInputs, start: Tensor, dh: Tensor, dA: Tensor, scratch: _Scratch) -> None:
-    """One segment's states again, then backwards through its tokens.
+    """Recompute one segment's states, then go backwards through its tokens.
 
     Reads the buffers "delta" and "dy"; carries ``dh`` on, adds to ``dA`` and leaves the gradients of B, C, delta x and,
     through the decay, of delta in the buffers "to_B", "to_C", "to_x" and "to_delta".
@@ -275,7 +287,7 @@ def _backward_segment(part: ScanInputs, start: Tensor, dh: Tensor, dA: Tensor, s
         torch.bmm(dys[t], flipped[t], out=to_C[t])
         torch.bmm(delta_xs[t], dh_flipped, out=to_B[t])
         torch.bmm(b_rows[t], dh, out=to_x[t])
-        # made again: those of all tokens would not fit the cache
+        # recomputed: those of all tokens would not fit the cache
         torch.mul(deltas[t], A, out=decay).exp_()
         dh.mul_(decay)  # what the token before inherits
         torch.mul(dh, hs[t - 1] if t else start, out=product)  # gradient of delta A

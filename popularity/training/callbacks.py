@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import RichProgressBar, WeightAveraging
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar, WeightAveraging
 from torch import Tensor
 
 from popularity.errors import InputError
@@ -55,6 +55,13 @@ class EMA(WeightAveraging):
         """
         if trainer.state.fn == "fit":
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Keeps the state after the last epoch, from which an interrupted run goes on.
+
+    A class of its own, since Lightning tells the states of two callbacks of one class apart by their metric.
+    """
 
 
 class RandomState(Callback):

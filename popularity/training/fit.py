@@ -26,7 +26,7 @@ from popularity.data.splits import Split
 from popularity.errors import InputError
 from popularity.io import check_folder
 from popularity.parsing import one_line
-from popularity.training.callbacks import EMA, BestSoFar, ProgressBar, RandomState
+from popularity.training.callbacks import EMA, BestSoFar, LastCheckpoint, ProgressBar, RandomState
 from popularity.training.datamodule import PopularityDataModule
 from popularity.training.loggers import MetricsCSV, run_version
 from popularity.training.module import METRICS, PopularityModule
@@ -276,8 +276,7 @@ def _own_callbacks(config: Namespace, built: Namespace, settings: Mapping[str, A
         best.monitor = None
     if settings["enable_checkpointing"] is False:
         return [built[key] for key in keys if key != "checkpoint"]
-    # the state after each epoch, from which an interrupted run goes on
-    last = ModelCheckpoint(
+    last = LastCheckpoint(
         dirpath=best.dirpath,
         filename="last",
         every_n_epochs=config.checkpoint.every_n_epochs,

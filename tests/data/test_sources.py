@@ -111,5 +111,5 @@ def test_unknown_source_lists_the_names(source: str) -> None:
 
 
 def test_directory_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="expected a file, came a directory"):
+    with pytest.raises(InputError, match="expected a file, got a directory"):
         locate(str(tmp_path))
