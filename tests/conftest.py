@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     import pandas as pd
+    from lightning.pytorch import Callback
 
     from popularity.data.splits import Split
     from popularity.training.fit import Fit
@@ -96,13 +98,16 @@ def make_songs(count: int, seed: int = 0) -> pd.DataFrame:
     )
 
 
-def quick_fit(songs: pd.DataFrame, split: Split, *, epochs: int = 1, **settings: Any) -> Fit:
+def quick_fit(
+    songs: pd.DataFrame, split: Split, *, epochs: int = 1, callbacks: Sequence[Callback] = (), **settings: Any
+) -> Fit:
     """A small model of the default kind, fitted to the training songs of a split in this process, without files.
 
     Args:
         songs: canonical song table.
         split: of these songs.
         epochs: of training.
+        callbacks: further callbacks.
         settings: dotted names of the config to values.
     """
     from popularity.data.songs import SongTable
@@ -112,7 +117,8 @@ def quick_fit(songs: pd.DataFrame, split: Split, *, epochs: int = 1, **settings:
     small |= {"ema.decay": 0, "data.validation": 0, "trainer.max_epochs": epochs, "trainer.accelerator": "cpu"}
     silent = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False)
     table = SongTable(songs, report=None, fingerprint="")  # type: ignore[arg-type]  # as a search hands it over
-    fit = build_fit(read_config(settings={**small, **settings}), table=table, split=split, trainer=silent)
+    config = read_config(settings={**small, **settings})
+    fit = build_fit(config, table=table, split=split, callbacks=callbacks, trainer=silent)
     fit.run()
     fit.module.eval()
     return fit

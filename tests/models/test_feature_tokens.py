@@ -161,9 +161,9 @@ def test_an_encoder_of_another_kind_is_refused():
     from popularity.features.base import Inputs
     from popularity.models.single_token import SingleTokenMamba
 
-    with pytest.raises(InputError, match="FeatureTokensMamba: expected data.encoder FeatureEncoder"):
+    with pytest.raises(InputError, match=r"FeatureTokensMamba: expected data.encoder FeatureEncoder"):
         networks.FeatureTokensMamba(Inputs(song=5), 60)
-    with pytest.raises(InputError, match="SingleTokenMamba: expected data.encoder ColumnEncoder"):
+    with pytest.raises(InputError, match=r"SingleTokenMamba: expected data.encoder ColumnEncoder"):
         SingleTokenMamba(Inputs(song=5), 60)
 
 

@@ -192,7 +192,7 @@ def test_songs_on_the_album_count_in_number_and_mean():
 
 @pytest.mark.parametrize("part", ["album_role", "album_extras", "album_skip"])
 def test_weights_for_albums_start_at_nothing(part):
-    """A network that never met an album predicts as if there were none, and each weight does something once it moves."""
+    """At first a network predicts as if there were no albums; then each weight does something."""
     from popularity.features.base import Inputs
 
     torch.manual_seed(0)
@@ -382,5 +382,5 @@ def test_an_encoder_of_another_kind_is_refused():
     from popularity.errors import InputError
     from popularity.features.base import Inputs
 
-    with pytest.raises(InputError, match="HistoryMamba: expected data.encoder HistoryEncoder"):
+    with pytest.raises(InputError, match=r"HistoryMamba: expected data.encoder HistoryEncoder"):
         history.HistoryMamba(Inputs(columns=13), 12)
