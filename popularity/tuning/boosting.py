@@ -18,8 +18,15 @@ from popularity.tuning.space import Search
 
 #: What a space or ``--lightgbm.NAME`` may replace or add to, under LightGBM's own names.
 DEFAULTS = {
-    **{"learning_rate": 0.05, "n_estimators": 2000, "num_leaves": 31, "min_child_samples": 20},
-    **{"subsample": 0.8, "subsample_freq": 1, "colsample_bytree": 0.8, "reg_alpha": 1e-3, "reg_lambda": 1.0},
+    "learning_rate": 0.05,
+    "n_estimators": 2000,
+    "num_leaves": 31,
+    "min_child_samples": 20,
+    "subsample": 0.8,
+    "subsample_freq": 1,
+    "colsample_bytree": 0.8,
+    "reg_alpha": 1e-3,
+    "reg_lambda": 1.0,
 }
 _FIXED = {"deterministic": True, "force_row_wise": True, "verbosity": -1}  # equal trees on every run
 _STOPPING_ROUNDS = 50  # trees without a better validation MSE
