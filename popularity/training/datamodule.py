@@ -20,6 +20,9 @@ from popularity.training.batches import Order, SongBatches
 #: Entries of a fingerprint that must agree for two fits to have the same data.
 _SPLIT_KEYS = ("deduplicate", "split", "folds", "fold", "split_seed", "validation")
 
+#: Raised whenever what a checkpoint holds is laid out in another way: older checkpoints are refused then.
+CHECKPOINT_FORMAT = 2
+
 
 class PopularityDataModule(LightningDataModule):
     """Spotify songs for training, validation, testing and prediction.
@@ -141,8 +144,8 @@ class PopularityDataModule(LightningDataModule):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps: the encoder, and what identifies the data that it was fitted on."""
-        return {"encoder": self.encoder.state(), "fingerprint": self._fitted_on}
+        """What a checkpoint keeps: its format, the encoder, and what identifies the data that it was fitted on."""
+        return {"format": CHECKPOINT_FORMAT, "encoder": self.encoder.state(), "fingerprint": self._fitted_on}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the encoder of a checkpoint.
