@@ -20,6 +20,9 @@ from popularity.training.batches import Order, SongBatches
 #: Entries of a fingerprint that must agree for two fits to have the same data.
 _SPLIT_KEYS = ("deduplicate", "split", "folds", "fold", "split_seed", "validation")
 
+#: Raised whenever what a checkpoint holds is laid out in another way: older checkpoints are refused then.
+CHECKPOINT_FORMAT = 2
+
 
 class PopularityDataModule(LightningDataModule):
     """Spotify songs for training, validation, testing and prediction.
@@ -166,8 +169,13 @@ class PopularityDataModule(LightningDataModule):
         return {**self.fingerprint(), **({"read": report.as_dict()} if report is not None else {})}
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps: the encoder, what identifies its training songs, and the columns that they had."""
-        return {"encoder": self.encoder.state(), "fingerprint": self._fitted_on, "columns": self._columns}
+        """What a checkpoint keeps: its format, the encoder, what identifies its training songs, and their columns."""
+        return {
+            "format": CHECKPOINT_FORMAT,
+            "encoder": self.encoder.state(),
+            "fingerprint": self._fitted_on,
+            "columns": self._columns,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the encoder of a checkpoint.
