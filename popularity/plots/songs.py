@@ -62,8 +62,8 @@ def predicted_against_true(
 
     A model without bias has that mean on the identity: songs predicted at 40 are at 40 on average. The note gives
     R2 = 1 - sum (y - f)^2 / sum (y - mean y)^2 and RMSE = sqrt(mean (y - f)^2). Error bars are 1.96 standard errors
-    long on each side. Tenths are cut in the order of the predictions; equal predictions are never separated. Predictions
-    outside -10..110 are counted in the note, not plotted.
+    long on each side. Tenths are cut in the order of the predictions; equal predictions are never separated.
+    Predictions outside -10..110 are counted in the note, not plotted.
     """
     truth, predicted = _checked(target, prediction)
     figure = new_figure(5.4, title)
