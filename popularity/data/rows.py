@@ -60,8 +60,8 @@ def _removed(songs: pd.DataFrame, match: ColumnMatch) -> np.ndarray:
     """Rows without title, artist, length and popularity, where the file has these columns."""
     if not {"title", "artist", "duration_ms", "popularity"} <= match.mapped.keys():
         return np.zeros(len(songs), bool)
-    gone = songs[["title", "artist", "duration_ms"]].isna().all(axis=1) & ~(songs["popularity"] > 0)
-    return gone.to_numpy(bool)
+    gone: pd.Series = songs[["title", "artist", "duration_ms"]].isna().all(axis=1) & ~(songs["popularity"] > 0)
+    return np.asarray(gone, bool)
 
 
 def _local(frame: pd.DataFrame, match: ColumnMatch) -> np.ndarray:

@@ -67,13 +67,15 @@ class Converted:
 def with_unit(canonical: str, cells: pd.Series) -> np.ndarray:
     """Read cells that carry their unit, (n,) float64 in the canonical unit, NaN for all others."""
     if canonical == "duration_ms":
-        found = by_distinct(cells, _duration)
-    else:
-        pattern = _SUFFIX["unit" if canonical in AUDIO_UNIT else canonical]
-        scale = 0.01 if canonical in AUDIO_UNIT else 1.0
-        matches = by_distinct(cells, pattern.fullmatch)
-        found = [float(m[1].replace(",", ".")) * scale if m else None for m in matches]
-    return np.array([np.nan if value is None else value for value in found], np.float64)
+        return by_distinct(cells, _duration)
+    pattern = _SUFFIX["unit" if canonical in AUDIO_UNIT else canonical]
+    scale = 0.01 if canonical in AUDIO_UNIT else 1.0
+
+    def read(cell: str) -> float | None:
+        match = pattern.fullmatch(cell)
+        return float(match[1].replace(",", ".")) * scale if match else None
+
+    return by_distinct(cells, read)
 
 
 HAS_UNIT = (*AUDIO_UNIT, "duration_ms", "loudness", "tempo", "popularity")
@@ -123,11 +125,13 @@ def _from_unit(column: str, values: np.ndarray) -> tuple[np.ndarray, list[str]]:
         return values * _named(column), []  # rescaled to 0 to 1, which is for the check of scales to refuse
     unit = int(_likely(np.median(values))) or _named(column)
     ms = values * unit
-    odd = (ms < 1000) | (ms > _HOUR) | ((unit == 1000) & (values < 15) & (values % 1 != 0))
+    odd = (ms < 1000) | (ms > _HOUR)
+    if unit == 1000 and np.median(values % 1) == 0:  # whole seconds
+        odd |= (values < 15) & (values % 1 != 0)
     other = np.where(odd, _likely(values), 0)
     mixed = odd & (other > 0) & (other != unit)
     ms = np.where(mixed, values * other, ms)
-    ms[ms < 1000] = np.nan
+    ms[(ms < 1000) | (mixed & (unit == 60_000) & (other == 1000))] = np.nan  # 90 minutes or 90 seconds
     notes = [_UNIT_WORDS[unit]] if unit > 1 else []
     if mixed.any():
         notes.append(f"{int(mixed.sum()):,} cell{'s' if mixed.sum() > 1 else ''} in another unit")
@@ -184,7 +188,8 @@ def _out_of_ten(name: str, values: np.ndarray) -> bool:
 
 
 def _bare(column: Converted) -> np.ndarray:
-    values = column.values.to_numpy(np.float64)
+    values: np.ndarray = column.values.to_numpy(np.float64)
     if column.own_unit is not None:
         values = values[~column.own_unit]
-    return values[~np.isnan(values)]
+    known: np.ndarray = values[~np.isnan(values)]
+    return known

@@ -8,6 +8,7 @@ import io
 import lzma
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -73,9 +74,9 @@ def _one_layer(path: Path, content: bytes) -> tuple[bytes, str] | None:
     return None
 
 
-def _decompress(path: Path, kind: str, read: object) -> bytes:
+def _decompress(path: Path, kind: str, read: Callable[[], bytes]) -> bytes:
     try:
-        return bytes(read())  # type: ignore[operator]
+        return read()
     except (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError, pa.ArrowException) as error:
         raise InputError(f"{path}: the {kind} file is cut off or damaged ({error})") from error
 

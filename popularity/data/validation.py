@@ -103,7 +103,10 @@ def refuse_foreign_scales(songs: pd.DataFrame, raw: RawTable, columns: Mapping[s
     """Refuse a column that as a whole is not what its name says: a z-scored loudness, a rescaled tempo, a play count.
 
     Args:
-        songs, raw, columns, learn: as for `validate`.
+        songs: as for `validate`, like the rest.
+        raw: the file as it was read.
+        columns: canonical name -> column of the file.
+        learn: the songs are for training.
 
     Raises:
         InputError: the column, what was expected and what was found.

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MethodType
@@ -17,7 +18,7 @@ from jsonargparse import ActionConfigFile, Namespace
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from popularity import parsing
@@ -31,7 +32,7 @@ from popularity.training.datamodule import PopularityDataModule
 from popularity.training.loggers import MetricsCSV, run_version
 from popularity.training.module import METRICS, PopularityModule
 from popularity.training.quiet import quiet_lightning
-from popularity.training.tensorboard import HyperParameters, Plots, flat
+from popularity.training.tensorboard import CurvesLogger, HyperParameters, Plots, flat
 
 #: Callbacks that are part of every fit and have flags of their own.
 CALLBACKS: dict[str, type[Callback]] = {
@@ -163,18 +164,32 @@ def build_fit(
     return Fit(config, made, built.model, built.data)
 
 
+@contextmanager
+def missing_packages_named() -> Iterator[None]:
+    """Turn the failure to load a class of the config, such as a logger's, into one line that names the package.
+
+    Raises:
+        InputError: a package that is not installed.
+    """
+    try:
+        yield
+    except (ModuleNotFoundError, ValueError) as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, ModuleNotFoundError):
+            cause = cause.__cause__  # jsonargparse raises errors of its own from it
+        if cause is None or str(cause.name or "").startswith("popularity"):
+            raise
+        raise InputError(f"a class that the config names cannot be loaded: {one_line(str(cause))}") from error
+
+
 def instantiate(parser: LightningArgumentParser, config: Namespace) -> Namespace:
     """Build the objects that a config describes; module and data remember their part of it.
 
     Raises:
         InputError: a package that the config names is not installed.
     """
-    try:
+    with missing_packages_named():
         built = parser.instantiate_classes(config)
-    except ModuleNotFoundError as error:
-        if str(error.name).startswith("popularity"):
-            raise
-        raise InputError(one_line(f"a class in the config cannot be loaded: {error}")) from error
     remember(config, built)
     if built.get("optimizer"):
         use_optimizer(built.model, built.optimizer, built.get("lr_scheduler"))
@@ -291,5 +306,5 @@ def _loggers(config: Namespace, checkpoint: str | None) -> list[Logger]:
     runs = Path(config.log_dir) / config.name
     check_folder(runs)
     version = run_version(Path(checkpoint), runs) if checkpoint else None
-    tensorboard = TensorBoardLogger(config.log_dir, config.name, version=version, default_hp_metric=False)
+    tensorboard = CurvesLogger(config.log_dir, config.name, version=version, default_hp_metric=False)
     return [tensorboard, MetricsCSV(Path(tensorboard.log_dir))]
