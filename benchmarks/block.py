@@ -58,9 +58,7 @@ def check(blocks: dict[str, nn.Module], d_model: int) -> None:
     for name, result in results.items():
         difference = float((result - wanted).norm() / wanted.norm())
         if difference > 1e-4:
-            raise SystemExit(
-                f"{name}: expected the result of plain PyTorch, got one {difference:.1e} away"
-            )
+            raise SystemExit(f"{name}: expected the result of plain PyTorch, got one {difference:.1e} away")
 
 
 def measure(shape: tuple[int, ...], rounds: int, only: set[str]) -> dict[str, dict[str, float]]:

@@ -81,6 +81,17 @@ def test_python(page, text, folder, monkeypatch):
     runpy.run_path(str(folder / "page.py"))
 
 
+def test_report_of_a_file_with_trouble(folder, capsys, monkeypatch):
+    from popularity.__main__ import main
+
+    monkeypatch.setenv("COLUMNS", "80")
+    ((_, table),), ((_, report),) = blocks("csv"), blocks("text")
+    (folder / "trouble.csv").write_text(table)
+    assert main(["data", "trouble.csv"]) == 0
+    printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert printed[: len(report.splitlines())] == report.splitlines()
+
+
 @pytest.mark.parametrize(("page", "text"), blocks("yaml"), ids=[page for page, _ in blocks("yaml")])
 def test_yaml(page, text):
     import yaml

@@ -20,6 +20,13 @@ def test_public_names_are_loaded_when_they_are_used():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
+def test_every_public_name_can_be_loaded():
+    import popularity
+
+    for name in popularity.__all__:
+        assert getattr(popularity, name) is not None
+
+
 def test_unknown_names_are_refused():
     import popularity
 
