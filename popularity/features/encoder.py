@@ -112,7 +112,13 @@ class HistoryEncoder(Encoder):
         keys = keys_of(songs)
         self.related = RelatedSongs(keys, earlier=earlier)
         self.hidden = shares_to_hide(songs, folds, earlier=earlier, at_least=self.hide_history)
-        self._remember({**self._vectors(songs), "popularity": _column(songs["popularity"]), "month": _months(keys)})
+        self._remember(
+            {
+                **self._vectors(songs),
+                "popularity": torch.tensor(songs["popularity"].to_numpy(np.float32)),
+                "month": _months(keys),
+            }
+        )
 
     def _remember(self, known: dict[str, Tensor]) -> None:
         """Keep known songs; their popularities are read as standardised labels."""
@@ -290,10 +296,6 @@ class HistoryEncoder(Encoder):
         self._remember({name: value.cpu() for name, value in state["known"].items()})
         self._scores = state["scores"].cpu().numpy().copy()
         self.hidden = tuple(state["hidden"])
-
-
-def _column(values: pd.Series) -> Tensor:
-    return torch.from_numpy(values.to_numpy(np.float32, copy=True))
 
 
 def _months(keys: Keys) -> Tensor:
