@@ -69,7 +69,6 @@ class HistoryEncoder(Encoder):
             ("history", history, 0),
             ("retrieved", retrieved, 0),
             ("eval_samples", eval_samples, 1),
-            ("bins", bins, 1),
         ):
             if value < least:
                 raise InputError(f"data.encoder.{name}: expected at least {least}, got {value}")
