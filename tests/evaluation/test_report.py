@@ -281,7 +281,11 @@ def test_pictures_have_words_and_readable_text(made: Made) -> None:
 def test_the_protocol_and_failed_runs_are_told(made: Made) -> None:
     told = [
         *("0123abcd", "Folds are random", f"{FOLDS} folds × {REPEATS} repeats", "numpy 2.4.6 and 2.4.7"),
-        *("lightgbm 15 trials", "Read by linear, lda: the 13 audio columns", "have the same weight: lda"),
+        *(
+            "lightgbm 15 trials",
+            "read the 13 audio columns: linear, lda",
+            "(the same weight for hits and other songs): lda",
+        ),
         *("ridge, repeat 0, fold 1: ValueError: 1 < 2", "cut-off 99, repeat 0, fold 2: 0 hits among 60 songs"),
     ]
     for words in told:
