@@ -29,8 +29,9 @@ Part = dict[str, list[dict[str, Any]]]
 def report_parts(found: Results) -> dict[str, Part]:
     """Return pictures (``heading, svg``) and tables (``caption, table, open``) by the name of each part."""
     parts = _comparison(found) | _songs(found) | _hits(found) | _columns(found)
-    if "published_results" in found.tables:
-        parts["published"] = _part([], ("Published and measured", found.tables["published_results"], True))
+    if (table := found.tables.get("published_results")) is not None:
+        names = ["project", "model", "metric", "reported", "theirs", "honest", "honest_sd", "method", "source"]
+        parts["published"] = _part([], ("Published and measured", table[[n for n in names if n in table]], True))
     for slug, part in parts.items():
         for number, picture in enumerate(part["pictures"]):
             picture["svg"] = plots.svg(picture.pop("figure"), f"{slug}-{number}")
