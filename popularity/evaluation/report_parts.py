@@ -129,7 +129,7 @@ def _hits(found: Results) -> dict[str, Part]:
     first = sorted(of_cutoff, key=lambda cutoff: cutoff != chosen)
 
     def tables(names: Sequence[str]) -> list[tuple[str, pd.DataFrame, bool]]:
-        return [(f"Hit: {words[c]}", of_cutoff[c].drop(columns=names, errors="ignore"), c == chosen) for c in first]
+        return [(f"Hit: {words[c]}", of_cutoff[c].drop(columns=list(names), errors="ignore"), c == chosen) for c in first]
 
     ranked = [name for name in of_cutoff[chosen] if name not in ("model", *report.CALLED)]
     parts = {"hits": _part([], *tables(report.CALLED)), "called": _part([], *tables(ranked))}

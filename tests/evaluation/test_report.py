@@ -415,6 +415,7 @@ def test_hits_begin_with_auroc_and_its_difference(made: Made) -> None:
         expected = summary[summary["cutoff"] == cutoff].sort_values("auroc", ascending=False)
         assert list(table)[:6] == ["model", "folds", "AUROC", "difference to mamba", "95 %", "average precision"]
         np.testing.assert_allclose(_numbers(table["AUROC"]), expected["auroc"].round(3))
+        assert "threshold" not in table, "what depends on a threshold has a table of its own"
         row = table.set_index("model").loc["mean"]
         assert row[["difference to mamba", "95 %"]].tolist() == ["−0.012", "−0.050 to 0.020"]
         assert table.set_index("model").loc["mamba", "95 %"] == "–"
@@ -426,6 +427,7 @@ def test_hits_begin_with_auroc_and_its_difference(made: Made) -> None:
 def test_counts_hold_every_song_at_its_threshold(made: Made) -> None:
     hits = made.tables["hits.parquet"].query("cutoff == 'top_quarter' and model == 'mamba'")
     counts, metrics, *_ = made.page.sections["called"]
+    assert "AUROC" not in metrics
     assert {"share of hits", "threshold", "F1", "accuracy"} < set(metrics)
     row, called = counts.set_index("model").loc[["mamba"]], hits["probability"] >= 0.4
     assert _numbers(row["hits found"])[0] == (called & hits["hit"]).sum()
