@@ -128,11 +128,11 @@ def _hits(found: Results) -> dict[str, Part]:
         chosen = str((hits.groupby("cutoff")["hit"].mean() - 0.25).abs().sort_index().idxmin())
     first = sorted(of_cutoff, key=lambda cutoff: cutoff != chosen)
 
-    def tables(names: Sequence[str]) -> list[tuple[str, pd.DataFrame, bool]]:
-        return [(f"Hit: {words[c]}", of_cutoff[c].drop(columns=list(names), errors="ignore"), c == chosen) for c in first]
+    def tables(names: list[str]) -> list[tuple[str, pd.DataFrame, bool]]:
+        return [(f"Hit: {words[c]}", of_cutoff[c].drop(columns=names, errors="ignore"), c == chosen) for c in first]
 
     ranked = [name for name in of_cutoff[chosen] if name not in ("model", *report.CALLED)]
-    parts = {"hits": _part([], *tables(report.CALLED)), "called": _part([], *tables(ranked))}
+    parts = {"hits": _part([], *tables([*report.CALLED])), "called": _part([], *tables(ranked))}
     scores = of_cutoff[chosen].dropna(subset="auroc").set_index("model")
     focus = found.focus()
     models = sorted(scores.index, key=lambda name: name not in focus)[:6]  # best first within both
