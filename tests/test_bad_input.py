@@ -23,8 +23,8 @@ from popularity.data.sources import Download
 from tests.conftest import make_songs
 
 PLAIN = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
-SMALL = ["--model.width", "4", "--model.layers", "1", "--model.d_state", "2", "--data.batch_size", "16"]
-SMALL += ["--figures.every_n_epochs", "0", "--trainer.max_epochs", "1", *PLAIN]
+SMALL = ["--model.net.width", "4", "--model.net.layers", "1", "--model.net.d_state", "2", "--data.batch_size", "16"]
+SMALL += ["--plots.every_n_epochs", "0", "--trainer.max_epochs", "1", *PLAIN]
 
 READOUT = "net.members.0.readout.1.weight"  # a tensor of the default model
 Refused = Callable[..., None]
@@ -81,7 +81,7 @@ def checkpoint(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     make_songs(60).to_csv(folder / "songs.csv", index=False)
     assert main(["fit", "--data.source", str(folder / "songs.csv"), "--log_dir", str(folder / "logs"), *SMALL]) == 0
-    return folder / "logs" / "popularity" / "version_0" / "checkpoints" / "last.ckpt"
+    return folder / "logs" / "mamba" / "version_0" / "checkpoints" / "last.ckpt"
 
 
 def fit(source: object = "songs.csv", *more: str) -> list[str]:
@@ -127,17 +127,20 @@ TABLES: dict[str, tuple[Callable[[Path], bytes], tuple[str, ...]]] = {
     ),
     "empty.csv": (lambda path: b"", ("the file is empty",)),
     "header.csv": (lambda path: csv(songs().head(0)), ("no rows",)),
-    "ragged.csv": (lambda path: csv(songs()) + b"1,2,3\n", ("row 41", "expected 20 fields", "came 3")),
+    "ragged.csv": (lambda path: csv(songs()) + b"1,2,3\n", ("row 41", "expected 20 fields", "got 3")),
     "binary.csv": (lambda path: bytes(range(256)) * 4, ("binary",)),
     "cut.csv.gz": (lambda path: gzip.compress(csv(songs()))[:-400], ("gzip", "cut off")),
-    "two.zip": (lambda path: zipped(path, "one.csv", "two.csv"), ("expected one", "came 2: one.csv, two.csv")),
+    "two.zip": (lambda path: zipped(path, "one.csv", "two.csv"), ("expected one", "got 2: one.csv, two.csv")),
     "cut.zip": (lambda path: zipped(path, "one.csv")[:-400], ("zip", "damaged")),
     "cut.parquet": (lambda path: b"PAR1" + bytes(50) + b"PAR1", ("Parquet", "cut off or damaged")),
 }
 #: the same, of files that are fine but for the popularity, which prediction does without
 LABELS: dict[str, tuple[Callable[[Path], bytes], tuple[str, ...]]] = {
     "no_popularity.csv": (lambda path: csv(songs().drop(columns="popularity")), ("no column for popularity",)),
-    "one_blank.csv": (lambda path: csv(songs(popularity="")), ("'popularity'", "row 3", "came an empty cell")),
+    "most_blank.csv": (
+        lambda path: csv(songs().assign(popularity=[""] * 30 + ["5"] * 10)),
+        ("'popularity'", "got none in 30 of 40 songs"),
+    ),
     "all_equal.csv": (lambda path: csv(songs().assign(popularity=50)), ("every song has popularity 50",)),
 }
 
@@ -147,7 +150,8 @@ def test_tables_to_learn_from(name, refused, tmp_path, checkpoint):
     content, named = (TABLES | LABELS)[name]
     (tmp_path / name).write_bytes(content(tmp_path / name))
     refused(fit(name), name, *named)
-    refused(["data", name], name, *named)
+    if name not in ("no_popularity.csv", "most_blank.csv"):  # to `data` these are files to predict
+        refused(["data", name], name, *named)
     if name in ("text.csv", "all_equal.csv"):
         refused(["test", "--ckpt_path", str(checkpoint), "--data.source", name, *PLAIN], name, *named)
 
@@ -160,7 +164,7 @@ def test_tables_to_predict_leave_an_older_output_as_it_was(name, refused, tmp_pa
     refused(predict(checkpoint, name), name, *named)
 
 
-@pytest.mark.parametrize(("source", "named"), [("folder", "came a directory"), ("nowhere.csv", "nowhere.csv")])
+@pytest.mark.parametrize(("source", "named"), [("folder", "got a directory"), ("nowhere.csv", "nowhere.csv")])
 def test_paths_that_are_no_file(source, named, refused, tmp_path, checkpoint):
     (tmp_path / "folder").mkdir()
     for arguments in (fit(source), ["data", source], predict(checkpoint, source)):
@@ -175,8 +179,8 @@ def test_paths_that_are_no_file(source, named, refused, tmp_path, checkpoint):
         (songs().drop(columns="artist_name"), ["--data.split", "credits"], ("column artist", "none of the 40")),
         (songs(3), [], ("at least 5 songs", "found 3")),
         (songs(10), [], ("fewer than 2 of 10 songs", "validation")),
-        (songs(), ["--data.fold", "7"], ("fold must be from 0 to 4", "7")),
-        (songs(), ["--data.folds", "1"], ("folds must be at least 2", "1")),
+        (songs(), ["--data.fold", "7"], ("fold: expected a number from 0 to 4", "7")),
+        (songs(), ["--data.folds", "1"], ("folds: expected at least 2", "1")),
         (songs(), ["--data.validation", "0.9"], ("validation", "from 0 to 0.5", "0.9")),
         (songs(), ["--data.batch_size", "0"], ("data.batch_size", "at least 1", "0")),
     ],
@@ -237,6 +241,10 @@ def changed(path: Path, change: Callable[[dict], object]) -> dict:
     return content
 
 
+def settings_of(checkpoint: dict) -> dict:
+    return checkpoint["hyper_parameters"]["net"]["init_args"]
+
+
 #: name -> (how it is made from a good one, what the message must say)
 CHECKPOINTS: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "text": (lambda good, bad: bad.write_text("not a checkpoint\n"), "not a checkpoint"),
@@ -246,34 +254,34 @@ CHECKPOINTS: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "cut": (lambda good, bad: bad.write_bytes(good.read_bytes()[:-1000]), "damaged"),
     "directory": (lambda good, bad: bad.mkdir(), "this is a directory"),
     "missing": (lambda good, bad: None, "no such checkpoint"),
-    "code": (lambda good, bad: torch.save({"state_dict": {"_extra_state": _Code()}}, bad), "refused: it holds code"),
+    "code": (lambda good, bad: torch.save({"state_dict": {"weight": _Code()}}, bad), "refused: it holds code"),
     "code_in_old_form": (
         lambda good, bad: torch.save(_Code(), bad, _use_new_zipfile_serialization=False),
         "refused: it holds code",
     ),
     "plain_pickle": (lambda good, bad: bad.write_bytes(pickle.dumps(_Code())), "not a checkpoint"),
-    "tensor": (lambda good, bad: torch.save(torch.ones(3), bad), "not one that `popularity fit` wrote"),
+    "tensor": (lambda good, bad: torch.save(torch.ones(3), bad), "not one that `popularity fit` of this version wrote"),
     "other_project": (
         lambda good, bad: torch.save(
             {"state_dict": torch.nn.Linear(1, 1).state_dict(), "pytorch-lightning_version": "2.6.0", "epoch": 1}, bad
         ),
-        "not one that `popularity fit` wrote",
+        "not one that `popularity fit` of this version wrote",
     ),
     "weight_missing": (
         lambda good, bad: torch.save(changed(good, lambda c: c["state_dict"].pop(READOUT)), bad),
-        f"{READOUT}: expected shape (60, 8), came nothing",
+        f"{READOUT}: expected shape (60, 8), got nothing",
     ),
     "other_width": (
-        lambda good, bad: torch.save(changed(good, lambda c: c["hyper_parameters"].update(width=8)), bad),
+        lambda good, bad: torch.save(changed(good, lambda c: settings_of(c).update(width=8)), bad),
         "does not fit this version's network",
     ),
     "other_settings": (
-        lambda good, bad: torch.save(changed(good, lambda c: c["hyper_parameters"].update(depth=8)), bad),
-        "written by another version",
+        lambda good, bad: torch.save(changed(good, lambda c: settings_of(c).update(depth=8)), bad),
+        "does not go with",
     ),
     "no_encoder": (
-        lambda good, bad: torch.save(changed(good, lambda c: c["state_dict"]["_extra_state"].clear()), bad),
-        "does not fit this version's network",
+        lambda good, bad: torch.save(changed(good, lambda c: c["PopularityDataModule"].clear()), bad),
+        "of this version",
     ),
 }
 
@@ -325,10 +333,10 @@ def test_predict_without_songs(refused, checkpoint):
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["--ckpt_path", "last"], ("last", "no version_N/checkpoints/last.ckpt", "popularity")),
+        (["--ckpt_path", "last"], ("last", "expected version_N/checkpoints/last.ckpt", "mamba")),
         (["--ckpt_path", "best"], ("best", "expected a file")),
-        (["--log_dir", "songs.csv"], ("songs.csv/popularity", "songs.csv is not a folder")),
-        (["--log_dir", "songs.csv/logs"], ("songs.csv/logs/popularity", "songs.csv is not a folder")),
+        (["--log_dir", "songs.csv"], ("songs.csv/mamba", "songs.csv is not a folder")),
+        (["--log_dir", "songs.csv/logs"], ("songs.csv/logs/mamba", "songs.csv is not a folder")),
         (["--trainer.precision", "12"], ("trainer.precision",)),
         (["--trainer.accelerator", "abacus"], ("abacus",)),
         (["--trainer.devices", "0"], ("devices",)),
@@ -350,12 +358,13 @@ def test_flags(arguments, named, refused, tmp_path):
     ("content", "named"),
     [
         (b"model:\n  width: [8\n", ("bad.yaml", "line 2")),
-        (b"- model\n- data\n", ("bad.yaml", "Unexpected config")),
+        (b"- model\n- data\n", ("bad.yaml", "expected settings")),
         (b"modle:\n  width: 8\n", ("modle.width",)),
-        (b"model:\n  width: wide\n", ("model.width", "wide")),
+        (b"model:\n  net:\n    init_args:\n      width: wide\n", ("model.net", "wide")),
+        (b"model:\n  learning_rate: fast\n", ("model.learning_rate", "fast")),
         (b"\x80\x81\x82", ("bad.yaml", "binary")),
-        (csv(songs(500)), ("bad.yaml", "Unexpected config")),
-        (b"", ("bad.yaml", "Unexpected config")),
+        (csv(songs(500)), ("bad.yaml", "expected settings")),
+        (b"", ("bad.yaml", "expected settings")),
     ],
 )
 def test_config_files(content, named, refused, tmp_path):

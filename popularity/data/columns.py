@@ -1,58 +1,62 @@
-"""Which column of a public file holds what: names, aliases and leaks."""
+"""Which column of a public file holds what: names, aliases, leaks, and what a user says."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
+from popularity.data.aliases import LEAK_NAMES, NAMES, TRANSLATED
 from popularity.data.schema import CANONICAL
+from popularity.errors import InputError
 
-# Aliases by rank: where a file has two of them, the one further left is taken. Spelled as `normalise` leaves them.
-_ALIASES: dict[str, str] = {
-    "track_id": "trackid id trackuri uri spotifytrackid spotifyuri spotifyid songid",
-    "title": "title trackname songname name song track",
-    "artist": "artist artists artistname artistnames trackartist trackartists artistsname performer",
-    "album": "album albumname trackalbumname",
-    "genre": "genre trackgenre playlistgenre topgenre",
-    "subgenre": "subgenre playlistsubgenre tracksubgenre",
-    "release_date": "releasedate trackalbumreleasedate albumreleasedate trackreleasedate releaseyear year",
-    "explicit": "explicit trackexplicit isexplicit",
-    "acousticness": "acousticness acous",
-    "danceability": "danceability dance dnce",
-    "energy": "energy nrgy",
-    "instrumentalness": "instrumentalness instr",
-    "liveness": "liveness liveliness live",
-    "speechiness": "speechiness speech spch",
-    "valence": "valence audiovalence val",
-    "duration_ms": "durationms songdurationms trackdurationms trackduration duration ms durationsec dur lengthduration "
-    "durationmin",
-    "loudness": "loudness loudnessdb loud db",
-    "tempo": "tempo bpm beatsperminute beatsperminutebpm",
-    "key": "key",
-    "mode": "mode audiomode",
-    "time_signature": "timesignature",
-    "popularity": "popularity trackpopularity songpopularity spotifypopularity pop",
-}
-ALIASES: dict[str, tuple[str, ...]] = {canonical: tuple(names.split()) for canonical, names in _ALIASES.items()}
+# What public tools put before a name: Skiley's "trackFeatureEnergy", an API answer's "track.name", "audio_features.key"
+_PREFIXES = ("spotifytrack", "trackfeature", "audiofeatures", "audiofeature", "trackaudiofeatures", "spotify", "track")
+_MERGED = re.compile(r"(?P<name>.+)[_. ](?P<side>[xy])", re.IGNORECASE)  # pandas and R after a join
 
-# Functions of the target, or of the day on which it was measured, or of the order in which the file was written.
-_LEAKS: dict[str, str] = {
-    "popular_or_not": "popularornot target hit ishit",
-    "artist_popularity": "artistpopularity artistpop artistspopularity",
-    "album_popularity": "albumpopularity",
-    "artist_followers": "artistfollowers artistsfollowers followers totalartistfollowers",
-    "streams": "streams stream spotifystreams streamcount playcount plays totalstreams",
-    "views": "views youtubeviews",
-    "likes": "likes youtubelikes",
-    "comments": "comments",
-    "chart_rank": "rank chartrank chart position chartposition peak peakrank peakposition weeksonchart dailyrank "
-    "alltimerank",
-    "row_number": "rownumber index row rowname rownames unnamed0 unnamed00 x x1 number no sn indexlevel0",
-}
+
+NEVER = 2  # level of an `Objection`: better no column than this one
+
+
+@dataclass(frozen=True)
+class Objection:
+    """What speaks against the cells of a column whose name fits.
+
+    Attributes:
+        level: 0 nothing, 1 any other column is better, `NEVER`.
+        why: in words.
+    """
+
+    level: int = 0
+    why: str = ""
+
+
+def normalise(name: str) -> str:
+    """Column name without case, byte-order mark, punctuation, accents written apart, and blanks.
+
+    >>> normalise("Track Name") == normalise("track_name") == normalise("\\ufefftrackname")
+    True
+    """
+    text = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(character for character in text if character.isalnum())
+
+
+def _with_translations() -> dict[str, tuple[str, ...]]:
+    aliases = {}
+    for canonical, names in NAMES.items():
+        translated = (normalise(name) for name in TRANSLATED.get(canonical, "").split("|") if name)
+        aliases[canonical] = tuple(dict.fromkeys((*names.split(), *translated)))
+    return aliases
+
+
+ALIASES: dict[str, tuple[str, ...]] = _with_translations()
 LEAKS: dict[str, tuple[str, ...]] = {
-    leak: ("",) * (leak == "row_number") + tuple(n.split()) for leak, n in _LEAKS.items()
+    leak: ("",) * (leak == "row_number") + tuple(names.split()) for leak, names in LEAK_NAMES.items()
 }
+_CANONICAL_OF = {alias: (canonical, rank) for canonical, names in ALIASES.items() for rank, alias in enumerate(names)}
+_LEAK_OF = {alias: leak for leak, names in LEAKS.items() for alias in names}
 
 
 @dataclass(frozen=True)
@@ -70,47 +74,100 @@ class ColumnMatch:
     ignored: tuple[tuple[str, str], ...]
 
 
-def normalise(name: str) -> str:
-    """Column name without case, byte-order mark, punctuation and blanks.
+def match_columns(
+    header: Sequence[str],
+    columns: Mapping[str, str] | None = None,
+    objection: Callable[[str, str], Objection] | None = None,
+) -> ColumnMatch:
+    """Find the canonical columns in a header.
 
-    >>> normalise("Track Name") == normalise("track_name") == normalise("\\ufefftrackname")
-    True
-    """
-    return "".join(character for character in name.casefold() if character.isalnum())
-
-
-def match_columns(header: Sequence[str]) -> ColumnMatch:
-    """Find the canonical columns in a header; of two candidates the exact name wins, then the rank of the alias.
+    What the user says wins. Of the other candidates, one whose cells fit wins over one whose cells do not; then the
+    exact name; then the rank of the alias.
 
     Args:
         header: column names as written in the file.
+        columns: canonical name -> column of the file, as the user says.
+        objection: (canonical name, column of the file) -> what speaks against its cells; asked where the name fits.
+
+    Raises:
+        InputError: ``columns`` names something that is neither a canonical column nor one of the file.
     """
-    canonical_of = {alias: canonical for canonical, names in ALIASES.items() for alias in names}
-    leak_of = {alias: leak for leak, names in LEAKS.items() for alias in names}
+    asked = _check_asked(header, columns or {})
     candidates: dict[str, list[tuple[int, int, str]]] = {}
     leaks: dict[str, str] = {}
     ignored: list[tuple[str, str]] = []
     for position, column in enumerate(header):
-        name = normalise(column)
-        if canonical := canonical_of.get(name):
-            rank = -1 if column == canonical else ALIASES[canonical].index(name)
-            candidates.setdefault(canonical, []).append((rank, position, column))
-        elif name in leak_of:
-            leaks[column] = leak_of[name]
+        if column in asked.values():
+            continue
+        found = _named(column)
+        if found:
+            candidates.setdefault(found[0], []).append((found[1], position, column))
+        elif (name := normalise(column)) in _LEAK_OF:
+            leaks[column] = _LEAK_OF[name]
         else:
-            ignored.append((column, "not a column that the model knows"))
-    mapped = {}
+            ignored.append((column, "not a column that the model uses"))
+    mapped: dict[str, str] = {}
     for canonical in CANONICAL:
-        if ranked := sorted(candidates.get(canonical, [])):
-            mapped[canonical] = ranked[0][2]
-            ignored += [(column, f"{canonical} is read from {ranked[0][2]!r}") for _, _, column in ranked[1:]]
+        ranked = sorted(candidates.get(canonical, []))
+        if canonical in asked:
+            mapped[canonical] = asked[canonical]
+        else:
+            against = {c: objection(canonical, c) if objection else Objection() for _, _, c in ranked}
+            ranked.sort(key=lambda rank: against[rank[2]].level)
+            unfit = [column for _, _, column in ranked if against[column].level == NEVER]
+            ignored += [(column, f"not {canonical}: {against[column].why}") for column in unfit]
+            ranked = [rank for rank in ranked if rank[2] not in unfit]
+            if ranked:
+                mapped[canonical] = ranked.pop(0)[2]
+        ignored += [(column, f"{canonical} is read from {mapped[canonical]!r}") for _, _, column in ranked]
     return ColumnMatch(mapped, leaks, tuple(ignored))
 
 
+def _named(column: str) -> tuple[str, int] | None:
+    """Canonical name of a column and the rank of its name (-1 for the exact one), None where the name says nothing."""
+    if column in ALIASES:
+        return column, -1
+    name = normalise(column)
+    if name in _CANONICAL_OF:
+        return _CANONICAL_OF[name]
+    if name in _LEAK_OF:
+        return None
+    if (merged := _MERGED.fullmatch(column)) and (found := _named(merged["name"])):
+        return found[0], 1000 + (merged["side"].casefold() == "y")
+    for prefix in _PREFIXES:
+        rest = name.removeprefix(prefix)
+        if rest != name and rest in _CANONICAL_OF:
+            canonical, rank = _CANONICAL_OF[rest]
+            return canonical, 100 + rank
+    return None
+
+
+def _check_asked(header: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
+    """What the user says, with the file's own spelling of each column."""
+    asked: dict[str, str] = {}
+    for canonical, column in columns.items():
+        if canonical not in CANONICAL:
+            near = get_close_matches(canonical, CANONICAL, 1)
+            hint = f", did you mean {near[0]}?" if near else ""
+            raise InputError(f"columns: expected one of {', '.join(CANONICAL)}, got {canonical!r}{hint}")
+        alike = [name for name in header if name == column] or [
+            name for name in header if normalise(name) == normalise(column)
+        ]
+        if not alike:
+            near = get_close_matches(column, header, 1)
+            hint = f", did you mean {near[0]!r}?" if near else ""
+            raise InputError(f"columns: {canonical}: expected a column of the file, got {column!r}{hint}")
+        if alike[0] in asked.values():
+            raise InputError(f"columns: expected each column of the file once, got {alike[0]!r} twice")
+        asked[canonical] = alike[0]
+    return asked
+
+
 def is_exportify(header: Sequence[str]) -> bool:
-    """Whether a header is Exportify's, the one kind of file whose artists are split at commas."""
+    """Whether a header is one that Exportify writes, in any of its languages."""
     names = {normalise(column) for column in header}
-    uris = {"trackuri", "spotifyuri", "spotifyid"}
-    return any(re.fullmatch(r"artist name\(s\)", column.strip("\ufeff "), re.I) for column in header) and bool(
-        names & uris
-    )
+    written = {normalise(name) for name in ("Artist Name(s)", *TRANSLATED["artist"].split("|"))}
+    ids = {"trackid", "trackuri", "spotifyuri", "spotifyid"}
+    ids |= {normalise(name) for name in TRANSLATED["track_id"].split("|")}
+    english = any(re.fullmatch(r"artist name\(s\)", column.strip("\ufeff "), re.I) for column in header)
+    return bool(names & ids) and (english or bool(names & (written - {"artistnames"})))

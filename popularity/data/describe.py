@@ -1,10 +1,10 @@
-"""`python -m popularity data NAME_OR_PATH`: what the loader understood of a file, before anything is trained on it."""
+"""`python -m popularity data NAME_OR_PATH`: what the loader understands of a file, before anything is trained on it."""
 
 from __future__ import annotations
 
-import argparse
+from functools import partial
 from pathlib import Path
-from typing import NoReturn, get_args
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -12,10 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from popularity.data.credits import artist_names
-from popularity.data.songs import LoadReport, SongTable, load_songs
+from popularity.data.report import LoadReport
+from popularity.data.songs import NoPopularity, SongTable, load_songs
 from popularity.data.sources import NAMES
-from popularity.data.splits import SplitKind, make_split
+from popularity.data.splits import SplitKind, check_fold, make_split
 from popularity.errors import InputError
+from popularity.parsing import Parser, program
 
 _BAR = 40  # characters of the longest bar of the histogram
 
@@ -24,40 +26,55 @@ def main(argv: list[str]) -> None:
     """Load what the command line names and print the report.
 
     Args:
-        argv: the arguments behind the verb.
+        argv: the arguments after the verb.
 
     Raises:
         InputError: wrong arguments, or a source that cannot be loaded.
     """
-    parser = _Parser(
-        prog="python -m popularity data", description="Print what the loader understands of a table of songs."
-    )
-    parser.add_argument("source", help=f"one of {', '.join(NAMES)}, or the path of a CSV, TSV, gz, zip or Parquet file")
-    parser.add_argument("--cache-dir", type=Path, help="folder for downloads")
-    parser.add_argument("--folds", type=int, default=5, help="number of folds (5)")
-    parser.add_argument("--fold", type=int, default=0, help="the fold whose sizes are shown (0)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the splits (0)")
-    parser.add_argument("--validation", type=float, default=0.1, help="share of the training rows to validate on (0.1)")
-    parser.add_argument("--without-popularity", action="store_true", help="read the file as for prediction")
-    arguments = parser.parse_args(argv)
-    predict = arguments.without_popularity
-    table = load_songs(
-        arguments.source, cache_dir=arguments.cache_dir, deduplicate=not predict, need_popularity=not predict
-    )
-    options = {name: getattr(arguments, name) for name in ("folds", "fold", "seed", "validation")}
+    options = _parser().parse_args(argv)
+    check_fold(options.folds, options.fold, options.seed, options.validation)
     # Names in a file may look like markup.
-    print_report(table, Console(markup=False, emoji=False, highlight=False), **options)
+    console = Console(markup=False, emoji=False, highlight=False)
+    load = partial(load_songs, options.source, cache_dir=options.cache_dir, columns=options.columns)
+    if options.without_popularity:
+        table = load(deduplicate=False, need_popularity=False)
+    else:
+        try:
+            table = load()
+        except NoPopularity as error:
+            table = load(deduplicate=False, need_popularity=False)
+            console.print(f"a file to predict, not to learn from: {error}", soft_wrap=True)
+    folds = {name: getattr(options, name) for name in ("folds", "fold", "seed", "validation")}
+    print_report(table, console, **folds)
+
+
+def _parser() -> Parser:
+    parser = Parser(prog=f"{program()} data", description="Print what the loader understands of a table of songs.")
+    parser.add_argument("source", type=str, help=f"one of {', '.join(NAMES)}, or the path of a file")
+    parser.add_argument(
+        "--columns", type=dict[str, str] | None, help="'{popularity: my_column, ...}' where names differ"
+    )
+    parser.add_argument("--cache_dir", type=Path | None, help="folder for downloads")
+    parser.add_argument("--folds", type=int, default=5, help="number of folds")
+    parser.add_argument("--fold", type=int, default=0, help="the fold whose sizes are shown")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the splits")
+    parser.add_argument("--validation", type=float, default=0.1, help="share of the training songs to validate on")
+    parser.add_argument("--without_popularity", action="store_true", help="read the file as for prediction")
+    return parser
 
 
 def print_report(
     table: SongTable, console: Console, *, folds: int = 5, fold: int = 0, seed: int = 0, validation: float = 0.1
 ) -> None:
-    """Print rows, columns, values, duplicates, popularity, artists and the sizes of the five splits.
+    """Print rows, columns, values, what was left out, duplicates, artists, popularity and the sizes of the five splits.
 
     Args:
         table: what `load_songs` gave.
         console: where to print; its markup should be off.
-        folds, fold, seed, validation: as for `popularity.data.splits.make_split`.
+        folds: as for `popularity.data.splits.make_split`, like the rest.
+        fold: the fold that is held out.
+        seed: of the folds.
+        validation: share of the training songs that validate.
     """
     report, songs = table.report, table.songs
     console.print(f"{report.path} ({report.form})", soft_wrap=True)
@@ -70,6 +87,8 @@ def print_report(
         "absent": ", ".join(report.absent),
         "not used": "; ".join(f"{', '.join(columns)} ({why})" for why, columns in unused.items()),
         "dropped as leaks": ", ".join(f"{column!r} ({leak})" for column, leak in report.leaks),
+        "left out": ", ".join(str(left) for left in report.left_out),
+        "cells not read": "; ".join(str(unread) for unread in report.unread),
         "duplicates removed": ", ".join(f"{count:,} {rule}" for rule, count in report.duplicates.items()),
     }
     for name, line in lines.items():
@@ -77,15 +96,11 @@ def print_report(
     names = artist_names(songs)
     first, every = {names[:1] for names in names if names}, {name for names in names for name in names}
     console.print(f"artists: {len(first):,} first-named, {len(every):,} in all")
+    if not songs["popularity"].notna().any():
+        console.print("popularity: none, so this is a file to predict")
+        return
     _print_histogram(songs["popularity"], console)
     console.print(_splits(songs, folds=folds, fold=fold, seed=seed, validation=validation))
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints are one line, like every other complaint."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message} (see {self.prog} --help)")
 
 
 def _columns(report: LoadReport) -> Table:
@@ -101,9 +116,6 @@ def _columns(report: LoadReport) -> Table:
 def _print_histogram(popularity: pd.Series, console: Console) -> None:
     """Print one bar for popularity 0 and one for every ten points above it."""
     known = popularity.dropna().to_numpy()
-    if not known.size:
-        console.print("popularity: not in this file")
-        return
     mean, spread = known.mean(), known.std()
     console.print(f"popularity: mean {mean:.1f}, standard deviation {spread:.1f}, {len(known):,} songs")
     counts = np.histogram(known[known > 0], np.arange(0, 101, 10))[0]

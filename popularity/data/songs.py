@@ -3,51 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from popularity.data.columns import ColumnMatch, is_exportify, match_columns, normalise
-from popularity.data.convert import Converted, convert_date, convert_number, convert_text, numbers, per_cent
+from popularity.data.columns import ColumnMatch, match_columns
+from popularity.data.convert import convert
 from popularity.data.duplicates import remove_duplicates
-from popularity.data.reading import RawTable, read_table
-from popularity.data.schema import CANONICAL, NUMERIC, REQUIRED, TEXT, refuse_foreign_scales, validate
+from popularity.data.leaks import read_leak
+from popularity.data.objections import Objections
+from popularity.data.raw import RawTable
+from popularity.data.reading import read_table
+from popularity.data.report import LoadReport
+from popularity.data.rows import LeftOut, no_songs
+from popularity.data.schema import CANONICAL, REQUIRED, TEXT
 from popularity.data.sources import locate
+from popularity.data.units import Converted
+from popularity.data.validation import column_of, refuse_foreign_scales, validate
 from popularity.errors import InputError
 
 
-@dataclass(frozen=True)
-class LoadReport:
-    """What the loader understood of a file.
-
-    Attributes:
-        path: the file.
-        form: what kind of file it is, in words.
-        rows: rows in the file.
-        songs: rows in the song table.
-        mapped: (canonical name, column of the file, conversion in words) for each column in use.
-        absent: canonical columns that the file has not.
-        ignored: (column of the file, why it is not used).
-        leaks: (column of the file, kind of leak) for each column dropped as a leak.
-        missing: canonical name -> rows of the file without a value, for the columns in use.
-        coded_missing: canonical name -> how many of those held a number that means missing, such as tempo 0.
-        duplicates: rule -> rows removed by it; empty where duplicates were kept.
-    """
-
-    path: Path
-    form: str
-    rows: int
-    songs: int
-    mapped: tuple[tuple[str, str, str], ...]
-    absent: tuple[str, ...]
-    ignored: tuple[tuple[str, str], ...]
-    leaks: tuple[tuple[str, str], ...]
-    missing: dict[str, int]
-    coded_missing: dict[str, int]
-    duplicates: dict[str, int]
+class NoPopularity(InputError):
+    """A file without the popularity of its songs: nothing to learn from, but good for prediction."""
 
 
 @dataclass(frozen=True)
@@ -72,44 +52,42 @@ def load_songs(
     deduplicate: bool = True,
     need_popularity: bool = True,
     leaks: Sequence[str] = (),
+    columns: Mapping[str, str] | None = None,
 ) -> SongTable:
     """Load a named data set or a file into the canonical song table.
 
     Args:
         source: one of `popularity.data.sources.NAMES` or a path.
         cache_dir: where downloads are kept.
-        deduplicate: remove duplicates; False keeps every row, in the order of the file.
-        need_popularity: refuse songs without popularity; False is for prediction.
+        deduplicate: remove duplicates; False keeps every song, in the order of the file.
+        need_popularity: leave out songs without popularity; False is for prediction.
         leaks: leaks to keep as numeric columns ``leak_NAME``, only to show what they do: kinds such as ``streams`` or
             columns of the file; ``row_number`` is always there.
+        columns: canonical name -> column of the file, where the file's own names do not say it.
 
     Raises:
         InputError: the source cannot be found or read, a column is missing, a value is impossible, or there is nothing
             to learn because every song has the same popularity.
+        NoPopularity: an `InputError` too: the file is good but for its popularity.
     """
     raw = read_table(locate(source, cache_dir))
-    header = list(raw.frame.columns)
-    match = match_columns(header)
+    try:
+        match = match_columns(list(raw.frame.columns), columns, Objections(raw.frame))
+    except InputError as error:
+        raise InputError(f"{raw.path}: {error}") from error
     _require_columns(raw, match, need_popularity)
-
-    converted: dict[str, Converted] = {}
-    for name, column in match.mapped.items():
-        cells = raw.frame[column]
-        if name in NUMERIC:
-            converted[name] = convert_number(name, column, cells)
-        elif name in TEXT:
-            converted[name] = convert_text(name, cells, is_exportify(header))
-        else:
-            converted[name] = convert_date(cells)
-    per_cent(match.mapped, converted)
+    converted = convert(raw, match)
     songs = pd.DataFrame(
         {name: converted[name].values if name in converted else _absent(name, len(raw.frame)) for name in CANONICAL}
     )
-    refuse_foreign_scales(songs, raw, match.mapped, need_popularity)
-    validate(songs, raw, match.mapped, {name: c.unreadable for name, c in converted.items()}, need_popularity)
-    kept = {f"leak_{asked}": _leak(raw, match, asked) for asked in leaks}
-    for name, (_, values) in kept.items():
-        songs[name] = values
+    for asked in leaks:
+        songs[f"leak_{asked}"] = read_leak(raw, match, asked)[1]
+    songs, left_out = _leave_out(songs, raw, match, converted, need_popularity)
+    refuse_foreign_scales(songs, raw, match.mapped, learn=need_popularity)
+    unreadable = {name: column.unreadable for name, column in converted.items()}
+    unread = validate(songs, raw, match.mapped, unreadable, learn=need_popularity)
+    _refuse_blank(songs, raw, match, need_popularity)
+    songs = songs.reset_index(drop=True)
 
     missing = {name: int(songs[name].isna().sum()) for name in converted}
     duplicates: dict[str, int] = {}
@@ -118,20 +96,61 @@ def load_songs(
     if need_popularity and songs["popularity"].nunique() < 2:
         value = songs["popularity"].iloc[0]
         raise InputError(f"{raw.path}: every song has popularity {value:g}; there is nothing to learn")
+    kept = {read_leak(raw, match, asked)[0] for asked in leaks}
     report = LoadReport(
         path=raw.path,
         form=raw.form,
         rows=len(raw.frame),
         songs=len(songs),
-        mapped=tuple((name, match.mapped[name], converted[name].conversion) for name in match.mapped),
-        absent=tuple(name for name in CANONICAL if name not in match.mapped),
+        mapped=tuple((name, match.mapped.get(name, ""), column.conversion) for name, column in converted.items()),
+        absent=tuple(name for name in CANONICAL if name not in converted),
         ignored=match.ignored,
-        leaks=tuple((c, leak) for c, leak in match.leaks.items() if c not in {column for column, _ in kept.values()}),
+        leaks=tuple((column, leak) for column, leak in match.leaks.items() if column not in kept),
         missing=missing,
         coded_missing={name: c.coded_missing for name, c in converted.items() if c.coded_missing},
         duplicates=duplicates,
+        left_out=left_out,
+        unread=unread,
     )
     return SongTable(songs, report, fingerprint(songs))
+
+
+def _leave_out(
+    songs: pd.DataFrame, raw: RawTable, match: ColumnMatch, converted: Mapping[str, Converted], learn: bool
+) -> tuple[pd.DataFrame, tuple[LeftOut, ...]]:
+    """Drop the rows that are no songs; the index keeps the row numbers of the file.
+
+    Raises:
+        InputError: no row is left.
+        NoPopularity: most songs have no popularity.
+    """
+    found = no_songs(songs, raw.frame, match, learn=learn)
+    if learn:  # a popularity that cannot be read refuses the file, it is not missing
+        found["without popularity"] &= ~converted["popularity"].unreadable
+        others = sum(int(rows.sum()) for reason, rows in found.items() if reason != "without popularity")
+        without, left = int(found["without popularity"].sum()), len(songs) - others
+        if 2 * without > left > 0:
+            column = column_of("popularity", match.mapped)
+            raise NoPopularity(f"{raw.path}: {column}: expected numbers, got none in {without:,} of {left:,} songs")
+    left_out = tuple(
+        LeftOut(reason, int(rows.sum()), raw.place(int(rows.argmax()))) for reason, rows in found.items() if rows.any()
+    )
+    keep = ~np.logical_or.reduce(list(found.values()))
+    if not keep.any():
+        raise InputError(f"{raw.path}: expected songs, got none: {', '.join(map(str, left_out))}")
+    return songs[keep], left_out
+
+
+def _refuse_blank(songs: pd.DataFrame, raw: RawTable, match: ColumnMatch, learn: bool) -> None:
+    """Refuse a file whose audio columns are empty: one of them to learn from, most of them to predict from."""
+    blank = [name for name in REQUIRED if songs[name].isna().all()]
+    if learn and blank:
+        raise InputError(f"{raw.path}: {column_of(blank[0], match.mapped)}: expected numbers, got no value in any row")
+    if 2 * len(blank) > len(REQUIRED):
+        raise InputError(
+            f"{raw.path}: expected audio features, got no value in any row for {len(blank)} of the {len(REQUIRED)} "
+            f"columns that a prediction needs: {', '.join(blank)}"
+        )
 
 
 def fingerprint(songs: pd.DataFrame) -> str:
@@ -171,22 +190,6 @@ def _require_columns(raw: RawTable, match: ColumnMatch, need_popularity: bool) -
     found = ", ".join(header[:25]) + (f" and {len(header) - 25} more" if len(header) > 25 else "")
     refused = ", ".join(f"{column!r}" for column, leak in match.leaks.items() if leak != "row_number")
     note = f" ({refused} cannot stand in for it)" if "popularity" in lacking and refused else ""
-    raise InputError(f"{raw.path}: no column for {', '.join(lacking)}{note}; the file has {found}")
-
-
-def _leak(raw: RawTable, match: ColumnMatch, asked: str) -> tuple[str, np.ndarray]:
-    """Give the name of a leak column and its numbers (n,); two words become 0 and 1 in alphabetical order."""
-    if asked == "row_number":
-        return "", np.arange(len(raw.frame), dtype=np.float64)
-    columns = [column for column, leak in match.leaks.items() if leak == asked or normalise(column) == normalise(asked)]
-    if not columns:
-        have = ", ".join(match.leaks) or "none"
-        raise InputError(f"{raw.path}: expected a leak column for {asked!r}, came {have} (row_number is always there)")
-    cells = raw.frame[columns[0]]
-    values, unreadable, _ = numbers(cells, grouped=True)
-    words = sorted(set(cells[unreadable]))
-    if words and len(words) == cells.nunique() <= 2:
-        return columns[0], (cells == words[-1]).to_numpy(np.float64)
-    if words:
-        raise InputError(f"{raw.path}: column {columns[0]!r}: expected numbers or two words, came {words[0]!r}")
-    return columns[0], values
+    fault = NoPopularity if lacking == ["popularity"] else InputError
+    hints = "".join(f"; {why}" for name in lacking for _, why in match.ignored if why.startswith(f"not {name}: "))
+    raise fault(f"{raw.path}: no column for {', '.join(lacking)}{note}{hints}; the file has {found}")

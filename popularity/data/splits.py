@@ -147,16 +147,26 @@ def group_sizes(songs: pd.DataFrame, kind: SplitKind) -> np.ndarray:
 
 def _check_arguments(kind: str, folds: int, fold: int, seed: int, validation: float) -> None:
     if kind not in get_args(SplitKind):
-        raise InputError(f"split must be one of {', '.join(get_args(SplitKind))}, but is {kind!r}")
+        raise InputError(f"split: expected one of {', '.join(get_args(SplitKind))}, got {kind!r}")
+    check_fold(folds, fold, seed, validation)
+    if kind == "time" and fold == folds - 1:
+        raise InputError(f"fold: expected a number from 0 to {folds - 2} with {folds} folds of split time, got {fold}")
+
+
+def check_fold(folds: int, fold: int, seed: int, validation: float) -> None:
+    """Check what does not depend on the rule of a split.
+
+    Raises:
+        InputError: an argument outside its range.
+    """
     if folds < 2:
-        raise InputError(f"folds must be at least 2, but is {folds}")
-    last = folds - 2 if kind == "time" else folds - 1
-    if not 0 <= fold <= last:
-        raise InputError(f"fold must be from 0 to {last} with {folds} folds of split {kind}, but is {fold}")
+        raise InputError(f"folds: expected at least 2, got {folds}")
+    if not 0 <= fold < folds:
+        raise InputError(f"fold: expected a number from 0 to {folds - 1} with {folds} folds, got {fold}")
     if not 0 <= seed < 2**32:
-        raise InputError(f"seed of the split must be from 0 to {2**32 - 1}, but is {seed}")
+        raise InputError(f"seed: expected a number from 0 to {2**32 - 1}, got {seed}")
     if not 0 <= validation <= 0.5:
-        raise InputError(f"validation must be a share from 0 to 0.5 of the training rows, but is {validation}")
+        raise InputError(f"validation: expected a share from 0 to 0.5 of the training songs, got {validation}")
 
 
 # --- groups -----------------------------------------------------------------------------------------------------------
@@ -191,7 +201,7 @@ def _first_artists(songs: pd.DataFrame) -> list[str | None]:
 
 
 def _own_group_where_missing(keys: pd.Series) -> np.ndarray:
-    codes = pd.factorize(keys)[0].astype(np.int64)
+    codes: np.ndarray = pd.factorize(keys)[0].astype(np.int64)
     missing = codes < 0
     codes[missing] = codes.max(initial=-1) + 1 + np.arange(missing.sum())
     return codes
@@ -204,7 +214,8 @@ def _credit_components(names: list[tuple[str, ...]]) -> np.ndarray:
     size = n + len(distinct)  # nodes: songs, then names
     graph = coo_array((np.ones(len(rows), dtype=np.int8), (rows, n + codes)), shape=(size, size))
     component = connected_components(graph, directed=False)[1][:n]
-    return pd.factorize(component)[0].astype(np.int64)
+    groups: np.ndarray = pd.factorize(component)[0].astype(np.int64)
+    return groups
 
 
 def _test_rows(groups: np.ndarray, kind: SplitKind, folds: int, fold: int, seed: int) -> np.ndarray:
@@ -233,7 +244,7 @@ def _deal(groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
     for group in order:
         fold_of[group] = emptiest = rows.argmin()
         rows[emptiest] += sizes[group]
-    return np.append(rng.permutation(folds), -1)[fold_of]
+    return np.take(np.append(rng.permutation(folds), -1), fold_of)
 
 
 def _draw_groups(groups: np.ndarray, kind: SplitKind, share: float, rng: np.random.Generator) -> np.ndarray:
@@ -257,7 +268,8 @@ def _draw_groups(groups: np.ndarray, kind: SplitKind, share: float, rng: np.rand
             room -= sizes[group]
             if room == 0:
                 break
-    return taken[codes]
+    chosen_rows: np.ndarray = np.take(taken, codes)
+    return chosen_rows
 
 
 # --- time -------------------------------------------------------------------------------------------------------------

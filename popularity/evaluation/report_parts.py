@@ -165,10 +165,8 @@ def _hits(found: Results) -> dict[str, Part]:
     called, hit = hits["probability"] >= hits["threshold"], hits["hit"].astype(bool)
     cells = {"hits found": hit & called, "hits missed": hit & ~called, "false alarms": ~hit & called}
     counts = pd.DataFrame({"model": hits["model"], **cells, "others passed": ~hit & ~called}).groupby("model").sum()
-    caption = f"Counts over all folds and repeats, hit: {words[chosen]}"
-    parts["called"]["tables"].insert(
-        1, {"caption": caption, "table": counts.loc[scores.index].reset_index(), "open": True}
-    )
+    shown = (f"Counts over all folds and repeats, hit: {words[chosen]}", counts.loc[scores.index].reset_index(), True)
+    parts["called"] = _part([], shown, *tables(ranked))
     return parts
 
 

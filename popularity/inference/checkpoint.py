@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -13,7 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from popularity.errors import InputError
+from popularity.training.datamodule import PopularityDataModule
+from popularity.training.fit import fit_parser, instantiate, read_config
 from popularity.training.loggers import last_checkpoint
+from popularity.training.module import PopularityModule
 from popularity.training.tensorboard import flat
 
 
@@ -42,9 +46,29 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     except (RuntimeError, EOFError, BadZipFile, ValueError, KeyError, OSError, AttributeError, IndexError) as error:
         raise InputError(f"{path}: not a checkpoint, or damaged") from error
     parts = ("state_dict", "hyper_parameters", "datamodule_hyper_parameters", "PopularityDataModule")
-    if not isinstance(checkpoint, dict) or not all(isinstance(checkpoint.get(part), dict) for part in parts):
+    if not isinstance(checkpoint, dict) or not all(
+        isinstance(checkpoint.get(p), dict) and checkpoint[p] for p in parts
+    ):
         raise InputError(f"{path}: a checkpoint, but not one that `popularity fit` of this version wrote")
     return checkpoint
+
+
+def load_checkpoint(path: str | Path) -> tuple[PopularityModule, PopularityDataModule]:
+    """Module and data of a checkpoint, ready to predict; the songs that it was trained on are not loaded.
+
+    Raises:
+        InputError: as :func:`read_checkpoint`, or the checkpoint does not go with this version.
+    """
+    checkpoint = read_checkpoint(path)
+    try:
+        config = read_config([json.dumps({"model": checkpoint["hyper_parameters"], "data": data_settings(checkpoint)})])
+    except InputError as error:
+        raise InputError(f"{path}: does not go with this version ({error})") from error
+    built = instantiate(fit_parser(), config)
+    check_fits(path, checkpoint, built.model)
+    built.model.load_state_dict(checkpoint["state_dict"])
+    built.data.load_state_dict(checkpoint["PopularityDataModule"])
+    return built.model.eval(), built.data
 
 
 def checkpoint_path(verb: str, config: Any) -> str | None:
@@ -105,12 +129,12 @@ def check_fits(path: str | Path, checkpoint: Mapping[str, Any], model: nn.Module
     Raises:
         InputError: the first part that is missing, unknown or of another shape.
     """
-    expected, came = _shapes(model.state_dict()), _shapes(checkpoint["state_dict"])
-    for name in [*expected, *came]:
-        if expected.get(name) != came.get(name):
+    expected, found = _shapes(model.state_dict()), _shapes(checkpoint["state_dict"])
+    for name in [*expected, *found]:
+        if expected.get(name) != found.get(name):
             raise InputError(
                 f"{path}: does not fit this version's network: {name}: "
-                f"expected {expected.get(name, 'nothing')}, came {came.get(name, 'nothing')}"
+                f"expected {expected.get(name, 'nothing')}, got {found.get(name, 'nothing')}"
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +12,10 @@ from torch.nn import functional as F
 from popularity.models import mamba2_torch
 from popularity.models.mamba import STEP_FLOOR, STEP_RANGE, DepthwiseConv
 from popularity.models.mamba2_torch import EPSILON
-from popularity.models.scan import needs_plain_graph
+from popularity.models.scan import announce_plain_pytorch, needs_plain_graph, not_compiled
 from popularity.models.ssd import CHUNK, ssd
 
-TWICE = (
-    "the Mamba-2 block has no second derivative: its backward pass was asked for a graph (create_graph=True), "
-    "which it cannot give"
-)
+TWICE = "the Mamba-2 block has no second derivative: create_graph=True is not supported"
 
 
 class _Mamba2Function(torch.autograd.Function):
@@ -38,16 +36,19 @@ class _Mamba2Function(torch.autograd.Function):
         return None, *mamba2_torch.block_backward(tensors, keep, saved, dout, ctx.needs_input_grad[1])
 
 
-@torch.compiler.disable
+@not_compiled
 def _short_block(u: Tensor, keep: Tensor | None, parameters: tuple[Tensor, ...]) -> Tensor:
-    """The block in the fewest operations; compilers leave this call as it is."""
+    """The block in as few operations as possible."""
     work = u.dtype if u.dtype == torch.float64 else torch.float32
     with torch.autocast(u.device.type, enabled=False):
         tensors = tuple(tensor.to(work) for tensor in (u, *parameters))
         steps = None if keep is None else keep.to(work)
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-            return _Mamba2Function.apply(steps, *tensors).to(u.dtype)
-        return mamba2_torch.block_forward(tensors, steps, False)[0].to(u.dtype)
+            function: Any = _Mamba2Function  # its ``apply`` has no types
+            out: Tensor = function.apply(steps, *tensors)
+        else:
+            out = mamba2_torch.block_forward(tensors, steps, False)[0]
+        return out.to(u.dtype)
 
 
 def gated_rms_norm(y: Tensor, z: Tensor, weight: Tensor, groups: int) -> Tensor:
@@ -73,14 +74,14 @@ class Mamba2(nn.Module):
         d_conv: Taps of the causal convolution.
         expand: Channels of the scan per channel of the tokens.
         headdim: Channels of a head; must divide ``expand * d_model``.
-        ngroups: Groups of heads with B and C in common; must divide the number of heads.
+        ngroups: Groups of heads that share B and C; must divide the number of heads.
         A_init_range: -A at the start is uniform in it.
         dt_min: Least step size at the start, which is log-uniform.
         dt_max: Largest step size at the start.
         dt_init_floor: Smaller steps at the start are raised to it.
 
     Raises:
-        ValueError: The heads or groups do not come out even.
+        ValueError: ``headdim`` or ``ngroups`` does not divide what it must divide.
 
     Shape:
         (batch, length, d_model) -> (batch, length, d_model)
@@ -104,10 +105,10 @@ class Mamba2(nn.Module):
         self.headdim, self.ngroups = headdim, ngroups
         self.d_inner = expand * d_model
         if self.d_inner % headdim:
-            raise ValueError(f"headdim must divide expand * d_model, {self.d_inner}, however: {headdim!r}")
+            raise ValueError(f"headdim: expected a divisor of expand * d_model = {self.d_inner}, got {headdim!r}")
         self.nheads = self.d_inner // headdim
         if self.nheads % ngroups:
-            raise ValueError(f"ngroups must divide the {self.nheads} heads, however: {ngroups!r}")
+            raise ValueError(f"ngroups: expected a divisor of the {self.nheads} heads, got {ngroups!r}")
         self.conv_dim = self.d_inner + 2 * ngroups * d_state
         self.in_proj = nn.Linear(d_model, self.d_inner + self.conv_dim + self.nheads, bias=False)  # z, (x, B, C), dt
         self.conv1d = DepthwiseConv(self.conv_dim, d_conv)
@@ -135,20 +136,23 @@ class Mamba2(nn.Module):
             keep: (batch, length), bool: False at padding before a sequence (or after it), whose content is not read.
 
         Returns:
-            (batch, length, d_model) in the type of ``u``, 0 at padding. The other tokens come out as from sequences
-            without padding. In half precision, and under autocast, float32 is computed.
+            (batch, length, d_model) in the type of ``u``, 0 at padding. The other tokens are as without padding. Half
+            precision, also by autocast, is computed in float32.
 
         Raises:
-            ValueError: The shapes do not fit together.
-            RuntimeError: A second derivative is asked for.
+            ValueError: The shapes do not agree.
+            RuntimeError: The backward pass is called with ``create_graph=True``.
         """
         if u.dim() != 3 or u.shape[2] != self.d_model:
-            raise ValueError(f"u must be (batch, length, {self.d_model}), however: {tuple(u.shape)}")
+            raise ValueError(f"u: expected shape (batch, length, {self.d_model}), got {tuple(u.shape)}")
         if keep is not None:
             if keep.shape != u.shape[:2] or keep.dtype != torch.bool:
-                raise ValueError(f"keep must be bool {tuple(u.shape[:2])}, however: {keep.dtype} {tuple(keep.shape)}")
+                raise ValueError(f"keep: expected bool {tuple(u.shape[:2])}, got {keep.dtype} {tuple(keep.shape)}")
             u = u.masked_fill(~keep.unsqueeze(2), 0)  # no projection has a bias: z and x are 0 there as well
-        if needs_plain_graph(u) or self.ngroups > 1 or u.shape[1] > CHUNK:
+        plain_graph = needs_plain_graph(u)
+        if not plain_graph:
+            announce_plain_pytorch("Mamba-2 block")
+        if plain_graph or self.ngroups > 1 or u.shape[1] > CHUNK:
             with torch.autocast(u.device.type, enabled=False):
                 return self._plain(u, keep)
         return _short_block(u, keep, self.block_parameters())
@@ -203,4 +207,5 @@ class Mamba2(nn.Module):
         decay = torch.exp(dt * -torch.exp(self.A_log)[:, None, None])
         scan_state.mul_(decay).add_(dt * x.unsqueeze(3) * B)
         y = (scan_state * C).sum(-1) + self.D.unsqueeze(1) * x
-        return self.out_proj(gated_rms_norm(y.flatten(1), z, self.norm.weight, self.ngroups))
+        out: Tensor = self.out_proj(gated_rms_norm(y.flatten(1), z, self.norm.weight, self.ngroups))
+        return out

@@ -6,25 +6,10 @@ large as channels times states times tokens, and half of what a chain of operati
 
 from __future__ import annotations
 
-import ctypes
-
 import torch
 from torch import Tensor
 
-from popularity.models.scan_cpp import CHANNELS, call, interval, pad, pointer, threads
-
-SIZES = ("batch", "length", "width", "channels", "states", "rank", "taps", "interval", "threads")
-WEIGHTS = ("u", "w_in", "conv", "conv_bias", "w_x", "w_dt", "bias", "A", "D", "w_out")
-BUFFERS = ("out", "xz", "projected", "kept", "dout", "du", "sums")
-
-
-class BlockCall(ctypes.Structure):
-    """The structure of the same name in ``kernels/scan.cpp``."""
-
-    _fields_ = (
-        *((name, ctypes.c_int64) for name in SIZES),
-        *((name, ctypes.c_void_p) for name in (*WEIGHTS, *BUFFERS)),
-    )
+from popularity.models.kernel_library import CHANNELS, BlockCall, call, interval, pad, pointer, threads
 
 
 def prepare(tensors: list[Tensor]) -> list[Tensor]:
@@ -39,7 +24,7 @@ def prepare(tensors: list[Tensor]) -> list[Tensor]:
 
 
 def _transformed(tensors: tuple[Tensor, ...]) -> list[Tensor]:
-    """What the kernels read in place of the parameters: taps and A with channels last."""
+    """What the kernels read instead of the parameters: taps and A with channels last."""
     u, w_in, conv, conv_bias, w_x, w_dt, bias, A_log, D, w_out = tensors
     taps = conv.view(conv.shape[0], -1).t().contiguous()
     return [u, w_in, taps, conv_bias, w_x, w_dt, bias, -torch.exp(A_log).t().contiguous(), D, w_out]

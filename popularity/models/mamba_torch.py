@@ -6,14 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from popularity.models import scan_torch
 from popularity.models.conv_torch import conv_silu_backward, conv_silu_forward
-from popularity.models.scan_torch import (
-    ScanGradients,
-    ScanInputs,
-    scan_backward,
-    scan_forward,
-    scan_plain,
-)
+from popularity.models.scan_inputs import ScanGradients, ScanInputs, ScanKernels
+from popularity.models.scan_torch import scan_plain
 
 
 def _scan_inputs(
@@ -26,12 +22,15 @@ def _scan_inputs(
     return ScanInputs(xc, delta.view(batch, length, channels), A, B, C, D, xz[..., channels:], bias, True)
 
 
-def block_forward(tensors: tuple[Tensor, ...], save: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
+def block_forward(
+    tensors: tuple[Tensor, ...], save: bool, scan: ScanKernels = scan_torch
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run the block.
 
     Args:
         tensors: u (b, l, width) and the parameters in the order of ``Mamba.block_parameters``.
         save: Whether a backward pass will follow.
+        scan: Module with the scan to use.
 
     Returns:
         The output (b, l, width) and what ``block_backward`` wants back.
@@ -45,13 +44,17 @@ def block_forward(tensors: tuple[Tensor, ...], save: bool) -> tuple[Tensor, tupl
     projected = torch.mm(xc.view(tokens, channels), w_x.t())
     delta = torch.mm(projected[:, :rank], w_dt.t())
     A = -torch.exp(A_log).t().contiguous()
-    y, scan_saved = scan_forward(_scan_inputs(xz, xc, projected, delta, A, D, bias, rank), save)
+    y, scan_saved = scan.scan_forward(_scan_inputs(xz, xc, projected, delta, A, D, bias, rank), save)
     out = torch.mm(y.view(tokens, channels), w_out.t()).view(batch, length, -1)
     return out, (xz, xc, before, projected, delta, y, A, taps, *scan_saved) if save else ()
 
 
 def block_backward(
-    tensors: tuple[Tensor, ...], saved: tuple[Tensor, ...], dout: Tensor, want_du: bool
+    tensors: tuple[Tensor, ...],
+    saved: tuple[Tensor, ...],
+    dout: Tensor,
+    want_du: bool,
+    scan: ScanKernels = scan_torch,
 ) -> tuple[Tensor | None, ...]:
     """Gradients of ``tensors``, in their order; the first is None unless wanted."""
     u, w_in, _, _, w_x, w_dt, bias, _, D, w_out = tensors
@@ -65,7 +68,7 @@ def block_backward(
     dp = dprojected.view(batch, length, -1)
     grads = ScanGradients(dxc, ddelta, dp[..., rank : rank + states], dp[..., rank + states :], dxz[..., channels:])
     inputs = _scan_inputs(xz, xc, projected, delta, A, D, bias, rank)
-    summed = scan_backward(inputs, tuple(scan_saved), dy, grads)
+    summed = scan.scan_backward(inputs, tuple(scan_saved), dy, grads)
     flat_ddelta = ddelta.view(tokens, channels)
     torch.mm(flat_ddelta, w_dt, out=dprojected[:, :rank])
     dxc.view(tokens, channels).addmm_(dprojected, w_x)

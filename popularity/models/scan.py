@@ -2,59 +2,114 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
+from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from popularity.errors import InputError
-from popularity.models import scan_cpp, scan_cuda, scan_torch
-from popularity.models.scan_torch import ScanGradients, ScanInputs
+from popularity.models import kernel_library, scan_cpp, scan_cuda, scan_torch
+from popularity.models.scan_inputs import ScanGradients, ScanInputs
 
 logger = logging.getLogger(__name__)
 
 VARIABLE = "POPULARITY_SCAN"
-IMPLEMENTATIONS = ("torch", "cpp", "cuda")
-TWICE = (
-    "the selective scan has no second derivative: its backward pass was asked for a graph (create_graph=True), "
-    "which it cannot give"
-)
+IMPLEMENTATIONS = ("torch", "cpp", "cuda", "triton")
+TRITON_STATES_MAX = 256
+Function = TypeVar("Function", bound=Callable[..., Any])
+TWICE = "the selective scan has no second derivative: create_graph=True is not supported"
 
 
 @cache
-def _announce(name: str) -> None:
-    logger.info("selective scan: %s", name)
+def _announce(line: str, level: int = logging.INFO) -> None:
+    """Log a line, once in a process."""
+    logger.log(level, line)
+
+
+def not_compiled(function: Function) -> Function:
+    """The function, into which ``torch.compile`` does not look."""
+    return cast(Function, torch.compiler.disable(function))
 
 
 def needs_plain_graph(tensor: Tensor) -> bool:
-    """Whether ordinary operations must be used: something records them one by one, or there is nothing to scan."""
-    return torch.compiler.is_exporting() or torch.jit.is_tracing() or tensor.numel() == 0
+    """Whether to use ordinary operations: something records them one by one, or there is nothing to scan."""
+    jit: Any = torch.jit  # its functions have no types
+    return torch.compiler.is_exporting() or jit.is_tracing() or tensor.numel() == 0
+
+
+def _forced() -> str:
+    forced = os.environ.get(VARIABLE, "")
+    if forced not in ("", *IMPLEMENTATIONS):
+        raise InputError(f"{VARIABLE}: expected one of {', '.join(IMPLEMENTATIONS)}, got {forced!r}")
+    return forced
+
+
+@cache
+def _triton_works() -> bool:
+    """Whether Triton is installed and can build and run a kernel here, for which it needs a C compiler."""
+    if importlib.util.find_spec("triton") is None:
+        return False
+    from popularity.models import scan_triton
+
+    try:
+        scan_triton.try_out()
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), "")
+        _announce(f"selective scan: Triton cannot be used ({type(error).__name__}: {reason})", logging.WARNING)
+        return False
+    return True
+
+
+def _triton_takes(tensor: Tensor, states: int) -> bool:
+    """Whether the Triton kernels can take inputs like ``tensor`` with this many states."""
+    device = tensor.is_cuda or os.environ.get("TRITON_INTERPRET") == "1"
+    half = (torch.float32, torch.bfloat16, torch.float16)
+    return device and tensor.dtype in half and 1 <= states <= TRITON_STATES_MAX and _triton_works()
 
 
 def implementation(tensor: Tensor, states: int, taps: int = 1) -> str:
-    """Name of the implementation that serves inputs like ``tensor``: ``torch``, ``cpp`` or ``cuda``.
+    """Name of the implementation of S6 for inputs like ``tensor``: ``torch``, ``cpp``, ``cuda`` or ``triton``.
 
     Raises:
-        InputError: ``POPULARITY_SCAN`` holds something else, or asks for an implementation that is not there.
+        InputError: ``POPULARITY_SCAN`` is none of these, or asks for an implementation that is not installed.
     """
-    forced = os.environ.get(VARIABLE, "")
-    if forced not in ("", *IMPLEMENTATIONS):
-        raise InputError(f"{VARIABLE}: expected one of {', '.join(IMPLEMENTATIONS)}, however: {forced!r}")
+    forced = _forced()
     if forced == "cuda" and not scan_cuda.available():
         raise InputError(f"{VARIABLE}=cuda: mamba-ssm and causal-conv1d with their CUDA kernels are not installed")
-    if forced == "cpp" and scan_cpp.instruction_set() is None:
-        raise InputError(f"{VARIABLE}=cpp: the C++ kernels were not built when popularity was installed")
+    if forced == "triton" and importlib.util.find_spec("triton") is None:
+        raise InputError(f"{VARIABLE}=triton: Triton is not installed; it comes with PyTorch for CUDA")
+    if forced == "cpp" and kernel_library.instruction_set() is None:
+        raise InputError(f"{VARIABLE}=cpp: found no C++ kernels of this version; install it with a C++ compiler")
     if forced in ("", "cuda") and tensor.is_cuda and scan_cuda.available():
-        _announce("mamba-ssm's CUDA kernels")
+        _announce("selective scan: mamba-ssm's CUDA kernels")
         return "cuda"
-    if forced in ("", "cpp") and scan_cpp.takes(tensor, states, taps):
-        _announce(f"C++ kernels for {scan_cpp.instruction_set()}")
+    if forced in ("", "triton") and (forced or tensor.is_cuda) and _triton_takes(tensor, states):
+        _announce("selective scan: Triton kernels")
+        return "triton"
+    if forced in ("", "cpp") and kernel_library.takes(tensor, states, taps):
+        _announce(f"selective scan: C++ kernels for {kernel_library.instruction_set()}")
         return "cpp"
-    _announce("plain PyTorch")
+    _announce("selective scan: plain PyTorch")
     return "torch"
+
+
+@not_compiled
+def announce_plain_pytorch(block: str) -> None:
+    """Log which implementation serves a block that has no kernels yet, and that ``POPULARITY_SCAN`` cannot change it.
+
+    Raises:
+        InputError: ``POPULARITY_SCAN`` is not the name of an implementation.
+    """
+    forced = _forced()
+    if forced in ("", "torch"):
+        _announce(f"{block}: plain PyTorch")
+    else:
+        _announce(f"{block}: plain PyTorch ({VARIABLE}={forced} has no effect on it)", logging.WARNING)
 
 
 class _SelectiveScan(torch.autograd.Function):
@@ -81,9 +136,9 @@ class _SelectiveScan(torch.autograd.Function):
         return None, grads.x, grads.delta, summed.A, grads.B, grads.C, summed.D, grads.z, summed.bias, None
 
 
-@torch.compiler.disable
+@not_compiled
 def _scan(inputs: ScanInputs) -> Tensor:
-    """Scan token-major inputs by the implementation that serves them; compilers leave this call as it is."""
+    """Scan token-major inputs with the implementation chosen for them."""
     x, delta, A, B, C, D, z, bias, softplus = inputs
     work = x.dtype if x.dtype == torch.float64 else torch.float32
     with torch.autocast(x.device.type, enabled=False):
@@ -95,10 +150,15 @@ def _scan(inputs: ScanInputs) -> Tensor:
         kernels: Any = scan_torch
         if name == "cpp":
             kernels, inputs = scan_cpp, scan_cpp.prepare(inputs)
+        if name == "triton":
+            from popularity.models import scan_triton
+
+            kernels, inputs = scan_triton, scan_triton.prepare(inputs)
         if torch.is_grad_enabled() and any(isinstance(tensor, Tensor) and tensor.requires_grad for tensor in inputs):
-            y = _SelectiveScan.apply(kernels, *inputs)
+            function: Any = _SelectiveScan  # its ``apply`` has no types
+            y: Tensor = function.apply(kernels, *inputs)
         else:
-            y, _ = kernels.scan_forward(inputs, False)
+            y = kernels.scan_forward(inputs, False)[0]
         return y[..., : x.shape[2]].to(x.dtype)
 
 
@@ -130,8 +190,8 @@ def selective_scan(
         (batch, dim, length) in the type of ``u``. Half-precision inputs are computed in float32.
 
     Raises:
-        ValueError: The shapes do not fit together.
-        RuntimeError: A second derivative is asked for.
+        ValueError: The shapes do not agree.
+        RuntimeError: The backward pass is called with ``create_graph=True``.
     """
     batch, dim, length = u.shape
     states = A.shape[-1]
@@ -146,7 +206,7 @@ def selective_scan(
     }
     for name, (tensor, shape) in wanted.items():
         if tensor is not None and tensor.shape != shape:
-            raise ValueError(f"{name} must be {shape} to go with u {tuple(u.shape)}, however: {tuple(tensor.shape)}")
+            raise ValueError(f"{name}: expected shape {shape} for u {tuple(u.shape)}, got {tuple(tensor.shape)}")
     x, delta, B, C = (tensor.transpose(1, 2) for tensor in (u, delta, B, C))
     inputs = ScanInputs(x, delta, A.t(), B, C, D, None if z is None else z.transpose(1, 2), delta_bias, delta_softplus)
     y = scan_torch.scan_plain(inputs) if needs_plain_graph(u) else _scan(inputs)

@@ -1,61 +1,27 @@
-"""Selective scan in plain PyTorch: any device, any float type, little memory.
-
-Glossary of shapes, here and in ``scan_cpp.py``: ``b`` batch, ``l`` tokens, ``d`` channels (d_inner), ``n`` states
-(d_state). All tensors are token-major, channels last: ``(b, l, d)``. ``A`` comes transposed, ``(n, d)``.
+"""Selective scan in plain PyTorch: any device, any float type, little memory (glossary of shapes: ``scan_inputs.py``).
 
 The recurrence is Gu & Dao, "Mamba" (2023), equations 2a, 2b and 4 with the simplified discretisation of its code::
 
     h[t] = exp(delta[t] A) h[t-1] + delta[t] B[t] x[t]        y[t] = C[t] h[t] + D x[t]
 
 The ``b x l x n x d`` states never exist at once: they are made for one sub-batch, token by token in buffers that fit
-the cache, and made again in the backward pass, one segment at a time, from the states kept at the segments' starts.
+the cache, and recomputed in the backward pass, one segment at a time, from the states kept at the segments' starts.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from popularity.models.scan_inputs import ParameterGradients, ScanGradients, ScanInputs
+
 SEGMENT = 32  # tokens between two kept states
 CACHE_ELEMENTS = 1 << 16  # elements of one token's states: a handful of such buffers stay within a core's own cache
 ACCELERATOR_ELEMENTS = 1 << 20  # a launch costs more than a cache miss there
-
-
-class ScanInputs(NamedTuple):
-    """What a scan reads. ``delta`` is raw: ``bias`` and softplus come on top of it."""
-
-    x: Tensor  # (b, l, d)
-    delta: Tensor  # (b, l, d)
-    A: Tensor  # (n, d)
-    B: Tensor  # (b, l, n)
-    C: Tensor  # (b, l, n)
-    D: Tensor | None  # (d,)
-    z: Tensor | None  # (b, l, d)
-    bias: Tensor | None  # (d,)
-    softplus: bool
-
-
-class ScanGradients(NamedTuple):
-    """Where a backward pass writes: tensors of the inputs' shapes, of any strides."""
-
-    x: Tensor
-    delta: Tensor
-    B: Tensor
-    C: Tensor
-    z: Tensor | None
-
-
-class ParameterGradients(NamedTuple):
-    """Gradients summed over batch and tokens: of ``A`` (n, d), ``D`` (d,) and ``bias`` (d,)."""
-
-    A: Tensor
-    D: Tensor | None
-    bias: Tensor | None
 
 
 def _plan(x: Tensor, states: int) -> tuple[int, int]:
@@ -245,7 +211,7 @@ def _gate_backward(
 
 
 def _backward_segment(part: ScanInputs, start: Tensor, dh: Tensor, dA: Tensor, scratch: _Scratch) -> None:
-    """One segment's states again, then backwards through its tokens.
+    """Recompute one segment's states, then go backwards through its tokens.
 
     Reads the buffers "delta" and "dy"; carries ``dh`` on, adds to ``dA`` and leaves the gradients of B, C, delta x and,
     through the decay, of delta in the buffers "to_B", "to_C", "to_x" and "to_delta".
@@ -275,7 +241,7 @@ def _backward_segment(part: ScanInputs, start: Tensor, dh: Tensor, dA: Tensor, s
         torch.bmm(dys[t], flipped[t], out=to_C[t])
         torch.bmm(delta_xs[t], dh_flipped, out=to_B[t])
         torch.bmm(b_rows[t], dh, out=to_x[t])
-        # made again: those of all tokens would not fit the cache
+        # recomputed: those of all tokens would not fit the cache
         torch.mul(deltas[t], A, out=decay).exp_()
         dh.mul_(decay)  # what the token before inherits
         torch.mul(dh, hs[t - 1] if t else start, out=product)  # gradient of delta A

@@ -1,7 +1,7 @@
 """State space duality: the scan of Mamba-2 as matrix products, in plain PyTorch.
 
 Glossary of shapes: ``b`` batch, ``l`` tokens, ``h`` heads, ``p`` channels of a head (headdim), ``g`` groups of heads
-with B and C in common (ngroups), ``n`` states of a channel (d_state), ``c`` chunks.
+that share B and C (ngroups), ``n`` states of a channel (d_state), ``c`` chunks.
 
 The recurrence is Dao & Gu, "Transformers are SSMs" (2024), equation 2 with one A per head and the simplified
 discretisation of its code; H is (p, n), x a column of p, B and C columns of n::
@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-CHUNK = 32  # longer ones make the segment sums dear, shorter ones the states
+CHUNK = 32  # longer chunks make the segment sums expensive, shorter ones the states
 
 
 def segment_indicator(length: int, like: Tensor) -> Tensor:
-    """The 0/1 matrix (l, l * l) that takes logs of decays to their segment sums, entry [r, (t, s)] is s < r <= t."""
+    """The 0/1 matrix (l, l * l) that turns logs of decays into segment sums; entry [r, (t, s)] is s < r <= t."""
     lower = like.new_ones(length, length).tril()
     return (lower.t().unsqueeze(2) * lower.tril(-1).unsqueeze(1)).flatten(1)
 
@@ -29,7 +29,7 @@ def segment_indicator(length: int, like: Tensor) -> Tensor:
 def segment_sums(a: Tensor) -> Tensor:
     """Sums of ``a[s + 1 : t + 1]`` at [t, s], and 0 above the diagonal: Dao & Gu (2024), listing 1.
 
-    Terms of one sign are added and never subtracted, so that a long past takes no digits from a short segment.
+    Terms of one sign are added and never subtracted, so a long past costs a short segment no accuracy.
 
     Args:
         a: (..., l).
@@ -45,11 +45,11 @@ def segment_sums(a: Tensor) -> Tensor:
 def ssd(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None = None, chunk: int = CHUNK) -> Tensor:
     """Scan of Mamba-2: the dual form for at most ``chunk`` tokens, else blocks of ``chunk`` joined by their states.
 
-    A token that is not a number reaches all tokens of its chunk, and all later ones, in its own sequence.
+    A NaN token reaches all tokens of its chunk and all later ones, in its own sequence only.
 
     Args:
         x: Input, (b, l, h, p).
-        dt: Step sizes, (b, l, h), not negative; a step of 0 leaves no trace in other tokens.
+        dt: Step sizes, (b, l, h), not negative; a token with a step of 0 does not affect the others.
         A: (h,), negative.
         B: Input matrix, (b, l, g, n); g divides h.
         C: Output matrix, (b, l, g, n).
@@ -60,7 +60,7 @@ def ssd(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None
         (b, l, h, p) in the type of ``x``. Half-precision inputs are computed in float32.
 
     Raises:
-        ValueError: The shapes do not fit together, or ``chunk`` is not positive.
+        ValueError: The shapes do not agree, or ``chunk`` is not positive.
     """
     (batch, length, heads, _), (groups, states) = x.shape, B.shape[2:]
     wanted = {
@@ -72,11 +72,11 @@ def ssd(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None
     }
     for name, (tensor, shape) in wanted.items():
         if tensor is not None and tensor.shape != shape:
-            raise ValueError(f"{name} must be {shape} to go with x {tuple(x.shape)}, however: {tuple(tensor.shape)}")
+            raise ValueError(f"{name}: expected shape {shape} for x {tuple(x.shape)}, got {tuple(tensor.shape)}")
     if groups < 1 or heads % groups:
-        raise ValueError(f"the groups of B must divide the {heads} heads of x, however: {groups}")
+        raise ValueError(f"B: expected a number of groups that divides the {heads} heads of x, got {groups}")
     if chunk < 1:
-        raise ValueError(f"chunk must be a positive integer, however: {chunk!r}")
+        raise ValueError(f"chunk: expected a positive integer, got {chunk!r}")
     work = x.dtype if x.dtype == torch.float64 else torch.float32
     with torch.autocast(x.device.type, enabled=False):
         wide, dt, A, B, C = (tensor.to(work) for tensor in (x, dt, A, B, C))

@@ -178,7 +178,7 @@ def popularity_histogram(target: ArrayLike, prediction: ArrayLike) -> Figure:
     axes.stairs(heights[1], edges, color=ORANGE, linewidth=2.2, label=_moments("predicted", predicted))
     zeros = f",  true popularity exactly 0: {(truth == 0).mean() * 100:.1f} %" if (truth == 0).any() else ""
     top = max(h.max() for h in heights) * 1.08
-    limits = {"xlim": (-1, 101), "ylim": (0, top)}
+    limits: dict[str, Any] = {"xlim": (-1, 101), "ylim": (0, top)}
     finish(axes, f"n = {len(truth):,}{zeros}", xlabel=UNIT, ylabel="songs (%), bins of 5 points", **limits)
     axes.set_xticks(range(0, 101, 10))
     legend(figure, axes)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import RichProgressBar, WeightAveraging
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar, WeightAveraging
 from torch import Tensor
 
 from popularity.errors import InputError
@@ -55,6 +55,13 @@ class EMA(WeightAveraging):
         """
         if trainer.state.fn == "fit":
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Keeps the state after the last epoch, from which an interrupted run goes on.
+
+    A class of its own, since Lightning tells the states of two callbacks of one class apart by their metric.
+    """
 
 
 class RandomState(Callback):
@@ -104,7 +111,7 @@ class RunRecord(Callback):
         with write_atomically(Path(folder) / "config.yaml") as file:
             file.write(self.config)
         with write_atomically(Path(folder) / "data.json") as file:
-            json.dump(trainer.datamodule.fingerprint(), file, indent=2)  # type: ignore[attr-defined]
+            json.dump(trainer.datamodule.record(), file, indent=2)  # type: ignore[attr-defined]
             file.write("\n")
 
 

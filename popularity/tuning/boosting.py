@@ -1,90 +1,87 @@
-"""LightGBM on the features of the network's encoder: the baseline that goes through the same search."""
+"""LightGBM on the tabular features: the baseline that goes through the same search as the network."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
 from popularity.data.schema import AUDIO
+from popularity.data.splits import Split
 from popularity.errors import InputError
 from popularity.features.song import CATEGORIES, FeatureEncoder
 from popularity.training.module import regression_metrics
+from popularity.tuning.space import Search
+
+#: What a space or ``--lightgbm.NAME`` may replace or add to, under LightGBM's own names.
+DEFAULTS = {
+    "learning_rate": 0.05,
+    "n_estimators": 2000,
+    "num_leaves": 31,
+    "min_child_samples": 20,
+    "subsample": 0.8,
+    "subsample_freq": 1,
+    "colsample_bytree": 0.8,
+    "reg_alpha": 1e-3,
+    "reg_lambda": 1.0,
+}
+_FIXED = {"deterministic": True, "force_row_wise": True, "verbosity": -1}  # equal trees on every run
+_STOPPING_ROUNDS = 50  # trees without a better validation MSE
 
 
-@dataclass(frozen=True)
-class LightGBM:
-    """Gradient boosted trees; names and meanings are LightGBM's own, early stopping watches the validation MSE.
-
-    Args:
-        learning_rate: shrinkage of each tree.
-        num_leaves: most leaves of a tree.
-        min_child_samples: fewest songs in a leaf.
-        subsample: share of the songs that each tree sees.
-        colsample_bytree: share of the features that each tree sees.
-        reg_alpha: L1 penalty of the leaves.
-        reg_lambda: L2 penalty of the leaves.
-        n_estimators: most trees.
-        stopping_rounds: trees without a better validation MSE before it stops.
-    """
-
-    learning_rate: float = 0.05
-    num_leaves: int = 31
-    min_child_samples: int = 20
-    subsample: float = 0.8
-    colsample_bytree: float = 0.8
-    reg_alpha: float = 1e-3
-    reg_lambda: float = 1.0
-    n_estimators: int = 2000
-    stopping_rounds: int = 50
-
-
-def tabular_features(encoder: FeatureEncoder, songs: pd.DataFrame) -> pd.DataFrame:
-    """The 13 audio columns as they are, and what the encoder makes of a song: ``(n, 13 + F + C + T + 1)``."""
-    encoded = encoder.encode(songs)
-    numeric = np.concatenate([songs[list(AUDIO)].to_numpy(np.float64), encoded["numeric"], encoded["title"]], axis=1)
-    table = pd.DataFrame(numeric, columns=[f"x{i}" for i in range(numeric.shape[1])])
-    return table.assign(**dict(zip(CATEGORIES, encoded["category"].numpy().T, strict=True)))
-
-
-def fit_lightgbm(
-    settings: LightGBM, train: pd.DataFrame, validation: pd.DataFrame, seed: int
-) -> tuple[dict[str, float], int]:
-    """Fit to training songs; the validation metrics of the best round, and the number of leaves.
+def lightgbm_settings(search: Search, params: dict[str, Any]) -> dict[str, Any]:
+    """The settings of LightGBM for a trial's parameters.
 
     Raises:
-        InputError: LightGBM is not installed, or refuses a setting.
+        InputError: LightGBM is not installed, or has no such setting.
     """
-    try:
-        import lightgbm
-    except ImportError as error:
-        raise InputError("LightGBM is missing: `pip install 'popularity[baselines]'`") from error
+    if find_spec("lightgbm") is None:
+        raise InputError("the package lightgbm is missing, install this project's extra [baselines]")
+    from lightgbm import LGBMRegressor
+
+    given = {**search.options.lightgbm, **{key.removeprefix("lightgbm."): params[key] for key in params}}
+    if unknown := sorted(set(given) - set(LGBMRegressor().get_params())):
+        raise InputError(f"lightgbm.{unknown[0]}: LightGBM has no such setting")
+    return {**DEFAULTS, **given}
+
+
+def features(train: pd.DataFrame, validation: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The tabular features of training and validation songs, fitted on the training songs alone."""
     encoder = FeatureEncoder().fit(train)
-    features = tabular_features(encoder, validation)
-    parameters = {
-        **asdict(settings),
-        "objective": "l2",
-        "subsample_freq": 1,
-        "seed": seed,
-        "num_threads": torch.get_num_threads(),
-        "deterministic": True,
-        "force_row_wise": True,
-        "verbosity": -1,
-    }
-    rounds, stopping = parameters.pop("n_estimators"), parameters.pop("stopping_rounds")
-    known = lightgbm.Dataset(
-        tabular_features(encoder, train), train["popularity"].to_numpy(), categorical_feature=list(CATEGORIES)
-    )
-    held_out = lightgbm.Dataset(features, validation["popularity"].to_numpy(), reference=known)
-    stop = lightgbm.early_stopping(stopping, verbose=False)
+
+    def table(songs: pd.DataFrame) -> pd.DataFrame:
+        encoded = encoder.encode(songs)
+        numeric = np.concatenate([songs[list(AUDIO)].to_numpy(np.float64), encoded["numeric"], encoded["title"]], 1)
+        found = pd.DataFrame(numeric, columns=[f"x{i}" for i in range(numeric.shape[1])])
+        return found.assign(**dict(zip(CATEGORIES, encoded["category"].numpy().T, strict=True)))
+
+    return table(train), table(validation)
+
+
+def fit_lightgbm(search: Search, params: dict[str, Any], songs: pd.DataFrame, split: Split) -> dict[str, float]:
+    """Fit LightGBM to training songs; the ``val/*`` metrics of its best round, and ``parameters``, its leaves.
+
+    Raises:
+        InputError: LightGBM refuses a setting.
+    """
+    import lightgbm
+
+    settings = {**lightgbm_settings(search, params), **_FIXED, "seed": search.seed, "n_jobs": torch.get_num_threads()}
+    train, held_out = features(songs.iloc[split.train], songs.iloc[split.validation])
+    truth = songs["popularity"].to_numpy(np.float64)
+    learned = lightgbm.Dataset(train, truth[split.train])
+    scored = lightgbm.Dataset(held_out, truth[split.validation], reference=learned)
+    stop = lightgbm.early_stopping(_STOPPING_ROUNDS, verbose=False)
     try:
-        model = lightgbm.train(parameters, known, rounds, valid_sets=[held_out], callbacks=[stop])
+        model = lightgbm.train(settings, learned, settings.pop("n_estimators"), [scored], callbacks=[stop])
     except lightgbm.basic.LightGBMError as error:
         raise InputError(f"lightgbm: {error}") from error
     metrics = regression_metrics("val")
-    prediction = torch.from_numpy(np.asarray(model.predict(features, num_iteration=model.best_iteration))).clamp(0, 100)
-    metrics.update(prediction, torch.from_numpy(validation["popularity"].to_numpy(copy=True)))
-    leaves = sum(tree["num_leaves"] for tree in model.dump_model(num_iteration=model.best_iteration)["tree_info"])
-    return {name: value.item() for name, value in metrics.compute().items()}, leaves
+    prediction = torch.from_numpy(np.asarray(model.predict(held_out))).clamp(0, 100)
+    metrics.update(prediction, torch.from_numpy(truth[split.validation]))
+    trees = model.dump_model(num_iteration=model.best_iteration)["tree_info"]
+    scores = {name: value.item() for name, value in metrics.compute().items()}
+    return {**scores, "parameters": sum(tree["num_leaves"] for tree in trees)}

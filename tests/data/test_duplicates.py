@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from popularity.data.duplicates import remove_duplicates
-from popularity.data.schema import AUDIO, NUMERIC, TEXT
+from popularity.data.schema import AUDIO, NUMBERS, TEXT
 from popularity.data.songs import load_songs
 
 
 def _songs(*rows: tuple[str | None, str | None, str | None, float]) -> pd.DataFrame:
     """Songs of (id, artist, title, energy), all else alike."""
     table = pd.DataFrame(dict.fromkeys(TEXT, np.nan), index=range(len(rows)), dtype="str")
-    for name in NUMERIC:
+    for name in NUMBERS:
         table[name] = 1.0
     for position, name in enumerate(("track_id", "artist", "title", "energy")):
         table[name] = pd.Series([row[position] for row in rows], dtype="float64" if name == "energy" else "str")

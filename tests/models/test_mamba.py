@@ -13,12 +13,12 @@ import pytest
 @pytest.fixture(scope="module", autouse=True)
 def _imports() -> None:
     """What is slow to import: with the first of these tests, not while tests are collected."""
-    global torch, Tensor, F, mamba, scan, scan_cpp, Mamba
+    global torch, Tensor, F, kernel_library, mamba, scan, Mamba
     import torch
     from torch import Tensor
     from torch.nn import functional as F
 
-    from popularity.models import mamba, scan, scan_cpp
+    from popularity.models import kernel_library, mamba, scan
     from popularity.models.mamba import Mamba
 
 
@@ -61,18 +61,6 @@ def distance(got: Tensor, wanted: Tensor) -> float:
     return float((got - wanted).norm() / wanted.norm().clamp(min=1e-300))
 
 
-@pytest.fixture(params=["torch", "cpp-avx512", "cpp-avx2", "cpp-portable"])
-def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    name, _, instruction_set = request.param.partition("-")
-    if name == "cpp":
-        runnable = scan_cpp.INSTRUCTION_SETS.get(torch.backends.cpu.get_cpu_capability(), ("portable",))
-        if instruction_set not in runnable or scan_cpp.load(instruction_set) is None:
-            pytest.skip(f"no kernels for {instruction_set}, or this machine cannot run them")
-        monkeypatch.setattr(scan_cpp, "instruction_set", lambda: instruction_set)
-    monkeypatch.setenv(scan.VARIABLE, name)
-    return request.param
-
-
 SHAPES = {
     # batch, length, then the block's arguments
     "the model's": (5, 14, {"d_model": 64}),
@@ -105,6 +93,25 @@ def test_values_and_gradients(implementation: str, shape: str) -> None:
     )
     with torch.no_grad():
         assert torch.equal(block(u), y)
+
+
+@pytest.mark.parametrize("expand", [1, 2])
+def test_every_width(implementation: str, expand: int) -> None:
+    """Whole vectors, parts of one, and panels of the products that hold padding alone."""
+    wrong = {}
+    for width in range(1, 41):
+        block = make(width, 1 + width % 21, 1 + width % 8, expand, 1 + width % 5)
+        exact = in_float64(block)
+        u = torch.randn(2, 19, width, requires_grad=True)
+        exact_u = u.detach().double().requires_grad_()
+        dout = torch.randn(u.shape)
+        y, wanted = block(u), exact(exact_u)
+        got = torch.autograd.grad(y, [u, *block.parameters()], dout)
+        reference = torch.autograd.grad(wanted, [exact_u, *exact.parameters()], dout.double())
+        errors = [distance(a, b) for a, b in zip((y, *got), (wanted, *reference), strict=True)]
+        if not all(error < 2e-5 for error in errors):
+            wrong[width] = errors
+    assert not wrong
 
 
 def test_names_and_shapes_are_those_of_mamba_ssm() -> None:
@@ -207,7 +214,7 @@ def test_a_second_derivative_is_refused(implementation: str) -> None:
 
 
 def test_shapes_that_do_not_fit_are_named() -> None:
-    with pytest.raises(ValueError, match=r"u must be \(batch, length, 16\), however: \(2, 16\)"):
+    with pytest.raises(ValueError, match=r"u: expected shape \(batch, length, 16\), got \(2, 16\)"):
         Mamba(16)(torch.zeros(2, 16))
 
 
@@ -279,7 +286,7 @@ print(peak(64) - peak(4))
 @pytest.mark.skipif(sys.platform != "linux", reason="reads ru_maxrss in KiB")
 @pytest.mark.parametrize("name", ["torch", "cpp"])
 def test_training_keeps_no_states(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if name == "cpp" and scan_cpp.instruction_set() is None:
+    if name == "cpp" and kernel_library.instruction_set() is None:
         pytest.skip("the kernels were not built")
     monkeypatch.setenv(scan.VARIABLE, name)
     # 32 x 128 tokens of 128 channels: the states would take 128 MiB at d_state 64, one array of channels takes 2 MiB

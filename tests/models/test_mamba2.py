@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -149,7 +150,7 @@ def test_start_is_that_of_the_paper() -> None:
 
     block = Mamba2(256, headdim=2)
     minus_A, step = block.A_log.detach().exp(), F.softplus(block.dt_bias.detach())
-    assert 1 <= minus_A.min() < 2  # 256 draws, uniform between 1 and 16
+    assert 1 <= minus_A.min() < 2  # 256 samples, uniform between 1 and 16
     assert 15 < minus_A.max() <= 16.001
     assert 0.9e-3 < step.min() < 2e-3  # log-uniform between 0.001 and 0.1
     assert 0.05 < step.max() < 0.11
@@ -241,14 +242,47 @@ def test_what_does_not_fit_is_named() -> None:
 
     from popularity.models.mamba2 import Mamba2
 
-    with pytest.raises(ValueError, match=r"u must be \(batch, length, 12\), however: \(2, 12\)"):
+    with pytest.raises(ValueError, match=r"u: expected shape \(batch, length, 12\), got \(2, 12\)"):
         make()(torch.zeros(2, 12))
-    with pytest.raises(ValueError, match=r"keep must be bool \(2, 3\), however: torch.float32 \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"keep: expected bool \(2, 3\), got torch.float32 \(2, 3\)"):
         make()(torch.zeros(2, 3, 12), torch.ones(2, 3))
-    with pytest.raises(ValueError, match=r"headdim must divide expand \* d_model, 24, however: 7"):
+    with pytest.raises(ValueError, match=r"headdim: expected a divisor of expand \* d_model = 24, got 7"):
         Mamba2(12, headdim=7)
-    with pytest.raises(ValueError, match="ngroups must divide the 4 heads, however: 3"):
+    with pytest.raises(ValueError, match="ngroups: expected a divisor of the 4 heads, got 3"):
         Mamba2(12, headdim=6, ngroups=3)
+
+
+@pytest.mark.parametrize("length", [4, 40])
+def test_one_log_line_says_that_plain_pytorch_is_in_use(
+    length: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from popularity.models import scan
+
+    monkeypatch.delenv(scan.VARIABLE, raising=False)
+    scan._announce.cache_clear()
+    with caplog.at_level(logging.INFO, logger="popularity"):
+        for _ in range(2):
+            make()(torch.zeros(2, length, 12))
+    assert [record.getMessage() for record in caplog.records] == ["Mamba-2 block: plain PyTorch"]
+
+
+def test_a_forced_implementation_that_the_block_lacks_is_not_ignored(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from popularity.errors import InputError
+    from popularity.models import scan
+
+    scan._announce.cache_clear()
+    monkeypatch.setenv(scan.VARIABLE, "cpp")
+    make()(torch.zeros(2, 4, 12))
+    assert caplog.messages == ["Mamba-2 block: plain PyTorch (POPULARITY_SCAN=cpp has no effect on it)"]
+    monkeypatch.setenv(scan.VARIABLE, "numpy")
+    with pytest.raises(InputError, match="expected one of torch, cpp, cuda, triton, got 'numpy'"):
+        make()(torch.zeros(2, 4, 12))
 
 
 def test_under_torch_compile() -> None:

@@ -19,12 +19,12 @@ from popularity.errors import InputError
 @pytest.fixture(scope="module", autouse=True)
 def _imports() -> None:
     """What is slow to import: with the first of these tests, not while tests are collected."""
-    global torch, Tensor, F, scan, scan_cpp, scan_cuda, selective_scan
+    global torch, Tensor, F, kernel_library, scan, scan_cuda, selective_scan
     import torch
     from torch import Tensor
     from torch.nn import functional as F
 
-    from popularity.models import scan, scan_cpp, scan_cuda
+    from popularity.models import kernel_library, scan, scan_cuda
     from popularity.models.scan import selective_scan
 
 
@@ -77,20 +77,6 @@ def with_gradients(function: Any, inputs: list[Tensor], softplus: bool, dout: Te
     return y, *torch.autograd.grad(y, inputs, dout.to(y.dtype))
 
 
-@pytest.fixture(params=["torch", "cpp-avx512", "cpp-avx2", "cpp-portable"])
-def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    name, _, instruction_set = request.param.partition("-")
-    if name == "cpp":
-        capability = torch.backends.cpu.get_cpu_capability()
-        if instruction_set not in scan_cpp.INSTRUCTION_SETS.get(capability, ("portable",)):
-            pytest.skip(f"this machine cannot run {instruction_set}: {capability}")
-        if scan_cpp.load(instruction_set) is None:
-            pytest.skip(f"the kernels for {instruction_set} were not built")
-        monkeypatch.setattr(scan_cpp, "instruction_set", lambda: instruction_set)
-    monkeypatch.setenv(scan.VARIABLE, name)
-    return request.param
-
-
 CASES = {
     "plain": {},
     "one of everything": {"batch": 1, "dim": 1, "length": 1, "states": 1},
@@ -118,6 +104,20 @@ def test_values_and_gradients(implementation: str, case: str) -> None:
         # a gradient that is all but 0 (of A, where every decay is 0) has nothing for an error to be relative to
         scale = max(float(reference.norm()), 1e-30)
         assert float((mine.double() - reference).norm()) / scale < 1e-5, name
+
+
+def test_every_width(implementation: str) -> None:
+    """Whole vectors of channels, and parts of one."""
+    wrong = {}
+    for width in range(1, 41):
+        inputs = arguments(dim=width, states=1 + width % 21)
+        dout = torch.ones_like(inputs[0])
+        got = with_gradients(selective_scan, inputs, True, dout)
+        wanted = with_gradients(reference_scan, [tensor.double() for tensor in inputs], True, dout)
+        errors = [distance(a, b) for a, b in zip(got, wanted, strict=True)]
+        if not all(error < 2e-5 for error in errors):
+            wrong[width] = errors
+    assert not wrong
 
 
 def test_without_the_optional_arguments(implementation: str) -> None:
@@ -199,7 +199,7 @@ def test_a_second_derivative_is_refused(implementation: str) -> None:
 def test_shapes_that_do_not_fit_are_named() -> None:
     inputs = arguments()
     inputs[3] = inputs[3][..., 1:]
-    with pytest.raises(ValueError, match=r"B must be \(2, 5, 19\) to go with u \(2, 24, 19\), however: \(2, 5, 18\)"):
+    with pytest.raises(ValueError, match=r"B: expected shape \(2, 5, 19\) for u \(2, 24, 19\), got \(2, 5, 18\)"):
         selective_scan(*inputs)
 
 
@@ -264,12 +264,12 @@ def test_one_log_line_says_what_is_in_use(
 
 def test_an_unknown_implementation_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(scan.VARIABLE, "numpy")
-    with pytest.raises(InputError, match="expected one of torch, cpp, cuda, however: 'numpy'"):
+    with pytest.raises(InputError, match="expected one of torch, cpp, cuda, triton, got 'numpy'"):
         selective_scan(*arguments())
 
 
 def test_an_implementation_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scan_cpp, "instruction_set", lambda: None)
+    monkeypatch.setattr(kernel_library, "instruction_set", lambda: None)
     monkeypatch.setattr(scan_cuda, "available", lambda: False)
     for name in ("cpp", "cuda"):
         monkeypatch.setenv(scan.VARIABLE, name)
@@ -279,7 +279,7 @@ def test_an_implementation_that_is_not_there_is_refused(monkeypatch: pytest.Monk
 
 def test_without_kernels_plain_pytorch_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(scan.VARIABLE, raising=False)
-    monkeypatch.setattr(scan_cpp, "instruction_set", lambda: None)
+    monkeypatch.setattr(kernel_library, "instruction_set", lambda: None)
     assert scan.implementation(torch.zeros(1), 16) == "torch"
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def draw(batch: int, length: int, groups: int, per: int, width: int, states: int, seed: int = 0) -> list[Tensor]:
+def sample(batch: int, length: int, groups: int, per: int, width: int, states: int, seed: int = 0) -> list[Tensor]:
     """x, dt, A, B, C and D in float64."""
     import torch
 
@@ -56,7 +56,7 @@ def test_dual_form_chunks_and_recurrence_agree(sizes: dict[str, int], chunk: int
 
     from popularity.models.ssd import ssd
 
-    inputs = draw(**sizes, seed=seed)
+    inputs = sample(**sizes, seed=seed)
     wanted = recurrence(*inputs)
     for limit in (chunk, 100):
         torch.testing.assert_close(ssd(*inputs, chunk=limit), wanted, rtol=1e-10, atol=1e-10)
@@ -68,7 +68,7 @@ def test_gradcheck(chunk: int) -> None:
 
     from popularity.models.ssd import ssd
 
-    inputs = [tensor.requires_grad_() for tensor in draw(2, 7, 2, 2, 2, 3)]
+    inputs = [tensor.requires_grad_() for tensor in sample(2, 7, 2, 2, 2, 3)]
     assert torch.autograd.gradcheck(lambda *tensors: ssd(*tensors, chunk=chunk), inputs)
 
 
@@ -79,7 +79,7 @@ def test_a_long_past_takes_no_digits_and_nothing_overflows(chunk: int) -> None:
 
     from popularity.models.ssd import ssd
 
-    x, dt, A, B, C, D = draw(2, 40, 1, 2, 3, 4)
+    x, dt, A, B, C, D = sample(2, 40, 1, 2, 3, 4)
     dt[:, :30] *= 1e6
     dt[:, 30:] *= 1e-2
     x[:, :30] /= 1e6
@@ -96,7 +96,7 @@ def test_half_precision_is_computed_in_float32_also_under_autocast() -> None:
 
     from popularity.models.ssd import ssd
 
-    inputs = [tensor.bfloat16() for tensor in draw(2, 9, 1, 2, 3, 4)]
+    inputs = [tensor.bfloat16() for tensor in sample(2, 9, 1, 2, 3, 4)]
     wanted = ssd(*(tensor.float() for tensor in inputs)).bfloat16()
     assert torch.equal(ssd(*inputs), wanted)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -109,7 +109,7 @@ def test_nan_reaches_its_own_sequence_only(chunk: int) -> None:
 
     from popularity.models.ssd import ssd
 
-    x, *rest = draw(3, 12, 1, 2, 3, 4)
+    x, *rest = sample(3, 12, 1, 2, 3, 4)
     clean = ssd(x, *rest, chunk=chunk)
     x[1, 5] = float("nan")
     y = ssd(x, *rest, chunk=chunk)
@@ -120,10 +120,10 @@ def test_nan_reaches_its_own_sequence_only(chunk: int) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"dt": (2, 5, 3)}, r"dt must be \(2, 5, 2\) to go with x \(2, 5, 2, 3\), however: \(2, 5, 3\)"),
-        ({"A": (3,)}, r"A must be \(2,\) to go with x"),
-        ({"C": (2, 5, 1, 7)}, r"C must be \(2, 5, 1, 4\) to go with x"),
-        ({"B": (2, 5, 3, 4), "C": (2, 5, 3, 4)}, "groups of B must divide the 2 heads of x, however: 3"),
+        ({"dt": (2, 5, 3)}, r"dt: expected shape \(2, 5, 2\) for x \(2, 5, 2, 3\), got \(2, 5, 3\)"),
+        ({"A": (3,)}, r"A: expected shape \(2,\) for x"),
+        ({"C": (2, 5, 1, 7)}, r"C: expected shape \(2, 5, 1, 4\) for x"),
+        ({"B": (2, 5, 3, 4), "C": (2, 5, 3, 4)}, "groups that divides the 2 heads of x, got 3"),
     ],
 )
 def test_shapes_that_do_not_fit_are_named(changed: dict[str, tuple[int, ...]], message: str) -> None:
@@ -134,5 +134,5 @@ def test_shapes_that_do_not_fit_are_named(changed: dict[str, tuple[int, ...]], m
     shapes = {"x": (2, 5, 2, 3), "dt": (2, 5, 2), "A": (2,), "B": (2, 5, 1, 4), "C": (2, 5, 1, 4)} | changed
     with pytest.raises(ValueError, match=message):
         ssd(*(torch.zeros(shape) for shape in shapes.values()))
-    with pytest.raises(ValueError, match="chunk must be a positive integer, however: 0"):
-        ssd(*draw(1, 2, 1, 1, 1, 1), chunk=0)
+    with pytest.raises(ValueError, match="chunk: expected a positive integer, got 0"):
+        ssd(*sample(1, 2, 1, 1, 1, 1), chunk=0)

@@ -15,12 +15,15 @@ from pathlib import Path
 import pytest
 
 from popularity.__main__ import main
-from tests.test_fit import PLAIN, SMALL
+
+NET = ["--model.net.members", "1", "--model.net.width", "8", "--model.net.d_state", "4", "--model.net.dropout", "0.2"]
+SMALL = [*NET, "--data.batch_size", "32", "--trainer.log_every_n_steps", "1"]
+CPU = ["--trainer.accelerator", "cpu"]
 
 SPACE = """
 model.learning_rate: {class_path: FloatDistribution, init_args: {low: 5.0e-4, high: 1.0e-1, log: true}}
-model.width: {class_path: CategoricalDistribution, init_args: {choices: [4, 8]}}
-model.dropout: {class_path: FloatDistribution, init_args: {low: 0.0, high: 0.5}}
+model.net.width: {class_path: CategoricalDistribution, init_args: {choices: [4, 8]}}
+model.net.dropout: {class_path: FloatDistribution, init_args: {low: 0.0, high: 0.5}}
 """
 
 
@@ -34,7 +37,7 @@ def space_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def arguments(folder: Path, source: Path, space: Path, *more: str, epochs: int = 3) -> list[str]:
     """The command line of a small search."""
     where = ["--log_dir", str(folder), "--data.source", str(source), "--space", str(space)]
-    return ["tune", *where, "--trainer.max_epochs", str(epochs), "--warmup_epochs", "1", *SMALL, *PLAIN, *more]
+    return ["tune", *where, "--trainer.max_epochs", str(epochs), "--warmup_epochs", "1", *SMALL, *CPU, *more]
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,7 @@ from hypothesis import strategies as st
 from popularity.__main__ import main
 from popularity.data.songs import load_songs
 from tests.conftest import make_songs
-from tests.test_fit import PLAIN
-from tests.tuning.conftest import arguments
+from tests.tuning.conftest import CPU, arguments
 
 BOOSTING = """
 lightgbm.n_estimators: {class_path: CategoricalDistribution, init_args: {choices: [1, 60]}}
@@ -27,11 +28,12 @@ lightgbm.learning_rate: {class_path: FloatDistribution, init_args: {low: 0.05, h
 @pytest.fixture(scope="module", autouse=True)
 def _imports() -> None:
     """What is slow to import: with the first of these tests, not while tests are collected."""
-    global PopularityDataModule, make_split, trial_module, search_split
+    global BestSoFar, PopularityDataModule, make_split, trial_module, search_splits
     from popularity.data.splits import make_split
+    from popularity.training.callbacks import BestSoFar
     from popularity.training.datamodule import PopularityDataModule
     from popularity.tuning import trial as trial_module
-    from popularity.tuning.trial import search_split
+    from popularity.tuning.trial import search_splits
 
 
 def table(folder: Path, study: str = "tune") -> pd.DataFrame:
@@ -59,19 +61,33 @@ def test_a_search_leaves_everything_behind(searched):
     assert trials.loc[trials["best"], "val/mse"].item() == trials["val/mse"].min()
     assert trials["model.learning_rate"].nunique() == 8
     first = trials.iloc[0]
-    assert (first["model.width"], first["model.dropout"]) == (8, 0.2), "the config as it stands comes first"
+    assert (first["model.net.width"], first["model.net.dropout"]) == (8, 0.2), "the config as it stands comes first"
     plots = {path.name for path in (folder / "tune" / "plots").glob("*.html")}
-    names = {"history", "importances", "parallel_coordinate", "slice", "intermediate_values"}
+    names = {"optimization_history", "param_importances", "parallel_coordinate", "slice", "intermediate_values"}
     assert plots == {f"{name}.html" for name in names}
-    assert "tune: 8 of 8 trials" in printed
+    assert "8 of 8 trials" in printed
     assert "optuna-dashboard sqlite:///" in printed
 
 
-def test_seconds_beside_training(searched):
+def test_a_trial_takes_little_beside_its_training(searched):
     """The goal is one second per trial on a machine that does nothing else; tests run side by side."""
-    found = re.search(r"then ([\d.]+) \(at most", searched[1])
-    assert found is not None
-    assert float(found[1]) < 3.0
+    trials = pd.read_csv(searched[0] / "tune" / "study.csv", parse_dates=["begun", "ended"]).query(
+        "state == 'COMPLETE'"
+    )
+    beside = (trials["ended"] - trials["begun"]).dt.total_seconds() - trials["seconds"]
+    assert beside.median() < 3.0
+
+
+def test_progress_shows_the_result_the_best_so_far_and_the_time_left(searched):
+    lines = re.findall(
+        r"^trial (\d+): (.+); (\d) of 8 done; best val/mse ([\d.]+) \(trial \d+\)(.*)$", searched[1], re.M
+    )
+    assert [int(number) for number, *_ in lines] == list(range(8))
+    assert [int(done) for _, _, done, _, _ in lines] == list(range(1, 9))
+    best = [float(value) for _, _, _, value, _ in lines]
+    assert best == sorted(best, reverse=True)
+    assert all(re.fullmatch(r"; about \d+:\d\d:\d\d left", left) for *_, left in lines[:-1])
+    assert lines[-1][-1] == ""
 
 
 def test_fit_with_best_yaml_reaches_the_score_of_the_best_trial(searched, tmp_path):
@@ -83,19 +99,29 @@ def test_fit_with_best_yaml_reaches_the_score_of_the_best_trial(searched, tmp_pa
     assert metrics["val/mse"].min() == pytest.approx(best["val/mse"], rel=1e-6)
 
 
-def test_tensorboard_shows_settings_and_score_of_each_trial(searched):
+def hyperparameters(folder: Path):
+    """The events of a run, and its row in the HPARAMS tab."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+    run = EventAccumulator(str(folder)).Reload()
+    content = run.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    return run, HParamsPluginData.FromString(content).session_start_info.hparams
+
+
+def test_tensorboard_shows_settings_and_score_of_each_trial_under_the_names_of_fit(searched, tmp_path):
     folder, _ = searched
+    again = ["-c", str(folder / "tune" / "best.yaml"), "--log_dir", str(tmp_path), "--trainer.max_epochs", "1"]
+    assert main(["fit", *again, "--name", "fit", *CPU]) == 0
+    _, of_fit = hyperparameters(tmp_path / "fit" / "version_0")
     for row in table(folder).to_dict("records"):
-        run = EventAccumulator(str(folder / "tune" / f"trial_{row['trial']:04d}")).Reload()
-        content = run.summary_metadata["_hparams_/session_start_info"].plugin_data.content
-        shown = HParamsPluginData.FromString(content).session_start_info.hparams
-        assert shown["model.learning_rate"].number_value == pytest.approx(row["model.learning_rate"])
-        assert shown["model.width"].number_value == row["model.width"]
+        run, shown = hyperparameters(folder / "tune" / f"trial_{row['trial']:04d}")
+        assert shown["learning_rate"].number_value == pytest.approx(row["model.learning_rate"])
+        assert shown["net.width"].number_value == row["model.net.width"]
+        assert set(shown) == {*of_fit, "state"}
         score = run.Scalars("val/mse")[-1].value
         assert np.isfinite(score)
+        assert run.Scalars(BestSoFar.metric)[-1].value == score
         if row["state"] == "COMPLETE":
             assert score == pytest.approx(row["val/mse"], rel=1e-5)
 
@@ -147,7 +173,8 @@ def test_folds_share_out_the_songs_that_are_not_test_songs(kind, folds, seed):
     songs = _canonical()
     split = make_split(songs, kind, folds=5, fold=0, seed=seed, validation=0.1)
     known = set(split.train) | set(split.validation)
-    parts = [search_split(songs, split, kind, folds, fold, seed) for fold in range(folds)]
+    parts = search_splits(songs, split, kind, folds, seed)
+    assert len(parts) == folds
     for part in parts:
         assert len(part.test) == 0
         assert not set(part.train) & set(part.validation)
@@ -179,7 +206,7 @@ def test_a_pareto_front_of_error_and_size(tune, tmp_path):
         assert not better.any()
     assert (tmp_path / "tune" / "plots" / "pareto_front.html").is_file()
     config = yaml.safe_load((tmp_path / "tune" / "best.yaml").read_text())
-    assert config["model"]["width"] == front.sort_values("val/mse")["model.width"].iloc[0]
+    assert config["model"]["net"]["init_args"]["width"] == front.sort_values("val/mse")["model.net.width"].iloc[0]
 
 
 def test_hyperband_prunes_by_epochs(tune, tmp_path):
@@ -188,15 +215,14 @@ def test_hyperband_prunes_by_epochs(tune, tmp_path):
 
 
 def test_lightgbm_goes_through_the_same_search_on_the_same_folds(tune, tmp_path, monkeypatch):
-    seen: list[tuple[tuple[int, ...], ...]] = []
-    split = search_split
+    seen: set[tuple[tuple[int, ...], ...]] = set()
 
-    def spy(*given):
-        part = split(*given)
-        seen.append((tuple(part.train), tuple(part.validation)))
-        return part
+    def spy(self, trial, split, fold):
+        seen.add((tuple(split.train), tuple(split.validation)))
+        return fit(self, trial, split, fold)
 
-    monkeypatch.setattr(trial_module, "search_split", spy)
+    fit = trial_module.RunTrial._fit
+    monkeypatch.setattr(trial_module.RunTrial, "_fit", spy)
     assert tune("--trials", "1", "--folds", "5", "--study", "network", "--pruner", "none", epochs=1) == 0
     network = set(seen)
     seen.clear()
@@ -204,7 +230,7 @@ def test_lightgbm_goes_through_the_same_search_on_the_same_folds(tune, tmp_path,
     space.write_text(BOOSTING)
     more = ("--trials", "8", "--folds", "5", "--study", "trees", "--pruner", "wilcoxon", "--sampler", "random")
     assert tune(*more, "--lightgbm.n_estimators", "60", space=space) == 0
-    assert set(seen) == network
+    assert seen == network
     assert len(network) == 5
     trials = table(tmp_path, "trees")
     assert trials.loc[trials["best"], "lightgbm.n_estimators"].item() == 60
@@ -213,28 +239,63 @@ def test_lightgbm_goes_through_the_same_search_on_the_same_folds(tune, tmp_path,
     # the winner's file starts another search
     best = str(tmp_path / "trees" / "best.yaml")
     assert yaml.safe_load(Path(best).read_text())["lightgbm"]["n_estimators"] == 60
-    again = ["tune", "-c", best, "--space", str(space), "--trials", "1", "--study", "again", *PLAIN]
+    again = ["tune", "-c", best, "--space", str(space), "--trials", "1", "--study", "again", *CPU]
     assert main([*again, "--log_dir", str(tmp_path)]) == 0
 
 
-def test_a_study_begun_with_other_settings_is_refused(tune, capsys):
+def test_a_study_goes_on_only_with_the_question_that_it_was_begun_with(tune, capsys, tmp_path, song_file, space_file):
     assert tune("--trials", "1", epochs=1) == 0
-    for more, told in (
-        (["--objective", "val/mae"], "objective"),
-        (["--data.fold", "1"], "fit/data/fold: 0 -> 1"),
+    other_songs, other_space = tmp_path / "other.csv", tmp_path / "other.yaml"
+    make_songs(200, seed=5).to_csv(other_songs, index=False)
+    other_space.write_text(space_file.read_text().replace("0.5}", "0.6}"))
+    for more, options, told in (
+        (["--objective", "val/mae"], {}, "objective: val/mse -> val/mae"),
+        (["--folds", "2"], {}, "folds: 1 -> 2"),
+        (["--data.fold", "1"], {}, "data.fold: 0 -> 1"),
+        (["--data.batch_size", "16"], {}, "data.batch_size: 32 -> 16"),
+        ([], {"source": other_songs}, "songs: "),
+        ([], {"space": other_space}, "space.model.net.dropout: "),
+        ([], {"epochs": 2}, "trainer.max_epochs: 1 -> 2"),
+        (["--ema.decay", "0.9"], {}, "ema.decay: 0.995 -> 0.9"),
+        (["--model.net.d_state", "2"], {}, "model.net.d_state: 4 -> 2"),
+        (["--model.head", "MSEHead"], {}, "model.head: HistogramHead -> MSEHead"),
+        (["--model.net.one_token", "true"], {}, "model.net.one_token: False -> True"),
+        (["--data.encoder.history", "3"], {}, "data.encoder.history: 14 -> 3"),
     ):
         capsys.readouterr()
-        assert tune("--trials", "2", *more, epochs=1) == 2
+        assert tune("--trials", "2", *more, **{"epochs": 1, **options}) == 2, more
         error = capsys.readouterr().err.strip()
         assert error.startswith("error: study 'tune' was begun with other settings")
         assert told in error
         assert "\n" not in error
+    assert len(table(tmp_path)) == 1
+    elsewhere = ["--trainer.log_every_n_steps", "3", "--name", "other", "--plots.every_n_epochs", "0"]
+    assert tune("--trials", "2", *elsewhere, epochs=1) == 0, "what is logged is no part of the question"
 
 
-def test_an_objective_that_is_not_logged_is_named(tune, capsys):
-    assert tune("--trials", "1", "--objective", "val/made_up", epochs=1) == 2
-    error = capsys.readouterr().err
-    assert "val/made_up is not logged; logged are" in error
-    assert "val/mse" in error
-    # nothing was measured, so that the name is free
-    assert tune("--trials", "1", "--objective", "val/mae", epochs=1) == 0
+def test_a_study_of_another_network_is_refused(tune, capsys, tmp_path, song_file):
+    space = tmp_path / "space.yaml"
+    space.write_text("model.learning_rate: {class_path: FloatDistribution, init_args: {low: 0.001, high: 0.1}}")
+    assert tune("--trials", "1", epochs=1, space=space) == 0
+    where = ["--log_dir", str(tmp_path), "--data.source", str(song_file), "--space", str(space), *CPU]
+    for name, network in (("audio", "FeatureTokensMamba"), ("single_token", "SingleTokenMamba")):
+        assert main(["tune", "-c", name, *where, "--trials", "2"]) == 2
+        assert f"model.net: HistoryMamba -> {network}" in capsys.readouterr().err
+    assert len(table(tmp_path)) == 1
+
+
+WITHOUT_PLOTLY = """
+import sys
+sys.modules["plotly"] = None
+from popularity.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_without_plotly_all_but_the_plots_is_there(tmp_path, song_file, space_file):
+    command = arguments(tmp_path, song_file, space_file, "--trials", "2", epochs=1)
+    done = subprocess.run([sys.executable, "-c", WITHOUT_PLOTLY, *command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "the package plotly is missing, install this project's extra [tune]" in done.stdout
+    assert (tmp_path / "tune" / "best.yaml").is_file()
+    assert not list((tmp_path / "tune").glob("plots/*"))

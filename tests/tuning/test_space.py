@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
+
+from tests.tuning.conftest import arguments
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -10,12 +13,11 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 @pytest.fixture(scope="module", autouse=True)
 def _imports() -> None:
     """What is slow to import: with the first of these tests, not while tests are collected."""
-    global CategoricalDistribution, FloatDistribution, IntDistribution, read_search, holds, load_space, quiet
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+    global CategoricalDistribution, FloatDistribution, check_space, load_space, quiet, read_search
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-    from popularity.tuning.cli import read_search
-    from popularity.tuning.space import holds, load_space
-    from popularity.tuning.worker import quiet
+    from popularity.tuning.cli import check_space, quiet, read_search
+    from popularity.tuning.space import load_space
 
 
 def distribution(kind: str, **init_args) -> str:
@@ -27,20 +29,30 @@ def distribution(kind: str, **init_args) -> str:
     [
         ("model.widht: " + distribution("Int", low=8, high=16), "model.widht"),
         ("modle.width: " + distribution("Int", low=8, high=16), "modle.width"),
-        ("model.width: " + distribution("Float", low=8, high=16), "Expected"),
-        ("model.width: " + distribution("Int", low=0, high=16), "model.width must be at least 1, got 0"),
-        ("model.width: " + distribution("Int", low=16, high=8), "low <= high"),
-        ("model.dropout: " + distribution("Float", low=0.1, high=1.5), "below 1, got 1.5"),
+        ("model.net.width: " + distribution("Float", low=8, high=16), "expected a whole number"),
+        ("model.net.width: " + distribution("Int", low=0, high=16), "model.net.width: expected at least 1, got 0"),
+        ("model.net.width: " + distribution("Int", low=16, high=8), "low <= high"),
+        (
+            "model.net.dropout: " + distribution("Float", low=0.1, high=1.5),
+            "model.net.dropout: expected at least 0 and below 1, got 1.5",
+        ),
         ("model.learning_rate: " + distribution("Float", low=0.0, high=1.0, log=True).replace("True", "true"), "low"),
-        ("model.width: " + distribution("Int", lo=8, high=16), "'lo'"),
-        ("model.width: " + distribution("Integer", low=8, high=16), "Integer"),
-        ("model.width: [8, 16]", "class_path"),
-        ("model.head: " + distribution("Categorical", choices=["histogram", "gaussian"]), "gaussian"),
-        ("model.bidirectional: " + distribution("Categorical", choices=["sometimes"]), "sometimes"),
+        ("model.net.width: " + distribution("Int", lo=8, high=16), "unknown setting distribution.lo"),
+        ("model.net.width: " + distribution("Integer", low=8, high=16), "Integer"),
+        ("model.net.width: [8, 16]", "class_path"),
+        ("model.head: " + distribution("Categorical", choices=["HistogramHead", "GaussianHead"]), "GaussianHead"),
+        ("model.net.bidirectional: " + distribution("Categorical", choices=["sometimes"]), "sometimes"),
         ("data.fold: " + distribution("Int", low=0, high=4), "not be comparable"),
         ("trainer.devices: " + distribution("Int", low=1, high=2), "not be comparable"),
         ("lightgbm.num_leafs: " + distribution("Int", low=2, high=4), "num_leafs"),
-        ("{model.width: " + distribution("Int", low=8, high=9) + ", lightgbm.num_leaves: 3}", "lightgbm.num_leaves"),
+        (
+            "{model.net.width: "
+            + distribution("Int", low=8, high=9)
+            + ", lightgbm.x: "
+            + distribution("Int", low=2, high=4)
+            + "}",
+            "got both",
+        ),
         ("", "mapping"),
         ("model: [", "not YAML"),
     ],
@@ -61,23 +73,25 @@ def test_a_bad_space_is_one_line_before_anything_runs(line, told, tune, tmp_path
     ("more", "told"),
     [
         (["--space", "no/such.yaml"], "no/such.yaml"),
-        (["--trials", "0"], "--trials must be at least 1"),
-        (["--objective", "test/mse"], "must not look at test songs"),
-        (["--objective", "val/mse,val/mae,seconds"], "two different ones"),
-        (["--objective", "val/mse:up"], ":up"),
-        (["--objective", "val/mse,seconds", "--pruner", "median"], "Pareto front"),
+        (["--trials", "0"], "trials"),
+        (["--objective", "test/mse"], "expected one or two of val/mse, "),
+        (["--objective", "val/mse,val/mae,seconds"], "expected one or two of"),
+        (["--objective", "val/made_up"], "got val/made_up"),
         (["--objective", "val/mse,seconds", "--sampler", "cmaes"], "one objective only"),
-        (["--objective", "seconds", "--pruner", "median"], "end of a trial"),
-        (["--pruner", "wilcoxon", "--folds", "3"], "--folds 5"),
+        (["--objective", "val/mse,seconds", "--pruner", "median"], "one metric"),
+        (["--objective", "seconds", "--pruner", "median"], "compares epochs"),
+        (["--pruner", "wilcoxon", "--folds", "3"], "--folds 5 or more"),
         (["--pruner", "hyperband", "--warmup_epochs", "3"], "max_epochs"),
         (["--pruner", "mean"], "mean"),
         (["--trainer.devices", "2", "--trainer.strategy", "ddp"], "one tune process per device"),
         (["--data.validation", "0"], "data.validation"),
         (["--storage", "mysql://localhost/x"], "expected sqlite"),
         (["--storage", "study.json"], "study.json"),
-        (["--storage", "sqlite://"], "in-memory"),
+        (["--storage", "sqlite://"], "expected sqlite"),
         (["--storage", "postgresql://me:secret@127.0.0.1:1/x"], "127.0.0.1"),
         (["--study", "a/b"], "--study"),
+        (["--timeout", "0"], "timeout"),
+        (["--lightgbm.num_leafs", "3", "--space", str(CONFIGS / "search" / "lightgbm.yaml")], "num_leafs"),
     ],
 )
 def test_bad_flags_are_one_line(more, told, tune, capsys):
@@ -88,30 +102,53 @@ def test_bad_flags_are_one_line(more, told, tune, capsys):
     assert "secret" not in error[0]
 
 
+@pytest.mark.parametrize(
+    ("package", "more", "extra"),
+    [
+        ("cmaes", ["--sampler", "cmaes"], "[tune]"),
+        ("psycopg", ["--storage", "postgresql://me:secret@127.0.0.1:1/x"], "[tune]"),
+        ("lightgbm", ["--space", str(CONFIGS / "search" / "lightgbm.yaml")], "[baselines]"),
+    ],
+)
+def test_a_missing_package_is_one_line_that_says_what_to_install(package, more, extra, tune, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    assert tune("--trials", "2", *more) == 2
+    error = capsys.readouterr().err.strip()
+    assert "\n" not in error
+    assert package in error
+    assert f"install this project's extra {extra}" in error
+
+
 @pytest.mark.parametrize("name", ["mamba", "lightgbm"])
 def test_the_shipped_spaces_fit_the_shipped_config_and_hold_it(name):
     with quiet():
         path = str(CONFIGS / "search" / f"{name}.yaml")
-        search, space, first = read_search(["-c", str(CONFIGS / "mamba.yaml"), "--space", path])
-    assert (search.lightgbm is not None) == (name == "lightgbm")
-    assert first is None or set(first) == set(space)
+        search = read_search(["-c", "mamba", "--space", path])
+        first = check_space(search)
+    assert search.lightgbm == (name == "lightgbm")
     assert first is not None, "the search starts with what is shipped"
+    assert set(first) == set(search.space)
 
 
-def test_the_config_as_it_stands_lies_in_the_space_or_does_not():
-    space = {
-        "a": FloatDistribution(0.0, 1.0, step=0.25),
-        "b": IntDistribution(1, 9, step=2),
-        "c": CategoricalDistribution([1, None, "x"]),
-    }
-    assert holds(space, {"a": 0.5, "b": 3, "c": None})
-    assert holds(space, {"a": 1, "b": 9, "c": "x"})
-    wrong = [{"a": 0.3}, {"a": 1.5}, {"b": 2}, {"b": 3.0}, {"b": True}, {"c": True}, {"c": "y"}, {"a": None}]
-    for one in wrong:
-        assert not holds(space, {"a": 0.5, "b": 3, "c": None} | one), one
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("model.net.init_args.width: " + distribution("Int", low=4, high=64), 8),
+        ("model.net.width: " + distribution("Int", low=4, high=64, step=3), None),
+        ("model.net.width: " + distribution("Categorical", choices=[4, 16]), None),
+        ("model.net.dropout: " + distribution("Float", low=0.3, high=0.5), None),
+        ("data.encoder.titles: " + distribution("Categorical", choices=["false", "true"]).replace("'", ""), True),
+    ],
+)
+def test_the_config_as_it_stands_is_tried_first_if_it_lies_in_the_space(line, found, tmp_path, song_file):
+    space = tmp_path / "space.yaml"
+    space.write_text(line)
+    with quiet():
+        first = check_space(read_search(arguments(tmp_path, song_file, space)[1:]))
+    assert first == (None if found is None else {line.partition(":")[0]: found})
 
 
 def test_spaces_are_optunas_distributions(space_file):
     space = load_space(space_file)
     assert space["model.learning_rate"] == FloatDistribution(5e-4, 0.1, log=True)
-    assert space["model.width"] == CategoricalDistribution([4, 8])
+    assert space["model.net.width"] == CategoricalDistribution([4, 8])

@@ -1,4 +1,4 @@
-"""Claims, retries and interruptions, with a formula in the place of a fit."""
+"""How trials begin, are tried again and are stopped, with a formula in the place of a fit."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ import signal
 import threading
 import time
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
-
-from popularity.tuning.options import Objective, Options, Search
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::optuna.exceptions.ExperimentalWarning", "ignore:Heartbeat of storage is supposed"
@@ -24,17 +21,24 @@ STORAGES = ["sqlite", "journal"]
 @pytest.fixture(scope="module", autouse=True)
 def _imports() -> None:
     """What is slow to import: with the first of these tests, not while tests are collected."""
-    global optuna, torch, CategoricalDistribution, IntDistribution, TrialState, StudyStorage
-    global storage_module, worker_module, claim, make_sampler, open_storage, open_study, remaining, SPACE
+    global optuna, torch, CategoricalDistribution, IntDistribution, TrialState, Interrupts, Options, Search
+    global SharedStudy, StudyEndedError, RETRIES, TRAINER, RunTrial, begin_study, open_storage, queue_lost_trials, SPACE
     import optuna
     import torch
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
     from optuna.trial import TrialState
 
-    from popularity.tuning import storage as storage_module
-    from popularity.tuning import worker as worker_module
-    from popularity.tuning.storage import StudyStorage, open_storage
-    from popularity.tuning.study import claim, make_sampler, open_study, remaining
+    from popularity.tuning.space import TRAINER, Options, Search
+    from popularity.tuning.storage import open_storage
+    from popularity.tuning.study import (
+        RETRIES,
+        Interrupts,
+        SharedStudy,
+        StudyEndedError,
+        begin_study,
+        queue_lost_trials,
+    )
+    from popularity.tuning.trial import RunTrial
 
     SPACE = {
         "x": FloatDistribution(-1.0, 1.0),
@@ -43,19 +47,25 @@ def _imports() -> None:
     }
 
 
-def search_of(**options) -> Search:
+def search_of(space=None, **options) -> Search:
     given = Options(space="none", trials=options.pop("trials", 24), heartbeat=1, **options)
-    config = {"seed_everything": 0, "trainer": {"max_epochs": 9}}
-    return Search(given, (Objective("val/mse", "minimize"),), "none", config, None, "", Path("none"))
+    config = {
+        "seed_everything": 0,
+        "log_dir": "none",
+        "data": {"validation": 0.1},
+        "trainer": dict.fromkeys(TRAINER) | {"max_epochs": 9},
+    }
+    return Search(given, config, space or SPACE, float("inf"))
 
 
 def url(kind: str, folder: Path) -> str:
     return f"sqlite:///{folder / 'study.db'}" if kind == "sqlite" else str(folder / "study.log")
 
 
-def begin(search: Search, storage: StudyStorage, first: dict | None = None) -> optuna.Study:
-    open_study(search, storage, {"the": "question"}, first)
-    return optuna.load_study(study_name=search.options.study, storage=storage.optuna)
+def begin(storage, search=None, first: dict | None = None) -> SharedStudy:
+    search = search or search_of()
+    begin_study(search, storage, "songs", first)
+    return SharedStudy(search, storage, Interrupts())
 
 
 @pytest.fixture(params=STORAGES)
@@ -65,23 +75,18 @@ def storage(request, tmp_path):
 
 
 @pytest.mark.parametrize("kind", STORAGES)
-def test_claims_of_many_workers_end_at_exactly_the_number_asked_for(kind, tmp_path):
+def test_any_number_of_workers_end_at_exactly_the_number_asked_for(kind, tmp_path):
     search = search_of(trials=24, sampler="random")
     with open_storage(url(kind, tmp_path), 1) as storage:
-        begin(search, storage)
+        begin(storage, search)
     errors: list[BaseException] = []
 
     def work() -> None:
         try:
             with open_storage(url(kind, tmp_path), 1) as storage:
-                study = optuna.load_study(study_name="tune", storage=storage.optuna)
-                while True:
-                    with storage.lock():
-                        left, _ = remaining(search, study)
-                        trial = claim(search, storage, study, SPACE) if left > 0 else None
-                    if trial is None:
-                        return
-                    study.tell(trial, trial.params["x"])
+                SharedStudy(search, storage, Interrupts()).optimize(lambda trial: trial.params["x"])
+        except StudyEndedError:
+            pass
         except BaseException as error:
             errors.append(error)
 
@@ -97,74 +102,61 @@ def test_claims_of_many_workers_end_at_exactly_the_number_asked_for(kind, tmp_pa
     assert len({str(trial.params) for trial in trials}) == 24
 
 
-def test_a_trial_without_signs_of_life_is_tried_again_and_a_living_one_is_not(storage, monkeypatch):
-    search = search_of()
-    study = begin(search, storage)
-    dead = claim(search, storage, study, SPACE)
-    alive = claim(search, storage, study, SPACE)
-    assert dead is not None
-    assert alive is not None
-    with storage.alive(alive._trial_id):
-        monkeypatch.setattr(storage_module, "MISSED", 2)
-        if hasattr(storage, "database"):
-            storage.database.grace_period = 2
-        until = time.monotonic() + 20
-        while study.trials[dead.number].state == TrialState.RUNNING:
-            assert time.monotonic() < until
-            with storage.lock():
-                storage.retry_lost(study)
-            time.sleep(0.3)
+def test_a_trial_without_heartbeat_is_tried_again_and_a_living_one_is_not(storage):
+    study = begin(storage)
+    dead, alive = study.ask(), study.ask()
+    until = time.monotonic() + 20
+    while study.trials[dead.number].state == TrialState.RUNNING:
+        assert time.monotonic() < until
+        storage.optuna.record_heartbeat(alive._trial_id)
+        with storage.lock:
+            queue_lost_trials(study)
+        time.sleep(0.3)
     states = [trial.state for trial in study.trials]
     assert states == [TrialState.FAIL, TrialState.RUNNING, TrialState.WAITING]
-    with storage.lock():
-        again = claim(search, storage, study, SPACE)
-    assert again is not None
+    again = study.ask()
     assert again.number == 2
     assert again.params == dead.params
     with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
         dead.report(1.0, 0)
 
 
-def test_a_worker_that_dies_while_it_claims_leaves_no_trial_behind(storage):
-    search = search_of()
-    study = begin(search, storage)
-    orphan = study.ask(SPACE)  # and not signed
-    with storage.lock():
-        storage.retry_lost(study)
-        again = claim(search, storage, study, SPACE)
-    assert again is not None
-    assert again.params == orphan.params
+def test_a_worker_that_dies_while_it_samples_leaves_no_trial_behind(storage):
+    study = begin(storage)
+    orphan = optuna.Study.ask(study, SPACE)  # and not signed
+    assert study.ask().params == orphan.params
     assert study.trials[orphan.number].state == TrialState.FAIL
 
 
 def test_a_trial_that_kills_its_workers_is_given_up(storage):
-    search = search_of()
-    study = begin(search, storage)
-    first = claim(search, storage, study, SPACE)
-    assert first is not None
-    number, tries = first.number, 0
-    while True:
+    study = begin(storage)
+    first = study.ask()
+    tries = 1
+    study.tell(first.number, state=TrialState.FAIL)  # as for missed heartbeats: without a note
+    while (again := study.ask()).params == first.params:
         tries += 1
-        storage.requeue(study, number)
-        waiting = study.get_trials(states=(TrialState.WAITING,))
-        if not waiting:
-            break
-        again = claim(search, storage, study, SPACE)
-        assert again is not None
-        assert again.params == first.params
-        number = again.number
-    assert tries == 1 + storage_module.RETRIES
+        study.tell(again.number, state=TrialState.FAIL)
+    assert tries == 1 + RETRIES
+
+
+def test_a_search_can_be_stopped_any_number_of_times(storage):
+    study = begin(storage)
+    first = study.ask()
+    trial = first
+    for _ in range(2 + RETRIES):
+        trial.set_user_attr("stopped", True)
+        study.tell(trial.number, state=TrialState.FAIL)
+        trial = study.ask()
+        assert trial.params == first.params
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes", "gp"])
-def test_samplers_draw_from_the_space_without_repeating(sampler, tmp_path):
-    search = search_of(sampler=sampler)
-    numbers = {"x": SPACE["x"], "n": SPACE["n"]}
+def test_samplers_sample_from_the_space_without_repeating(sampler, tmp_path):
+    search = search_of({"x": SPACE["x"], "n": SPACE["n"]}, sampler=sampler)
     with open_storage(str(tmp_path / "study.log"), 1) as storage:
-        study = begin(search, storage)
+        study = begin(storage, search)
         for _ in range(14):
-            trial = claim(search, storage, study, numbers)
-            assert trial is not None
+            trial = study.ask()
             study.tell(trial, (trial.params["x"] - 0.3) ** 2 + 0.01 * trial.params["n"])
         done = study.get_trials(states=(TrialState.COMPLETE,))
     assert len({str(trial.params) for trial in done}) == 14
@@ -173,21 +165,32 @@ def test_samplers_draw_from_the_space_without_repeating(sampler, tmp_path):
         assert min(late) < 0.5
 
 
-def test_two_objectives_are_refused_by_cmaes_alone(tmp_path):
-    both = (Objective("val/mse", "minimize"), Objective("seconds", "minimize"))
-    for sampler in ("tpe", "random", "gp"):
-        make_sampler(replace(search_of(sampler=sampler), objectives=both), 0)
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
+def test_a_pareto_search_goes_on_after_a_trial_that_diverged(sampler, tmp_path):
+    search = search_of(sampler=sampler, objective="val/mse,seconds")
+    with open_storage(str(tmp_path / "study.log"), 1) as storage:
+        study = begin(storage, search)
+        for number in range(14):
+            trial = study.ask()
+            if number % 5 == 1:
+                study.tell(trial, state=TrialState.PRUNED)
+            else:
+                study.tell(trial, [trial.params["x"] ** 2, trial.params["n"]])
+        assert len(study.best_trials) > 0
 
 
 def test_a_space_that_is_used_up_ends_the_search(storage):
-    search = search_of(trials=10, sampler="random")
-    study = begin(search, storage)
-    small = {"kind": CategoricalDistribution(["a", "b"]), "n": IntDistribution(1, 2)}
-    found = []
-    while (trial := claim(search, storage, study, small)) is not None:
-        study.tell(trial, 1.0)
-        found.append(str(sorted(trial.params.items())))
-    assert len(found) == len(set(found)) == 4
+    search = search_of({"kind": CategoricalDistribution(["a", "b"]), "n": IntDistribution(1, 2)}, sampler="random")
+    study = begin(storage, search)
+    with pytest.raises(StudyEndedError, match="no other settings"):
+        study.optimize(lambda trial: 1.0)
+    done = study.get_trials(states=(TrialState.COMPLETE,))
+    assert len(done) == len({str(sorted(trial.params.items())) for trial in done}) == 4
+
+
+def test_the_config_as_it_stands_is_tried_first(storage):
+    first = {"x": 0.25, "n": 3, "kind": "b"}
+    assert begin(storage, first=first).ask().params == first
 
 
 # --- a worker in this process, with a formula for a fit ---------------------------------------------------------------
@@ -198,15 +201,15 @@ def formula(monkeypatch):
     """Replace the fit; the list holds what the trials do instead of returning a score."""
     events: list[object] = []
 
-    def run_trial(search, trial, folder, tables):
+    def metrics(self, trial):
         event = events.pop(0) if events else None
         if isinstance(event, BaseException):
             raise event
         if callable(event):
             event()
-        return {"val/mse": event if isinstance(event, float) else trial.params["model.dropout"], "seconds": 0.0}
+        return {"val/mse": event if isinstance(event, float) else trial.params["model.net.dropout"], "seconds": 0.0}
 
-    monkeypatch.setattr(worker_module, "run_trial", run_trial)
+    monkeypatch.setattr(RunTrial, "metrics", metrics)
     return events
 
 
@@ -227,7 +230,7 @@ def test_an_interruption_ends_cleanly_and_loses_nothing(number, tune, formula, t
     assert tune("--trials", "5") == 0
     found = trials(tmp_path)
     assert Counter(found["state"]) == {"COMPLETE": 5, "FAIL": 1}
-    settings = ["model.learning_rate", "model.dropout", "model.width"]
+    settings = ["model.learning_rate", "model.net.dropout", "model.net.width"]
     assert found.loc[2, settings].tolist() == found.loc[3, settings].tolist()
 
 

@@ -2,7 +2,7 @@
 #pragma once
 #include "simd.h"
 
-enum { TAPS_MAX = 8 };
+constexpr int64_t TAPS_MAX = 8;
 
 struct Conv {
   int64_t tokens, first, channels;  // first: the number of the first token in its sequence
@@ -39,10 +39,11 @@ static void conv_forward(const Conv &c, float *out, float *slope) {
   }
 }
 
-// dout and slope: rows `channels` apart. later: (taps - 1, channels), gradients before SiLU of the tokens after the last;
-// afterwards those of this stretch's first tokens. dweight, dbias: added to.
+// dout and slope: rows `channels` apart. later: (taps - 1, channels), gradients before SiLU of the tokens after the
+// last; afterwards those of this stretch's first tokens. dweight, dbias: added to.
 template <int TAPS>
-static void conv_backward(const Conv &c, const float *dout, const float *slope, float *dx, int64_t dx_row, float *later, float *dweight, float *dbias) {
+static void conv_backward(const Conv &c, const float *dout, const float *slope, float *dx, int64_t dx_row, float *later,
+                          float *dweight, float *dbias) {
   for (int64_t d = 0; d < c.channels; d += W) {
     vec weight[TAPS], window[TAPS], grads[TAPS], dw[TAPS], head[TAPS];
     UNROLL for (int k = 0; k < TAPS; k++) {
@@ -77,6 +78,7 @@ static void conv_backward(const Conv &c, const float *dout, const float *slope, 
   }
 }
 
+// clang-format off
 #define FOR_TAPS(taps, call)                   \
   switch (taps) {                              \
     case 1: { enum { TAPS = 1 }; call; break; } \
@@ -88,3 +90,4 @@ static void conv_backward(const Conv &c, const float *dout, const float *slope, 
     case 7: { enum { TAPS = 7 }; call; break; } \
     case 8: { enum { TAPS = 8 }; call; break; } \
   }
+// clang-format on

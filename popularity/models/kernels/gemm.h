@@ -4,15 +4,13 @@
 
 enum { ROWS = W == 4 ? 4 : 6, PANEL = W == 16 ? 4 : 2 };  // of the result held in registers: ROWS x PANEL vectors
 
-INLINE int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-
 // Copy a matrix (depth x columns), element (k, j) at source[k * sk + j * sj], into panels of PANEL * W columns, each
-// contiguous, the columns padded with zeros to a multiple of 16. Size: depth * round_up(columns, 16).
+// contiguous, the columns padded with zeros to a multiple of CHANNELS. Size: depth * round_up(columns, CHANNELS).
 static void pack(float *to, int64_t depth, int64_t columns, const float *source, int64_t sk, int64_t sj) {
-  const int64_t padded = round_up(columns, 16);
+  const int64_t padded = round_up(columns, CHANNELS);
   for (int64_t j0 = 0; j0 < padded; j0 += PANEL * W) {
-    const int64_t width = padded - j0 < PANEL * W ? padded - j0 : PANEL * W;
-    const int64_t real = columns - j0 < width ? columns - j0 : width;
+    const int64_t width = at_most(padded - j0, PANEL * W);
+    const int64_t real = j0 < columns ? at_most(columns - j0, width) : 0;  // 0: a panel of padding alone, where W is 4
     float *panel = to + j0 * depth;
     if (sj == 1)
       for (int64_t k = 0; k < depth; k++) {
@@ -28,7 +26,8 @@ static void pack(float *to, int64_t depth, int64_t columns, const float *source,
 template <int M, int N, bool TRANSPOSED>
 static void product_block(int64_t depth, const float *a, int64_t lda, const float *b, float *c, int64_t ldc, bool add) {
   vec sum[M][N];
-  UNROLL for (int i = 0; i < M; i++) UNROLL for (int j = 0; j < N; j++) sum[i][j] = add ? load(c + i * ldc + j * W) : vec{};
+  UNROLL for (int i = 0; i < M; i++) UNROLL for (int j = 0; j < N; j++) sum[i][j] =
+      add ? load(c + i * ldc + j * W) : vec{};
   for (int64_t k = 0; k < depth; k++) {
     vec row[N];
     UNROLL for (int j = 0; j < N; j++) row[j] = load(b + (k * N + j) * W);
@@ -41,10 +40,12 @@ static void product_block(int64_t depth, const float *a, int64_t lda, const floa
 }
 
 template <int N, bool TRANSPOSED>
-static void product_panel(int64_t rows, int64_t depth, const float *a, int64_t lda, const float *b, float *c, int64_t ldc, bool add) {
+static void product_panel(int64_t rows, int64_t depth, const float *a, int64_t lda, const float *b, float *c,
+                          int64_t ldc, bool add) {
   const int64_t step = TRANSPOSED ? 1 : lda;
   int64_t i = 0;
-  for (; i + ROWS <= rows; i += ROWS) product_block<ROWS, N, TRANSPOSED>(depth, a + i * step, lda, b, c + i * ldc, ldc, add);
+  for (; i + ROWS <= rows; i += ROWS)
+    product_block<ROWS, N, TRANSPOSED>(depth, a + i * step, lda, b, c + i * ldc, ldc, add);
   a += i * step;
   c += i * ldc;
   switch (rows - i) {
@@ -57,10 +58,11 @@ static void product_panel(int64_t rows, int64_t depth, const float *a, int64_t l
 }
 
 // c (rows x columns) = a b, or += with add. a is (rows x depth) with row stride lda, or with TRANSPOSED (depth x rows);
-// b is packed; c has whole vectors: columns rounded up to 16.
+// b is packed; c has whole vectors: columns rounded up to CHANNELS.
 template <bool TRANSPOSED>
-static void product(int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t lda, const float *b, float *c, int64_t ldc, bool add) {
-  const int64_t vectors = round_up(columns, 16) / W;
+static void product(int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t lda, const float *b, float *c,
+                    int64_t ldc, bool add) {
+  const int64_t vectors = round_up(columns, CHANNELS) / W;
   for (int64_t v = 0; v < vectors; v += PANEL, b += depth * PANEL * W, c += PANEL * W) switch (vectors - v) {
       case 1: product_panel<1, TRANSPOSED>(rows, depth, a, lda, b, c, ldc, add); break;
 #if W == 16

@@ -1,50 +1,17 @@
-// The functions that scan_cpp.py and mamba_cpp.py call through ctypes: plain C structures of sizes and pointers, no headers
-// of Python or PyTorch. All numbers are float32, all channels multiples of 16, all rows contiguous.
+// The functions that kernel_library.py calls through ctypes: plain C structures of sizes and pointers, no headers of
+// Python or PyTorch. All numbers are float32, all channels multiples of 16, all rows contiguous.
 //
-// The batch is shared out to threads once, sequence by sequence, in a fixed way: with the same number of threads, the same
-// bits. A thread works tile by tile, so that everything between two projections stays in its cache.
-#include "conv.h"
-#include "gemm.h"
-#include "scan.h"
-
-enum { TILE = 24576 };  // tokens * channels of a tile: of a dozen such arrays the few in use at a time fit a core's cache
-
-struct Workspace {  // a thread's memory, kept from call to call: fresh pages cost more than the work in them
-  float *memory = nullptr;
-  int64_t size = 0;
-  float *get(int64_t wanted) {
-    if (wanted > size) {
-      free(memory);
-      memory = (float *)aligned_alloc(64, (size_t)round_up(wanted * 4, 64));
-      size = memory ? wanted : 0;
-    }
-    return memory;
-  }
-  ~Workspace() { free(memory); }
-};
-static thread_local Workspace workspace;
-
-INLINE float *take(float *&p, int64_t count) {
-  float *here = p;
-  p += round_up(count, 16);
-  return here;
-}
-
-// Calls work(sequence from, to, thread); whether every thread succeeded.
-template <typename Work>
-static int share_out(int64_t batch, int64_t threads, const Work &work) {
-  int failed = 0;
-#pragma omp parallel for num_threads((int)threads) if (threads > 1) schedule(static, 1) reduction(| : failed)
-  for (int64_t i = 0; i < threads; i++)
-    if (!work(batch * i / threads, batch * (i + 1) / threads, i)) failed |= 1;
-  return failed;
-}
+// The batch is shared out to threads once, sequence by sequence, in a fixed way: with the same number of threads, the
+// same bits. A thread works tile by tile, so that everything between two projections stays in its cache.
+#include "block.h"
 
 // ---- the scan alone
 
 struct ScanCall {
   int64_t batch, length, channels, states, softplus, interval, threads;
-  const float *x, *delta, *z, *b, *c, *A, *D, *bias;  // (batch, length, channels | states); (states, channels), (channels)
+  const float *x, *delta, *z;  // (batch, length, channels)
+  const float *b, *c;          // (batch, length, states)
+  const float *A, *D, *bias;   // (states, channels), (channels), (channels)
   float *y, *kept;
   const float *dy;
   float *dx, *ddelta, *dz, *db, *dc;
@@ -53,11 +20,10 @@ struct ScanCall {
 
 INLINE Stretch sequence(const ScanCall &a, int64_t i) {
   const int64_t l = a.length, d = a.channels, n = a.states;
-  return {l, d, n, a.x + i * l * d, a.delta + i * l * d, a.z ? a.z + i * l * d : nullptr, a.b + i * l * n, a.c + i * l * n,
-          d, d, d, n, n, a.A, a.D, a.bias, a.softplus != 0};
-}
-INLINE Kept kept_of(float *kept, int64_t sequence, int64_t length, int64_t interval, int64_t size, int64_t first) {
-  return {kept ? kept + sequence * ((length - 1) / interval) * size : nullptr, interval, first};
+  // clang-format off
+  return {l, d, n, a.x + i * l * d, a.delta + i * l * d, a.z ? a.z + i * l * d : nullptr,
+          a.b + i * l * n, a.c + i * l * n, d, d, d, n, n, a.A, a.D, a.bias, a.softplus != 0};
+  // clang-format on
 }
 
 extern "C" int popularity_scan_forward(const ScanCall *call) {
@@ -68,7 +34,8 @@ extern "C" int popularity_scan_forward(const ScanCall *call) {
     if (!states) return false;
     for (int64_t i = from; i < to; i++) {
       memset(states, 0, sizeof(float) * size);
-      scan_forward(sequence(a, i), states, kept_of(a.kept, i, a.length, a.interval, size, 0), a.y + i * a.length * a.channels, a.channels);
+      scan_forward(sequence(a, i), states, kept_of(a.kept, i, a.length, a.interval, size, 0),
+                   a.y + i * a.length * a.channels, a.channels);
     }
     return true;
   });
@@ -78,194 +45,28 @@ extern "C" int popularity_scan_backward(const ScanCall *call) {
   const ScanCall &a = *call;
   const int64_t size = a.states * a.channels, ld = a.length * a.channels, ln = a.length * a.states, d = a.channels;
   return share_out(a.batch, a.threads, [&](int64_t from, int64_t to, int64_t thread) {
-    float *carry = workspace.get(size + scratch_size(d, a.states, a.interval));
-    if (!carry) return false;
+    float *p = workspace.get(size + scratch_size(d, a.states, a.interval) + 16);
+    if (!p) return false;
+    float *carry = take(p, size);
+    const Scratch scratch = scratch_in(p, d, a.states, a.interval);
     float *dA = a.sums + thread * (size + 2 * d);
     for (int64_t i = from; i < to; i++) {
-      const StretchGradients grad = {a.dy + i * ld, a.dx + i * ld, a.ddelta + i * ld, a.dz ? a.dz + i * ld : nullptr, a.db + i * ln, a.dc + i * ln,
-                                     nullptr, d, d, d, d, a.states, a.states, 0, dA, dA + size, dA + size + d};
+      // clang-format off
+      const StretchGradients grad = {
+          a.dy + i * ld, a.dx + i * ld, a.ddelta + i * ld, a.dz ? a.dz + i * ld : nullptr, a.db + i * ln, a.dc + i * ln,
+          nullptr, d, d, d, d, a.states, a.states, 0, dA, dA + size, dA + size + d};
+      // clang-format on
       memset(carry, 0, sizeof(float) * size);
-      scan_backward(sequence(a, i), grad, kept_of(a.kept, i, a.length, a.interval, size, 0), carry, scratch_in(carry + size, a.states));
+      scan_backward(sequence(a, i), grad, kept_of(a.kept, i, a.length, a.interval, size, 0), carry, scratch);
     }
     return true;
   });
 }
 
-// ---- the whole block
+// ---- what Python compares with its own numbers before it calls anything
 
-struct BlockCall {
-  int64_t batch, length, width, channels, states, rank, taps, interval, threads;
-  const float *u, *w_in, *conv, *conv_bias, *w_x, *w_dt, *bias, *A, *D, *w_out;  // conv: (taps, channels), A: (states, channels)
-  float *out;                      // rows of round_up(width, 16)
-  float *xz, *projected, *kept;    // rows of 2 channels; of round_up(rank + 2 states, 16): delta's factors, B, C
-  const float *dout;               // rows of width
-  float *du;                       // as out; null if not wanted
-  float *sums;                     // (threads, block_sums): see Sums
-};
+// Raise it with every change of a structure above, of what a field means, or of a function's name.
+constexpr int64_t VERSION = 1;
 
-struct Sums {  // one thread's gradients of the parameters, in this order; w_in and w_dt transposed
-  float *w_in, *conv, *conv_bias, *w_x, *w_dt, *bias, *A, *D, *w_out, *end;
-  Sums(const BlockCall &a, float *p) {
-    const int64_t d = a.channels;
-    w_in = p, conv = w_in + a.width * 2 * d, conv_bias = conv + a.taps * d, w_x = conv_bias + d;
-    w_dt = w_x + (a.rank + 2 * a.states) * d, bias = w_dt + a.rank * d, A = bias + d, D = A + a.states * d, w_out = D + d;
-    end = w_out + a.width * d;
-  }
-};
-
-struct Tile {  // whole sequences, or a stretch of one
-  int64_t row, sequence, sequences, first, tokens, rows;
-};
-
-// Tiles of sequences from .. to, in reading order or backwards.
-template <typename Work>
-static void for_tiles(const BlockCall &a, int64_t from, int64_t to, bool backwards, const Work &work) {
-  const int64_t wanted = TILE / a.channels > SEGMENT ? TILE / a.channels : SEGMENT;
-  if (a.length <= wanted) {
-    const int64_t sequences = wanted / a.length;
-    for (int64_t i = from; i < to; i += sequences) {
-      const int64_t count = to - i < sequences ? to - i : sequences;
-      work(Tile{i * a.length, i, count, 0, a.length, count * a.length});
-    }
-    return;
-  }
-  const int64_t stretch = round_up(wanted, a.interval), stretches = (a.length + stretch - 1) / stretch;
-  for (int64_t i = from; i < to; i++)
-    for (int64_t j = 0; j < stretches; j++) {
-      const int64_t first = (backwards ? stretches - 1 - j : j) * stretch, rest = a.length - first;
-      const int64_t tokens = rest < stretch ? rest : stretch;
-      work(Tile{i * a.length + first, i, 1, first, tokens, tokens});
-    }
-}
-INLINE int64_t tile_rows(const BlockCall &a) {
-  const int64_t wanted = TILE / a.channels > SEGMENT ? TILE / a.channels : SEGMENT;
-  return a.length <= wanted ? wanted : round_up(wanted, a.interval);
-}
-
-struct Widths {
-  int64_t out, projected;
-  explicit Widths(const BlockCall &a) : out(round_up(a.width, 16)), projected(round_up(a.rank + 2 * a.states, 16)) {}
-};
-
-INLINE Stretch stretch_of(const BlockCall &a, const Tile &tile, int64_t i, const float *xc, const float *delta) {
-  const int64_t offset = i * tile.tokens, row = tile.row + offset, d = a.channels, p = Widths(a).projected;
-  const float *b = a.projected + row * p + a.rank;
-  return {tile.tokens, d, a.states, xc + offset * d, delta + offset * d, a.xz + row * 2 * d + d, b, b + a.states,
-          d, d, 2 * d, p, p, a.A, a.D, a.bias, true};
-}
-INLINE Conv conv_of(const BlockCall &a, const Tile &tile, int64_t i) {
-  const int64_t row = tile.row + i * tile.tokens;
-  return {tile.tokens, tile.first, a.channels, a.xz + row * 2 * a.channels, 2 * a.channels, a.conv, a.conv_bias};
-}
-
-extern "C" int popularity_block_forward(const BlockCall *call) {
-  const BlockCall &a = *call;
-  const Widths width(a);
-  const int64_t d = a.channels, size = a.states * d, factors = a.rank + 2 * a.states;
-  float *p = workspace.get(a.width * 2 * d + d * (width.projected + width.out) + a.rank * d + 256);
-  if (!p) return 1;
-  // the packed weights are this thread's workspace, so that the tiles' is another: taken from the heap once a thread
-  float *w_in = take(p, a.width * 2 * d), *w_x = take(p, d * width.projected), *w_dt = take(p, a.rank * d), *w_out = take(p, d * width.out);
-  pack(w_in, a.width, 2 * d, a.w_in, 1, a.width);
-  pack(w_x, d, factors, a.w_x, 1, d);
-  pack(w_dt, a.rank, d, a.w_dt, 1, a.rank);
-  pack(w_out, d, a.width, a.w_out, 1, d);
-  static thread_local Workspace tiles;
-  return share_out(a.batch, a.threads, [&](int64_t from, int64_t to, int64_t) {
-    float *q = tiles.get(3 * tile_rows(a) * d + size + 64);
-    if (!q) return false;
-    float *xc = take(q, tile_rows(a) * d), *delta = take(q, tile_rows(a) * d), *y = take(q, tile_rows(a) * d), *states = take(q, size);
-    for_tiles(a, from, to, false, [&](const Tile &tile) {
-      product<false>(tile.rows, 2 * d, a.width, a.u + tile.row * a.width, a.width, w_in, a.xz + tile.row * 2 * d, 2 * d, false);
-      for (int64_t i = 0; i < tile.sequences; i++)
-        FOR_TAPS(a.taps, conv_forward<TAPS>(conv_of(a, tile, i), xc + i * tile.tokens * d, nullptr))
-      float *projected = a.projected + tile.row * width.projected;
-      product<false>(tile.rows, factors, d, xc, d, w_x, projected, width.projected, false);
-      product<false>(tile.rows, d, a.rank, projected, width.projected, w_dt, delta, d, false);
-      for (int64_t i = 0; i < tile.sequences; i++) {
-        if (!tile.first) memset(states, 0, sizeof(float) * size);
-        const Kept kept = kept_of(a.kept, tile.sequence + i, a.length, a.interval, size, tile.first);
-        scan_forward(stretch_of(a, tile, i, xc, delta), states, kept, y + i * tile.tokens * d, d);
-      }
-      product<false>(tile.rows, a.width, d, y, d, w_out, a.out + tile.row * width.out, width.out, false);
-    });
-    return true;
-  });
-}
-
-// c (rows x width of c) += a^T b, with b packed into `packed` first
-INLINE void add_outer(int64_t a_columns, int64_t b_columns, int64_t rows, const float *a, int64_t lda, const float *b, int64_t ldb, float *packed, float *c) {
-  pack(packed, rows, b_columns, b, ldb, 1);
-  product<true>(a_columns, b_columns, rows, a, lda, packed, c, b_columns, true);
-}
-
-// out[t][r] = sum over d of a[t][d] b[r][d]
-static void dots(int64_t rows, int64_t columns, int64_t depth, const float *a, const float *b, float *out, int64_t out_row) {
-  for (int64_t t = 0; t < rows; t++)
-    for (int64_t r = 0; r < columns; r += 4) {
-      const int64_t count = columns - r < 4 ? columns - r : 4;
-      float sums[4 * W];
-      vec sum[4] = {};
-      if (count == 4)
-        for (int64_t d = 0; d < depth; d += W) UNROLL for (int j = 0; j < 4; j++) sum[j] += load(a + t * depth + d) * load(b + (r + j) * depth + d);
-      else
-        for (int64_t j = 0; j < count; j++)
-          for (int64_t d = 0; d < depth; d += W) sum[j] += load(a + t * depth + d) * load(b + (r + j) * depth + d);
-      UNROLL for (int j = 0; j < 4; j++) store(sums + j * W, sum[j]);
-      sum_lanes_of(sums, count, out + t * out_row + r);
-    }
-}
-
-extern "C" int popularity_block_backward(const BlockCall *call) {
-  const BlockCall &a = *call;
-  const Widths width(a);
-  const int64_t d = a.channels, size = a.states * d, factors = a.rank + 2 * a.states, rows = tile_rows(a);
-  float *p = workspace.get(2 * d * width.out + a.width * d + factors * d + 2 * a.rank * d + 256);
-  if (!p) return 1;
-  float *w_in = take(p, 2 * d * width.out), *w_x = take(p, factors * d), *w_dt = take(p, a.rank * d), *w_dt_rows = take(p, a.rank * d), *w_out = take(p, a.width * d);
-  pack(w_in, 2 * d, a.width, a.w_in, a.width, 1);
-  pack(w_x, factors, d, a.w_x, d, 1);
-  pack(w_dt, a.rank, d, a.w_dt, 1, a.rank);
-  for (int64_t i = 0; i < d; i++)
-    for (int64_t r = 0; r < a.rank; r++) w_dt_rows[r * d + i] = a.w_dt[i * a.rank + r];
-  pack(w_out, a.width, d, a.w_out, d, 1);
-  static thread_local Workspace tiles;
-  return share_out(a.batch, a.threads, [&](int64_t from, int64_t to, int64_t thread) {
-    float *q = tiles.get(9 * rows * d + rows * width.projected + size + TAPS_MAX * d + scratch_size(d, a.states, a.interval) + 256);
-    if (!q) return false;
-    float *xc = take(q, rows * d), *slope = take(q, rows * d), *delta = take(q, rows * d), *grad_x = take(q, rows * d), *y = take(q, rows * d);
-    float *dxz = take(q, rows * 2 * d), *packed = take(q, rows * 2 * d), *dprojected = take(q, rows * width.projected);
-    float *carry = take(q, size), *later = take(q, TAPS_MAX * d);
-    const Scratch scratch = scratch_in(q, a.states);
-    const Sums sums(a, a.sums + thread * (Sums(a, nullptr).end - (float *)nullptr));
-    for_tiles(a, from, to, true, [&](const Tile &tile) {
-      const float *dout = a.dout + tile.row * a.width, *projected = a.projected + tile.row * width.projected;
-      product<false>(tile.rows, d, a.width, dout, a.width, w_out, grad_x, d, false);
-      for (int64_t i = 0; i < tile.sequences; i++)
-        FOR_TAPS(a.taps, conv_forward<TAPS>(conv_of(a, tile, i), xc + i * tile.tokens * d, slope + i * tile.tokens * d))
-      product<false>(tile.rows, d, a.rank, projected, width.projected, w_dt, delta, d, false);
-      for (int64_t i = 0; i < tile.sequences; i++) {
-        const int64_t at = i * tile.tokens;
-        if (tile.first + tile.tokens == a.length) memset(carry, 0, sizeof(float) * size);
-        float *db = dprojected + at * width.projected + a.rank;
-        // the gradients of x and delta take the places of dy and delta, which are read before they are written
-        const StretchGradients grad = {grad_x + at * d, grad_x + at * d, delta + at * d, dxz + at * 2 * d + d, db, db + a.states, y + at * d,
-                                       d, d, d, 2 * d, width.projected, width.projected, d, sums.A, sums.D, sums.bias};
-        scan_backward(stretch_of(a, tile, i, xc, delta), grad, kept_of(a.kept, tile.sequence + i, a.length, a.interval, size, tile.first), carry, scratch);
-      }
-      add_outer(a.width, d, tile.rows, dout, a.width, y, d, packed, sums.w_out);
-      dots(tile.rows, a.rank, d, delta, w_dt_rows, dprojected, width.projected);
-      add_outer(a.rank, d, tile.rows, projected, width.projected, delta, d, packed, sums.w_dt);
-      add_outer(factors, d, tile.rows, dprojected, width.projected, xc, d, packed, sums.w_x);
-      product<false>(tile.rows, d, factors, dprojected, width.projected, w_x, grad_x, d, true);
-      for (int64_t i = 0; i < tile.sequences; i++) {
-        const int64_t at = i * tile.tokens * d;
-        if (tile.first + tile.tokens == a.length) memset(later, 0, sizeof(float) * TAPS_MAX * d);
-        FOR_TAPS(a.taps, conv_backward<TAPS>(conv_of(a, tile, i), grad_x + at, slope + at, dxz + 2 * at, 2 * d, later, sums.conv, sums.conv_bias))
-      }
-      add_outer(a.width, 2 * d, tile.rows, a.u + tile.row * a.width, a.width, dxz, 2 * d, packed, sums.w_in);
-      if (a.du) product<false>(tile.rows, a.width, 2 * d, dxz, 2 * d, w_in, a.du + tile.row * width.out, width.out, false);
-    });
-    return true;
-  });
-}
+extern "C" const int64_t popularity_abi[] = {VERSION,    sizeof(ScanCall), sizeof(BlockCall), CHANNELS, TAPS_MAX,
+                                             STATES_MAX, SEGMENT};

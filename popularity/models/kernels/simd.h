@@ -13,12 +13,17 @@
 #define W 4
 #endif
 
+constexpr int64_t CHANNELS = 16;  // channels come in multiples of it: whole vectors, whatever W is
+
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
 
 typedef float vec __attribute__((vector_size(W * 4)));
 typedef float vec_unaligned __attribute__((vector_size(W * 4), aligned(4), may_alias));
 typedef int32_t ivec __attribute__((vector_size(W * 4)));
+
+INLINE int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+INLINE int64_t at_most(int64_t n, int64_t limit) { return n < limit ? n : limit; }
 
 INLINE vec load(const float *p) { return *(const vec_unaligned *)p; }
 INLINE void store(float *p, vec v) { *(vec_unaligned *)p = v; }
@@ -27,7 +32,8 @@ INLINE vec splat(float s) { return vec{} + s; }
 static const float LOG2E = 1.44269504088896341f, LOG2E_REST = 1.92596299e-8f;
 
 // The coefficients of 2^f - 1 for |f| <= 1/2, highest power first: relative error 1e-7.
-static const float EXP2[5] = {0.0013264727180199367f, 0.009671512640864521f, 0.055507337433084884f, 0.2402224208534867f, 0.6931469775991245f};
+static const float EXP2[5] = {0.0013264727180199367f, 0.009671512640864521f, 0.055507337433084884f, 0.2402224208534867f,
+                              0.6931469775991245f};
 
 // 2^f - 1 for |f| <= 1/2, for G vectors side by side: their chains of operations hide each other's latency.
 template <int G>
@@ -45,7 +51,9 @@ INLINE vec split(vec x, vec *whole) {
   return f;
 }
 INLINE vec scale(vec v, vec whole) { return (vec)_mm512_scalef_ps((__m512)v, (__m512)whole); }
-INLINE vec finite(vec v) { return (vec)_mm512_range_ps((__m512)v, (__m512)splat(3.4e38f), 2); }  // the smaller, v's sign
+INLINE vec finite(vec v) {
+  return (vec)_mm512_range_ps((__m512)v, (__m512)splat(3.4e38f), 2);
+}  // the smaller, v's sign
 #else
 INLINE vec split(vec x, vec *whole) {
   const vec magic = splat(12582912.f);  // 1.5 * 2^23: adding it rounds to a whole number
@@ -81,8 +89,8 @@ INLINE void exp2_all(vec *x) {
   UNROLL for (int i = 0; i < G; i++) x[i] = scale(1.f + p[i], x[i]);
 }
 
-// In place of h: 2^x h + add. As h + (2^x - 1) h, so that a decay near 1 keeps the accuracy of its distance from 1: over
-// thousands of tokens the decays multiply. An infinite h stays so, whatever the sign of 2^x - 1.
+// In place of h: 2^x h + add. As h + (2^x - 1) h, so that a decay near 1 keeps the accuracy of its distance from 1:
+// over thousands of tokens the decays multiply. An infinite h stays so, whatever the sign of 2^x - 1.
 template <int G>
 INLINE void decay_and_add(vec *x, vec *h, const vec *add) {
   vec f[G], p[G];
@@ -93,7 +101,8 @@ INLINE void decay_and_add(vec *x, vec *h, const vec *add) {
   UNROLL for (int i = 0; i < G; i++) h[i] += p[i];
 }
 
-// e^x for x <= 0, with the rounding error of x log2(e) made good: for a large -x it would be most of the result's error.
+// e^x for x <= 0, with the rounding error of x log2(e) made good: for a large -x it would be most of the result's
+// error.
 INLINE vec exp_negative(vec x) {
   x = splat(-104.f) > x ? splat(-104.f) : x;  // e^-104 is 0, infinity would make its own rounding error
   const vec y = x * LOG2E;
@@ -147,15 +156,15 @@ INLINE float sum_lanes(vec v) {
 INLINE vec sum_lanes_of_16(const float *p) {
   vec v[16], u[8], w[4], q[2];
   UNROLL for (int i = 0; i < 16; i++) v[i] = load(p + i * W);
-  UNROLL for (int i = 0; i < 8; i++)
-    u[i] = __builtin_shuffle(v[i], v[i + 8], (ivec){0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23}) +
-           __builtin_shuffle(v[i], v[i + 8], (ivec){8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31});
-  UNROLL for (int i = 0; i < 4; i++)
-    w[i] = __builtin_shuffle(u[i], u[i + 4], (ivec){0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27}) +
-           __builtin_shuffle(u[i], u[i + 4], (ivec){4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31});
-  UNROLL for (int i = 0; i < 2; i++)
-    q[i] = __builtin_shuffle(w[i], w[i + 2], (ivec){0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29}) +
-           __builtin_shuffle(w[i], w[i + 2], (ivec){2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31});
+  UNROLL for (int i = 0; i < 8; i++) u[i] =
+      __builtin_shuffle(v[i], v[i + 8], (ivec){0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23}) +
+      __builtin_shuffle(v[i], v[i + 8], (ivec){8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31});
+  UNROLL for (int i = 0; i < 4; i++) w[i] =
+      __builtin_shuffle(u[i], u[i + 4], (ivec){0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27}) +
+      __builtin_shuffle(u[i], u[i + 4], (ivec){4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31});
+  UNROLL for (int i = 0; i < 2; i++) q[i] =
+      __builtin_shuffle(w[i], w[i + 2], (ivec){0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29}) +
+      __builtin_shuffle(w[i], w[i + 2], (ivec){2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31});
   return __builtin_shuffle(q[0], q[1], (ivec){0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30}) +
          __builtin_shuffle(q[0], q[1], (ivec){1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31});
 }

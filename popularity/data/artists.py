@@ -1,0 +1,175 @@
+"""Cells that hold several names: artists and genres, brought to names joined by ``;``.
+
+Names come joined by ``;``, as a list written by Python, R, JSON or numpy, as dicts of Spotify's interface, or joined by
+commas, which may be part of a name too. What commas mean, the file decides, see `decide_names`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
+_LIST = re.compile(
+    rf"(?:list|c|array|tuple|set|frozenset)?\(?[\[({{]?\s*(?:(?:{_QUOTED.pattern}|None|nan|null)[\s,;]*)*[\])}}]?"
+    rf"(?:,\s*dtype=\w+)?\)?"
+)
+_OPENS = re.compile(r"(?:list|c|array|tuple|set|frozenset)\(|[\[({]")
+_DICTS = re.compile(r"\s*\[?\s*\{\s*['\"]")
+_NAME = re.compile(rf"""['"](?:name|artist_name|artist)['"]\s*:\s*({_QUOTED.pattern})""")
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))")
+_FEATURED = re.compile(r"\s+[(\[]?(?:feat|ft|featuring)\b\.?\s+", re.IGNORECASE)
+_COMMA = re.compile(r"(?<!\\),")
+_BARE_COMMA = re.compile(r"(?<![\\\d]),(?=\S)|(?<=\d),(?=[^\s\d])")  # and not the one of 10,000 Maniacs
+
+
+def holds_dicts(cell: str) -> bool:
+    """Whether a cell holds dicts as Spotify's interface gives artists, ``[{'name': 'A', ...}]``."""
+    return _DICTS.match(cell) is not None
+
+
+def _from_list(cell: str) -> list[str] | None:
+    """Names in a written list or in dicts; None for a plain text, such as the band [spunge]."""
+    if holds_dicts(cell) and (names := _NAME.findall(cell)):
+        return [_unquote(name) for name in names]
+    if _OPENS.match(cell) and _LIST.fullmatch(cell):
+        return [_unquote(name) for name in _QUOTED.findall(cell)]
+    return None
+
+
+def _unquote(quoted: str) -> str:
+    """Take the quotes off and undo the escapes of Python and JSON."""
+    text = quoted[1:-1]
+    if "\\" not in text:
+        return text
+    plain = _ESCAPE.sub(lambda m: chr(int(m[1] or m[2], 16)) if m[1] or m[2] else m[3], text)
+    # JSON writes a character beyond the first 65,536 as two
+    return plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+@dataclass(frozen=True)
+class NameRule:
+    """How the plain cells of an artist column are read.
+
+    Attributes:
+        form: ``""`` a comma is part of a name; ``"any"`` every comma parts names, but one written ``\\,``; ``"bare"``
+            a comma parts names where no blank follows; ``"known"`` commas part names in cells of which a piece stands
+            alone in other cells.
+        featured: whether ``feat.`` parts names.
+        note: the decision in words, "" where there is nothing to decide.
+        whole: cells with commas that are one name, for ``known``.
+        joined: cells with commas that are several names, for ``known``.
+    """
+
+    form: str = ""
+    featured: bool = False
+    note: str = ""
+    whole: frozenset[str] = field(default=frozenset(), repr=False)
+    joined: frozenset[str] = field(default=frozenset(), repr=False)
+
+    def split(self, cell: str) -> list[str]:
+        """Names in one plain cell."""
+        names = self._at_commas(cell) if ";" not in cell else cell.split(";")
+        return [part for name in names for part in _guests(name)] if self.featured else names
+
+    def _at_commas(self, cell: str) -> list[str]:
+        if self.form == "any":
+            return [name.replace("\\,", ",") for name in _COMMA.split(cell)]
+        if self.form == "bare":
+            return _BARE_COMMA.split(cell)
+        if self.form == "known" and cell in self.joined:
+            return _keep_whole(_pieces(cell), self.whole)
+        return [cell]
+
+
+_PLAIN = NameRule()
+
+
+def decide_names(cells: Sequence[str], *, exportify: bool, quoted_header: bool) -> NameRule:
+    """Decide how the plain cells of a column of artists are read.
+
+    Exportify has had three forms: names joined by ``, `` with ``\\,`` inside a name (and its header in quotes), by a
+    comma alone, and today by ``;`` with commas inside names. Elsewhere the file tells: where at least a third of the
+    cells with commas have a piece that is the artist of other songs, commas join names. ``feat.`` parts names where it
+    is a habit of the file, as in charts, and not a slip in one cell of a hundred.
+
+    Args:
+        cells: the distinct plain cells of the column.
+        exportify: whether the header is Exportify's.
+        quoted_header: whether the names in the header stand in quotes.
+    """
+    commas = [cell for cell in cells if "," in cell]
+    featured = 100 * sum(_FEATURED.search(cell) is not None for cell in cells) >= max(1, len(cells))
+    rule = _decide_commas(commas, cells, exportify, quoted_header) if commas else NameRule()
+    if not featured:
+        return rule
+    return replace(rule, featured=True, note=", ".join(filter(None, ("split at 'feat.'", rule.note))))
+
+
+def _decide_commas(commas: Sequence[str], cells: Sequence[str], exportify: bool, quoted_header: bool) -> NameRule:
+    if any("\\," in cell for cell in commas) or (
+        exportify and quoted_header and not any(";" in cell for cell in cells)
+    ):
+        return NameRule("any", note="split at ','")
+    if any(";" in cell for cell in cells):
+        return NameRule(note="a comma is part of a name, for ';' parts names here")
+    if exportify and any(_BARE_COMMA.search(cell) for cell in commas):
+        return NameRule("bare", note="split at ',' where no blank follows")
+    alone = {cell for cell in cells if "," not in cell}
+    first = Counter(first for first, _ in {tuple(_pieces(cell)[:2]) for cell in commas})
+    joined = frozenset(
+        cell for cell in commas if first[_pieces(cell)[0]] > 1 or any(piece in alone for piece in _pieces(cell))
+    )
+    if 3 * len(joined) < len(commas):
+        return NameRule(note=f"{len(commas):,} names with commas taken as one name, such as {commas[0][:60]!r}")
+    whole = frozenset(cell for cell in commas if cell not in joined)
+    note = f"split at ',' where a part is the artist of other songs, such as {min(joined)[:60]!r}"
+    return NameRule("known", note=note, whole=whole, joined=joined)
+
+
+def _pieces(cell: str) -> list[str]:
+    pieces = [piece.strip() for piece in cell.split(",")]
+    return pieces if len(pieces) > 1 else [*pieces, ""]
+
+
+def _keep_whole(pieces: list[str], whole: frozenset[str]) -> list[str]:
+    """Join the pieces again that spell a name with commas: "Tyler", "The Creator"."""
+    names = []
+    while pieces:
+        end = next((n for n in range(len(pieces), 1, -1) if ", ".join(pieces[:n]) in whole), 1)
+        names.append(", ".join(pieces[:end]))
+        pieces = pieces[end:]
+    return names
+
+
+def join_artists(cell: str, rule: NameRule = _PLAIN) -> str:
+    """Bring the artists in one cell to names joined by ";", in their order.
+
+    Args:
+        cell: ``A;B``, ``['A', 'B']``, ``[{'name': 'A'}]``, ``A feat. B`` or one name.
+        rule: what commas and ``feat.`` mean in this file.
+
+    >>> join_artists("['Dan + Shay', \\"Destiny's Child\\"]")
+    "Dan + Shay;Destiny's Child"
+    >>> join_artists("Tyler, The Creator")
+    'Tyler, The Creator'
+    """
+    listed = _from_list(cell)
+    names = rule.split(cell) if listed is None else [part for name in listed for part in name.split(";")]
+    return ";".join(filter(None, (name.strip() for name in names)))
+
+
+def _guests(name: str) -> list[str]:
+    """The name and those that it features, the bracket around them taken off."""
+    main, *guests = _FEATURED.split(name)
+    return [main, *(guest.rstrip(")]") if "(" in name or "[" in name else guest for guest in guests)]
+
+
+def join_genres(cell: str) -> str:
+    """Bring a list of genres to names joined by ";"; unlike an artist, no genre has a comma in its name."""
+    names = _from_list(cell)
+    if names is None:
+        names = re.split(r"[;,|]", cell)
+    return ";".join(filter(None, (name.strip() for name in names)))

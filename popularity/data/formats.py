@@ -1,0 +1,178 @@
+"""Tables that are not text: Parquet, Excel workbooks, JSON and JSON lines."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import json
+import math
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pa_parquet
+
+from popularity.data.columns import match_columns
+from popularity.data.headers import find_header_row
+from popularity.data.raw import RawTable, distinct_names, one_line
+from popularity.errors import InputError
+
+
+def read_parquet(path: Path, content: bytes) -> RawTable:
+    """Read a Parquet file: numbers stay, lists of texts are joined with ";", fields of structs become columns.
+
+    Raises:
+        InputError: the file is cut off or damaged.
+    """
+    try:
+        table = pa_parquet.read_table(io.BytesIO(content))
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: the Parquet file is cut off or damaged ({one_line(error)})") from error
+    while any(pa.types.is_struct(kind) for kind in table.schema.types):
+        table = table.flatten()
+    columns = [_plain(column) for column in table.columns]
+    names = distinct_names(table.column_names)
+    return RawTable(path, pa.table(columns, names=names).to_pandas(), "Parquet")
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Bring a Parquet column to text, number or truth value."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    kind = column.type
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
+        return column
+    try:
+        if pa.types.is_decimal(kind):
+            return column.cast(pa.float64())
+        if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+            return pc.binary_join(column.cast(pa.list_(pa.string())), ";")
+        return column.cast(pa.string())
+    except pa.ArrowException:  # nested kinds, such as the dicts that Spotify's interface gives for artists
+        return pa.chunked_array([[_text(cell) for cell in column.to_pylist()]], pa.string())
+
+
+def looks_like_json(text: bytes) -> bool:
+    """Whether a text is JSON or JSON lines rather than a table with delimiters."""
+    start = text[:200].lstrip()
+    return start.startswith((b"{", b"[{", b"[ {", b"[\n", b"[\r\n", b"[]"))
+
+
+def read_json(path: Path, text: bytes) -> RawTable:
+    """Read flat records: a list of them, one in each line, or one column in each key.
+
+    Fields of a record within a record become columns named ``outer.inner``; lists stay texts.
+
+    Raises:
+        InputError: the JSON is damaged or holds no records.
+    """
+    form = "JSON"
+    try:
+        found: Any = json.loads(text)
+    except json.JSONDecodeError as error:
+        lines = text.decode("utf-8").splitlines()
+        if not lines[0].strip().endswith("}") or len(lines) == 1:
+            raise InputError(f"{path}: the JSON is cut off or damaged ({one_line(error)})") from error
+        found, form = _json_lines(path, lines), "JSON lines"
+    records = _records(found)
+    if not records:
+        raise InputError(f'{path}: expected JSON records such as [{{"energy": 0.5, ...}}, ...], got none')
+    frame = pd.json_normalize(records)
+    for name in frame:
+        if frame[name].dtype == object:
+            frame[name] = pd.Series([_text(cell) for cell in frame[name]], dtype="str", index=frame.index)
+    frame.columns = pd.Index(distinct_names([str(name) for name in frame.columns]))
+    return RawTable(path, frame, form)
+
+
+def _json_lines(path: Path, lines: Sequence[str]) -> list[Any]:
+    records = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise InputError(f"{path}: line {number}: expected a JSON record, got {line[:40]!r}") from error
+    return records
+
+
+def _records(found: Any) -> list[dict[str, Any]]:
+    """The records in parsed JSON; empty if there are none."""
+    if isinstance(found, list):
+        return found if found and all(isinstance(record, dict) for record in found) else []
+    if not isinstance(found, dict):
+        return []
+    if {"columns", "data"} <= found.keys():  # pandas, orient="split"
+        return [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
+    columns = [values for values in found.values() if isinstance(values, dict)]
+    if columns and len(columns) == len(found) and all(list(c) == list(columns[0]) for c in columns):  # pandas' default
+        return [{name: found[name][row] for name in found} for row in columns[0]]
+    if found and all(isinstance(values, list) and not _are_records(values) for values in found.values()):
+        return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+    lists = [values for values in found.values() if isinstance(values, list) and _are_records(values)]
+    return max(lists, key=len) if lists else [found]
+
+
+def _are_records(values: list[Any]) -> bool:
+    return bool(values) and isinstance(values[0], dict)
+
+
+def read_workbook(path: Path, content: bytes) -> RawTable:
+    """Read the sheet of an Excel workbook that looks most like a table of songs.
+
+    Raises:
+        InputError: openpyxl is not installed, or the workbook is damaged.
+    """
+    try:
+        import openpyxl
+    except ImportError as error:
+        raise InputError(
+            f"{path}: an Excel workbook: save it as CSV, or `pip install openpyxl` to read it as it is"
+        ) from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # openpyxl warns of styles and charts that it leaves out
+            book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
+            sheets = {
+                sheet.title: [[_text(cell) or "" for cell in row] for row in sheet.iter_rows(values_only=True)]
+                for sheet in book.worksheets
+            }
+    except Exception as error:  # openpyxl lets through whatever the XML inside raises
+        raise InputError(f"{path}: the Excel workbook is damaged ({one_line(error)})") from error
+    tables = {title: _table(rows) for title, rows in sheets.items()}
+    title = max(tables, key=lambda name: (len(match_columns(list(tables[name])).mapped), tables[name].size), default="")
+    if not title or not tables[title].columns.size:
+        raise InputError(f"{path}: the Excel workbook is empty")
+    form = "Excel workbook" + (f", sheet {title!r} of {len(tables)}" if len(tables) > 1 else "")
+    return RawTable(path, tables[title], form)
+
+
+def _table(rows: list[list[str]]) -> pd.DataFrame:
+    """Rows of texts as a table under its header; what stands right of the header is left away where it is blank."""
+    if not rows:
+        return pd.DataFrame()
+    position = find_header_row(rows)
+    width = max((len(row) for row in rows), default=0)
+    names = [*rows[position], *[""] * (width - len(rows[position]))]
+    body = [[*row, *[""] * (width - len(row))] for row in rows[position + 1 :]]
+    kept = [i for i in range(width) if names[i] or any(row[i] for row in body)]
+    frame = pd.DataFrame([[row[i] for i in kept] for row in body], dtype="str")
+    frame.columns = pd.Index(distinct_names([names[i] for i in kept])) if len(frame) else frame.columns
+    return frame
+
+
+def _text(cell: Any) -> str | None:
+    """A cell as text: what a CSV would hold; None where it is blank."""
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return None
+    if isinstance(cell, float) and cell.is_integer() and abs(cell) < 1e15:
+        return str(int(cell))
+    if isinstance(cell, datetime.datetime) and cell.time() == datetime.time():
+        return cell.date().isoformat()
+    if isinstance(cell, list | dict):
+        return json.dumps(cell, ensure_ascii=False, default=str)
+    return str(cell)

@@ -1,0 +1,54 @@
+"""A table as its file holds it, and how messages name its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """A table as its file holds it.
+
+    Attributes:
+        path: where it was read from.
+        frame: one row per row of the file. From a CSV every column is text as written, "" where the cell is empty;
+            other kinds keep numbers as numbers, lists and dicts are texts, and dates are texts.
+        form: what the file turned out to be, in words.
+        first_line: the line on which the first row stands, None where rows and lines do not run in step (quoted line
+            breaks, blank lines, Parquet).
+        quoted_header: whether the names in the header of a CSV stand in quotes.
+    """
+
+    path: Path
+    frame: pd.DataFrame
+    form: str
+    first_line: int | None = None
+    quoted_header: bool = False
+
+    def place(self, row: int) -> str:
+        """Name the row with this number (from 0) as a person counts it: from 1, with the line where it is known."""
+        return f"row {row + 1}" + (f" (line {row + self.first_line})" if self.first_line is not None else "")
+
+
+def more_rows(count: int) -> str:
+    """Say how many more rows have the same problem, nothing for none."""
+    return f" ({count:,} more row{'s have' if count > 1 else ' has'} this problem)" if count else ""
+
+
+def distinct_names(names: Sequence[str]) -> list[str]:
+    """Give a repeated column name a number, so that every column can be named."""
+    seen: dict[str, int] = {}
+    result = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        result.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return result
+
+
+def one_line(error: Exception) -> str:
+    """The message of another library's error in one line."""
+    return " ".join(str(error).split())[:200]

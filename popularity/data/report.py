@@ -1,0 +1,88 @@
+"""What the loader understood of a file: the object that every verb prints and each run keeps."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from popularity.data.rows import LeftOut
+from popularity.data.schema import AUDIO
+from popularity.data.validation import Unread
+
+_SHOWN = 12  # columns of one kind in the short form
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What the loader understood of a file.
+
+    Attributes:
+        path: the file.
+        form: what kind of file it is, in words.
+        rows: rows in the file.
+        songs: rows in the song table.
+        mapped: (canonical name, column of the file, conversion in words) for each column in use.
+        absent: canonical columns that the file has not.
+        ignored: (column of the file, why it is not used).
+        leaks: (column of the file, kind of leak) for each column dropped as a leak.
+        missing: canonical name -> songs of the file without a value, for the columns in use.
+        coded_missing: canonical name -> how many cells held a code that means missing, such as tempo 0 or ``?``.
+        duplicates: rule -> rows removed by it; empty where duplicates were kept.
+        left_out: rows that are no songs, by reason.
+        unread: cells of optional columns that could not be read and count as missing.
+    """
+
+    path: Path
+    form: str
+    rows: int
+    songs: int
+    mapped: tuple[tuple[str, str, str], ...]
+    absent: tuple[str, ...]
+    ignored: tuple[tuple[str, str], ...]
+    leaks: tuple[tuple[str, str], ...]
+    missing: dict[str, int]
+    coded_missing: dict[str, int]
+    duplicates: dict[str, int]
+    left_out: tuple[LeftOut, ...] = ()
+    unread: tuple[Unread, ...] = field(default=())
+
+    @property
+    def blank(self) -> tuple[str, ...]:
+        """Audio columns of the file without a value in any song."""
+        songs = self.rows - sum(left.count for left in self.left_out)
+        return tuple(name for name in AUDIO if songs and self.missing.get(name, 0) == songs)
+
+    def lines(self) -> list[str]:
+        """The short form: file, rows and songs, columns with conversions, and what was left out and why."""
+        lines = [f"{self.path} ({self.form}): {self.rows:,} rows, {self.songs:,} songs"]
+        converted = [
+            f"{name} from {column!r}{f': {conversion}' if conversion else ''}"
+            for name, column, conversion in self.mapped
+            if conversion or column.casefold() != name
+        ]
+        if converted:
+            lines.append(f"columns: {_listed(converted, '; ')}")
+        if absent := [name for name in self.absent if name in AUDIO]:
+            lines.append(f"not in the file: {', '.join(absent)}")
+        if self.blank:
+            lines.append(f"empty in every row: {', '.join(self.blank)}")
+        if self.leaks:
+            lines.append(
+                f"not used, for they leak the popularity: {_listed([repr(column) for column, _ in self.leaks])}"
+            )
+        if self.left_out:
+            lines.append(f"left out: {', '.join(str(left) for left in self.left_out)}")
+        lines += [str(unread) for unread in self.unread]
+        if removed := [f"{count:,} {rule}" for rule, count in self.duplicates.items() if count]:
+            lines.append(f"duplicates removed: {', '.join(removed)}")
+        return lines
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, in types that JSON knows."""
+        return {**asdict(self), "path": str(self.path), "mapped": [list(column) for column in self.mapped]}
+
+
+def _listed(names: list[str], separator: str = ", ") -> str:
+    more = len(names) - _SHOWN
+    return separator.join(names[:_SHOWN]) + (f"{separator}and {more} more" if more > 0 else "")

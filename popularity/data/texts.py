@@ -1,0 +1,107 @@
+"""Text columns: blanks and placeholders to missing, ids to one spelling, several names to one form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from popularity.data.artists import decide_names, holds_dicts, join_artists, join_genres
+from popularity.data.units import Converted
+
+_NO_TEXT = frozenset(("", "NA", "NaN", "nan"))  # songs and artists are called None and Null
+_PLACEHOLDER = frozenset(
+    ("n/a", "N/A", "#N/A", "<NA>", "\\N", "undefined", "empty_field", "null", "(null)", "[null]", "n.a.", "missing")
+)
+# Not for titles and albums: some are called "?" or "-".
+_NOBODY = frozenset(
+    ("?", "-", "--", "–", "—", ".", "nil", "nat", "<na>", "[unknown]", "<unknown>", "(unknown)", "[no artist]")
+)
+# Artists have these names too: they mean nobody where one row in a hundred has one.
+_PERHAPS = frozenset(("unknown", "unknown artist", "artist unknown", "none", "no artist", "not available", "empty"))
+_OFTEN = 0.01
+
+URI = r"(?:spotify[:/]|open\.spotify\.com/|spotify\.link/)"
+_ID = r"([0-9A-Za-z]{22})(?:[?#].*)?$"
+
+
+def convert_text(canonical: str, cells: pd.Series, *, exportify: bool, quoted_header: bool) -> Converted:
+    """Convert a text column: blanks off the ends, missing where nothing is left, ids and names to one spelling.
+
+    Args:
+        canonical: name in the song table.
+        cells: (n,) as read.
+        exportify: whether the header is Exportify's, which tells what a comma in its artists means.
+        quoted_header: whether the names in the header stand in quotes, which tells Exportify's versions apart.
+    """
+    cells = cells.astype("str")
+    if canonical in ("artist", "genre", "subgenre"):
+        return _names(canonical, cells, exportify, quoted_header)
+    text = pc.utf8_trim_whitespace(pa.array(cells, pa.large_string(), from_pandas=True))
+    coded = _is_one_of(text, _PLACEHOLDER)
+    text = pc.if_else(pc.or_(coded, _is_one_of(text, _NO_TEXT)), None, text)
+    values, notes = _series(text), tuple[str, ...]()
+    if canonical == "track_id":
+        address = pc.fill_null(pc.match_substring_regex(text, URI), False)
+        if pc.any(address).as_py():
+            is_address = pd.Series(address.to_numpy(zero_copy_only=False))
+            values = values.mask(is_address, values.str.extract(_ID, expand=False)).astype("str")
+            notes = ("last 22 characters of the URI",)
+    return Converted(values, np.zeros(len(values), bool), notes, int(pc.sum(coded).as_py() or 0))
+
+
+def _is_one_of(text: pa.Array, words: frozenset[str]) -> pa.Array:
+    return pc.fill_null(pc.is_in(text, pa.array(sorted(words), pa.large_string())), False)
+
+
+def _series(text: pa.Array) -> pd.Series:
+    return pa.table({"text": text}).to_pandas()["text"].astype("str")
+
+
+def _names(canonical: str, cells: pd.Series, exportify: bool, quoted_header: bool) -> Converted:
+    """Convert a column whose cells may hold several names; each distinct cell is read once."""
+    codes, distinct = pd.factorize(cells)
+    plain = [str(cell).strip() for cell in distinct]
+    counts = np.bincount(codes[codes >= 0], minlength=len(plain))
+    nobody = np.array([cell in _PLACEHOLDER or cell.lower() in _NOBODY for cell in plain], bool)
+    perhaps = np.array([cell.lower() in _PERHAPS for cell in plain], bool)
+    if counts[perhaps].sum() > max(1, _OFTEN * len(cells)):
+        nobody |= perhaps
+    known = [None if none or cell in _NO_TEXT else cell for cell, none in zip(plain, nobody, strict=True)]
+    join, notes = _reader(canonical, [cell for cell in known if cell is not None], exportify, quoted_header)
+    new = [cell if cell is None else join(cell) or None for cell in known]
+    if new == known:
+        notes = notes[1:]
+    values = pd.array(new, dtype="str").take(codes, allow_fill=True)
+    coded = int(counts[nobody].sum())
+    return Converted(pd.Series(values), np.zeros(len(cells), bool), tuple(filter(None, notes)), coded)
+
+
+def _reader(
+    canonical: str, cells: list[str], exportify: bool, quoted_header: bool
+) -> tuple[Callable[[str], str], list[str]]:
+    """How a cell is read, and two notes: on what changed, and on what was decided whether or not anything changed."""
+    if canonical != "artist":
+        return join_genres, ["lists joined with ';'", ""]
+    plain = [cell for cell in cells if not cell.startswith(("[", "{", "c("))]
+    rule = decide_names(plain, exportify=exportify, quoted_header=quoted_header)
+    note = "split at ';' or as a list"
+    if any(holds_dicts(cell) for cell in cells):
+        note = "the names in the dicts"
+    elif rule.form or rule.featured:
+        note = ""  # the rule says more
+    return lambda cell: join_artists(cell, rule), [note, rule.note]
+
+
+def add_names(artists: pd.Series, others: pd.Series) -> pd.Series:
+    """Put further names, such as Skiley's secondary artists, behind the artist of each song."""
+    both = [
+        ";".join(dict.fromkeys([*artist.split(";"), *other.split(";")]))
+        if isinstance(artist, str) and isinstance(other, str)
+        else artist
+        for artist, other in zip(artists, others, strict=True)
+    ]
+    return pd.Series(both, dtype="str")

@@ -1,0 +1,195 @@
+"""Units, decided by the values: durations in any unit, shares in per cent, and units written in the cells."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+
+from popularity.data.columns import normalise
+from popularity.data.numbers import by_distinct
+from popularity.data.schema import AUDIO_UNIT
+
+_UNIT_OF_NAME = (  # the end of a normalised name -> milliseconds
+    (("durations", "dur", "sec", "seconds", "lengthduration"), 1000),
+    (("min", "mins", "minutes"), 60_000),
+)
+_UNIT_WORDS = {1: "", 1000: "seconds to ms", 60_000: "minutes to ms"}
+_SONG = (
+    30_000,
+    1_800_000,
+)  # ms: half of all songs of any table are longer than half a minute, shorter than half an hour
+_HOUR = 3_600_000
+
+_CLOCK = re.compile(r"(?:(\d+):)?(\d{1,3}):(\d{1,2}(?:[.,]\d+)?)")
+_PARTS = re.compile(
+    r"(?:PT)?(?:(\d+)\s*h(?:ours?|rs?)?[\s:,]*)?(?:(\d+(?:[.,]\d+)?)\s*(?:m|min|mins|minutes?)(?!s)[\s:,]*)?"
+    r"(?:(\d+(?:[.,]\d+)?)\s*(?:s|sec|secs|seconds?|\"|″))?",
+    re.IGNORECASE,
+)
+_MS = re.compile(r"(\d+(?:[.,]\d+)?)\s*(?:ms|msec|milliseconds?)", re.IGNORECASE)
+_NUMBER = r"([+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+))"
+_SUFFIX = {
+    "loudness": re.compile(_NUMBER + r"\s*(?:dB|dBFS|dB FS|LUFS)", re.IGNORECASE),
+    "tempo": re.compile(_NUMBER + r"\s*(?:BPM|beats per minute)", re.IGNORECASE),
+    "popularity": re.compile(_NUMBER + r"\s*(?:%|/\s*100)"),
+    "unit": re.compile(_NUMBER + r"\s*%"),
+}
+
+
+@dataclass(frozen=True)
+class Converted:
+    """One canonical column.
+
+    Attributes:
+        values: (n,) converted, missing where the cell is blank, means missing or cannot be read.
+        unreadable: (n,) bool, cells that hold something that cannot be read.
+        notes: what was done, in words; empty where the cells were taken as they are.
+        coded_missing: how many cells held a code for a missing value, such as tempo 0.
+        own_unit: (n,) bool, cells with their unit in them, such as ``71%`` or ``3:31``; None for no such cell.
+    """
+
+    values: pd.Series
+    unreadable: np.ndarray
+    notes: tuple[str, ...] = ()
+    coded_missing: int = 0
+    own_unit: np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def conversion(self) -> str:
+        """The notes as one text."""
+        return ", ".join(self.notes)
+
+
+def with_unit(canonical: str, cells: pd.Series) -> np.ndarray:
+    """Read cells that carry their unit, (n,) float64 in the canonical unit, NaN for all others."""
+    if canonical == "duration_ms":
+        return by_distinct(cells, _duration)
+    pattern = _SUFFIX["unit" if canonical in AUDIO_UNIT else canonical]
+    scale = 0.01 if canonical in AUDIO_UNIT else 1.0
+
+    def read(cell: str) -> float | None:
+        match = pattern.fullmatch(cell)
+        return float(match[1].replace(",", ".")) * scale if match else None
+
+    return by_distinct(cells, read)
+
+
+HAS_UNIT = (*AUDIO_UNIT, "duration_ms", "loudness", "tempo", "popularity")
+
+
+def _duration(cell: str) -> float | None:
+    """Milliseconds of ``3:31``, ``0:03:31``, ``3 min 31 s``, ``PT3M31S`` or ``211 s``."""
+    if match := _CLOCK.fullmatch(cell):
+        hours, minutes, seconds = (float((part or "0").replace(",", ".")) for part in match.groups())
+        return (hours * 3600 + minutes * 60 + seconds) * 1000 if seconds < 60 else None
+    if match := _MS.fullmatch(cell):
+        return float(match[1].replace(",", "."))
+    match = _PARTS.fullmatch(cell)
+    if match and any(match.groups()):
+        hours, minutes, seconds = (float((part or "0").replace(",", ".")) for part in match.groups())
+        return (hours * 3600 + minutes * 60 + seconds) * 1000
+    return None
+
+
+def to_milliseconds(column: str, duration: Converted) -> Converted:
+    """Bring a duration to milliseconds.
+
+    The median tells the unit of the column whatever its name says, for no two units share a range of likely medians;
+    the name decides only where no unit is likely. A cell that would be no song in that unit and is one in another is
+    read in the other: public files mix minutes and milliseconds.
+    """
+    values = duration.values.to_numpy(np.float64, copy=True)
+    own = duration.own_unit if duration.own_unit is not None else np.zeros(len(values), bool)
+    notes = list(duration.notes)
+    if own.any() and np.nanmedian(values[own]) >= _HOUR and (values[own] % 60_000 == 0).all():
+        values[own] /= 60  # a spreadsheet takes 3:31 for a time of day and writes 03:31:00
+        notes.append("hours:minutes taken as minutes:seconds")
+    bare = ~own & (values > 0)
+    coded = ~own & (values <= 0)
+    values[coded] = np.nan
+    if bare.any():
+        values[bare], notes_of_unit = _from_unit(column, values[bare])
+        notes += notes_of_unit
+        coded |= bare & np.isnan(values)
+    missing = duration.coded_missing + int(coded.sum())
+    return replace(duration, values=pd.Series(values), notes=tuple(notes), coded_missing=missing)
+
+
+def _from_unit(column: str, values: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Positive numbers to milliseconds, NaN where no unit makes a song, and what was done."""
+    if len(values) > 1 and values.max() <= 1:
+        return values * _named(column), []  # rescaled to 0 to 1, which is for the check of scales to refuse
+    unit = int(_likely(np.median(values))) or _named(column)
+    ms = values * unit
+    odd = (ms < 1000) | (ms > _HOUR)
+    if unit == 1000 and np.median(values % 1) == 0:  # whole seconds
+        odd |= (values < 15) & (values % 1 != 0)
+    other = np.where(odd, _likely(values), 0)
+    mixed = odd & (other > 0) & (other != unit)
+    ms = np.where(mixed, values * other, ms)
+    ms[(ms < 1000) | (mixed & (unit == 60_000) & (other == 1000))] = np.nan  # 90 minutes or 90 seconds
+    notes = [_UNIT_WORDS[unit]] if unit > 1 else []
+    if mixed.any():
+        notes.append(f"{int(mixed.sum()):,} cell{'s' if mixed.sum() > 1 else ''} in another unit")
+    return ms, notes
+
+
+def _likely(values: np.ndarray) -> np.ndarray:
+    """The unit, as milliseconds, in which each value is the length of a song; 0 for none."""
+    fits = [(_SONG[0] <= values * unit) & (values * unit < _SONG[1]) for unit in _UNIT_WORDS]
+    return np.select(fits, list(_UNIT_WORDS), 0)
+
+
+def _named(column: str) -> int:
+    name = normalise(column)
+    return next((unit for ends, unit in _UNIT_OF_NAME if name.endswith(ends)), 1)
+
+
+def per_cent(columns: Mapping[str, str], converted: dict[str, Converted]) -> None:
+    """Divide by 100, in place, the features from 0 to 1 that are given in per cent.
+
+    A column is in per cent if its name has the sign or most of its values run beyond 1. The other columns follow where
+    nothing in the file reads as a share: they hold whole numbers only, or run beyond 1, or are acousticness and
+    instrumentalness, the two features that a whole table of songs can have below 1 %.
+
+    Args:
+        columns: canonical name -> column of the file.
+        converted: canonical name -> converted column.
+    """
+    bare = {name: _bare(converted[name]) for name in AUDIO_UNIT if name in converted}
+    bare = {name: values for name, values in bare.items() if len(values)}
+    named = {name for name in bare if "%" in columns[name]}
+    beyond = {
+        name
+        for name in bare
+        if name not in named and (bare[name] > 1).mean() > 0.5 and not _out_of_ten(name, bare[name])
+    }
+    chosen = named | beyond
+    if beyond:
+        rest = bare.keys() - chosen
+        near_zero = {name for name in rest if name in ("acousticness", "instrumentalness") or (bare[name] > 1).any()}
+        shares = {name for name in rest - near_zero if (bare[name] % 1 != 0).any()}
+        if not shares:
+            chosen |= rest
+    for name in chosen:
+        old = converted[name]
+        own = old.own_unit if old.own_unit is not None else np.zeros(len(old.values), bool)
+        values = old.values.where(own, old.values / 100)
+        converted[name] = replace(old, values=values, notes=(*old.notes, "per cent / 100"))
+
+
+def _out_of_ten(name: str, values: np.ndarray) -> bool:
+    """Whether a column runs from 0 to 10: of twenty songs one has more than 10 % in these three features."""
+    return name in ("danceability", "energy", "valence") and len(values) >= 20 and bool(values.max() <= 10)
+
+
+def _bare(column: Converted) -> np.ndarray:
+    values: np.ndarray = column.values.to_numpy(np.float64)
+    if column.own_unit is not None:
+        values = values[~column.own_unit]
+    known: np.ndarray = values[~np.isnan(values)]
+    return known

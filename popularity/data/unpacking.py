@@ -1,0 +1,133 @@
+"""From a file to the bytes of the table in it: gzip, bzip2, xz, Zstandard and zip; other kinds of file are named."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+
+from popularity.errors import InputError
+
+TABLES = (".csv", ".tsv", ".tab", ".parquet", ".json", ".jsonl", ".ndjson", ".xlsx", ".psv")
+_PACKED = (".gz", ".bz2", ".xz", ".zst")
+
+# first bytes -> what it is and what to do
+_KINDS: tuple[tuple[bytes, str], ...] = (
+    (b"version https://git-lfs", "a Git LFS pointer, not the file itself: run `git lfs pull`, or download the file"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel workbook (.xls): save it as .xlsx or CSV"),
+    (b"SQLite format 3\0", "an SQLite database: export the table as CSV"),
+    (b"\x80\x04\x95", "a Python pickle: save the table as CSV or Parquet"),
+    (b"\x80\x05\x95", "a Python pickle: save the table as CSV or Parquet"),
+    (b"ARROW1", "an Arrow (Feather) file: save the table as CSV or Parquet"),
+    (b"\x89HDF", "an HDF5 file: save the table as CSV or Parquet"),
+    (b"ORC", "an ORC file: save the table as CSV or Parquet"),
+    (b"RDX", "an R data file: save the table as CSV"),
+    (b"RDA", "an R data file: save the table as CSV"),
+    (b"%PDF", "a PDF: save the table as CSV"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it first"),
+    (b"Rar!", "a RAR archive: unpack it first"),
+    (b"<!doctype html", "a web page (HTML), not a table: download the file itself"),
+    (b"<html", "a web page (HTML), not a table: download the file itself"),
+    (b"<?xml", "an XML file: save the table as CSV"),
+)
+
+
+def unpack(path: Path, content: bytes) -> tuple[bytes, str]:
+    """Give the bytes of the table in a file and what they were wrapped in, in words.
+
+    Args:
+        path: of the file, for messages.
+        content: its bytes.
+
+    Raises:
+        InputError: an archive that is damaged or does not hold exactly one table, or a kind of file that is no table.
+    """
+    wrapping = ""
+    for _ in range(3):  # a .csv.gz in a zip is met; more layers are somebody's joke
+        inner = _one_layer(path, content)
+        if inner is None:
+            break
+        content, word = inner
+        wrapping += f", {word}"
+    _refuse_other_kinds(path, content)
+    return content, wrapping
+
+
+def _one_layer(path: Path, content: bytes) -> tuple[bytes, str] | None:
+    if content[:2] == b"\x1f\x8b":
+        return _decompress(path, "gzip", lambda: gzip.decompress(content)), "gzipped"
+    if content[:3] == b"BZh":
+        return _decompress(path, "bzip2", lambda: bz2.decompress(content)), "bzip2"
+    if content[:6] == b"\xfd7zXZ\0":
+        return _decompress(path, "xz", lambda: lzma.decompress(content)), "xz"
+    if content[:4] == b"\x28\xb5\x2f\xfd":
+        return _decompress(path, "Zstandard", lambda: _zstandard(content)), "Zstandard"
+    if content[:4] in (b"PK\3\4", b"PK\5\6") and not is_workbook(content):
+        return _unzip(path, content), "zipped"
+    return None
+
+
+def _decompress(path: Path, kind: str, read: Callable[[], bytes]) -> bytes:
+    try:
+        return read()
+    except (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError, pa.ArrowException) as error:
+        raise InputError(f"{path}: the {kind} file is cut off or damaged ({error})") from error
+
+
+def _zstandard(content: bytes) -> bytes:
+    with pa.input_stream(io.BytesIO(content), compression="zstd") as stream:
+        return bytes(stream.read())
+
+
+def _unzip(path: Path, content: bytes) -> bytes:
+    """Give the content of the one table inside a zip file; a licence or a read-me beside it is none."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            names = [
+                name
+                for name in archive.namelist()
+                if not name.endswith("/") and not name.startswith("__MACOSX/") and not Path(name).name.startswith(".")
+            ]
+            tables = [name for name in names if _plain_suffix(name) in TABLES]
+            tables = tables or [name for name in names if _plain_suffix(name) in (".txt", ".dat")]
+            if len(tables) != 1:
+                found = ", ".join(tables[:5]) or "none"
+                raise InputError(f"{path}: expected one table in the zip file, got {len(tables)}: {found}")
+            return archive.read(tables[0])
+    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError, zlib.error) as error:
+        raise InputError(f"{path}: the zip file is damaged or locked ({error})") from error
+
+
+def _plain_suffix(name: str) -> str:
+    """The suffix of a file name in lower case, without that of a compression."""
+    path = Path(name.lower())
+    return Path(path.stem).suffix if path.suffix in _PACKED else path.suffix
+
+
+def is_workbook(content: bytes) -> bool:
+    """Whether the bytes are an Excel workbook (.xlsx)."""
+    if content[:4] != b"PK\3\4":
+        return False
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return "xl/workbook.xml" in archive.namelist()
+    except zipfile.BadZipFile:
+        return False
+
+
+def _refuse_other_kinds(path: Path, content: bytes) -> None:
+    start = content[:64].removeprefix(b"\xef\xbb\xbf").lstrip()
+    for magic, what in _KINDS:
+        if start.startswith(magic) or (magic[:1] == b"<" and start.lower().startswith(magic)):
+            raise InputError(f"{path}: expected a table, got {what}")
+    if content[257:262] == b"ustar":
+        raise InputError(f"{path}: expected a table, got a tar archive: unpack it first")
+    if b"mimetypeapplication/vnd.oasis" in content[:100]:
+        raise InputError(f"{path}: expected a table, got an OpenDocument spreadsheet: save it as .xlsx or CSV")

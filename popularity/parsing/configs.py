@@ -1,0 +1,63 @@
+"""The configs that the package ships, by name: ``--config mamba`` works from any folder."""
+
+from __future__ import annotations
+
+import importlib.resources
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from popularity.errors import InputError
+
+_FLAGS = ("-c", "--config")
+
+
+def config_folder() -> Path:
+    """The folder of the shipped configs: inside the installed package, or beside it in a checkout."""
+    package = Path(str(importlib.resources.files("popularity")))
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def shipped_configs() -> list[str]:
+    """Names of the shipped configs, such as ``mamba`` and ``ablations/no_history``."""
+    folder = config_folder()
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+
+
+def shipped_config(name: str) -> Path | None:
+    """The file of a shipped config; ``None`` if there is none of this name."""
+    return config_folder() / f"{name}.yaml" if name in shipped_configs() else None
+
+
+def resolve_config(text: str) -> str:
+    """The path of a config file that is given by path or by the name of a shipped one; a path that exists wins.
+
+    Raises:
+        InputError: neither a file nor a shipped config.
+    """
+    if text.startswith("{") or os.path.isfile(text):  # settings in place of a file may be longer than a path can be
+        return text
+    path = shipped_config(text)
+    if path is None:
+        names = ", ".join(shipped_configs())
+        raise InputError(f"--config {text}: expected a YAML file or one of the shipped configs {names}")
+    return str(path)
+
+
+def resolve_flags(argv: Sequence[str]) -> list[str]:
+    """A command line with the value of each ``-c`` and ``--config`` resolved.
+
+    Raises:
+        InputError: as :func:`resolve_config`.
+    """
+    resolved: list[str] = []
+    for before, word in zip(["", *argv], argv, strict=False):
+        flag, equals, value = word.partition("=")
+        if before in _FLAGS:
+            resolved.append(resolve_config(word))
+        elif equals and flag in _FLAGS:
+            resolved.append(f"{flag}={resolve_config(value)}")
+        else:
+            resolved.append(word)
+    return resolved

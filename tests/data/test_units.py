@@ -1,0 +1,151 @@
+"""Units are decided by the values, whatever the column is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from popularity.data.schema import AUDIO_UNIT
+from popularity.data.songs import load_songs
+from popularity.errors import InputError
+
+Write = Callable[..., str]
+MS = np.array([211_000, 158_000, 276_500])
+
+
+@pytest.mark.parametrize("column", ["duration_ms", "duration_min", "duration_sec", "length", "Duration", "time"])
+@pytest.mark.parametrize(
+    "cells",
+    [
+        (MS / 1000).tolist(),
+        (MS / 60_000).tolist(),
+        MS.tolist(),
+        ["3:31", "2:38", "4:36.5"],
+        ["0:03:31", "00:02:38", "0:04:36.5"],
+        ["3 min 31 s", "2m 38s", "4m36.5s"],
+        ["211 s", "158s", "276.5 sec"],
+        ["PT3M31S", "PT2M38S", "PT4M36.5S"],
+        ["211000 ms", "158000ms", "276500 ms"],
+        ["211,000", "158,000", "276,500"],
+        ["211 000", "158 000", "276 500"],
+        ["211'000", "158'000", "276'500"],
+    ],
+    ids=str,
+)
+def test_durations(raw_songs: pd.DataFrame, write: Write, column: str, cells: list[Any]) -> None:
+    songs = raw_songs.head(3).drop(columns="duration_ms").assign(**{column: cells})
+    np.testing.assert_allclose(load_songs(write(songs)).songs["duration_ms"], MS)
+
+
+@pytest.mark.parametrize(("factor", "cell"), [(1, 3.5), (1, 210.0), (1000, 210_000.0), (1000, 3.5), (60_000, 210_000)])
+def test_a_cell_in_another_unit(raw_songs: pd.DataFrame, write: Write, factor: int, cell: float) -> None:
+    raw_songs["duration_ms"] = (raw_songs["duration_ms"] / factor).round(0 if factor == 1000 else 3)
+    raw_songs.loc[5, "duration_ms"] = cell
+    table = load_songs(write(raw_songs))
+    assert table.songs["duration_ms"][5] == 210_000
+    assert "1 cell in another unit" in "\n".join(table.report.lines())
+
+
+def test_what_no_unit_makes_a_song_is_missing(raw_songs: pd.DataFrame, write: Write) -> None:
+    raw_songs["duration_ms"] = raw_songs["duration_ms"].astype(float)
+    raw_songs.loc[5, "duration_ms"] = 0.2
+    assert np.isnan(load_songs(write(raw_songs)).songs["duration_ms"][5])
+
+
+def test_hours_and_minutes_of_a_spreadsheet(raw_songs: pd.DataFrame, write: Write) -> None:
+    songs = raw_songs.head(3).assign(duration_ms=["03:31:00", "02:38:00", "04:36:00"])
+    np.testing.assert_allclose(load_songs(write(songs)).songs["duration_ms"], [211_000, 158_000, 276_000])
+
+
+def hundred(songs: pd.DataFrame, *names: str, digits: int = 2) -> pd.DataFrame:
+    return songs.assign(**{name: (songs[name] * 100).round(digits) for name in names})
+
+
+@pytest.mark.parametrize("names", [AUDIO_UNIT, ("energy",), ("energy", "valence"), ("acousticness", "speechiness")])
+def test_per_cent_in_all_or_some_columns(raw_songs: pd.DataFrame, write: Write, names: tuple[str, ...]) -> None:
+    plain = load_songs(write(raw_songs)).songs
+    table = load_songs(write(hundred(raw_songs, *names)))
+    pd.testing.assert_frame_equal(table.songs[list(AUDIO_UNIT)], plain[list(AUDIO_UNIT)])
+    said = {name for name, _, conversion in table.report.mapped if conversion}
+    assert said == set(names)
+
+
+@pytest.mark.parametrize("name", ["instrumentalness", "acousticness"])
+def test_a_feature_near_zero_in_a_file_in_per_cent(raw_songs: pd.DataFrame, write: Write, name: str) -> None:
+    raw_songs[name] = (raw_songs[name] / 150).round(5)
+    plain = load_songs(write(raw_songs)).songs
+    songs = load_songs(write(hundred(raw_songs, *AUDIO_UNIT, digits=3))).songs
+    np.testing.assert_allclose(songs[name], plain[name])
+    some = [other for other in AUDIO_UNIT if other not in (name, "energy")]
+    np.testing.assert_allclose(load_songs(write(hundred(raw_songs, *some))).songs[name], plain[name])
+
+
+def test_one_value_beyond_1_is_an_error_and_not_per_cent(raw_songs: pd.DataFrame, write: Write) -> None:
+    raw_songs.loc[0, "energy"] = 50
+    with pytest.raises(InputError, match=r"column 'energy', row 1 .*: expected a number from 0 to 1, got '50.0'"):
+        load_songs(write(raw_songs))
+
+
+def test_a_scale_to_ten_is_refused(raw_songs: pd.DataFrame, write: Write) -> None:
+    with pytest.raises(InputError, match=r"'danceability', row 1 .*expected a number from 0 to 1"):
+        load_songs(write(raw_songs.assign(danceability=raw_songs["danceability"] * 10)))
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "values"),
+    [
+        ("energy", ["71%", "5 %", "0,5 %"], [0.71, 0.05, 0.005]),
+        ("loudness", ["-15.3 dB", "-7dB", "-4,5 dBFS"], [-15.3, -7, -4.5]),
+        ("loudness", ["\N{MINUS SIGN}15.3", "-7", "\N{MINUS SIGN}4.5"], [-15.3, -7, -4.5]),
+        ("tempo", ["120 BPM", "99.5bpm", "80"], [120, 99.5, 80]),
+        ("popularity", ["87%", "5/100", "12"], [87, 5, 12]),
+        ("key", ["D♯/E♭ Minor", "8B", "F# major"], [3, 0, 6]),
+        ("key", ["Bbm", "10A", "c sharp minor"], [10, 11, 1]),
+        ("mode", ["Major", "min", "Moll"], [1, 0, 0]),
+        ("explicit", ["WAHR", "Falsch", "no"], [1, 0, 0]),
+        ("time_signature", ["4/4", "3/4", "6/8"], [4, 3, 6]),
+    ],
+)
+def test_units_and_words_in_the_cells(
+    raw_songs: pd.DataFrame, write: Write, column: str, cells: list[str], values: list[float]
+) -> None:
+    songs = load_songs(write(raw_songs.head(3).assign(**{column: cells})), deduplicate=False).songs
+    np.testing.assert_allclose(songs[column], values)
+
+
+def test_a_key_with_its_mode_gives_the_mode_where_there_is_no_other(raw_songs: pd.DataFrame, write: Write) -> None:
+    songs = raw_songs.head(2).assign(key=["A minor", "C Major"])
+    table = load_songs(write(songs.drop(columns="mode")))
+    assert table.songs["mode"].tolist() == [0, 1]
+    assert ("mode", "", "from 'key'") in table.report.mapped
+    assert load_songs(write(songs.assign(mode=[1, 1]))).songs["mode"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("cells", "values"),
+    [
+        (["0,486", "115,535", "7,5"], [0.486, 115.535, 7.5]),
+        (["1.234,5", "0,5", "12,25"], [1234.5, 0.5, 12.25]),
+        (["1,234.5", "0.5", "12"], [1234.5, 0.5, 12]),
+        (["1,234,567", "12", "1"], [1_234_567, 12, 1]),
+    ],
+)
+def test_decimal_and_thousands_signs(cells: list[str], values: list[float]) -> None:
+    from popularity.data.numbers import read_numbers
+
+    numbers = read_numbers(pd.Series(cells, dtype="str"))
+    np.testing.assert_allclose(numbers.values, values)
+    assert not numbers.unreadable.any()
+
+
+def test_a_lone_comma_in_a_duration_follows_the_file(raw_songs: pd.DataFrame, write: Write) -> None:
+    songs = raw_songs.head(3).assign(duration_ms=["211,000", "158,000", "276,500"])
+    np.testing.assert_allclose(load_songs(write(songs)).songs["duration_ms"], MS)
+    minutes = songs.assign(duration_ms=["3,516", "2,633", "4,608"])
+    minutes["energy"] = [f"0,{digits}" for digits in ("4865", "12", "9")]
+    loaded = load_songs(write(minutes, sep=";")).songs["duration_ms"]
+    np.testing.assert_allclose(loaded, np.array([3.516, 2.633, 4.608]) * 60_000)

@@ -1,0 +1,125 @@
+// Runs every exported kernel over a sweep of shapes, with heap buffers of exactly the size that Python allocates.
+//
+// Built with AddressSanitizer and UndefinedBehaviorSanitizer: a read or write outside a buffer ends the program. Every
+// result starts as NaN and all inputs are finite, so that an element which is not written, or is made from one that was
+// not, is found too.
+#include <math.h>
+#include <stdio.h>
+
+#include <memory>
+#include <vector>
+
+#include "scan.cpp"
+
+typedef std::unique_ptr<float[]> Buffer;
+static std::vector<Buffer> buffers;
+
+struct Result {
+  const char *name;
+  const float *at;
+  int64_t rows, columns, row;  // `columns` of each row are checked, rows lie `row` apart
+};
+static std::vector<Result> results;
+
+static float *allocate(int64_t size) {
+  buffers.emplace_back(new float[size]);  // no initialisation, no padding: the sanitizer sees its exact end
+  return buffers.back().get();
+}
+static const float *input(int64_t size, float from, float to) {
+  static uint32_t state = 1;
+  float *values = allocate(size);
+  for (int64_t i = 0; i < size; i++) {
+    state = state * 1664525u + 1013904223u;
+    values[i] = from + (to - from) * (float)(state >> 8) / 16777216.f;
+  }
+  return values;
+}
+static float *result(const char *name, int64_t rows, int64_t columns, int64_t row, float start = NAN) {
+  float *values = allocate(rows * row);
+  for (int64_t i = 0; i < rows * row; i++) values[i] = start;
+  results.push_back({name, values, rows, columns, row});
+  return values;
+}
+
+static void finish(const char *what, int64_t a, int64_t b, int64_t c, int64_t d) {
+  for (const Result &r : results)
+    for (int64_t i = 0; i < r.rows; i++)
+      for (int64_t j = 0; j < r.columns; j++)
+        if (!isfinite(r.at[i * r.row + j])) {
+          printf("%s of %s is not finite: %ld %ld %ld %ld\n", r.name, what, (long)a, (long)b, (long)c, (long)d);
+          exit(1);
+        }
+  results.clear();
+  buffers.clear();
+}
+static void require(bool ok, const char *what) {
+  if (ok) return;
+  printf("%s\n", what);
+  exit(1);
+}
+
+static void scan(int64_t batch, int64_t length, int64_t channels, int64_t states, int64_t threads, bool gated) {
+  const int64_t l = batch * length, interval = round_up(states, SEGMENT);
+  ScanCall a = {};
+  a.batch = batch, a.length = length, a.channels = channels, a.states = states, a.threads = threads;
+  a.softplus = 1, a.interval = interval;
+  a.x = input(l * channels, -1, 1), a.delta = input(l * channels, -3, 1);
+  a.z = gated ? input(l * channels, -1, 1) : nullptr;
+  a.b = input(l * states, -1, 1), a.c = input(l * states, -1, 1);
+  a.A = input(states * channels, -2, 0), a.D = input(channels, -1, 1), a.bias = input(channels, -1, 1);
+  a.y = result("y", l, channels, channels);
+  a.kept = result("kept", batch * ((length - 1) / interval), states * channels, states * channels);
+  require(!popularity_scan_forward(&a), "scan forward failed");
+  a.dy = input(l * channels, -1, 1);
+  a.dx = result("dx", l, channels, channels), a.ddelta = result("ddelta", l, channels, channels);
+  a.dz = gated ? result("dz", l, channels, channels) : nullptr;
+  a.db = result("db", l, states, states), a.dc = result("dc", l, states, states);
+  a.sums = result("sums", threads, (states + 2) * channels, (states + 2) * channels, 0);
+  require(!popularity_scan_backward(&a), "scan backward failed");
+  finish("scan", batch, length, channels, states);
+}
+
+struct Shape {
+  int64_t batch, length, width, channels, states, rank, taps, threads;
+};
+
+static void block(const Shape &s, bool want_du) {
+  const int64_t l = s.batch * s.length, d = s.channels, interval = round_up(s.states, SEGMENT);
+  const int64_t factors = s.rank + 2 * s.states, out = round_up(s.width, CHANNELS);
+  BlockCall a = {};
+  a.batch = s.batch, a.length = s.length, a.width = s.width, a.channels = d, a.states = s.states, a.rank = s.rank;
+  a.taps = s.taps, a.interval = interval, a.threads = s.threads;
+  a.u = input(l * s.width, -1, 1), a.w_in = input(2 * d * s.width, -1, 1);
+  a.conv = input(s.taps * d, -1, 1), a.conv_bias = input(d, -1, 1);
+  a.w_x = input(factors * d, -.1f, .1f), a.w_dt = input(d * s.rank, -.1f, .1f), a.bias = input(d, -3, 0);
+  a.A = input(s.states * d, -2, 0), a.D = input(d, -1, 1), a.w_out = input(s.width * d, -1, 1);
+  a.out = result("out", l, s.width, out), a.xz = result("xz", l, 2 * d, 2 * d);
+  a.projected = result("projected", l, factors, round_up(factors, CHANNELS));
+  a.kept = result("kept", s.batch * ((s.length - 1) / interval), s.states * d, s.states * d);
+  require(!popularity_block_forward(&a), "block forward failed");
+  a.dout = input(l * s.width, -1, 1);
+  a.du = want_du ? result("du", l, s.width, out) : nullptr;
+  const int64_t rows = 3 * s.width + s.taps + 1 + factors + s.rank + 1 + s.states + 1;
+  a.sums = result("sums", s.threads, rows * d, rows * d, 0);
+  require(!popularity_block_backward(&a), "block backward failed");
+  finish("block", s.width, s.channels, s.states, s.rank);
+}
+
+int main() {
+  for (int64_t channels = 16; channels <= 80; channels += 16)
+    for (int64_t states : {1, 4, 5, 16, 17, 33, 64})
+      for (int64_t length : {1, 2, 15, 16, 17, 40, 130})
+        scan(3, length, channels, states, channels == 32 ? 3 : 1, states % 2);
+  for (int64_t width = 1; width <= 40; width++) {
+    const int64_t channels = round_up(2 * width, CHANNELS);
+    block({3, 19, width, channels, 1 + width % 21, 1 + width % 5, 1 + width % 8, 1}, width % 2);
+    block({2, 5, width, round_up(width, CHANNELS), 1 + width % 7, 1, 4, 1 + width % 2}, true);
+  }
+  for (int64_t taps = 1; taps <= TAPS_MAX; taps++)
+    for (int64_t length : {1, 3, 7, 30}) block({2, length, 7, 16, 4, 2, taps, 1}, true);
+  block({2, 70, 16, 32, 64, 7, 8, 1}, true);     // most states, several kept
+  block({1, 1700, 8, 16, 5, 1, 4, 1}, true);     // several tiles in a sequence
+  block({2, 300, 64, 256, 16, 4, 4, 2}, false);  // the same, wide, and no gradient of u wanted
+  block({300, 14, 24, 48, 16, 2, 4, 1}, true);   // many sequences in a tile, several tiles
+  return 0;
+}
