@@ -1,11 +1,12 @@
 """Published results repeated: python benchmarks/published_results.py --source FILE [--networks]
 
 What other projects reported, their method on our data, and what honest folds say. Their methods are in
-published_methods.py. Honest folds are those of `compare`: no duplicates, each song tested once a repeat, and whatever is
-fitted or sampled stays inside the training songs.
+published_methods.py. Honest folds are those of `compare`: no duplicates, each song tested once a repeat, and whatever
+is fitted or sampled stays inside the training songs.
 
-The table goes between the markers of this source in docs/published_results.md, and to published_results.csv in the folder
---output, where a comparison's report finds it. With --networks the original Mamba is trained too, most of a minute a fit.
+The table goes between the markers of this source in docs/published_results.md, and to published_results.csv in the
+folder --output, where a comparison's report finds it. With --networks the original Mamba is trained too, most of a
+minute a fit.
 """
 
 from __future__ import annotations
