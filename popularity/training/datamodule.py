@@ -20,6 +20,9 @@ from popularity.training.batches import Order, SongBatches
 #: Entries of a fingerprint that must agree for two fits to have the same data.
 _SPLIT_KEYS = ("deduplicate", "split", "folds", "fold", "split_seed", "validation")
 
+#: Raised whenever what a checkpoint holds is laid out in another way: older checkpoints are refused then.
+CHECKPOINT_FORMAT = 2
+
 
 class PopularityDataModule(LightningDataModule):
     """Spotify songs for training, validation, testing and prediction.
@@ -166,8 +169,13 @@ class PopularityDataModule(LightningDataModule):
         return {**self.fingerprint(), **({"read": report.as_dict()} if report is not None else {})}
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps: the encoder, what identifies its training songs, and the columns that they had."""
-        return {"encoder": self.encoder.state(), "fingerprint": self._fitted_on, "columns": self._columns}
+        """What a checkpoint keeps: its format, the encoder, what identifies its training songs, and their columns."""
+        return {
+            "format": CHECKPOINT_FORMAT,
+            "encoder": self.encoder.state(),
+            "fingerprint": self._fitted_on,
+            "columns": self._columns,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the encoder of a checkpoint.
@@ -180,7 +188,7 @@ class PopularityDataModule(LightningDataModule):
         self.encoder.load_state(state_dict["encoder"])
         self._fitted_on, self._columns = dict(state_dict["fingerprint"]), list(state_dict["columns"])
 
-    def _batches(self, songs: pd.DataFrame, *, training: bool = False) -> SongBatches:
+    def _song_batches(self, songs: pd.DataFrame, *, training: bool = False) -> SongBatches:
         trainer = self.trainer
         if trainer is None:
             raise RuntimeError("the data module is not attached to a Trainer")
@@ -197,22 +205,22 @@ class PopularityDataModule(LightningDataModule):
 
     def train_dataloader(self) -> SongBatches:
         """Batches of the training songs, in a new order every epoch."""
-        return self._batches(self.songs("train"), training=True)
+        return self._song_batches(self.songs("train"), training=True)
 
     def val_dataloader(self) -> SongBatches | list[SongBatches]:
         """Batches of the validation songs; none if ``validation`` is 0."""
         songs = self.songs("validation")
-        return self._batches(songs) if len(songs) else []
+        return self._song_batches(songs) if len(songs) else []
 
     def test_dataloader(self) -> SongBatches:
         """Batches of the test songs."""
-        return self._batches(self.songs("test"))
+        return self._song_batches(self.songs("test"))
 
     def predict_dataloader(self) -> SongBatches:
         """Batches of the songs to predict, in the order of the file."""
         if self.predict_table is None:
             raise RuntimeError("call setup('predict') first")
-        return self._batches(self.predict_table.songs)
+        return self._song_batches(self.predict_table.songs)
 
 
 def check_same_data(before: Mapping[str, Any], today: Mapping[str, Any]) -> None:
