@@ -22,7 +22,7 @@ from published_methods import RESULTS
 
 from popularity.data.songs import load_songs
 from popularity.errors import InputError
-from popularity.evaluation.folds import draw_fold
+from popularity.evaluation.folds import make_fold
 from popularity.io import write_atomically
 
 PAGE = Path(__file__).parents[1] / "docs" / "published_results.md"
@@ -49,9 +49,9 @@ def repeat_results(raw: pd.DataFrame, songs: pd.DataFrame, options: argparse.Nam
         splits = min(options.splits, NETWORK_SPLITS) if one.network else options.splits
         repeats = 1 if one.network else options.repeats
         seeds = range(options.seed, options.seed + splits)
-        drawn = [draw_fold(raw, "random", folds=one.parts, repeat=0, fold=0, seed=seed) for seed in seeds]
+        drawn = [make_fold(raw, "random", folds=one.parts, repeat=0, fold=0, seed=seed) for seed in seeds]
         held_out = [
-            draw_fold(songs, "random", folds=options.folds, repeat=repeat, fold=fold, seed=options.seed)
+            make_fold(songs, "random", folds=options.folds, repeat=repeat, fold=fold, seed=options.seed)
             for repeat in range(repeats)
             for fold in range(options.folds)
         ]

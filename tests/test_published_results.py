@@ -30,9 +30,9 @@ def methods(script: Any) -> Any:
 
 
 def fold_of(songs: pd.DataFrame, folds: int = 4) -> Any:
-    from popularity.evaluation.folds import draw_fold
+    from popularity.evaluation.folds import make_fold
 
-    return draw_fold(songs, "random", folds=folds, repeat=0, fold=0, seed=0)
+    return make_fold(songs, "random", folds=folds, repeat=0, fold=0, seed=0)
 
 
 def test_the_script_writes_a_row_for_each_result(script, methods, tmp_path, capsys):

@@ -147,7 +147,7 @@ def _fitted(row: Row, balance: str, rows: pd.DataFrame, hit: np.ndarray, seed: i
 def probability_curve(scores: np.ndarray, hit: np.ndarray, share: float) -> Callable[[np.ndarray], np.ndarray]:
     """A logistic curve from scores to P(hit) (Platt, 1999), fitted to songs that the scores were not fitted to.
 
-    Far scores are drawn in by an inverse hyperbolic sine: one song at 6,000 where the others are within 10 of 0 would
+    Far scores are compressed by an inverse hyperbolic sine: one song at 6,000 where the others are within 10 of 0 would
     tilt the curve.
 
     Args:
@@ -160,11 +160,11 @@ def probability_curve(scores: np.ndarray, hit: np.ndarray, share: float) -> Call
     middle = np.median(scores)
     spread = max(float(np.median(np.abs(scores - middle))), 1e-12)
 
-    def drawn_in(values: np.ndarray) -> np.ndarray:
+    def compressed(values: np.ndarray) -> np.ndarray:
         return np.asarray(np.arcsinh((values[:, None] - middle) / spread))
 
-    curve = LogisticRegression().fit(drawn_in(scores), hit)
-    return lambda asked: np.asarray(curve.predict_proba(drawn_in(asked))[:, 1])
+    curve = LogisticRegression().fit(compressed(scores), hit)
+    return lambda asked: np.asarray(curve.predict_proba(compressed(asked))[:, 1])
 
 
 def undersampled(hit: np.ndarray, seed: int) -> np.ndarray:

@@ -35,7 +35,7 @@ def compare(comparison: Comparison) -> int:
     folder, console = Path(options.output), Console()
     runs = protocol.runs(comparison.chosen, hits=comparison.hits)
     for fold in {run.fold for run in runs}:
-        protocol.draw(songs, 0, fold)  # songs that cannot be split are refused now
+        protocol.make_fold(songs, 0, fold)  # songs that cannot be split are refused now
     for name in comparison.chosen:
         protocol.config_hash(Run(name, 0, 0))  # and settings that no model can have
     with folder_lock(folder):

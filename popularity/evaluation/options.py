@@ -55,8 +55,8 @@ class Options:
 
     Args:
         folds: folds of a repeat.
-        repeats: how often the folds are drawn; a model may have a limit of its own.
-        seed: the folds of repeat r are drawn from seed + r.
+        repeats: how often the folds are made; a model may have a limit of its own.
+        seed: the folds of repeat r are made with seed + r.
         reference: the model that the others are compared with.
         against: also write against_MODEL.json, the paired differences to this model; AUROCs are compared with its.
         output: folder of the results; the same command continues with what is there.

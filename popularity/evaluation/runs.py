@@ -72,7 +72,7 @@ def execute(protocol: Protocol, songs: pd.DataFrame, run: Run, folder: Path) -> 
     arrays: dict[str, np.ndarray] = {}
     began, began_cpu = time.perf_counter(), time.process_time()
     try:
-        fold = protocol.draw(songs, run.repeat, run.fold)
+        fold = protocol.make_fold(songs, run.repeat, run.fold)
         facts |= {"songs_train": len(fold.task.train), "songs_test": len(fold.task.test)}
         model = protocol.build(run.model)
         _seed(protocol.seed + run.repeat)

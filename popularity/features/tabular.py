@@ -5,7 +5,7 @@ release date, explicit, artists and genre, title statistics, the known songs by 
 the same album (by the same artist, and by anybody) and of the same genre, and the n-grams of titles and names.
 
 Features that rest on popularities are **cross-fitted**, as in scikit-learn's ``TargetEncoder``: the row of a training
-song is made from the other inner folds of the training songs, drawn by the rule of the split, and the row of a new song
+song is made from the other inner folds of the training songs by the rule of the split, and the row of a new song
 from all training songs. A song's own label never reaches its own row, and under the ``artist`` rule no training song
 knows its own artist, just as no test song does.
 
@@ -60,7 +60,7 @@ class TabularFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc] # 
 
     Args:
         feature_set: ``audio`` or ``everything``.
-        split: the rule by which inner folds are drawn: that of the split the songs come from.
+        split: the rule by which inner folds are made: that of the split the songs come from.
         seed: of the inner folds.
         folds: number of inner folds; fewer where the songs have fewer groups.
 
