@@ -47,6 +47,7 @@ def compare(comparison: Comparison) -> int:
         finished = {run: result.facts for run, result in found.items() if not result.error}
         missing = [run for run in runs if run not in finished]
         if missing:
+            console.print("\n".join(comparison.understood), highlight=False, markup=False, soft_wrap=True)
             again = sum(run.path(folder).exists() for run in missing)
             why = (
                 f", {again} of them again: they failed or are damaged, or their settings have changed" if again else ""

