@@ -84,12 +84,12 @@ def test_songs_that_no_setting_was_chosen_on_are_judged_alone(tmp_path, capsys):
     from benchmarks.untouched import judged, main
     from popularity.data.songs import load_songs
     from popularity.errors import InputError
-    from popularity.evaluation.folds import draw_fold
+    from popularity.evaluation.folds import make_fold
     from tests.conftest import make_songs
 
     make_songs(60, seed=1).to_csv(tmp_path / "songs.csv", index=False)
     songs = load_songs(str(tmp_path / "songs.csv")).songs
-    rows = draw_fold(songs, "random", folds=5, repeat=0, fold=0, seed=0).rows
+    rows = make_fold(songs, "random", folds=5, repeat=0, fold=0, seed=0).rows
     truth = songs["popularity"].to_numpy(float)
     here = np.isin(np.arange(len(songs)), rows)
     # `other` is 2 points off on these songs and right elsewhere, where `mamba` is 9 off; one of two repeats of `rare`
