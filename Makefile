@@ -10,7 +10,7 @@ PARTS   = block epoch roofline memory threads libraries overhead
 DEPS    = setup.cfg setup.py constraints.txt pyproject.toml $(wildcard popularity/models/kernels/*)
 
 .DEFAULT_GOAL = help
-.PHONY: help fit test test-slow lint tensorboard clean bench summary $(addprefix bench-,$(PARTS))
+.PHONY: help fit test test-slow lint docs tensorboard clean bench tables $(addprefix bench-,$(PARTS))
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,9 @@ lint: $(VENV)/.dev  ## ruff and mypy
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 
+docs: $(VENV)/.dev  ## build the pages of docs/ into site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 # The peers live in an environment of their own: DeepTab wants pandas below 3. The package is run from this folder.
 $(BENCH)/.done: benchmarks/constraints.txt
 	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
@@ -55,8 +58,8 @@ bench-block bench-epoch bench-memory bench-libraries bench-roofline: bench-%: $(
 	$(if $(filter libraries,$*),$(BIN)/python benchmarks/rows.py)
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BENCH)/bin/python benchmarks/$*.py
 
-summary: $(VENV)/.run  ## the README's table from the benchmarks' results
-	$(BIN)/python benchmarks/summary.py
+tables: $(VENV)/.run  ## write the tables of README and docs from the files of measurements
+	PYTHONPATH=. $(BIN)/python benchmarks/readme.py
 
 bench-threads: $(VENV)/.run
 	$(BIN)/python benchmarks/threads.py
@@ -68,4 +71,4 @@ tensorboard: $(VENV)/.run  ## look at the runs in a browser
 	$(BIN)/tensorboard --logdir lightning_logs
 
 clean:  ## remove the environment and build leftovers, never a run
-	rm -rf $(VENV) $(BENCH) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(BENCH) build site *.egg-info .pytest_cache .mypy_cache .ruff_cache

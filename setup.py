@@ -1,4 +1,4 @@
-"""The optional C++ kernels; everything else about the package is in setup.cfg.
+"""What setup.cfg cannot say: the optional C++ kernels, and configs/ installed as the package `popularity.configs`.
 
 One extension for each instruction set, from one source. All are optional: without a compiler, or with one that does not
 know the options, the installation continues without them.
@@ -9,7 +9,7 @@ import platform
 import sys
 from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 
 SOURCE = "popularity/models/kernels"
 FLAGS = ["-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros"]
@@ -32,4 +32,8 @@ extensions = [
     if os.name == "posix"  # the kernels are written in GCC's and Clang's vector extensions
 ]
 
-setup(ext_modules=extensions)
+setup(
+    packages=[*find_packages(include=["popularity*"]), "popularity.configs"],
+    package_dir={"popularity.configs": "configs"},
+    ext_modules=extensions,
+)

@@ -1,6 +1,6 @@
 """One block, forward and forward + backward, against published ones: ``python benchmarks/block.py``.
 
-Wants the packages of the ``bench`` extra in an environment of its own; those that are missing are left out and named.
+Needs the packages of ``benchmarks/constraints.txt``, in an environment of their own; those missing are skipped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from popularity.models import scan
 from popularity.models.mamba import Mamba
 
-LONG = 512  # tokens from which on the peers that loop over them take minutes: their backward pass is quadratic
+LONG = 512  # tokens above which peers that loop over them take minutes: their backward pass is quadratic
 OURS = {"C++ kernels": "cpp", "plain PyTorch": "torch"}
 
 
@@ -35,7 +35,7 @@ class Forced(nn.Module):
 
 
 def candidates(shape: tuple[int, ...], only: Collection[str] = ()) -> dict[str, nn.Module]:
-    """Blocks by name, all with the same parameters: ours, and ``only`` those peers if any are named."""
+    """Blocks by name, all with the same parameters: ours, and the peers, or only those named in ``only``."""
     _, _, d_model, d_state = shape
     ours = Mamba(d_model, d_state)
     found: dict[str, nn.Module] = {name: Forced(ours, value) for name, value in OURS.items()}
@@ -58,7 +58,7 @@ def check(blocks: dict[str, nn.Module], d_model: int) -> None:
     for name, result in results.items():
         difference = float((result - wanted).norm() / wanted.norm())
         if difference > 1e-4:
-            raise SystemExit(f"{name} computes something else: relative difference {difference:.1e}")
+            raise SystemExit(f"{name}: expected the result of plain PyTorch, got one {difference:.1e} away")
 
 
 def measure(shape: tuple[int, ...], rounds: int, only: set[str]) -> dict[str, dict[str, float]]:

@@ -1,9 +1,8 @@
 """What the benchmarks share: alternating measurements in one process, the machine's description, tables and files.
 
-Times are CPU time of the calling thread where one thread works, since wall time on a shared machine swings, and wall
-time where several do. Candidates take turns; the figure is the median over the rounds, the first of them thrown away.
-In its turn each runs twice, and the second run counts: in training a network follows itself, and finds the caches as it
-left them, not as one of the others did.
+With one thread, times are CPU time of that thread, since wall time on a shared machine varies too much; with several
+they are wall time. Candidates take turns; the result is the median over the rounds, without the first. In its turn each
+runs twice and the second run counts: in training a network follows itself and finds the caches as it left them.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ def median_times(
     clock: Callable[[], float],
     pick: Callable[[list[float]], float] = statistics.median,
 ) -> dict[str, float]:
-    """Seconds by candidate: the median, or what else ``pick`` takes, of the second runs in ``rounds`` rounds.
+    """Seconds by candidate: the median, or another statistic ``pick``, of the second runs in ``rounds`` rounds.
 
-    One round with one run goes before. What takes longer than ``PATIENCE`` seconds runs once: it is no close race.
+    One round with one run goes before. A candidate that takes longer than ``PATIENCE`` seconds runs only once.
     """
     times: dict[str, list[float]] = {name: [] for name in candidates}
     first: dict[str, float] = {}
@@ -59,7 +58,7 @@ def cpu_clock() -> Callable[[], float]:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on."""
+    """What the measurements depend on."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -87,7 +86,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def save(name: str, figures: object, text: str) -> None:
-    """Print ``text`` and write it, and the figures with the machine's description, under ``results/``."""
+    """Print ``text`` and write it, and the numbers, with the machine's description, under ``results/``."""
     description = machine()
     said = ", ".join(f"{key} {value}" for key, value in description.items())
     RESULTS.mkdir(exist_ok=True)

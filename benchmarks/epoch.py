@@ -1,6 +1,7 @@
-"""An epoch of the default model, and with transformers' mixer in place of our block: ``python benchmarks/epoch.py``.
+"""An epoch of a model of feature tokens, with our block and with transformers' mixer: ``python benchmarks/epoch.py``.
 
-The network of configs/audio.yaml on random songs of the right shapes, with its loss and optimiser; CPU time, in turn.
+One member like those of ``configs/audio.yaml`` on random songs of the right shapes, with its loss and optimiser; CPU
+time, the two in turn.
 """
 
 from __future__ import annotations
@@ -12,22 +13,31 @@ from common import cpu_clock, median_times, save, table
 from peers import transformers
 from torch import Tensor, nn
 
-from popularity.models.feature_tokens import MambaRegressor
+from popularity.features.base import Inputs
+from popularity.models.feature_tokens import FeatureTokensMamba
 from popularity.models.heads import HistogramHead
 from popularity.models.mamba import Mamba
 
 SONGS, BATCH, ROUNDS = 6000, 128, 3
-NUMERIC, BINS, CODES, TITLE = 12, 8, (13, 3, 8, 3, 129, 129), 16
+INPUTS = Inputs(numeric=12, bins=8, codes=(13, 3, 8, 3, 129, 129), title=16)
 
 
 def songs() -> dict[str, Tensor]:
-    """Random inputs as the encoder gives them."""
+    """Random inputs like those of the encoder."""
+    features = INPUTS.numeric + len(INPUTS.codes) + 1
     return {
-        "numeric": torch.randn(SONGS, NUMERIC),
-        "category": torch.stack([torch.randint(codes, (SONGS,)) for codes in CODES], 1),
-        "title": torch.randn(SONGS, TITLE),
+        "numeric": torch.randn(SONGS, INPUTS.numeric),
+        "bins": torch.rand(SONGS, INPUTS.numeric, INPUTS.bins),
+        "category": torch.stack([torch.randint(codes, (SONGS,)) for codes in INPUTS.codes], 1),
+        "title": torch.randn(SONGS, INPUTS.title),
+        "present": torch.ones(SONGS, features, dtype=torch.bool),
         "popularity": 100 * torch.rand(SONGS),
     }
+
+
+def network(inputs: Inputs, head: HistogramHead) -> FeatureTokensMamba:
+    """One small member."""
+    return FeatureTokensMamba(inputs, head.outputs, members=1, width=32, layers=1, dropout=0.3, feature_dropout=0.15)
 
 
 def with_mixer(net: nn.Module) -> nn.Module:
@@ -40,12 +50,12 @@ def with_mixer(net: nn.Module) -> nn.Module:
     return net
 
 
-def train(net: MambaRegressor, data: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
+def train(net: nn.Module, head: HistogramHead, data: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
     """One epoch."""
     for rows in torch.randperm(len(data["popularity"])).split(BATCH):
         batch = {name: tensor[rows] for name, tensor in data.items()}
         optimizer.zero_grad()
-        net.head.loss(net(batch), batch["popularity"]).backward()
+        head.loss(net(batch), batch["popularity"]).backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
 
@@ -55,11 +65,11 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     data = songs()
-    options = {"width": 32, "layers": 1, "dropout": 0.3, "feature_dropout": 0.15}
-    ours = MambaRegressor(numeric=NUMERIC, bins=BINS, codes=CODES, title=TITLE, head=HistogramHead(60, 3.0), **options)  # type: ignore[arg-type]
+    head = HistogramHead()
+    ours = network(INPUTS, head)
     nets = {"ours": ours, "transformers' mixer": with_mixer(ours)}
     optimizers = {name: torch.optim.AdamW(net.parameters(), lr=1e-3, fused=True) for name, net in nets.items()}
-    runs = {name: (lambda name=name, net=net: train(net, data, optimizers[name])) for name, net in nets.items()}
+    runs = {name: (lambda name=name, net=net: train(net, head, data, optimizers[name])) for name, net in nets.items()}
     times = {name: seconds * 1e3 for name, seconds in median_times(runs, ROUNDS, cpu_clock()).items()}
     ratio = times["transformers' mixer"] / times["ours"]
     rows = [[name, f"{value:.0f}"] for name, value in times.items()]

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from popularity.models import scan
 from popularity.models.mamba import Mamba
 from popularity.models.mamba2 import Mamba2
-from popularity.models.scan_torch import ScanInputs
+from popularity.models.scan_inputs import ScanInputs
 
 # batch, length, d_model, d_state, headdim
 MAMBA2_SHAPES: tuple[tuple[int, ...], ...] = (
@@ -179,7 +179,7 @@ def variants() -> tuple[dict[str, Any], str]:
 def scan_time(batch: int, length: int, dim: int, states: int) -> float:
     """Milliseconds of the scan's two kernels on token-major inputs, as the block calls them."""
     from popularity.models import scan_triton
-    from popularity.models.scan_torch import ScanGradients
+    from popularity.models.scan_inputs import ScanGradients
 
     u, delta, A, B, C, D, z, bias = scan_inputs(batch, length, dim, states)
     x, delta, B, C, z = (tensor.transpose(1, 2).contiguous() for tensor in (u, delta, B, C, z))

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from popularity.models import mamba_torch, scan, scan_cuda
 from popularity.models.mamba import Mamba
 from popularity.models.mamba2 import Mamba2
-from popularity.models.scan_torch import ScanInputs, scan_plain
+from popularity.models.scan_inputs import ScanInputs
+from popularity.models.scan_torch import scan_plain
 
 TRY = "--try" in sys.argv
 DEVICE = "cpu" if TRY else "cuda"

@@ -1,8 +1,8 @@
-"""What it costs to find the histories of a million songs: python benchmarks/history.py [SONGS]
+"""Time and memory of finding the histories of a million songs: ``python benchmarks/history.py [SONGS]``.
 
-The songs are made up, their names are not spread evenly: the busiest artist has thousands of songs, most have a few, a
-tenth of the titles credits somebody, and a tenth of the songs is on an album of everybody's. Seconds are CPU time of
-one process; memory is the peak of what the search itself allocates, beside the table.
+The songs are made up. The busiest artist has thousands of songs, most have a few; a tenth of the titles credits
+somebody else, and a tenth of the songs is on an album by many artists. Seconds are CPU time of one process; memory is
+the peak of what the search itself allocates, beside the table.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from popularity.data.schema import CANONICAL, TEXT
-from popularity.features.related import HistoryIndex, keys_of
+from popularity.features.related import RelatedSongs, keys_of
 
 
 def made_up_songs(count: int, seed: int = 0) -> pd.DataFrame:
@@ -43,7 +43,7 @@ def made_up_songs(count: int, seed: int = 0) -> pd.DataFrame:
 
 
 def measure(count: int) -> dict[str, float]:
-    """CPU seconds and peak memory (10^9 bytes) of finding every song's candidates among all the others."""
+    """CPU seconds and peak memory (10^9 bytes) of finding every song's candidates among the others."""
     songs = made_up_songs(count)
     began = time.process_time()
     _find(songs)
@@ -57,7 +57,7 @@ def measure(count: int) -> dict[str, float]:
 
 def _find(songs: pd.DataFrame) -> None:
     keys = keys_of(songs)
-    HistoryIndex(keys).candidates(keys, np.arange(len(songs)))
+    RelatedSongs(keys).candidates(keys, np.arange(len(songs)))
 
 
 if __name__ == "__main__":

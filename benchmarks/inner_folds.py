@@ -1,8 +1,8 @@
 """Settings compared without a look at test songs: python benchmarks/inner_folds.py --source FILE SETTINGS ...
 
-SETTINGS are config files and single settings, joined by commas, later ones over earlier ones, after an optional name:
-`wide=configs/mamba.yaml,model.width=64`; or another entry of `compare`: `lightgbm,information=everything`. All are
-fitted on the same inner folds: the test songs of a fold are put away, and the rest is split again by the same rule,
+SETTINGS are config files or names of shipped configs and single settings, joined by commas, later ones over earlier
+ones, after an optional name: `wide=mamba,model.net.width=64`; or a baseline: `lightgbm,feature_set=everything`. All are
+fitted to the same inner folds: the test songs of a fold are put away, and the rest is split again by the same rule,
 five times. Printed are the mean MSE over the inner folds, its ratio to linear regression on the 13 audio columns, and
 the paired difference to the first settings with its folds won. `wide+deep` is the mean of two that went before, as
 members of one model would be averaged.
@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,10 @@ import numpy as np
 import yaml
 
 from popularity.data.songs import load_songs
-from popularity.evaluation.entries import build
-from popularity.evaluation.folds import Task, draw_fold
-from popularity.evaluation.jobs import code_version
+from popularity.evaluation.baselines import BASELINES
+from popularity.evaluation.folds import Outcome, Part, Task, draw_fold
+from popularity.evaluation.models import build_model
+from popularity.evaluation.runs import code_version
 from popularity.io import write_atomically
 
 
@@ -42,21 +43,22 @@ def main() -> None:
     table = load_songs(options.source)
     task = draw_fold(table.songs, options.split, folds=5, repeat=0, fold=options.outer, seed=0).task
     parts = task.inner(options.folds)
-    truths = [task.train["popularity"].to_numpy()[held_out] for _, held_out in parts]
+    truths = [task.popularity[held_out] for _, held_out in parts]
     found: dict[str, list[np.ndarray]] = {}
     errors: dict[str, np.ndarray] = {}
     first = ""
     for stack in ["linear", *options.settings]:
-        if stack != "linear" and "+" in stack and "," not in stack:
+        if "+" in stack and "," not in stack:
             name, named = stack, [found[part] for part in stack.split("+")]
             found[name] = [np.mean(fold, axis=0) for fold in zip(*named, strict=True)]
         else:
-            name, kind, settings = entry_of(stack)
-            files = [Path(path).read_text(encoding="utf-8") for path in settings.get("configs", [])]
-            question = [table.fingerprint, options.split, options.folds, options.outer, kind, settings, files]
+            name, settings = settings_of(stack)
+            model = build_model(name, settings)
+            assert model.fit_predict is not None
+            question = [table.fingerprint, options.split, options.folds, options.outer, model.settings]
             mark = json.dumps([code_version(), *question], sort_keys=True)
             kept = options.keep and options.keep / f"{hashlib.sha256(mark.encode()).hexdigest()[:16]}.npz"
-            found[name] = predictions(task, parts, kind, settings, kept)
+            found[name] = predictions(task, parts, model.fit_predict, kept)
         errors[name] = np.array([np.mean((p - t) ** 2) for p, t in zip(found[name], truths, strict=True)])
         first = first or (name if name != "linear" else "")
         difference = errors[name] - errors[first or "linear"]
@@ -67,32 +69,25 @@ def main() -> None:
         )
 
 
-def entry_of(stack: str) -> tuple[str, str, dict[str, Any]]:
-    """Name, kind and settings of an entry of `compare` from one argument."""
-    if stack == "linear":
-        return stack, "linear", {}
-    parts = stack.split(",")
-    name = stack
+def settings_of(stack: str) -> tuple[str, dict[str, Any]]:
+    """Name and settings of a model of `compare` from one argument."""
+    name, parts = stack, stack.split(",")
     if "=" in parts[0] and not parts[0].startswith(("model.", "data.", "trainer.", "ema.")):
         name, parts[0] = parts[0].split("=", 1)
-    if not parts[0].endswith(".yaml"):  # another entry of `compare`, by its kind
-        return name, parts[0], {key: yaml.safe_load(value) for key, value in (part.split("=", 1) for part in parts[1:])}
-    overrides: dict[str, Any] = {}
-    for key, value in (part.split("=", 1) for part in parts if "=" in part):
-        group, _, setting = key.partition(".")
-        overrides.setdefault(group, {})[setting] = yaml.safe_load(value)
-    return name, "network", {"configs": [part for part in parts if "=" not in part], "overrides": overrides}
+    single = {key: yaml.safe_load(value) for key, value in (part.split("=", 1) for part in parts if "=" in part)}
+    if parts[0] in BASELINES:
+        return name, {"baseline": parts[0], **single}
+    return name, {"configs": [part for part in parts if "=" not in part], "overrides": single}
 
 
 def predictions(
-    task: Task, parts: list[tuple[np.ndarray, np.ndarray]], kind: str, settings: Mapping[str, Any], kept: Path | None
+    task: Task, parts: list[Part], fit_predict: Callable[[Task], Outcome], kept: Path | None
 ) -> list[np.ndarray]:
     """Predictions for the held-out songs of each inner fold, from the kept file if there is one."""
     if kept and kept.exists():
         with np.load(kept) as loaded:
             return [loaded[str(index)] for index in range(len(parts))]
-    entry = build("entry", kind, settings)
-    made = [entry.fit_predict(task.part(*part)).prediction for part in parts]
+    made = [fit_predict(task.part(*part)).prediction for part in parts]
     if kept:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with write_atomically(kept, binary=True) as file:

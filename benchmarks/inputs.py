@@ -1,9 +1,9 @@
-"""What LightGBM gains from each thing it is told of a song: python benchmarks/inputs.py --source FILE
+"""What LightGBM gains from each thing it reads of a song: python benchmarks/inputs.py --source FILE
 
-Its default parameters, three seeds, on the folds of `compare`. One group of columns is left out at a time; in `as one`
-the three ways of sharing a credited name are one. Printed are the mean MSE, its ratio to linear regression, and the
-paired difference to all columns with its corrected 95 % interval (Nadeau and Bengio, 2003). A fold that was measured
-before is not measured again with --keep FOLDER.
+LightGBM with its default parameters and three seeds, on the folds of `compare`. One group of columns is left out at a
+time; `credits as one` merges the three ways of sharing a credited name. Printed are the mean MSE, its ratio to linear
+regression, and the paired difference to all columns with its corrected 95 % interval (Nadeau and Bengio, 2003). With
+--keep FOLDER, folds that were measured before are not measured again.
 """
 
 from __future__ import annotations
@@ -11,19 +11,17 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from common import save, table
 
 from popularity.data.schema import AUDIO
 from popularity.data.songs import load_songs
-from popularity.evaluation.entries import build
-from popularity.evaluation.entries.tabular import Tabular, seeds
+from popularity.evaluation.baselines import BASELINES
 from popularity.evaluation.folds import Fold, draw_fold
-from popularity.evaluation.jobs import code_version
+from popularity.evaluation.models import build_model
+from popularity.evaluation.runs import code_version
 from popularity.evaluation.significance import corrected_t_test
-from popularity.features.tabular import information
 from popularity.io import write_atomically
 from popularity.metrics import regression_scores
 
@@ -45,16 +43,16 @@ GROUPS = {
 
 def measure(fold: Fold) -> dict[str, float]:
     """MSE of linear regression and of LightGBM without each group."""
-    linear = build("linear", "linear", {}).fit_predict(fold.task)  # type: ignore[union-attr]
-    found = {"linear": regression_scores(linear.prediction, fold.answers)["mse"]}
-    family = cast(Tabular, build("lightgbm", "lightgbm", {"trials": 0})).family
-    train, test = information(fold.task, "everything")
-    popularity = fold.task.train["popularity"].to_numpy(np.float64)
+    linear = build_model("linear", {"baseline": "linear"}).fit_predict
+    assert linear is not None
+    found = {"linear": regression_scores(linear(fold.task).prediction, fold.answers)["mse"]}
+    row, features = BASELINES["lightgbm"], fold.task.features("everything")
+    train, test = features.fit_transform(fold.task.train), features.transform(fold.task.test)
     for group, belongs in GROUPS.items():
         columns = [name for name in train if not belongs(name)]
         members = [
-            family.make(family.defaults, seed).fit(train[columns], popularity).predict(test[columns])
-            for seed in seeds(fold.task, family.members)
+            row.make(dict(row.defaults), seed).fit(train[columns], fold.task.popularity).predict(test[columns])
+            for seed in fold.task.seeds(row.members)
         ]
         prediction = np.clip(np.mean(members, axis=0), 0, 100)
         found[group] = regression_scores(prediction, fold.answers)["mse"]
@@ -82,6 +80,7 @@ def main() -> None:
             drawn = draw_fold(loaded.songs, options.split, folds=options.folds, repeat=repeat, fold=fold, seed=0)
             errors.append(measure(drawn))
             if kept:
+                kept.parent.mkdir(parents=True, exist_ok=True)
                 with write_atomically(kept) as file:
                     json.dump(errors[-1], file)
             print(f"repeat {repeat}, fold {fold}: MSE {errors[-1]['nothing']:.2f} with all columns", flush=True)

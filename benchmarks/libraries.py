@@ -1,9 +1,8 @@
 """An epoch of ours, DeepTab's Mambular, pytabkit's RealMLP and TabM: ``python benchmarks/libraries.py``.
 
-The same songs for all (those of ``rows.py``, which has to run first), the same numeric columns and categories; ours
-also reads what it makes of the title. Each has its library's defaults but for the batch size. CPU time of the whole
-process. What a fit costs beside its epochs is taken off: the figure is the difference between a longer and a shorter
-one, over the epochs between them.
+All get the same songs (made by ``rows.py``, which must run first) with the same numeric columns and categories; ours
+reads the title as well. Each has its library's defaults except for the batch size. CPU time of the whole process,
+without the fixed cost of a fit: the difference between a longer and a shorter one, divided by the epochs between them.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from common import save, table
 from rows import FILE
 from torch import Tensor
 
-from popularity.models.feature_tokens import MambaRegressor
+from popularity.features.base import Inputs
 from popularity.models.heads import HistogramHead
 
 SHORT, LONG = 1, 3  # epochs
@@ -38,18 +37,14 @@ def songs() -> dict[str, Tensor]:
 
 
 def ours(epochs: int) -> None:
-    """Our network as in ``configs/audio.yaml``, in the loop of ``epoch.py``."""
+    """The network and the loop of ``epoch.py``."""
     data = songs()
-    edges, present = data.pop("edges"), data.pop("present")
-    net = MambaRegressor(
-        numeric=epoch.NUMERIC, bins=epoch.BINS, codes=epoch.CODES, title=data["title"].shape[1],
-        head=HistogramHead(60, 3.0), width=32, layers=1, dropout=0.3, feature_dropout=0.15,
-    )  # fmt: skip
-    net.tokens.edges.copy_(edges)
-    net.tokens.present.copy_(present)
+    head = HistogramHead()
+    sizes = {"numeric": data["numeric"].shape[1], "bins": data["bins"].shape[2], "title": data["title"].shape[1]}
+    net = epoch.network(Inputs(codes=epoch.INPUTS.codes, **sizes), head)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, fused=True)
     for _ in range(epochs):
-        epoch.train(net, data, optimizer)
+        epoch.train(net, head, data, optimizer)
 
 
 def rows() -> tuple[pd.DataFrame, np.ndarray]:

@@ -1,6 +1,6 @@
-"""Mamba blocks to compare with: published ones for the CPU, and the reference equations of mamba-ssm written anew.
+"""Mamba blocks to compare with: published ones for the CPU, and a rewrite of mamba-ssm's reference equations.
 
-Each is made from the same parameters as our block, so that all compute the same function; ``block.py`` checks that.
+Each gets the parameters of our block, so that all compute the same function; ``block.py`` checks that.
 """
 
 from __future__ import annotations

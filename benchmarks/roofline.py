@@ -1,8 +1,8 @@
 """How far the block is from what the machine can do: ``python benchmarks/roofline.py``.
 
 The bound is the time of the block's matrix products at the rate of a large product, plus the time to read each
-operation's inputs and write its results once, at the bandwidth of a copy out of cache. All are measured in turn. The
-figures are the shortest of the rounds: what the machine can do is the question, and other work on it only adds time.
+operation's inputs and write its results once, at the bandwidth of a copy out of cache. All are measured in turn. Times
+are the shortest of the rounds: the question is what the machine can do, and other work on it only adds time.
 """
 
 from __future__ import annotations

@@ -22,13 +22,7 @@ def main() -> None:
     songs, encoder = data.songs("train"), FeatureEncoder()
     encoder.fit(songs)
     encoded = {name: tensor.numpy() for name, tensor in encoder.encode(songs).items()}
-    np.savez(
-        FILE,
-        edges=encoder.edges,
-        present=encoder.present,
-        popularity=songs["popularity"].to_numpy("float32"),
-        **encoded,
-    )
+    np.savez(FILE, popularity=songs["popularity"].to_numpy("float32"), **encoded)
     print(f"{len(songs)} songs in {FILE.name}")
 
 

@@ -1,8 +1,8 @@
 """What a second thread brings, forward + backward: ``python benchmarks/threads.py``.
 
-Wall time, and CPU time of the calling thread: it works on its half of the batch and on all that is not shared out, and
-sleeps while it waits. Other work on the machine lengthens the first, up to no gain at all where it holds a core; the
-second is what two free cores would give.
+Wall time, and CPU time of the calling thread, which works on its half of the batch and on everything that is not
+shared, and sleeps while it waits. Other work on the machine makes the first longer, up to no gain at all where it takes
+a core; the second is what two free cores would give.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Mamba's config was chosen on inner folds of the training songs of one fold (fold 0 of `random`, seed 0), and these songs
 are test songs of all other folds. Here every model is judged by the test songs of that one fold alone, as they were
 predicted in all repeats of a comparison in FOLDER (its ``predictions.parquet``), and ``untouched.md`` is written there.
-Intervals are those over songs: first artists with all their songs are drawn again (bootstrap).
+Intervals are over songs: first artists are sampled again with all their songs (bootstrap).
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ import pandas as pd
 from popularity.data.songs import load_songs
 from popularity.errors import InputError
 from popularity.evaluation.folds import draw_fold
-from popularity.evaluation.paired import song_intervals
-from popularity.evaluation.significance import LEVEL
+from popularity.evaluation.significance import LEVEL, song_intervals
 from popularity.io import write_atomically
 
 
@@ -75,13 +74,13 @@ def main(argv: list[str]) -> None:
     for needed in (path, protocol):
         if not needed.is_file():
             raise InputError(
-                f"{needed}: not there; `python -m popularity compare ... --output {options.folder}` writes it"
+                f"{needed}: no such file; `python -m popularity compare ... --output {options.folder}` writes it"
             )
     loaded = load_songs(options.source)
     songs = loaded.songs
     record = json.loads(protocol.read_text(encoding="utf-8"))
     if record["fingerprint"] != loaded.fingerprint:
-        raise InputError(f"--source {options.source}: {options.folder} is of other songs, those of {record['source']}")
+        raise InputError(f"--source {options.source}: expected the songs of {options.folder}, {record['source']}")
     rows = draw_fold(songs, "random", folds=5, repeat=0, fold=0, seed=0).rows
     predictions = pd.read_parquet(path)
     if options.against not in set(predictions["model"]):

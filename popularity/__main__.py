@@ -1,34 +1,43 @@
-"""Front door: ``python -m popularity VERB``. Heavy packages are imported by the verb that needs them."""
+"""The table of verbs: ``python -m popularity VERB``. Heavy packages are imported by the verb that needs them."""
 
 from __future__ import annotations
 
+import difflib
+import os
+import select
 import sys
 from importlib import import_module
 
+from popularity import __version__
 from popularity.errors import InputError
+from popularity.program import program
 
 #: verb -> (module with ``main(argv)``, what it does)
 VERBS = {
     "fit": ("popularity.cli", "train a model, test the best checkpoint and print a table"),
     "validate": ("popularity.cli", "score a checkpoint on the validation songs"),
     "test": ("popularity.cli", "score a checkpoint on the test songs"),
-    "predict": ("popularity.cli", "write the predicted popularity of new songs to a CSV file"),
+    "predict": ("popularity.cli", "write the predicted popularity of new songs to a file"),
     "tune": ("popularity.tuning.cli", "search hyper-parameters with Optuna, in any number of processes"),
-    "compare": ("popularity.evaluation.cli", "compare models on identical folds, with intervals"),
-    "claims": ("popularity.evaluation.claims", "repeat what other projects reported, beside honest folds"),
+    "compare": ("popularity.evaluation.compare", "compare models on identical folds, with intervals"),
     "data": ("popularity.data.describe", "show what the loader understands of a data set"),
 }
+#: Words of other programs for the same verbs.
+SYNONYMS = {"train": "fit", "evaluate": "test", "score": "test", "search": "tune", "benchmark": "compare"}
+
+#: Exit codes beside 0: bad input, and signals as shells count them (128 + number).
+BAD_INPUT, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
 
 
 def usage() -> str:
     """The help text."""
     verbs = "\n".join(f"  {name:10}{what}" for name, (_, what) in VERBS.items())
     return (
-        "usage: python -m popularity VERB [options]\n\n"
+        f"usage: {program()} VERB [options]\n\n"
         "Predict a song's Spotify popularity with Mamba.\n\n"
         f"verbs:\n{verbs}\n\n"
-        "`python -m popularity VERB --help` lists the options of a verb.\n"
-        "Start with: python -m popularity fit --config configs/mamba.yaml"
+        f"`{program()} VERB --help` lists the options of a verb, `{program()} --version` prints the version.\n"
+        f"Start with: {program()} fit --config mamba"
     )
 
 
@@ -38,22 +47,50 @@ def main(argv: list[str] | None = None) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
         return 0
-    if argv[0] not in VERBS:
-        print(f"error: unknown verb {argv[0]!r}, expected one of: {', '.join(VERBS)}", file=sys.stderr)
-        return 2
+    if argv[0] in ("-v", "--version"):
+        print(f"popularity {__version__}")
+        return 0
     try:
-        if VERBS[argv[0]][0] == "popularity.cli":
-            import_module("popularity.cli").main(argv)
-        else:
-            import_module(VERBS[argv[0]][0]).main(argv[1:])
+        if argv[0] not in VERBS:
+            raise InputError(_unknown(argv[0]))
+        module = VERBS[argv[0]][0]
+        # Lightning's command line has several verbs and wants to know which
+        import_module(module).main(argv if module == "popularity.cli" else argv[1:])
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return BAD_INPUT
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     return 0
 
 
+def run() -> int:
+    """Run the verb of the command line, and end quietly if the reader of the output stops early, as ``head`` does."""
+    try:
+        try:
+            code = main()
+        finally:  # not when Python ends, where nothing can be caught any more
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _reader_has_gone():
+            raise  # another pipe: to a worker process, say
+        # for what is left in the buffer, which Python writes when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return CLOSED_PIPE
+    return code
+
+
+def _unknown(verb: str) -> str:
+    meant = SYNONYMS.get(verb) or next(iter(difflib.get_close_matches(verb, VERBS, n=1)), None)
+    return f"expected a verb ({', '.join(VERBS)}), got {verb!r}{f'; did you mean {meant}?' if meant else ''}"
+
+
+def _reader_has_gone() -> bool:
+    poll = select.poll()
+    poll.register(1, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

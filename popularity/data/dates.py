@@ -93,10 +93,10 @@ def _parse(cell: str) -> np.datetime64 | _Slashed | None:
     if match := _MONTH_YEAR.match(cell):
         return _day(int(match[2]), int(match[1]), 1)
     if _EPOCH.match(cell):
-        since = np.datetime64(int(float(cell)), "ms" if len(cell.lstrip("-")) > 11 else "s")
-        return since.astype("datetime64[D]").astype("datetime64[us]")
+        seconds = int(float(cell)) // (1000 if len(cell.lstrip("-")) > 11 else 1)
+        return np.datetime64("1970-01-01", "us") + np.timedelta64(seconds // 86_400, "D")
     if _SERIAL.match(cell):
-        return (np.datetime64("1899-12-30") + int(float(cell))).astype("datetime64[us]")
+        return np.datetime64("1899-12-30", "us") + np.timedelta64(int(float(cell)), "D")
     if word := _MONTH_WORD.search(cell):
         return _with_month(cell, _MONTHS.index(word[1].lower()) + 1)
     return None

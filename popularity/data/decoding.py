@@ -15,10 +15,10 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _SAMPLE = 1 << 20
-# In Western text a letter beyond ASCII stands among plain ones; in other scripts whole words are beyond ASCII.
-_RUNS_OF_TWO = 0.35
+# In Western text letters beyond ASCII stand among plain ones; in other scripts whole words are beyond ASCII.
+_LONG_RUN, _LONG_RUNS = 3, 0.2
 # These never stand inside a word of Western text, but are letters in other one-byte encodings.
-_IN_A_WORD = re.compile(r"[A-Za-zÀ-ÿ][¹²³¼½¾¿¡¢£¤¥¦§¨©ª«¬®¯°±µ¶·¸º»†‡‰ŽžŠŒœ‹›€„…ˆ˜™][a-zà-ÿ]|[a-z][ŽŠŒ]|\ufffd")
+_IN_A_WORD = re.compile(r"[A-Za-zÀ-ÿ][¹²³¼½¾¿¡¢£¤¥¦§¨©ª«¬®¯°±µ¶·¸º»†‡‰ŽžŠŒœ‹›€„…ˆ˜™][a-zà-ÿ]|[a-z][ŽŠŒ‚ƒ„]|\ufffd")
 
 
 def decode(path: Path, content: bytes) -> tuple[bytes, str]:
@@ -86,7 +86,7 @@ def _mixed(path: Path, content: bytes) -> tuple[bytes, str]:
     text = content.decode("utf-8", errors="popularity-western")
     beyond = [len(run) for run in re.findall(rb"[\x80-\xff]+", content[:_SAMPLE])]
     good = sum(1 for character in text[:_SAMPLE] if ord(character) > 127) - bad
-    lonely = sum(run > 1 for run in beyond) <= _RUNS_OF_TWO * len(beyond)
+    lonely = sum(run >= _LONG_RUN for run in beyond) <= _LONG_RUNS * len(beyond)
     mostly_utf8 = good > bad
     if not mostly_utf8 and (not lonely or _IN_A_WORD.search(text)):
         raise InputError(f"{path}: the text is neither UTF-8 nor Windows-1252: save the table as UTF-8")

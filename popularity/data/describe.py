@@ -71,7 +71,10 @@ def print_report(
     Args:
         table: what `load_songs` gave.
         console: where to print; its markup should be off.
-        folds, fold, seed, validation: as for `popularity.data.splits.make_split`.
+        folds: as for `popularity.data.splits.make_split`, like the rest.
+        fold: the fold that is held out.
+        seed: of the folds.
+        validation: share of the training songs that validate.
     """
     report, songs = table.report, table.songs
     console.print(f"{report.path} ({report.form})", soft_wrap=True)

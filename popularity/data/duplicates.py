@@ -7,6 +7,12 @@ import pandas as pd
 
 from popularity.data.schema import AUDIO, REQUIRED
 
+RULES: dict[str, tuple[str, ...]] = {
+    "same id": ("track_id",),
+    "same artist and title": ("artist", "title"),
+    "same audio vector": AUDIO,
+}
+
 
 def remove_duplicates(songs: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
     """Keep the first row of every song; remove before splitting.
@@ -22,14 +28,12 @@ def remove_duplicates(songs: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]
         The table without duplicates, with a fresh index, and the number of rows that each rule removed.
     """
     removed: dict[str, int] = {}
-    for rule, keys in (
-        ("same id", lambda kept: kept[["track_id"]]),
-        ("same artist and title", lambda kept: kept[["artist", "title"]].apply(lambda text: text.str.casefold())),
-        ("same audio vector", lambda kept: kept[list(AUDIO)]),
-    ):
-        table = keys(songs)
-        known = table[[name for name in table if name not in AUDIO or name in REQUIRED]].notna().all(axis=1)
-        repeated = (table.duplicated() & known).to_numpy(np.bool_)
+    for rule, columns in RULES.items():
+        keys = songs[list(columns)]
+        if rule == "same artist and title":
+            keys = keys.apply(lambda text: text.str.casefold())
+        known = keys[[name for name in columns if name not in AUDIO or name in REQUIRED]].notna().all(axis=1)
+        repeated = (keys.duplicated() & known).to_numpy(np.bool_)
         removed[rule] = int(repeated.sum())
         songs = songs[~repeated]
     return songs.reset_index(drop=True), removed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -97,13 +96,13 @@ def clean(text: pa.Array) -> pa.Array:
     return text
 
 
-def by_distinct(cells: pd.Series, convert: Callable[[str], Any]) -> list[Any]:
-    """Apply a function to each distinct text once; missing cells give None."""
+def by_distinct(cells: pd.Series, read: Callable[[str], float | None]) -> np.ndarray:
+    """Read each distinct text once: (n,) float64, NaN where a cell is missing or the function gives None."""
     codes, distinct = pd.factorize(cells)
-    converted = np.empty(len(distinct) + 1, object)  # code -1, missing, takes the last: None
-    for position, cell in enumerate(distinct):
-        converted[position] = convert(str(cell).strip())
-    return list(converted[codes])
+    found = [read(str(cell).strip()) for cell in distinct]
+    numbers: np.ndarray = np.array([np.nan if number is None else number for number in (*found, None)], np.float64)
+    values: np.ndarray = numbers[codes]  # code -1, missing, takes the last
+    return values
 
 
 def _without_separators(text: pa.Array, whole: bool, decimal_commas: Callable[[], bool]) -> tuple[pa.Array, list[str]]:

@@ -68,7 +68,9 @@ class LoadReport:
         if self.blank:
             lines.append(f"empty in every row: {', '.join(self.blank)}")
         if self.leaks:
-            lines.append(f"not used, for they leak the popularity: {_listed([c for c, _ in self.leaks])}")
+            lines.append(
+                f"not used, for they leak the popularity: {_listed([repr(column) for column, _ in self.leaks])}"
+            )
         if self.left_out:
             lines.append(f"left out: {', '.join(str(left) for left in self.left_out)}")
         lines += [str(unread) for unread in self.unread]

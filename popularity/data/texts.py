@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from popularity.data.artists import decide_names, holds_dicts, join_artists, join_genres
-from popularity.data.numbers import by_distinct
+from popularity.data.artists import decide_names, holds_dicts, join_artists, join_genres, name_in_dict
 from popularity.data.units import Converted
 
 _NO_TEXT = frozenset(("", "NA", "NaN", "nan"))  # songs and artists are called None and Null
@@ -34,54 +37,65 @@ def convert_text(canonical: str, cells: pd.Series, *, exportify: bool, quoted_he
         exportify: whether the header is Exportify's, which tells what a comma in its artists means.
         quoted_header: whether the names in the header stand in quotes, which tells Exportify's versions apart.
     """
-    text = cells.astype("str").str.strip()
-    text = text.mask(text.isin(_NO_TEXT))
-    coded = text.isin(_PLACEHOLDER)
-    if canonical not in ("title", "album"):
-        lower = text.str.lower()
-        coded |= lower.isin(_NOBODY)
-        perhaps = lower.isin(_PERHAPS)
-        if perhaps.sum() > max(1, _OFTEN * len(text)):
-            coded |= perhaps
-    text = text.mask(coded.fillna(False).astype(bool))
-    notes: list[str] = []
+    cells = cells.astype("str")
+    if canonical == "album" and cells.str.startswith("{").fillna(False).any():
+        cells = pd.Series([name_in_dict(cell) if holds_dicts(str(cell)) else cell for cell in cells], dtype="str")
+    if canonical in ("artist", "genre", "subgenre"):
+        return _names(canonical, cells, exportify, quoted_header)
+    text = pc.utf8_trim_whitespace(pa.array(cells, pa.large_string(), from_pandas=True))
+    coded = _is_one_of(text, _PLACEHOLDER)
+    text = pc.if_else(pc.or_(coded, _is_one_of(text, _NO_TEXT)), None, text)
+    values, notes = _series(text), tuple[str, ...]()
     if canonical == "track_id":
-        text, notes = _ids(text)
-    elif canonical == "artist":
-        text, notes = _artists(text, exportify, quoted_header)
-    elif canonical in ("genre", "subgenre"):
-        text, notes = _rewritten(text, by_distinct(text, join_genres), "lists joined with ';'")
-    return Converted(text.astype("str"), np.zeros(len(text), bool), tuple(notes), int(coded.sum()))
+        address = pc.fill_null(pc.match_substring_regex(text, URI), False)
+        if pc.any(address).as_py():
+            is_address = pd.Series(address.to_numpy(zero_copy_only=False))
+            values = values.mask(is_address, values.str.extract(_ID, expand=False)).astype("str")
+            notes = ("last 22 characters of the URI",)
+    return Converted(values, np.zeros(len(values), bool), notes, int(pc.sum(coded).as_py() or 0))
 
 
-def _ids(text: pd.Series) -> tuple[pd.Series, list[str]]:
-    address = text.str.contains(URI).fillna(False).astype(bool)
-    if not address.any():
-        return text, []
-    return text.mask(address, text.str.extract(_ID, expand=False)), ["last 22 characters of the URI"]
+def _is_one_of(text: pa.Array, words: frozenset[str]) -> pa.Array:
+    return pc.fill_null(pc.is_in(text, pa.array(sorted(words), pa.large_string())), False)
 
 
-def _artists(text: pd.Series, exportify: bool, quoted_header: bool) -> tuple[pd.Series, list[str]]:
-    distinct = [str(cell) for cell in text.dropna().unique()]
-    rule = decide_names(
-        [cell for cell in distinct if not cell.startswith(("[", "{", "c("))],
-        exportify=exportify,
-        quoted_header=quoted_header,
-    )
-    if any(holds_dicts(cell) for cell in distinct):
+def _series(text: pa.Array) -> pd.Series:
+    return pa.table({"text": text}).to_pandas()["text"].astype("str")
+
+
+def _names(canonical: str, cells: pd.Series, exportify: bool, quoted_header: bool) -> Converted:
+    """Convert a column whose cells may hold several names; each distinct cell is read once."""
+    codes, distinct = pd.factorize(cells)
+    plain = [str(cell).strip() for cell in distinct]
+    counts = np.bincount(codes[codes >= 0], minlength=len(plain))
+    nobody = np.array([cell in _PLACEHOLDER or cell.lower() in _NOBODY for cell in plain], bool)
+    perhaps = np.array([cell.lower() in _PERHAPS for cell in plain], bool)
+    if counts[perhaps].sum() > max(1, _OFTEN * len(cells)):
+        nobody |= perhaps
+    known = [None if none or cell in _NO_TEXT else cell for cell, none in zip(plain, nobody, strict=True)]
+    join, notes = _reader(canonical, [cell for cell in known if cell is not None], exportify, quoted_header)
+    new = [cell if cell is None else join(cell) or None for cell in known]
+    if new == known:
+        notes = notes[1:]
+    values = pd.array(new, dtype="str").take(codes, allow_fill=True)
+    coded = int(counts[nobody].sum())
+    return Converted(pd.Series(values), np.zeros(len(cells), bool), tuple(filter(None, notes)), coded)
+
+
+def _reader(
+    canonical: str, cells: list[str], exportify: bool, quoted_header: bool
+) -> tuple[Callable[[str], str], list[str]]:
+    """How a cell is read, and two notes: on what changed, and on what was decided whether or not anything changed."""
+    if canonical != "artist":
+        return join_genres, ["lists joined with ';'", ""]
+    plain = [cell for cell in cells if not cell.startswith(("[", "{", "c("))]
+    rule = decide_names(plain, exportify=exportify, quoted_header=quoted_header)
+    note = "split at ';' or as a list"
+    if any(holds_dicts(cell) for cell in cells):
         note = "the names in the dicts"
     elif rule.form or rule.featured:
         note = ""  # the rule says more
-    else:
-        note = "split at ';' or as a list"
-    names, notes = _rewritten(text, by_distinct(text, lambda cell: join_artists(cell, rule)), note)
-    return names, [part for part in (*notes, rule.note) if part]
-
-
-def _rewritten(text: pd.Series, cells: list[str | None], note: str) -> tuple[pd.Series, list[str]]:
-    """The new cells, missing where they are empty, and the note if they differ from the old ones."""
-    new = pd.Series(cells, dtype="str").mask(lambda values: values == "")
-    return new, [note] if note and not new.equals(text) else []
+    return lambda cell: join_artists(cell, rule), [note, rule.note]
 
 
 def add_names(artists: pd.Series, others: pd.Series) -> pd.Series:

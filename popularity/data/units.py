@@ -23,11 +23,12 @@ _SONG = (
     1_800_000,
 )  # ms: half of all songs of any table are longer than half a minute, shorter than half an hour
 _HOUR = 3_600_000
+_NEAR_ZERO = ("acousticness", "instrumentalness")
 
-_CLOCK = re.compile(r"(?:(\d+):)?(\d{1,3}):(\d{1,2}(?:[.,]\d+)?)")
+_CLOCK = re.compile(r"(?:0 days? )?(?:(\d+):)?(\d{1,3}):(\d{1,2}(?:[.,]\d+)?)(?: ?min(?:utes)?| ?mins)?")
 _PARTS = re.compile(
-    r"(?:PT)?(?:(\d+)\s*h(?:ours?|rs?)?[\s:,]*)?(?:(\d+(?:[.,]\d+)?)\s*(?:m|min|mins|minutes?)(?!s)[\s:,]*)?"
-    r"(?:(\d+(?:[.,]\d+)?)\s*(?:s|sec|secs|seconds?|\"|″))?",
+    r"(?:PT)?(?:(\d+)\s*h(?:ours?|rs?)?[\s:,]*)?(?:(\d+(?:[.,]\d+)?)\s*(?:m|min|mins|minutes?|'|′)(?!s)[\s:,]*)?"
+    r"(?:(\d+(?:[.,]\d+)?)\s*(s|sec|secs|seconds?|\"|″)?)?",
     re.IGNORECASE,
 )
 _MS = re.compile(r"(\d+(?:[.,]\d+)?)\s*(?:ms|msec|milliseconds?)", re.IGNORECASE)
@@ -67,13 +68,15 @@ class Converted:
 def with_unit(canonical: str, cells: pd.Series) -> np.ndarray:
     """Read cells that carry their unit, (n,) float64 in the canonical unit, NaN for all others."""
     if canonical == "duration_ms":
-        found = by_distinct(cells, _duration)
-    else:
-        pattern = _SUFFIX["unit" if canonical in AUDIO_UNIT else canonical]
-        scale = 0.01 if canonical in AUDIO_UNIT else 1.0
-        matches = by_distinct(cells, pattern.fullmatch)
-        found = [float(m[1].replace(",", ".")) * scale if m else None for m in matches]
-    return np.array([np.nan if value is None else value for value in found], np.float64)
+        return by_distinct(cells, _duration)
+    pattern = _SUFFIX["unit" if canonical in AUDIO_UNIT else canonical]
+    scale = 0.01 if canonical in AUDIO_UNIT else 1.0
+
+    def read(cell: str) -> float | None:
+        match = pattern.fullmatch(cell)
+        return float(match[1].replace(",", ".")) * scale if match else None
+
+    return by_distinct(cells, read)
 
 
 HAS_UNIT = (*AUDIO_UNIT, "duration_ms", "loudness", "tempo", "popularity")
@@ -87,8 +90,8 @@ def _duration(cell: str) -> float | None:
     if match := _MS.fullmatch(cell):
         return float(match[1].replace(",", "."))
     match = _PARTS.fullmatch(cell)
-    if match and any(match.groups()):
-        hours, minutes, seconds = (float((part or "0").replace(",", ".")) for part in match.groups())
+    if match and (match[1] or match[2] or match[4]):
+        hours, minutes, seconds = (float((part or "0").replace(",", ".")) for part in match.groups()[:3])
         return (hours * 3600 + minutes * 60 + seconds) * 1000
     return None
 
@@ -123,11 +126,13 @@ def _from_unit(column: str, values: np.ndarray) -> tuple[np.ndarray, list[str]]:
         return values * _named(column), []  # rescaled to 0 to 1, which is for the check of scales to refuse
     unit = int(_likely(np.median(values))) or _named(column)
     ms = values * unit
-    odd = (ms < 1000) | (ms > _HOUR) | ((unit == 1000) & (values < 15) & (values % 1 != 0))
+    odd = (ms < 1000) | (ms > _HOUR)
+    if unit == 1000 and np.median(values % 1) == 0:  # whole seconds
+        odd |= (values < 15) & (values % 1 != 0)
     other = np.where(odd, _likely(values), 0)
     mixed = odd & (other > 0) & (other != unit)
     ms = np.where(mixed, values * other, ms)
-    ms[ms < 1000] = np.nan
+    ms[(ms < 1000) | (mixed & (unit == 60_000) & (other == 1000))] = np.nan  # 90 minutes or 90 seconds
     notes = [_UNIT_WORDS[unit]] if unit > 1 else []
     if mixed.any():
         notes.append(f"{int(mixed.sum()):,} cell{'s' if mixed.sum() > 1 else ''} in another unit")
@@ -149,8 +154,8 @@ def per_cent(columns: Mapping[str, str], converted: dict[str, Converted]) -> Non
     """Divide by 100, in place, the features from 0 to 1 that are given in per cent.
 
     A column is in per cent if its name has the sign or most of its values run beyond 1. The other columns follow where
-    nothing in the file reads as a share: they hold whole numbers only, or run beyond 1, or are acousticness and
-    instrumentalness, the two features that a whole table of songs can have below 1 %.
+    no column reads as a share: acousticness and instrumentalness, which a whole table of songs can have below 1 %, do
+    not say which they are.
 
     Args:
         columns: canonical name -> column of the file.
@@ -158,19 +163,15 @@ def per_cent(columns: Mapping[str, str], converted: dict[str, Converted]) -> Non
     """
     bare = {name: _bare(converted[name]) for name in AUDIO_UNIT if name in converted}
     bare = {name: values for name, values in bare.items() if len(values)}
-    named = {name for name in bare if "%" in columns[name]}
+    near_zero = {name for name in bare if name in _NEAR_ZERO}
+    shares = {name for name in bare.keys() - near_zero if bare[name].max() <= 1 and (bare[name] % 1 != 0).any()}
+    named = {name for name in bare if "%" in columns[name]} - shares
     beyond = {
-        name
-        for name in bare
-        if name not in named and (bare[name] > 1).mean() > 0.5 and not _out_of_ten(name, bare[name])
+        name for name in bare.keys() - named if (bare[name] > 1).mean() > 0.5 and not _other_scale(name, bare[name])
     }
     chosen = named | beyond
-    if beyond:
-        rest = bare.keys() - chosen
-        near_zero = {name for name in rest if name in ("acousticness", "instrumentalness") or (bare[name] > 1).any()}
-        shares = {name for name in rest - near_zero if (bare[name] % 1 != 0).any()}
-        if not shares:
-            chosen |= rest
+    if beyond and not shares:
+        chosen |= {name for name in bare if not _other_scale(name, bare[name])}
     for name in chosen:
         old = converted[name]
         own = old.own_unit if old.own_unit is not None else np.zeros(len(old.values), bool)
@@ -178,13 +179,20 @@ def per_cent(columns: Mapping[str, str], converted: dict[str, Converted]) -> Non
         converted[name] = replace(old, values=values, notes=(*old.notes, "per cent / 100"))
 
 
-def _out_of_ten(name: str, values: np.ndarray) -> bool:
-    """Whether a column runs from 0 to 10: of twenty songs one has more than 10 % in these three features."""
-    return name in ("danceability", "energy", "valence") and len(values) >= 20 and bool(values.max() <= 10)
+def _other_scale(name: str, values: np.ndarray) -> bool:
+    """Whether a column beyond 1 is not in per cent either: it runs from 0 to 10, or mixes per cent and shares.
+
+    Of twenty songs one has more than 10 % in danceability, energy and valence; and hardly a song has less than 1 % in
+    any feature but two.
+    """
+    if name in ("danceability", "energy", "valence") and len(values) >= 20 and bool(values.max() <= 10):
+        return True
+    return name not in _NEAR_ZERO and float(((values > 0) & (values < 1)).mean()) > 0.1
 
 
 def _bare(column: Converted) -> np.ndarray:
-    values = column.values.to_numpy(np.float64)
+    values: np.ndarray = column.values.to_numpy(np.float64)
     if column.own_unit is not None:
         values = values[~column.own_unit]
-    return values[~np.isnan(values)]
+    known: np.ndarray = values[~np.isnan(values)]
+    return known

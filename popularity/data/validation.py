@@ -103,7 +103,10 @@ def refuse_foreign_scales(songs: pd.DataFrame, raw: RawTable, columns: Mapping[s
     """Refuse a column that as a whole is not what its name says: a z-scored loudness, a rescaled tempo, a play count.
 
     Args:
-        songs, raw, columns, learn: as for `validate`.
+        songs: as for `validate`, like the rest.
+        raw: the file as it was read.
+        columns: canonical name -> column of the file.
+        learn: the songs are for training.
 
     Raises:
         InputError: the column, what was expected and what was found.
@@ -113,7 +116,8 @@ def refuse_foreign_scales(songs: pd.DataFrame, raw: RawTable, columns: Mapping[s
         raise InputError(f"{raw.path}: {column_of(name, columns)}: expected {expected}, got {found}")
 
     loudness = songs["loudness"].dropna()
-    if len(loudness) >= _FEWEST_TO_JUDGE and (loudness > 0).mean() > 0.25:
+    above = (loudness > 0).mean()
+    if (len(loudness) >= _FEWEST_TO_JUDGE and above > 0.25) or (len(loudness) >= 5 and above == 1):
         scale = f"a mean of {loudness.mean():.3g} and a standard deviation of {loudness.std():.3g}"
         refuse("loudness", "decibels, mostly below 0", f"{scale} (standardised or rescaled?)")
     tempo = songs["tempo"].median()

@@ -1,15 +1,21 @@
-"""What a model is given to be judged, and what it gives back; test labels stay with the referee."""
+"""What a model is given to be judged, and what it gives back; the answers stay with the referee."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from popularity.data.splits import SplitKind, make_split
+from popularity.data.splits import SplitKind, inner_folds, make_split
+from popularity.errors import InputError
+from popularity.features.tabular import TabularFeatures
+
+#: (rows to fit to, rows held out), sorted row numbers.
+Part = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -20,9 +26,9 @@ class Task:
         train: canonical song table with popularity, index 0 to n_train - 1.
         test: the same columns, index 0 to n_test - 1; `popularity` is missing in every row.
         split: the rule by which the test songs were held out.
-        seed: for whatever the model draws; seed of the comparison + repeat.
-        repeat: which drawing of the folds.
-        fold: which of its folds.
+        seed: for whatever the model samples; seed of the comparison + repeat.
+        repeat: the repeat that the fold belongs to.
+        fold: the fold that is held out.
     """
 
     train: pd.DataFrame
@@ -32,47 +38,84 @@ class Task:
     repeat: int = 0
     fold: int = 0
 
-    def inner(self, folds: int, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Folds of the training songs by the same rule, to choose settings by.
+    @property
+    def popularity(self) -> np.ndarray:
+        """(n_train,) popularity of the training songs."""
+        return self.train["popularity"].to_numpy(np.float64)
 
-        Args:
-            folds: how many; `time` has one less, and each of its parts is fitted to older songs alone.
-            seed: of this drawing; other tasks draw other folds for the same seed.
-
-        Returns:
-            (rows to fit on, rows held out), sorted row numbers into `train`, for each fold.
+    def inner(self, folds: int) -> list[Part]:
+        """Folds of the training songs by the same rule, to choose settings by; fewer where there are too few groups.
 
         Raises:
-            InputError: the training songs cannot be split so.
+            InputError: the training songs cannot be split.
         """
-        # the same everywhere, and unrelated to the seed that drew the test songs
-        drawn = int(np.random.SeedSequence([self.seed, self.fold, seed]).generate_state(1)[0])
-        count = folds - 1 if self.split == "time" else folds
-        parts = [
-            make_split(self.train, self.split, folds=folds, fold=fold, seed=drawn, validation=0)
-            for fold in range(count)
-        ]
-        return [(part.train, part.test) for part in parts]
+        parts = inner_folds(self.train, self.split, folds, self._inner_seed)
+        if not parts:
+            raise InputError(f"the {len(self.train):,} training songs cannot be split by the rule {self.split}")
+        return parts
 
     def part(self, fit: np.ndarray, held_out: np.ndarray) -> Task:
         """The task of predicting some of the training songs from others, for a fold of :meth:`inner`."""
         test = _take(self.train, held_out).assign(popularity=np.nan)
         return Task(_take(self.train, fit), test, self.split, self.seed, self.repeat, self.fold)
 
+    def features(self, feature_set: str) -> TabularFeatures:
+        """An unfitted transformer whose inner folds are drawn by the rule of this task."""
+        return TabularFeatures(feature_set, self.split, self._inner_seed)  # type: ignore[arg-type] # checked when fitted
+
+    def seeds(self, count: int) -> list[int]:
+        """Seeds for whatever a model samples on this task, each from 0 to 2**31 - 1."""
+        seeds = np.random.SeedSequence([self.seed, self.repeat, self.fold]).generate_state(count)
+        return [int(seed) & 0x7FFFFFFF for seed in seeds]
+
+    @property
+    def _inner_seed(self) -> int:
+        # the same for every model, and unrelated to the seed that held out the test songs
+        return int(np.random.SeedSequence([self.seed, self.fold, 0]).generate_state(1)[0])
+
+
+class Rows:
+    """Tables that an estimator reads, made when first asked for and kept.
+
+    Args:
+        task: the songs.
+        feature_set: ``audio`` or ``everything``: tabular features; None: the song table itself, without popularity.
+    """
+
+    def __init__(self, task: Task, feature_set: str | None) -> None:
+        self.task = task
+        self.feature_set = feature_set
+        self._parts: dict[int, list[tuple[Rows, Part]]] = {}
+
+    @cached_property
+    def tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The rows of the training songs, made out of fold, and of the test songs."""
+        train, test = self.task.train, self.task.test
+        if self.feature_set is None:
+            return train.drop(columns="popularity"), test.drop(columns="popularity")
+        features = self.task.features(self.feature_set)
+        return features.fit_transform(train), features.transform(test)
+
+    def parts(self, folds: int) -> list[tuple[Rows, Part]]:
+        """The same for the inner folds; no row of a fold rests on the labels that it holds out."""
+        if folds not in self._parts:
+            inner = self.task.inner(folds)
+            self._parts[folds] = [(Rows(self.task.part(*part), self.feature_set), part) for part in inner]
+        return self._parts[folds]
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a model says of the test songs.
+    """What a model says about the test songs.
 
     Attributes:
         prediction: (n_test,) popularity points.
-        cutoffs: from a model that has a distribution: cut-off to P(popularity >= cut-off), (n_test,), best for every
-            whole number from 1 to 100; between two of them the referee interpolates.
-        notes: chosen settings, epochs and the like, of types that JSON knows.
+        at_least: (100, n_test) P(popularity >= c) for c = 1 to 100, from a model that predicts a distribution.
+        notes: chosen settings, epochs and the like, in types that JSON knows.
     """
 
     prediction: np.ndarray
-    cutoffs: dict[float, np.ndarray] | None = None
+    at_least: np.ndarray | None = None
     notes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -92,12 +135,12 @@ class Fold:
 
 
 def draw_fold(songs: pd.DataFrame, split: SplitKind, *, folds: int, repeat: int, fold: int, seed: int) -> Fold:
-    """Hold out a fold: repeat r draws its folds from seed + r.
+    """Hold out a fold: the folds of repeat r are drawn from seed + r.
 
-    Songs come in an order drawn at random, since in some files the order tells the label.
+    Songs come in random order, since in some files the order tells the label.
 
     Raises:
-        InputError: the songs cannot be split so.
+        InputError: the songs cannot be split this way.
     """
     parts = make_split(songs, split, folds=folds, fold=fold, seed=seed + repeat, validation=0)
     rng = np.random.default_rng([seed + repeat, fold])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,9 @@ import pandas as pd
 from popularity.data.songs import load_songs
 from popularity.data.splits import SplitKind
 from popularity.errors import InputError
-from popularity.evaluation.protocol import QUANTILES, Protocol, Settings
+from popularity.evaluation.hits import parse_cutoff
+from popularity.evaluation.protocol import Protocol, Settings
 from popularity.parsing import Parser
-
-_SEPARATORS = tuple({os.sep, "/", "\\"})
 
 
 @dataclass(frozen=True)
@@ -38,12 +36,12 @@ class Data:
 
 @dataclass(frozen=True)
 class Hits:
-    """Hit prediction.
+    """Hit prediction, by all models and by classifiers.
 
     Args:
         cutoffs: a hit has at least this popularity: a number, or ``median`` or ``top_quarter`` of the training songs.
-        models: name to kind and settings.
-        run: whether missing jobs of hits are run; results that are there are shown all the same.
+        models: name to settings of classifiers.
+        run: whether missing runs of hits are done; results that are there are shown all the same.
     """
 
     cutoffs: list[int | float | str] | None = None
@@ -58,12 +56,12 @@ class Options:
     Args:
         folds: folds of a repeat.
         repeats: how often the folds are drawn; a model may have a limit of its own.
-        seed: repeat r draws its folds from seed + r.
+        seed: the folds of repeat r are drawn from seed + r.
         reference: the model that the others are compared with.
         against: also write against_MODEL.json, the paired differences to this model; AUROCs are compared with its.
-        output: folder of the results; the same command goes on with what is there.
-        workers: processes that run jobs, one thread each.
-        report: make report.html and its pictures as well; without it the tables are there sooner.
+        output: folder of the results; the same command continues with what is there.
+        workers: processes, each with one thread.
+        report: make report.html and its pictures as well; without them the tables are there sooner.
     """
 
     folds: int = 5
@@ -78,21 +76,21 @@ class Options:
     def __post_init__(self) -> None:
         for name, least in (("folds", 2), ("repeats", 1), ("workers", 1)):
             if getattr(self, name) < least:
-                raise InputError(f"--{name} must be at least {least}, got {getattr(self, name)}")
+                raise InputError(f"--{name}: expected at least {least}, got {getattr(self, name)}")
         if not 0 <= self.seed < 2**32 - self.repeats:
-            raise InputError(f"--seed must be from 0 to {2**32 - 1 - self.repeats}, got {self.seed}")
+            raise InputError(f"--seed: expected 0 to {2**32 - 1 - self.repeats}, got {self.seed}")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A command line that can be obeyed.
+    """A command line that can be carried out.
 
     Attributes:
         options: as given.
         songs: the song table.
         protocol: with all models of the config.
-        chosen: the names among them whose jobs are to be run.
-        hits: whether jobs of hits are to be run.
+        chosen: the names among them whose runs are to be done.
+        hits: whether runs of hits are to be done.
     """
 
     options: Options
@@ -104,13 +102,13 @@ class Comparison:
 
 def make_parser() -> Parser:
     """The parser of ``compare``."""
-    parser = Parser(prog="python -m popularity compare", description="Compare models on identical folds.")
+    parser = Parser(description="Compare models on identical folds.")
     parser.add_argument("-c", "--config", action="config", help="YAML file with models and defaults of the flags.")
     parser.add_class_arguments(Data, "data")
     parser.add_argument(
         "--models",
         type=str | dict[str, dict[str, Any]] | None,
-        help="Names of the models to run, with commas between, of those that the config describes; default: all.",
+        help="Names of the models to run, separated by commas, of those that the config describes; default: all.",
     )
     parser.add_class_arguments(Hits, "hits")
     parser.add_class_arguments(Options, None)
@@ -118,7 +116,7 @@ def make_parser() -> Parser:
 
 
 def read_command(argv: Sequence[str]) -> Comparison:
-    """Parse a command line, load the songs, and check what can be checked before the first job.
+    """Parse a command line, load the songs, and check what can be checked before the first run.
 
     Raises:
         InputError: whatever cannot work.
@@ -129,24 +127,24 @@ def read_command(argv: Sequence[str]) -> Comparison:
     if isinstance(described, str):  # names on the command line took the place of the descriptions: read those again
         described = parser.parse_args([f"--config={path}" for path in config.config or []]).models
     data = Data(**vars(config.data))
-    options = Options(**{name: config[name] for name in Options.__dataclass_fields__})
+    options = Options(**{field.name: config[field.name] for field in fields(Options)})
     if not isinstance(described, dict) or not described:
-        raise InputError("compare needs models that a config describes: give -c configs/compare.yaml")
-    hits = dict(config.hits.models or {})
-    for name, settings in [*described.items(), *hits.items()]:
+        raise InputError("compare needs a config that describes models: -c compare")
+    classifiers = dict(config.hits.models or {})
+    cutoffs = tuple(dict.fromkeys(parse_cutoff(value) for value in config.hits.cutoffs or []))
+    if classifiers and not cutoffs:
+        raise InputError("hits.models: expected hits.cutoffs as well, such as [50, 75, median]")
+    every = {**described, **classifiers}
+    if twice := described.keys() & classifiers.keys():
+        raise InputError(f"hits.models: {min(twice)} is the name of another model")
+    for name, settings in every.items():
         _check_model(name, settings)
-    models, limits = _without_limits(described)
-    hit_models, hit_limits = _without_limits(hits)
-    cutoffs = tuple(dict.fromkeys(_cutoff(value) for value in config.hits.cutoffs or []))
-    if hits and not cutoffs:
-        raise InputError("hits.models: expected hits.cutoffs beside it, such as [50, 75, median]")
-    chosen = _chosen(config.models, {**described, **hits})
-    if options.reference not in described:
-        raise InputError(f"--reference {options.reference}: expected one of {', '.join(described)}")
-    if options.against is not None and options.against not in described:
-        raise InputError(f"--against {options.against}: expected one of {', '.join(described)}")
-    cache = Path(data.cache_dir) if data.cache_dir else None
-    table = load_songs(data.source, cache_dir=cache, deduplicate=data.deduplicate)
+    for flag, name in (("reference", options.reference), ("against", options.against)):
+        if name is not None and name not in described:
+            raise InputError(f"--{flag} {name}: expected one of {', '.join(described)}")
+    table = load_songs(
+        data.source, cache_dir=Path(data.cache_dir) if data.cache_dir else None, deduplicate=data.deduplicate
+    )
     protocol = Protocol(
         source=Path(data.source).name,
         fingerprint=table.fingerprint,
@@ -155,13 +153,12 @@ def read_command(argv: Sequence[str]) -> Comparison:
         folds=options.folds,
         repeats=options.repeats,
         seed=options.seed,
-        models=_with_members(models),
-        limits=limits,
-        hits=hit_models,
-        hit_limits=hit_limits,
+        models=_with_members({name: _without_limit(settings) for name, settings in described.items()}),
+        classifiers={name: _without_limit(settings) for name, settings in classifiers.items()},
+        limits={name: settings["repeats"] for name, settings in every.items() if "repeats" in settings},
         cutoffs=cutoffs,
     )
-    return Comparison(options, table.songs, protocol, chosen, config.hits.run)
+    return Comparison(options, table.songs, protocol, _chosen(config.models, every), config.hits.run)
 
 
 def _chosen(asked: str | dict[str, Any] | None, known: dict[str, Any]) -> frozenset[str]:
@@ -174,24 +171,18 @@ def _chosen(asked: str | dict[str, Any] | None, known: dict[str, Any]) -> frozen
     return frozenset(names)
 
 
-def _check_model(name: str, settings: Settings) -> None:
+def _check_model(name: object, settings: Settings) -> None:
     plain = isinstance(name, str) and name and not name.startswith(".")  # YAML reads some names as numbers
-    if not plain or any(one in name for one in (*_SEPARATORS, ",")):
-        raise InputError(f"models: expected a name that can be that of a folder, without commas, got {name!r}")
-    if not isinstance(settings.get("kind"), str):
-        raise InputError(f"model {name}: expected a kind, got {settings.get('kind')!r}")
+    if not plain or any(one in str(name) for one in "/\\,"):
+        raise InputError(f"models: expected a name that a folder can have, without commas, got {name!r}")
     repeats = settings.get("repeats", 1)
     if not isinstance(repeats, int) or isinstance(repeats, bool) or repeats < 1:
-        raise InputError(f"model {name}: repeats must be a number of at least 1, got {repeats!r}")
+        raise InputError(f"model {name}: repeats: expected a whole number of at least 1, got {repeats!r}")
 
 
-def _without_limits(described: dict[str, Any]) -> tuple[dict[str, Settings], dict[str, int]]:
-    """Settings of the models, and `repeats` of those that have a limit of their own: no result depends on it."""
-    models: dict[str, Settings] = {
-        name: {key: value for key, value in settings.items() if key != "repeats"}
-        for name, settings in described.items()
-    }
-    return models, {name: settings["repeats"] for name, settings in described.items() if "repeats" in settings}
+def _without_limit(settings: Settings) -> Settings:
+    """Without `repeats`, which no result depends on."""
+    return {key: value for key, value in settings.items() if key != "repeats"}
 
 
 def _with_members(models: dict[str, Settings]) -> dict[str, Settings]:
@@ -206,18 +197,6 @@ def _with_members(models: dict[str, Settings]) -> dict[str, Settings]:
         members = settings.get("of", [])
         if not isinstance(members, list) or not all(isinstance(one, str) and one in simple for one in members):
             raise InputError(f"model {name}: of: expected a list of some of {', '.join(simple)}, got {members!r}")
-        if members:
+        if "of" in settings:
             found[name] = {**settings, "of": {member: simple[member] for member in members}}
     return found
-
-
-def _cutoff(value: float | str) -> str:
-    if value in QUANTILES:
-        return str(value)
-    try:
-        number = float(value)
-    except ValueError:
-        number = float("nan")
-    if not 1 <= number <= 100:  # a network's distribution is read at these
-        raise InputError(f"hits.cutoffs: expected numbers from 1 to 100, or {' or '.join(QUANTILES)}, got {value!r}")
-    return f"{number:g}"

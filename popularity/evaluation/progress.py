@@ -1,110 +1,66 @@
-"""What one sees while jobs run: how many are done, how long the rest will take, the scores so far."""
+"""What one sees during a comparison: a line per run, with the best model so far and the time left."""
 
 from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from types import TracebackType
 from typing import Any
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
-from rich.table import Table
+from rich.console import Console
 
-from popularity.evaluation.protocol import Job
+from popularity.evaluation.protocol import Run
+from popularity.parsing import one_line
 
 
-class Board:
-    """A bar and a table in a terminal, a line per job elsewhere.
+class Progress:
+    """Lines such as ``12/75  lightgbm, repeat 0, fold 2: MSE 312.05, 8.1 s; best so far mamba 148.20; 0:12:30 left``.
 
     Args:
-        jobs: all that the comparison consists of.
-        finished: the results there are already.
+        runs: all that the comparison consists of.
+        finished: facts of the results that there are already.
         workers: processes that work on the rest.
         console: where it is shown.
     """
 
     def __init__(
-        self, jobs: Iterable[Job], finished: dict[Job, dict[str, Any]], workers: int, console: Console | None = None
+        self, runs: Iterable[Run], finished: Mapping[Run, Mapping[str, Any]], workers: int, console: Console
     ) -> None:
-        self.console = console or Console()
+        self.waiting = [run for run in runs if run not in finished]
+        self.total = len(self.waiting) + len(finished)
         self.workers = workers
-        self.waiting = dict.fromkeys(job for job in jobs if job not in finished)
-        self.results = dict(finished)
-        self.failed: dict[Job, str] = {}
-        self.total = len(self.results) + len(self.waiting)
-        columns = (TextColumn("jobs"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-        self.bar = Progress(*columns, console=self.console)
-        self.task: TaskID = self.bar.add_task("", total=self.total, completed=len(self.results))
-        self.live = Live(console=self.console, get_renderable=self._render, refresh_per_second=2)
+        self.console = console
+        self._seconds: dict[tuple[str, bool], list[float]] = defaultdict(list)
+        self._mse: dict[str, list[float]] = defaultdict(list)
+        for run, facts in finished.items():
+            self._take(run, facts)
 
-    def __enter__(self) -> Board:
-        if self.console.is_terminal:
-            self.live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.console.is_terminal:
-            self.live.stop()
-
-    def ended(self, job: Job, result: dict[str, Any]) -> None:
-        """Take in a result."""
-        del self.waiting[job]
-        if result["error"]:
-            self.failed[job] = result["error"]
-            told = f"[red]failed[/red] ({_short(result['error'])})"
+    def ended(self, run: Run, facts: Mapping[str, Any]) -> None:
+        """Print the line of a run that has ended."""
+        self.waiting.remove(run)
+        if facts["error"]:
+            told = f"failed ({one_line(facts['error'], 200)})"
         else:
-            self.results[job] = result
-            told = f"MSE {result['metrics']['mse']:.2f}" if "metrics" in result else "done"
-        count, left = self.total - len(self.waiting), _clock(self.seconds_left())
-        self.bar.update(self.task, completed=count, description=left)
-        if result["error"] or not self.console.is_terminal:
-            seconds = f"{_elapsed(result):.1f} s" if result["seconds"] is not None else "-"
-            self.console.print(
-                f"{count}/{self.total}  {job}: {told}, {seconds}; {left}", soft_wrap=True, highlight=False
-            )
+            self._take(run, facts)
+            told = f"MSE {facts['metrics']['mse']:.2f}, " if "metrics" in facts else ""
+            told += f"{facts['elapsed']:.1f} s"
+        best = min(self._mse, key=lambda name: statistics.fmean(self._mse[name]), default=None)
+        parts = [f"{self.total - len(self.waiting)}/{self.total}  {run}: {told}"]
+        parts += [f"best so far {best} {statistics.fmean(self._mse[best]):.2f}"] if best else []
+        left = self.seconds_left()
+        parts += [f"{timedelta(seconds=round(left))} left"] if left is not None else []
+        self.console.print("; ".join(parts), soft_wrap=True, highlight=False, markup=False)
 
     def seconds_left(self) -> float | None:
-        """How long the waiting jobs will take if each takes as long as those of its model took; None if unknown."""
-        taken = defaultdict(list)
-        for job, result in self.results.items():
-            taken[job.model, job.cutoff].append(_elapsed(result))
-        if not taken:
+        """How long the waiting runs will take if each takes as long as those of its model did; None if unknown."""
+        if not self._seconds:
             return None
-        means = {key: statistics.fmean(seconds) for key, seconds in taken.items()}
+        means = {key: statistics.fmean(seconds) for key, seconds in self._seconds.items()}
         typical = statistics.fmean(means.values())
-        return sum(means.get((job.model, job.cutoff), typical) for job in self.waiting) / self.workers
+        return sum(means.get((run.model, run.hits), typical) for run in self.waiting) / self.workers
 
-    def _render(self) -> Group:
-        table = Table()
-        for name in ("model", "folds", "MSE", "sd", "seconds"):
-            table.add_column(name, justify="left" if name == "model" else "right")
-        scores = defaultdict(list)
-        for job, result in self.results.items():
-            if "metrics" in result:
-                scores[job.model].append((result["metrics"]["mse"], result["seconds"]))
-        for model, rows in sorted(scores.items(), key=lambda item: statistics.fmean(mse for mse, _ in item[1])):
-            values = [mse for mse, _ in rows]
-            spread = f"{statistics.stdev(values):.2f}" if len(values) > 1 else "-"
-            seconds = statistics.fmean(seconds for _, seconds in rows)
-            table.add_row(model, str(len(rows)), f"{statistics.fmean(values):.2f}", spread, f"{seconds:.1f}")
-        return Group(*([table] if scores else []), self.bar)
-
-
-def _elapsed(result: dict[str, Any]) -> float:
-    """What a job took here; its `seconds` are the model's, with those of what was there already."""
-    return float(result.get("elapsed", result["seconds"]))
-
-
-def _clock(seconds: float | None) -> str:
-    return "" if seconds is None else f"{timedelta(seconds=round(seconds))} left"
-
-
-def _short(error: str, limit: int = 200) -> str:
-    text = " ".join(error.split()).replace("[", r"\[")
-    return text if len(text) <= limit else f"{text[:limit]} ..."
+    def _take(self, run: Run, facts: Mapping[str, Any]) -> None:
+        self._seconds[run.model, run.hits].append(facts["elapsed"])
+        if "metrics" in facts:
+            self._mse[run.model].append(facts["metrics"]["mse"])

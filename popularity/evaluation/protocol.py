@@ -1,4 +1,4 @@
-"""What is compared and how: the folds, the models and the list of jobs."""
+"""What is compared and how: the folds, the models and the list of runs."""
 
 from __future__ import annotations
 
@@ -13,43 +13,37 @@ import pandas as pd
 
 from popularity.data.splits import SplitKind
 from popularity.errors import InputError
-from popularity.evaluation.entries import build, completed
 from popularity.evaluation.folds import Fold, draw_fold
+from popularity.evaluation.models import Model, build_model
 
 #: Goes up when the same settings give other results because the judging has changed, or what a model does beyond them.
-VERSION = 2
-#: Cut-offs that depend on the training songs: name -> quantile of their popularity.
-QUANTILES = {"median": 0.5, "top_quarter": 0.75}
-#: Stands for all cut-offs in a job of a regressor with a distribution, which needs one fit for all.
-ALL = "all"
+VERSION = 3
 
 Settings = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Job:
+class Run:
     """One model on one fold.
 
     Attributes:
         model: its name.
-        repeat: which drawing of the folds.
-        fold: which fold.
-        cutoff: for hit prediction the cut-off, or `ALL`; empty for popularity.
+        repeat: the repeat that the fold belongs to.
+        fold: the fold.
+        hits: hit prediction, at all cut-offs; otherwise popularity.
     """
 
     model: str
     repeat: int
     fold: int
-    cutoff: str = ""
+    hits: bool = False
 
-    def path(self, folder: Path, suffix: str = ".json") -> Path:
+    def path(self, folder: Path) -> Path:
         """The file of its result in the folder of a comparison."""
-        stem = f"hit-{self.cutoff}-" if self.cutoff else ""
-        return folder / "jobs" / self.model / f"{stem}r{self.repeat}-f{self.fold}{suffix}"
+        return folder / "runs" / self.model / f"{'hits-' if self.hits else ''}r{self.repeat}-f{self.fold}.npz"
 
     def __str__(self) -> str:
-        hits = f" hits {self.cutoff}" if self.cutoff else ""
-        return f"{self.model}{hits}, repeat {self.repeat}, fold {self.fold}"
+        return f"{self.model}{' (hits)' if self.hits else ''}, repeat {self.repeat}, fold {self.fold}"
 
 
 @dataclass(frozen=True)
@@ -62,13 +56,12 @@ class Protocol:
         deduplicate: whether duplicates were removed.
         split: how test songs are held out.
         folds: folds of a repeat; `time` has one less.
-        repeats: drawings of the folds.
-        seed: repeat r draws its folds from seed + r.
-        models: name -> kind and settings.
+        repeats: how often the folds are drawn.
+        seed: the folds of repeat r are drawn from seed + r.
+        models: name -> settings of the models of popularity, which predict hits too.
+        classifiers: name -> settings of the models of hits alone.
         limits: name -> repeats, of models that have fewer than the others.
-        hits: as `models`, for hit prediction.
-        hit_limits: as `limits`, for hit prediction.
-        cutoffs: a hit has at least this popularity: a number, or a name of `QUANTILES`.
+        cutoffs: a hit has at least this popularity: a number, or a quantile.
     """
 
     source: str
@@ -79,87 +72,62 @@ class Protocol:
     repeats: int
     seed: int
     models: dict[str, Settings]
+    classifiers: dict[str, Settings] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)
-    hits: dict[str, Settings] = field(default_factory=dict)
-    hit_limits: dict[str, int] = field(default_factory=dict)
     cutoffs: tuple[str, ...] = ()
 
-    def record(self) -> dict[str, Any]:
+    def shared(self) -> dict[str, Any]:
         """What all results of one folder share."""
         keys = ("source", "fingerprint", "deduplicate", "split", "folds", "seed")
         return {"version": VERSION} | {key: getattr(self, key) for key in keys}
-
-    def folds_of(self, model: str, *, hits: bool = False) -> list[tuple[int, int]]:
-        """(repeat, fold) of each job of a model."""
-        limits = self.hit_limits if hits else self.limits
-        repeats = min(self.repeats, limits.get(model, self.repeats))
-        # the oldest songs are never test songs, and no seed changes what is older than what
-        folds, repeats = (self.folds - 1, 1) if self.split == "time" else (self.folds, repeats)
-        return [(repeat, fold) for repeat in range(repeats) for fold in range(folds)]
 
     def draw(self, songs: pd.DataFrame, repeat: int, fold: int) -> Fold:
         """Hold out a fold of the songs."""
         return draw_fold(songs, self.split, folds=self.folds, repeat=repeat, fold=fold, seed=self.seed)
 
-    def settings(self, job: Job) -> Settings:
-        """The settings of a job's model."""
-        return (self.hits if job.cutoff else self.models)[job.model]
-
-    def build(self, job: Job) -> Any:
-        """Make a job's model: an `Entry`, or for a cut-off of its own a `HitEntry`.
+    def build(self, name: str) -> Model:
+        """Make a model.
 
         Raises:
-            InputError: unknown kind or setting, or a package is missing.
+            InputError: unknown settings, or a missing package.
         """
-        settings = dict(self.settings(job))
-        return build(job.model, settings.pop("kind"), settings)
+        model = build_model(name, {**self.models, **self.classifiers}[name])
+        if (model.fit_predict is None) == (name in self.models):
+            raise InputError(
+                f"model {name}: expected classifiers under hits.models, and models of popularity under models"
+            )
+        return model
 
-    def jobs(self, chosen: Collection[str] | None = None, *, hits: bool = True) -> list[Job]:
-        """The jobs of these models: a fold for all models before the next fold, popularity before hits.
-
-        Without names: all jobs that there can be; without ``hits`` none of theirs. Nothing is imported then, but a
-        model of hits has jobs for each cut-off and one for all of them, of which only one kind is ever run.
-
-        Raises:
-            InputError: a model cannot be made.
-        """
-        names = {*self.models, *self.hits} if chosen is None else chosen
+    def runs(self, chosen: Collection[str] | None = None, *, hits: bool = True) -> list[Run]:
+        """The runs of these models, or of all: a fold for all models before the next fold, popularity before hits."""
+        names = [name for name in (*self.models, *self.classifiers) if chosen is None or name in chosen]
+        of_hits = [(True, name) for name in names if hits and self.cutoffs]
         found = [
-            (repeat, fold, place, Job(name, repeat, fold))
-            for place, name in enumerate(self.models)
-            if name in names
+            (of_hit, repeat, fold, place, name)
+            for place, (of_hit, name) in enumerate([(False, name) for name in names if name in self.models] + of_hits)
             for repeat, fold in self.folds_of(name)
         ]
-        of_hits = [
-            (repeat, fold, place, Job(name, repeat, fold, cutoff))
-            for place, name in enumerate(self.hits)
-            if name in names and hits
-            for cutoff in ((*self.cutoffs, ALL) if chosen is None else self.cutoffs_of(name))
-            for repeat, fold in self.folds_of(name, hits=True)
-        ]
-        return [job for *_, job in sorted(found, key=lambda row: row[:3]) + sorted(of_hits, key=lambda row: row[:3])]
+        return [Run(name, repeat, fold, of_hit) for of_hit, repeat, fold, _, name in sorted(found)]
 
-    def cutoffs_of(self, name: str) -> tuple[str, ...]:
-        """The cut-offs for which a model of hits has jobs of its own."""
-        return self.cutoffs if hasattr(self.build(Job(name, 0, 0, ALL)), "fit_probability") else (ALL,)
+    def folds_of(self, model: str) -> list[tuple[int, int]]:
+        """(repeat, fold) of each run of a model."""
+        repeats = min(self.repeats, self.limits.get(model, self.repeats))
+        # the oldest songs are never test songs, and no seed changes which songs are older
+        folds, repeats = (self.folds - 1, 1) if self.split == "time" else (self.folds, repeats)
+        return [(repeat, fold) for repeat in range(repeats) for fold in range(folds)]
 
-    def config_hash(self, job: Job) -> str:
-        """SHA-256 of all settings of a job's model, defaults and the content of its config files included."""
-        settings, cutoffs = completed(self.settings(job)), self.cutoffs if job.cutoff == ALL else ()
-        text = json.dumps([VERSION, settings, _contents(settings), cutoffs], sort_keys=True, default=str)
+    def config_hash(self, run: Run) -> str:
+        """SHA-256 of all that a run's result depends on beside songs and folds: settings, defaults, config files."""
+        text = json.dumps(
+            [VERSION, self.build(run.model).settings, self.cutoffs if run.hits else ()], sort_keys=True, default=str
+        )
         return hashlib.sha256(text.encode()).hexdigest()
 
-
-def _contents(settings: Settings) -> dict[str, str]:
-    """Path -> SHA-256 of each config file that the settings name, members included."""
-    found: dict[str, str] = {}
-    for key, value in settings.items():
-        if key == "configs":
-            for path in value:
-                try:
-                    found[path] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-                except OSError as error:
-                    raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-        elif isinstance(value, Mapping):
-            found |= _contents(value)
-    return found
+    def described(self, names: Collection[str]) -> dict[str, dict[str, Any]]:
+        """Name -> settings of a model, and what it reads and may try."""
+        found = {}
+        for name in names:
+            model, settings = self.build(name), {**self.models, **self.classifiers}[name]
+            found[name] = {"settings": dict(settings), "feature_set": model.feature_set, "budget": model.budget}
+            found[name] |= {"balance": model.settings["balance"]} if "balance" in model.settings else {}
+        return found

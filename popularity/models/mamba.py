@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from popularity.models import mamba_cpp, mamba_torch, scan_cuda
-from popularity.models.scan import TWICE, implementation, needs_plain_graph
+from popularity.models.scan import TWICE, implementation, needs_plain_graph, not_compiled
 
 STEP_RANGE = (1e-3, 1e-1)  # delta at the start is log-uniform in it (Gu & Dao 2023, section 3.6)
 STEP_FLOOR = 1e-4
@@ -44,9 +44,9 @@ class _MambaFunction(torch.autograd.Function):
         return None, *ctx.kernels.block_backward(saved[:10], saved[10:], dout, ctx.needs_input_grad[1])
 
 
-@torch.compiler.disable
+@not_compiled
 def _block(u: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
-    """The block with the implementation chosen for ``u``; compilers do not look inside."""
+    """The block with the implementation chosen for ``u``."""
     work = u.dtype if u.dtype == torch.float64 else torch.float32
     with torch.autocast(u.device.type, enabled=False):
         tensors = [tensor.to(work) for tensor in (u, *parameters)]
@@ -61,8 +61,11 @@ def _block(u: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
 
             kernels = mamba_triton
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-            return _MambaFunction.apply(kernels, *tensors).to(u.dtype)
-        return kernels.block_forward(tuple(tensors), False)[0].to(u.dtype)
+            function: Any = _MambaFunction  # its ``apply`` has no types
+            out: Tensor = function.apply(kernels, *tensors)
+        else:
+            out = kernels.block_forward(tuple(tensors), False)[0]
+        return out.to(u.dtype)
 
 
 class Mamba(nn.Module):
@@ -162,4 +165,5 @@ class Mamba(nn.Module):
         decay = torch.exp(delta * -torch.exp(self.A_log))
         scan_state.mul_(decay).add_(delta * B.unsqueeze(1) * x.unsqueeze(2))
         y = (scan_state * C.unsqueeze(1)).sum(-1) + self.D * x
-        return self.out_proj(y * F.silu(z))
+        out: Tensor = self.out_proj(y * F.silu(z))
+        return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 from popularity.models import mamba2_torch
 from popularity.models.mamba import STEP_FLOOR, STEP_RANGE, DepthwiseConv
 from popularity.models.mamba2_torch import EPSILON
-from popularity.models.scan import announce_plain_pytorch, needs_plain_graph
+from popularity.models.scan import announce_plain_pytorch, needs_plain_graph, not_compiled
 from popularity.models.ssd import CHUNK, ssd
 
 TWICE = "the Mamba-2 block has no second derivative: create_graph=True is not supported"
@@ -35,16 +36,19 @@ class _Mamba2Function(torch.autograd.Function):
         return None, *mamba2_torch.block_backward(tensors, keep, saved, dout, ctx.needs_input_grad[1])
 
 
-@torch.compiler.disable
+@not_compiled
 def _short_block(u: Tensor, keep: Tensor | None, parameters: tuple[Tensor, ...]) -> Tensor:
-    """The block in as few operations as possible; compilers do not look inside."""
+    """The block in as few operations as possible."""
     work = u.dtype if u.dtype == torch.float64 else torch.float32
     with torch.autocast(u.device.type, enabled=False):
         tensors = tuple(tensor.to(work) for tensor in (u, *parameters))
         steps = None if keep is None else keep.to(work)
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-            return _Mamba2Function.apply(steps, *tensors).to(u.dtype)
-        return mamba2_torch.block_forward(tensors, steps, False)[0].to(u.dtype)
+            function: Any = _Mamba2Function  # its ``apply`` has no types
+            out: Tensor = function.apply(steps, *tensors)
+        else:
+            out = mamba2_torch.block_forward(tensors, steps, False)[0]
+        return out.to(u.dtype)
 
 
 def gated_rms_norm(y: Tensor, z: Tensor, weight: Tensor, groups: int) -> Tensor:
@@ -203,4 +207,5 @@ class Mamba2(nn.Module):
         decay = torch.exp(dt * -torch.exp(self.A_log)[:, None, None])
         scan_state.mul_(decay).add_(dt * x.unsqueeze(3) * B)
         y = (scan_state * C).sum(-1) + self.D.unsqueeze(1) * x
-        return self.out_proj(gated_rms_norm(y.flatten(1), z, self.norm.weight, self.ngroups))
+        out: Tensor = self.out_proj(gated_rms_norm(y.flatten(1), z, self.norm.weight, self.ngroups))
+        return out

@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from popularity.models import scan_torch
 from popularity.models.conv_torch import conv_silu_backward, conv_silu_forward
-from popularity.models.scan_torch import ScanGradients, ScanInputs, ScanKernels, scan_plain
+from popularity.models.scan_inputs import ScanGradients, ScanInputs, ScanKernels
+from popularity.models.scan_torch import scan_plain
 
 
 def _scan_inputs(

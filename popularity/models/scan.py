@@ -5,21 +5,23 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from popularity.errors import InputError
 from popularity.models import kernel_library, scan_cpp, scan_cuda, scan_torch
-from popularity.models.scan_torch import ScanGradients, ScanInputs
+from popularity.models.scan_inputs import ScanGradients, ScanInputs
 
 logger = logging.getLogger(__name__)
 
 VARIABLE = "POPULARITY_SCAN"
 IMPLEMENTATIONS = ("torch", "cpp", "cuda", "triton")
 TRITON_STATES_MAX = 256
+Function = TypeVar("Function", bound=Callable[..., Any])
 TWICE = "the selective scan has no second derivative: create_graph=True is not supported"
 
 
@@ -29,9 +31,15 @@ def _announce(line: str, level: int = logging.INFO) -> None:
     logger.log(level, line)
 
 
+def not_compiled(function: Function) -> Function:
+    """The function, into which ``torch.compile`` does not look."""
+    return cast(Function, torch.compiler.disable(function))
+
+
 def needs_plain_graph(tensor: Tensor) -> bool:
     """Whether to use ordinary operations: something records them one by one, or there is nothing to scan."""
-    return torch.compiler.is_exporting() or torch.jit.is_tracing() or tensor.numel() == 0
+    jit: Any = torch.jit  # its functions have no types
+    return torch.compiler.is_exporting() or jit.is_tracing() or tensor.numel() == 0
 
 
 def _forced() -> str:
@@ -90,7 +98,7 @@ def implementation(tensor: Tensor, states: int, taps: int = 1) -> str:
     return "torch"
 
 
-@torch.compiler.disable
+@not_compiled
 def announce_plain_pytorch(block: str) -> None:
     """Log which implementation serves a block that has no kernels yet, and that ``POPULARITY_SCAN`` cannot change it.
 
@@ -128,9 +136,9 @@ class _SelectiveScan(torch.autograd.Function):
         return None, grads.x, grads.delta, summed.A, grads.B, grads.C, summed.D, grads.z, summed.bias, None
 
 
-@torch.compiler.disable
+@not_compiled
 def _scan(inputs: ScanInputs) -> Tensor:
-    """Scan token-major inputs with the implementation chosen for them; compilers do not look inside."""
+    """Scan token-major inputs with the implementation chosen for them."""
     x, delta, A, B, C, D, z, bias, softplus = inputs
     work = x.dtype if x.dtype == torch.float64 else torch.float32
     with torch.autocast(x.device.type, enabled=False):
@@ -147,9 +155,10 @@ def _scan(inputs: ScanInputs) -> Tensor:
 
             kernels, inputs = scan_triton, scan_triton.prepare(inputs)
         if torch.is_grad_enabled() and any(isinstance(tensor, Tensor) and tensor.requires_grad for tensor in inputs):
-            y = _SelectiveScan.apply(kernels, *inputs)
+            function: Any = _SelectiveScan  # its ``apply`` has no types
+            y: Tensor = function.apply(kernels, *inputs)
         else:
-            y, _ = kernels.scan_forward(inputs, False)
+            y = kernels.scan_forward(inputs, False)[0]
         return y[..., : x.shape[2]].to(x.dtype)
 
 

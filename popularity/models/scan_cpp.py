@@ -1,4 +1,4 @@
-"""Selective scan in C++ through ctypes: float32 on the CPU, same interface as ``scan_torch.py`` (shapes: see there)."""
+"""Selective scan in C++ through ctypes: float32 on the CPU, with the interface of ``scan_torch.py``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from popularity.models.kernel_library import ScanCall, call, interval, pad, pointer, threads
-from popularity.models.scan_torch import ParameterGradients, ScanGradients, ScanInputs
+from popularity.models.scan_inputs import ParameterGradients, ScanGradients, ScanInputs
 
 
 def prepare(inputs: ScanInputs) -> ScanInputs:

@@ -9,23 +9,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from popularity.models.scan_torch import ScanInputs
+from popularity.models.scan_inputs import ScanInputs
 
 
 @cache
 def available() -> bool:
-    """Whether the packages and the compiled parts that they need are there."""
+    """Whether the packages and their compiled parts are installed."""
     return all(importlib.util.find_spec(name) for name in ("mamba_ssm", "selective_scan_cuda", "causal_conv1d_cuda"))
 
 
 def scan(inputs: ScanInputs) -> Tensor:
-    """The scan of ``scan_torch.scan_forward``, differentiable; its inputs and result are token-major."""
+    """The scan of ``scan_torch.scan_forward``, differentiable; inputs and result are token-major."""
     from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
 
     x, delta, A, B, C, D, z, bias, softplus = inputs
     x, delta, B, C = (tensor.transpose(1, 2) for tensor in (x, delta, B, C))
     gate = None if z is None else z.transpose(1, 2)
-    y = selective_scan_fn(x, delta, A.t(), B, C, D, gate, bias, softplus)
+    y: Tensor = selective_scan_fn(x, delta, A.t(), B, C, D, gate, bias, softplus)
     return y.transpose(1, 2)
 
 
@@ -36,6 +36,7 @@ def block(tensors: list[Tensor]) -> Tensor:
     u, w_in, conv, conv_bias, w_x, w_dt, bias, A_log, D, w_out = tensors
     xz = F.linear(u, w_in).transpose(1, 2)
     A = -torch.exp(A_log)
-    return mamba_inner_fn(
+    out: Tensor = mamba_inner_fn(
         xz, conv, conv_bias, w_x, w_dt, w_out, None, A, None, None, D, delta_bias=bias, delta_softplus=True
     )
+    return out

@@ -1,7 +1,4 @@
-"""Selective scan in plain PyTorch: any device, any float type, little memory.
-
-Glossary of shapes, here and in ``scan_cpp.py``: ``b`` batch, ``l`` tokens, ``d`` channels (d_inner), ``n`` states
-(d_state). All tensors are token-major, channels last: ``(b, l, d)``. ``A`` comes transposed, ``(n, d)``.
+"""Selective scan in plain PyTorch: any device, any float type, little memory (glossary of shapes: ``scan_inputs.py``).
 
 The recurrence is Gu & Dao, "Mamba" (2023), equations 2a, 2b and 4 with the simplified discretisation of its code::
 
@@ -15,59 +12,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from popularity.models.scan_inputs import ParameterGradients, ScanGradients, ScanInputs
+
 SEGMENT = 32  # tokens between two kept states
 CACHE_ELEMENTS = 1 << 16  # elements of one token's states: a handful of such buffers stay within a core's own cache
 ACCELERATOR_ELEMENTS = 1 << 20  # a launch costs more than a cache miss there
-
-
-class ScanInputs(NamedTuple):
-    """What a scan reads. ``delta`` is raw: ``bias`` and softplus come on top of it."""
-
-    x: Tensor  # (b, l, d)
-    delta: Tensor  # (b, l, d)
-    A: Tensor  # (n, d)
-    B: Tensor  # (b, l, n)
-    C: Tensor  # (b, l, n)
-    D: Tensor | None  # (d,)
-    z: Tensor | None  # (b, l, d)
-    bias: Tensor | None  # (d,)
-    softplus: bool
-
-
-class ScanGradients(NamedTuple):
-    """Where a backward pass writes: tensors of the inputs' shapes, of any strides."""
-
-    x: Tensor
-    delta: Tensor
-    B: Tensor
-    C: Tensor
-    z: Tensor | None
-
-
-class ParameterGradients(NamedTuple):
-    """Gradients summed over batch and tokens: of ``A`` (n, d), ``D`` (d,) and ``bias`` (d,)."""
-
-    A: Tensor
-    D: Tensor | None
-    bias: Tensor | None
-
-
-class ScanKernels(Protocol):
-    """A module that can be the scan of the block in ``mamba_torch``, such as this one."""
-
-    def scan_forward(self, inputs: ScanInputs, save: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """See ``scan_forward`` below."""
-
-    def scan_backward(
-        self, inputs: ScanInputs, saved: tuple[Tensor, ...], dout: Tensor, grads: ScanGradients
-    ) -> ParameterGradients:
-        """See ``scan_backward`` below."""
 
 
 def _plan(x: Tensor, states: int) -> tuple[int, int]:

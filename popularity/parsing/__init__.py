@@ -2,7 +2,8 @@
 
 from popularity.parsing.configs import resolve_config, shipped_config, shipped_configs
 from popularity.parsing.messages import one_line
-from popularity.parsing.parser import ErrorsInOneLine, Parser, program
+from popularity.parsing.parser import ErrorsInOneLine, Parser
+from popularity.program import program
 
 __all__ = [
     "ErrorsInOneLine",

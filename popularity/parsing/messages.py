@@ -12,7 +12,7 @@ _SONGS = ("data.predict_source", "data.source", "source")
 GUESSES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("checkpoint", "ckpt", "weights", "resume"), ("ckpt_path",)),
     **dict.fromkeys(("data", "dataset", "file", "input", "songs"), _SONGS),
-    **dict.fromkeys(("o", "out"), ("output",)),
+    **dict.fromkeys(("o", "out", "output_file"), ("output",)),
     "device": ("trainer.accelerator",),
     "epochs": ("trainer.max_epochs",),
     "gpus": ("trainer.devices",),
@@ -20,7 +20,7 @@ GUESSES: dict[str, tuple[str, ...]] = {
     "model": ("config",),
     "seed": ("seed_everything",),
 }
-#: The same by the ending of the value, which says more than the flag.
+#: The same by the ending of the value, which says more than the flag, unless that is for the output.
 ENDINGS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys((".csv", ".tsv", ".parquet", ".zip", ".gz"), _SONGS),
     **dict.fromkeys((".yaml", ".yml"), ("config",)),
@@ -56,9 +56,10 @@ def suggest(name: str, known: Sequence[str], value: str = "") -> str | None:
     if value.startswith("-"):  # the next flag
         value = ""
     abbreviated = [one for one in known if name and one.startswith(name)]
+    guesses = GUESSES.get(name, ())
     candidates = [
-        *ENDINGS.get(Path(value).suffix, ()),
-        *GUESSES.get(name, ()),
+        *(ENDINGS.get(Path(value).suffix, ()) if "output" not in guesses else ()),
+        *guesses,
         *(abbreviated if len(abbreviated) == 1 else ()),
         *_closest(name, known),
     ]
@@ -100,7 +101,8 @@ def _about_value(key: str, text: str, did_you_mean: Callable[[str, str], str]) -
     """What is wrong with the value of a key; jsonargparse tells what each type of a union has against it."""
     if found := re.search(r"Option '(.+?)' is not accepted", text):
         return f"unknown setting {key}.{found[1]}{did_you_mean(f'{key}.{found[1]}', '')}"
-    if found := re.search(r'Parser key "(.+?)": Expected an? (.+?)\. Got value: (.+?)(?: - | Given value|$)', text):
+    inner = r'Parser key "(.+?)": Expected an? (.+?)\. Got value: (.+?)(?:\. Got value| - | Given value|$)'
+    if found := re.search(inner, text):
         return f"--{key}.{found[1]}: expected {_plain_type(found[2])}, got {found[3]!r}"
     if found := re.fullmatch(r"Expected an? (.+?)\. Got value: (.*)", text):
         return f"--{key}: expected {_plain_type(found[1])}, got {found[2]!r}"

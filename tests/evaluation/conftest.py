@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -36,50 +35,32 @@ def protocol() -> Callable[..., Any]:
 
 
 @pytest.fixture
-def kinds(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Kinds of a test's own, beside those of the package: put ``kind: callable that takes the settings`` in."""
+def own(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[..., Any]]:
+    """Models of a test's own: put ``name: what fits and predicts`` in, and ``{own: name}`` is their setting."""
     from popularity.evaluation import protocol
-    from popularity.evaluation.entries import build
+    from popularity.evaluation.models import Model, build_model
 
-    made: dict[str, Any] = {}
+    made: dict[str, Callable[..., Any]] = {}
 
-    def build_any(name: str, kind: str, settings: dict[str, Any]) -> Any:
-        return made[kind](**settings) if kind in made else build(name, kind, settings)
+    def build(name: str, settings: dict[str, Any]) -> Model:
+        if "own" in settings:
+            return Model("everything", dict(settings), fit_predict=made[settings["own"]])
+        return build_model(name, settings)
 
-    monkeypatch.setattr(protocol, "build", build_any)
+    monkeypatch.setattr(protocol, "build_model", build)
     return made
 
 
 @pytest.fixture
 def run_all(tmp_path: Path) -> Callable[..., Any]:
-    """Run all jobs of a protocol in this process; the tables."""
-    from popularity.evaluation.jobs import run_job
-    from popularity.evaluation.summary import tabulate
+    """Do all runs of a protocol in this process; the tables."""
+    from popularity.evaluation.runs import execute
+    from popularity.evaluation.tables import tabulate
 
-    def run(
-        plan: Any, songs: pd.DataFrame, reference: str = "linear", folder: Path = tmp_path, against: str | None = None
-    ) -> Any:
-        jobs = plan.jobs({*plan.models, *plan.hits})
-        for job in jobs:
-            result = run_job(plan, songs, job, folder)
-            assert result["error"] is None, result["traceback"]
-        return tabulate(plan, songs, jobs, folder, reference, against)
+    def run(plan: Any, songs: pd.DataFrame, reference: str = "linear", against: str | None = None) -> Any:
+        results = {one: execute(plan, songs, one, tmp_path) for one in plan.runs()}
+        for result in results.values():
+            assert result.error is None, result.facts["traceback"]
+        return tabulate(results, songs, reference=reference, against=against, seed=plan.seed)
 
     return run
-
-
-class Constant:
-    """A regressor that knows a distribution: hits are likelier the livelier the song."""
-
-    def __init__(self, shift: float = 0.0) -> None:
-        self.shift = shift
-        self.fits: list[int] = []
-
-    def fit_predict(self, task: Any) -> Any:
-        from popularity.evaluation.folds import Outcome
-
-        self.fits.append(len(task.train))
-        guess = 40 + 30 * (task.test["danceability"] - 0.5) - 40 * (task.test["acousticness"] - 0.5)
-        guess = np.asarray(guess.to_numpy() + self.shift)
-        cutoffs = {float(cut): 1 / (1 + np.exp((cut - guess) / 3)) for cut in range(1, 101)}
-        return Outcome(np.clip(guess, 0, 100), cutoffs)

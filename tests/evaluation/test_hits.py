@@ -2,46 +2,53 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from tests.evaluation.conftest import Constant
+from tests.evaluation.helpers import Lively, Spy
 
 CUTOFFS = ("40", "50", "99", "median", "top_quarter")
 
 
 @pytest.fixture
-def plan(protocol, kinds):
-    kinds["constant"] = Constant
+def plan(protocol, own):
+    own["lively"] = Lively()
     return protocol(
-        {"linear": {"kind": "linear"}, "net": {"kind": "constant"}},
+        {"linear": {"baseline": "linear"}, "net": {"own": "lively"}},
         repeats=1,
-        hits={"logistic": {"kind": "logistic"}, "net": {"kind": "constant"}},
+        classifiers={"logistic": {"classifier": "logistic"}},
         cutoffs=CUTOFFS,
     )
 
 
-def test_all_tables_of_hits(plan, songs, run_all, tmp_path):
-    from popularity.evaluation.markdown import summary_text
+def model(fit_predict: Any = None, fit_probability: Any = None) -> Any:
+    from popularity.evaluation.models import Model
+
+    return Model("audio", {}, fit_predict=fit_predict, fit_probability=fit_probability)
+
+
+def test_all_tables_of_hits(plan, songs, run_all):
     from popularity.metrics import hit_scores
 
     tables = run_all(plan, songs, against="net")
-    tables.write(tmp_path)
     folds = tables.hit_folds
-    assert len(folds) == 2 * 5 * 3
+    assert len(folds) == 3 * 5 * 3, "every regressor predicts hits too"
     assert folds.loc[folds["cutoff"] == "99", "skipped"].str.contains("0 hits among").all()
     assert folds.loc[folds["cutoff"] != "99", "skipped"].isna().all()
     summary = tables.hit_summary.set_index(["cutoff", "model"])
-    assert list(tables.hit_summary["cutoff"].unique()) == ["40", "50", "99", "median", "top_quarter"]
+    assert list(tables.hit_summary["cutoff"].unique()) == list(CUTOFFS)
     assert summary.loc[("40", "logistic"), ["folds", "skipped"]].tolist() == [3, 0]
     assert summary.loc[("99", "logistic"), ["folds", "skipped"]].tolist() == [0, 3], "none is silently left out"
     assert summary.loc["99", ["auroc", "f1", "brier"]].isna().all(axis=None)
     assert summary["auroc"].min() > 0.8, "the songs are made so that features explain a lot"
-    songs_of = tables.hits[
-        (tables.hits["model"] == "net") & (tables.hits["cutoff"] == "50") & (tables.hits["fold"] == 1)
-    ]
+    assert summary.loc["50", "brier"].max() < 0.15, "also of the regressor without a distribution"
+    assert summary.loc["50", "calibration_error"].max() < 0.2
+    here = (tables.hits["model"] == "net") & (tables.hits["cutoff"] == "50") & (tables.hits["fold"] == 1)
+    songs_of = tables.hits[here]
     assert (songs_of["hit"].to_numpy() == (songs["popularity"].to_numpy()[songs_of["row"]] >= 50)).all()
     row = folds[(folds["model"] == "net") & (folds["cutoff"] == "50") & (folds["fold"] == 1)].iloc[0]
     again = hit_scores(songs_of["probability"].to_numpy(), songs_of["hit"].to_numpy(), row["threshold"])
@@ -53,166 +60,150 @@ def test_all_tables_of_hits(plan, songs, run_all, tmp_path):
     assert told["reference"] == "net"
     assert told["auroc_difference"] == pytest.approx(difference.mean())
     half = 4.302653 * np.sqrt((1 / 3 + 1 / 2) * difference.var())  # t at .975, 2 degrees of freedom
-    assert [told["auroc_low"], told["auroc_high"]] == pytest.approx(
-        [difference.mean() - half, difference.mean() + half], abs=1e-3
-    )
+    ends = [difference.mean() - half, difference.mean() + half]
+    assert [told["auroc_low"], told["auroc_high"]] == pytest.approx(ends, abs=1e-3)
     assert told["wins"] == (difference > 0).sum()
     assert summary.loc[("50", "net"), ["reference", "auroc_difference"]].isna().all()
-    text = summary_text(plan, tables, "linear", songs, [], {})
-    assert "## Hits" in text
-    assert "- cut-off 99, repeat 0, fold 2: 0 hits among" in text
-    assert "cut-off 50" not in text
-    assert "highest F1" in text
-    assert "Balanced inside the songs that a model is fitted to: nothing: logistic." in text
-    assert "auroc to net" in text
-    assert f"{difference.mean():+.3f} ({difference.mean() - half:+.2f}" in text
 
 
-def test_a_report_of_a_cutoff_that_nobody_reaches(plan, songs, run_all, tmp_path):
-    from popularity.evaluation.report.page import report
+def test_a_regressor_is_ranked_by_its_own_prediction(plan, songs, run_all):
+    """The curve that makes probabilities of predictions keeps the order of the songs."""
+    from sklearn.metrics import roc_auc_score
 
-    run_all(plan, songs).write(tmp_path)
-    page = report(tmp_path, songs, split="random", reference="linear", title="hits")
-    assert "popularity of at least 99" in page.read_text(encoding="utf-8")
+    tables = run_all(plan, songs)
+    of_linear = tables.hit_folds[(tables.hit_folds["model"] == "linear") & (tables.hit_folds["cutoff"] == "40")]
+    predicted = tables.predictions[tables.predictions["model"] == "linear"]
+    for fold, part in predicted.groupby("fold"):
+        hit = songs["popularity"].to_numpy()[part["row"]] >= 40
+        expected = roc_auc_score(hit, part["prediction"])
+        assert of_linear.set_index("fold").loc[fold, "auroc"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_fit_that_hits_take_over_is_a_cost_of_theirs(plan, songs, tmp_path):
-    from popularity.evaluation.jobs import run_job
+    from popularity.evaluation.protocol import Run
+    from popularity.evaluation.runs import execute, read_result, write_result
 
-    first = {bool(job.cutoff): job for job in plan.jobs({"net"}) if job.fold == 0}
-    alone = run_job(plan, songs, first[True], tmp_path)
-    assert run_job(plan, songs, first[False], tmp_path)["error"] is None
-    path = first[False].path(tmp_path)
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"seconds": 1000.0, "cpu_seconds": 500.0}))
-    result = run_job(plan, songs, first[True], tmp_path)
-    assert alone["seconds"] < 100
-    assert 1000 < result["seconds"] < 1100
-    assert 500 < result["cpu_seconds"] < 600
-    assert result["hits"] == alone["hits"]
-
-
-def test_without_a_reference_that_predicts_hits_no_differences(plan, songs, run_all):
-    assert "auroc_difference" not in run_all(plan, songs, against="linear").hit_summary
+    first = Run("net", 0, 0)
+    assert (
+        "its prediction of popularity on this fold has failed"
+        in execute(plan, songs, replace(first, hits=True), tmp_path).error
+    )
+    execute(plan, songs, first, tmp_path)
+    result = read_result(plan, first, tmp_path)
+    write_result(first.path(tmp_path), replace(result, facts=result.facts | {"seconds": 1000.0, "cpu_seconds": 500.0}))
+    found = execute(plan, songs, replace(first, hits=True), tmp_path).facts
+    assert found["error"] is None
+    assert found["elapsed"] < 100
+    assert 1000 < found["seconds"] < 1100
+    assert 500 < found["cpu_seconds"] < 600
 
 
 def test_quantiles_are_those_of_the_training_songs(plan, songs):
     from popularity.evaluation.hits import cutoff_value
 
-    popularity = plan.draw(songs, 0, 0).task.train["popularity"].to_numpy()
+    popularity = plan.draw(songs, 0, 0).task.popularity
     assert np.mean(popularity >= cutoff_value("top_quarter", popularity)) == pytest.approx(0.25, abs=0.05)
     assert np.mean(popularity >= cutoff_value("median", popularity)) == pytest.approx(0.5, abs=0.05)
     assert cutoff_value("70", popularity) == 70
 
 
 def test_test_songs_have_no_say_in_what_a_hit_is(plan, songs):
-    from dataclasses import replace
-
-    from popularity.evaluation.entries import build
-    from popularity.evaluation.hits import cutoff_value, score_classifier, score_regressor
+    from popularity.evaluation.hits import cutoff_value, score
 
     fold = plan.draw(songs, 0, 0)
     other = replace(fold, answers=np.where(np.arange(len(fold.answers)) < 5, 0.0, 100.0))
-    popularity = fold.task.train["popularity"].to_numpy()
-    everybody = np.append(popularity, fold.answers)
-    assert cutoff_value("median", everybody) != cutoff_value("median", popularity), "or this test shows nothing"
-    for cutoff in ("median", "top_quarter"):
-        for one in (fold, other):
-            scored = (
-                score_classifier(build("logistic", "logistic", {}), one, cutoff),
-                score_regressor(Constant(), one, CUTOFFS)[cutoff],
-            )
-            assert [found.scores["value"] for found in scored] == [cutoff_value(cutoff, popularity)] * 2
+    everybody = np.append(fold.task.popularity, fold.answers)
+    assert cutoff_value("median", everybody) != cutoff_value("median", fold.task.popularity), "this shows nothing"
+    for one in (fold, other):
+        known = Lively()(one.task)
+        for found in (score(model(Lively()), one, CUTOFFS, known), score(model(None, Spy()), one, CUTOFFS, None)):
+            for cutoff in ("median", "top_quarter"):
+                assert found[cutoff].scores["value"] == cutoff_value(cutoff, fold.task.popularity)
 
 
-def test_one_fit_serves_all_cutoffs(plan, songs):
-    """Twice fitted, for the thresholds and for the test songs; once where the test songs were predicted before."""
-    from popularity.evaluation.hits import INNER_FOLDS, score_regressor
+def test_a_regressor_is_fitted_once_more_for_all_cutoffs(plan, songs):
+    from popularity.evaluation.hits import INNER_FOLDS, score
 
-    fold = plan.draw(songs, 0, 0)
-    count = len(fold.task.train)
-    entry = Constant()
-    scored = score_regressor(entry, fold, CUTOFFS)
-    assert entry.fits == [len(fold.task.inner(INNER_FOLDS)[0][0]), count]
-    known = Constant().fit_predict(fold.task).cutoffs
-    entry = Constant()
-    again = score_regressor(entry, fold, CUTOFFS, known)
-    assert len(entry.fits) == 1
-    assert {cut: one.scores for cut, one in scored.items()} == {cut: one.scores for cut, one in again.items()}
+    fold, regressor = plan.draw(songs, 0, 0), Lively()
+    score(model(regressor), fold, CUTOFFS, Lively()(fold.task))
+    assert regressor.fits == [len(fold.task.inner(INNER_FOLDS)[0][0])]
+    score(model(regressor), fold, ["99"], Lively()(fold.task))
+    assert len(regressor.fits) == 1, "nobody is a hit: nothing is asked of it"
 
 
 def test_the_threshold_is_chosen_without_the_test_songs(plan, songs):
-    from dataclasses import replace
+    from popularity.evaluation.hits import score
 
-    from popularity.evaluation.entries import build
-    from popularity.evaluation.hits import score_classifier, score_regressor
+    fold, spy = plan.draw(songs, 0, 0), Spy()
+    plain = score(model(None, spy), fold, ["40"], None)["40"]
+    (inner, inner_hit), (outer, outer_hit) = spy.seen
+    ours = set(fold.task.train["track_id"])
+    assert set(inner.task.train["track_id"]) | set(inner.task.test["track_id"]) == ours
+    assert not set(inner.task.train["track_id"]) & set(inner.task.test["track_id"])
+    assert outer.task is fold.task
+    assert (inner_hit == (inner.task.popularity >= 40)).all()
+    assert (outer_hit == (outer.task.popularity >= 40)).all()
+    assert inner.task.test["popularity"].isna().all()
+    other = replace(fold, answers=fold.answers[::-1])
+    again = score(model(None, Spy()), other, ["40"], None)["40"]
+    assert again.scores["threshold"] == plain.scores["threshold"]
+    assert (again.chance == plain.chance).all()
+    assert again.scores["auroc"] != plain.scores["auroc"]
 
-    seen = []
 
-    class Spy:
-        def fit_probability(self, task, hit):
-            seen.append(task)
-            assert len(hit) == len(task.train)
-            assert (hit == (task.train["popularity"] >= 40)).all()
-            return build("logistic", "logistic", {}).fit_probability(task, hit)
+@pytest.mark.parametrize("distribution", [True, False])
+def test_the_threshold_of_a_regressor_is_chosen_without_the_test_songs(distribution, plan, songs):
+    from popularity.evaluation.hits import score
+
+    def fit_predict(task):
+        outcome = Lively()(task)
+        return outcome if distribution else replace(outcome, at_least=None)
 
     fold = plan.draw(songs, 0, 0)
-    plain = score_classifier(Spy(), fold, "40")
-    inner, outer = seen
-    ours = set(fold.task.train["track_id"])
-    assert set(inner.train["track_id"]) | set(inner.test["track_id"]) == ours
-    assert not set(inner.train["track_id"]) & set(inner.test["track_id"])
-    assert set(outer.train["track_id"]) == ours
-    assert inner.test["popularity"].isna().all()
-    other = replace(fold, answers=fold.answers[::-1])
-    assert score_classifier(Spy(), other, "40").scores["threshold"] == plain.scores["threshold"]
-    assert (score_classifier(Spy(), other, "40").chance == plain.chance).all()
-    assert score_classifier(Spy(), other, "40").scores["auroc"] != plain.scores["auroc"]
-    thresholds = [score_regressor(Constant(), one, CUTOFFS)["40"].scores["threshold"] for one in (fold, other)]
-    assert thresholds[0] == thresholds[1]
+    both = (fold, replace(fold, answers=fold.answers[::-1]))
+    plain, other = (score(model(fit_predict), one, ["40"], fit_predict(fold.task))["40"] for one in both)
+    assert plain.scores["threshold"] == other.scores["threshold"]
+    assert (plain.chance == other.chance).all()
+    assert plain.scores["auroc"] != other.scores["auroc"]
 
 
 def test_a_distribution_between_its_cutoffs():
     from popularity.evaluation.hits import probability_at
 
-    cutoffs = {1.0: np.array([1.0, 0.8]), 2.0: np.array([0.5, 0.4]), 3.0: np.array([0.1, 0.0])}
-    assert probability_at(cutoffs, 2).tolist() == [0.5, 0.4]
-    assert probability_at(cutoffs, 2.25) == pytest.approx([0.4, 0.3])
-    with pytest.raises(ValueError, match="goes from 1 to 3, not to 4"):
-        probability_at(cutoffs, 4)
+    at_least = np.linspace(1, 0.01, 100)[:, None] * np.array([1.0, 0.5])
+    assert probability_at(at_least, 2).tolist() == at_least[1].tolist()
+    assert probability_at(at_least, 2.25) == pytest.approx(0.75 * at_least[1] + 0.25 * at_least[2])
+    assert probability_at(at_least, 100).tolist() == at_least[99].tolist()
 
 
-def test_a_regressor_without_a_distribution_fails(songs, protocol, tmp_path):
-    from popularity.evaluation.jobs import run_job
+def test_what_is_no_probability_fails(plan, songs):
+    from popularity.evaluation.hits import score
 
-    plan = protocol({"linear": {"kind": "linear"}}, hits={"linear": {"kind": "linear"}}, cutoffs=("40",))
-    job = next(job for job in plan.jobs({"linear"}) if job.cutoff)
-    assert "gives no distribution" in run_job(plan, songs, job, tmp_path)["error"]
-
-
-def test_what_is_no_probability_fails(songs, protocol, kinds, tmp_path):
-    from popularity.evaluation.jobs import run_job
-
-    class Score:
-        def fit_probability(self, task, hit):
-            return np.full(len(task.test), 1.5)
-
-    kinds["score"] = Score
-    plan = protocol({"linear": {"kind": "linear"}}, hits={"score": {"kind": "score"}}, cutoffs=("40",))
-    assert "must give" in run_job(plan, songs, plan.jobs({"score"})[0], tmp_path)["error"]
+    with pytest.raises(ValueError, match=r"P\(hit\): expected values from 0 to 1, got 1.5"):
+        score(model(None, lambda rows, hit: np.full(len(rows.task.test), 1.5)), plan.draw(songs, 0, 0), ["40"], None)
 
 
-def test_a_job_is_charged_for_rows_that_were_kept(plan, songs, tmp_path, monkeypatch):
-    from popularity.evaluation import jobs
-    from popularity.evaluation.hits import Scored
+def test_a_classifier_makes_its_rows_once_for_all_cutoffs(plan, songs, monkeypatch):
+    from popularity.evaluation.folds import Task
+    from popularity.evaluation.hits import score
 
-    def scored(*_):
-        jobs.spared.seconds += 100
-        jobs.spared.cpu_seconds += 50
-        return Scored({"value": 40, "skipped": "made up"}, None)
+    asked, real = [], Task.features
+    monkeypatch.setattr(Task, "features", lambda self, feature_set: asked.append(self) or real(self, feature_set))
+    score(plan.build("logistic"), plan.draw(songs, 0, 0), CUTOFFS, None)
+    assert len(asked) == 2
 
-    monkeypatch.setattr(jobs, "score_classifier", scored)
-    for cutoff in ("40", "50"):
-        result = jobs.run_job(plan, songs, jobs.Job("logistic", 0, 0, cutoff), tmp_path)
-        assert result["error"] is None
-        assert 100 < result["seconds"] < 140
-        assert 50 < result["cpu_seconds"] < 90
+
+def test_without_a_reference_that_predicts_hits_no_differences(songs, protocol, run_all):
+    plan = protocol({"linear": {"baseline": "linear"}})
+    assert "auroc_difference" not in run_all(plan, songs).hit_summary
+    assert isinstance(run_all(plan, songs).hits, pd.DataFrame)
+
+
+@pytest.mark.parametrize("value", [0.5, 120, "often"])
+def test_bad_cutoffs(value):
+    from popularity.errors import InputError
+    from popularity.evaluation.hits import parse_cutoff
+
+    assert [parse_cutoff(one) for one in (50, "50.5", "median")] == ["50", "50.5", "median"]
+    with pytest.raises(InputError, match="expected numbers from 1 to 100, or median or top_quarter"):
+        parse_cutoff(value)

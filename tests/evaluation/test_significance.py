@@ -87,7 +87,7 @@ def test_two_models_are_compared_by_hand():
     """The variance is corrected by test over training songs of the folds, not over all songs."""
     from scipy import stats
 
-    from popularity.evaluation.paired import compare
+    from popularity.evaluation.significance import compare
 
     mse = {"a": [10.0, 12.0, 11.0, 14.0], "b": [9.0, 12.5, 9.5, 11.0]}
     folds = pd.DataFrame(
@@ -139,72 +139,18 @@ def test_the_bootstrap_covers_and_knows_clusters():
     artist = rng.normal(size=(300, 60))
     values = (artist[:, clusters] + 0.3 * rng.normal(size=(300, 300))).T  # 300 data sets as columns
     ones = np.ones_like(values)
-    low, high = cluster_bootstrap(values, ones, clusters, seed=0, draws=1000)
+    low, high = cluster_bootstrap(values, ones, clusters, seed=0, samples=1000)
     assert np.mean((low < 0) & (high > 0)) == pytest.approx(0.94, abs=0.04)
-    blind_low, blind_high = cluster_bootstrap(values, ones, np.arange(300), seed=0, draws=1000)
+    blind_low, blind_high = cluster_bootstrap(values, ones, np.arange(300), seed=0, samples=1000)
     assert np.mean((blind_low < 0) & (blind_high > 0)) < 0.75
-    again = cluster_bootstrap(values, ones, clusters, seed=0, draws=1000)
+    again = cluster_bootstrap(values, ones, clusters, seed=0, samples=1000)
     assert (again[0] == low).all()
-    assert (cluster_bootstrap(values, ones, clusters, seed=1, draws=1000)[0] != low).any()
+    assert (cluster_bootstrap(values, ones, clusters, seed=1, samples=1000)[0] != low).any()
 
 
 def test_the_bootstrap_weighs_songs_by_their_predictions():
     from popularity.evaluation.significance import cluster_bootstrap
 
     values, weights = np.array([[10.0], [0.0], [4.0]]), np.array([[5.0], [0.0], [2.0]])
-    low, high = cluster_bootstrap(values, weights, np.arange(3), seed=0, draws=500)
+    low, high = cluster_bootstrap(values, weights, np.arange(3), seed=0, samples=500)
     assert low[0] == high[0] == 2.0
-
-
-def test_metrics_agree_with_scipy_and_scikit_learn():
-    from scipy import stats
-    from sklearn import metrics
-
-    from popularity.metrics import CLASSIFICATION, REGRESSION, hit_scores, regression_scores
-
-    rng = np.random.default_rng(4)
-    truth = rng.integers(0, 101, 300).astype(float)
-    guess = np.clip(truth + rng.normal(0, 15, 300), 0, 100)
-    found = regression_scores(guess, truth)
-    assert tuple(found) == REGRESSION
-    assert found["mse"] == pytest.approx(metrics.mean_squared_error(truth, guess))
-    assert found["rmse"] == pytest.approx(found["mse"] ** 0.5)
-    assert found["mae"] == pytest.approx(metrics.mean_absolute_error(truth, guess))
-    assert found["r2"] == pytest.approx(metrics.r2_score(truth, guess))
-    assert found["spearman"] == pytest.approx(stats.spearmanr(truth, guess).statistic)
-    assert found["within_5"] == np.mean(abs(guess - truth) <= 5) < found["within_10"]
-    assert np.isnan(regression_scores(np.full(300, 50.0), truth)["spearman"])
-
-    hit, chance = truth >= 70, guess / 100
-    called = chance >= 0.6
-    scores = hit_scores(chance, hit, 0.6)
-    assert tuple(scores) == CLASSIFICATION
-    expected = {
-        "auroc": metrics.roc_auc_score(hit, chance),
-        "average_precision": metrics.average_precision_score(hit, chance),
-        "f1": metrics.f1_score(hit, called),
-        "precision": metrics.precision_score(hit, called),
-        "recall": metrics.recall_score(hit, called),
-        "accuracy": metrics.accuracy_score(hit, called),
-        "brier": metrics.brier_score_loss(hit, chance),
-        "majority": max(hit.mean(), 1 - hit.mean()),
-    }
-    assert {name: scores[name] for name in expected} == pytest.approx(expected, abs=1e-6)
-    bins = np.minimum((chance * 10).astype(int), 9)
-    gaps = [abs(chance[bins == b].mean() - hit[bins == b].mean()) * (bins == b).mean() for b in set(bins.tolist())]
-    assert scores["calibration_error"] == pytest.approx(sum(gaps), abs=1e-6)
-
-
-def test_the_best_threshold_is_the_one_that_a_search_finds():
-    from sklearn.metrics import f1_score
-
-    from popularity.metrics import best_threshold
-
-    rng = np.random.default_rng(5)
-    for _ in range(50):
-        chance = rng.integers(0, 8, 40) / 8
-        hit = rng.random(40) < chance
-        hit[0] = True
-        scores = {t: f1_score(hit, chance >= t) for t in np.unique(chance)}
-        best = max(scores.values())
-        assert best_threshold(chance, hit) == max(t for t, score in scores.items() if score > best - 1e-12)

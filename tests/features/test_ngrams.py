@@ -1,8 +1,9 @@
-"""What letters and words say: nobody's score has seen its own popularity, and a checkpoint keeps every number."""
+"""Text scores: the score of a song has not seen its popularity, and a checkpoint keeps every number."""
 
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -10,20 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import make_songs
+from tests.conftest import Lazy, make_songs
+
+if TYPE_CHECKING:
+    from popularity.features.ngrams import TextEncoder
 
 WORDS = ["love", "night", "dance", "blue", "river", "fire", "radio", "summer"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _imports() -> None:
-    """What is slow to import: with the first of these tests, not while tests are collected."""
-    global torch, SCORES, TextEncoder, load_songs, inner_folds
-    import torch
-
-    from popularity.data.songs import load_songs
-    from popularity.data.splits import inner_folds
-    from popularity.features.ngrams import SCORES, TextEncoder
+torch = Lazy("torch")
+songs_module = Lazy("popularity.data.songs")
+splits = Lazy("popularity.data.splits")
+ngrams = Lazy("popularity.features.ngrams")
 
 
 @pytest.fixture(scope="module")
@@ -37,19 +36,19 @@ def songs(tmp_path_factory) -> pd.DataFrame:
     frame["popularity"] = (20 + 40 * (words == "dance").any(1) + rng.normal(0, 4, 80)).clip(0, 100).round(1)
     path = tmp_path_factory.mktemp("text") / "songs.csv"
     frame.to_csv(path, index=False)
-    return load_songs(str(path)).songs
+    return songs_module.load_songs(str(path)).songs
 
 
 def popularities(encoder: TextEncoder, scores: np.ndarray) -> np.ndarray:
     """Standardised scores back in popularity points."""
-    moments = np.array([encoder.score_moments[name] for name in SCORES])
+    moments = np.array([encoder.score_moments[name] for name in ngrams.SCORES])
     return scores * moments[:, 1] + moments[:, 0]
 
 
 def test_scores_find_the_word_that_sells(songs):
-    encoder = TextEncoder(components=8)
-    scores = encoder.fit(songs, inner_folds(songs, "random"))
-    assert scores.shape == (len(songs), len(SCORES))
+    encoder = ngrams.TextEncoder(components=8)
+    scores = encoder.fit(songs, splits.inner_folds(songs, "random"))
+    assert scores.shape == (len(songs), len(ngrams.SCORES))
     sells = songs["title"].str.contains("dance").to_numpy()
     assert (scores[sells].mean(0) - scores[~sells].mean(0) > 1.5).all()
     new = songs.head(2).assign(title=["dance dance", "river night"], artist="Nobody")
@@ -59,13 +58,13 @@ def test_scores_find_the_word_that_sells(songs):
 
 
 def test_scores_do_not_change_with_case_or_order_of_rows(songs):
-    encoder = TextEncoder(components=4)
+    encoder = ngrams.TextEncoder(components=4)
     encoder.fit(songs, [])
     loud = encoder.encode(songs.assign(title=songs["title"].str.upper()))
     for one, other in zip(encoder.encode(songs), loud, strict=True):
         np.testing.assert_allclose(one, other)
     order = np.random.default_rng(1).permutation(len(songs))
-    shuffled = TextEncoder(components=4)
+    shuffled = ngrams.TextEncoder(components=4)
     shuffled.fit(songs.iloc[order].reset_index(drop=True), [])
     np.testing.assert_allclose(shuffled.encode(songs)[1], encoder.encode(songs)[1], atol=0.01)
 
@@ -74,10 +73,10 @@ def test_scores_do_not_change_with_case_or_order_of_rows(songs):
 @given(st.integers(0, 79), st.floats(0, 100, width=32))
 def test_a_song_s_own_popularity_is_not_in_its_score(songs, row, popularity):
     """In points, that is: the mean and spread by which all scores are standardised know every song a little."""
-    folds = inner_folds(songs, "random")
+    folds = splits.inner_folds(songs, "random")
     changed = songs["popularity"].copy()
     changed[row] = popularity
-    before, after = TextEncoder(components=2), TextEncoder(components=2)
+    before, after = ngrams.TextEncoder(components=2), ngrams.TextEncoder(components=2)
     one = popularities(before, before.fit(songs, folds))
     other = popularities(after, after.fit(songs.assign(popularity=changed), folds))
     np.testing.assert_allclose(one[row], other[row], atol=1e-6)
@@ -89,7 +88,7 @@ def test_a_song_s_own_popularity_is_not_in_its_score(songs, row, popularity):
 
 def test_rows_that_no_fold_holds_out_get_the_mean(songs):
     folds = [(np.arange(40), np.arange(40, 80))]
-    encoder = TextEncoder(components=2)
+    encoder = ngrams.TextEncoder(components=2)
     scores = popularities(encoder, encoder.fit(songs, folds))
     np.testing.assert_allclose(scores[:40], songs["popularity"].mean())
     assert (scores[40:].std(0) > 1).all()
@@ -102,12 +101,12 @@ def test_state_survives_a_weights_only_file(kind, songs):
         songs = songs.assign(title=pd.Series(np.nan, songs.index, dtype="str"))
     if kind == "no text at all":
         songs = songs.assign(artist=pd.Series(np.nan, songs.index, dtype="str"))
-    encoder = TextEncoder(components=4)
-    encoder.fit(songs, inner_folds(songs, "random"))
+    encoder = ngrams.TextEncoder(components=4)
+    encoder.fit(songs, splits.inner_folds(songs, "random"))
     file = io.BytesIO()
     torch.save(encoder.state(), file)
     file.seek(0)
-    loaded = TextEncoder(components=4)
+    loaded = ngrams.TextEncoder(components=4)
     loaded.load_state(torch.load(file, weights_only=True))
     new = songs.head(3).assign(title=["dance", np.nan, "never seen"])
     for one, other in zip(encoder.encode(new), loaded.encode(new), strict=True):
@@ -123,18 +122,18 @@ def test_state_survives_a_weights_only_file(kind, songs):
 )
 def test_poor_texts_give_finite_numbers(titles, songs):
     few = songs.head(len(titles)).assign(title=pd.Series(titles, dtype="str"))
-    encoder = TextEncoder()
-    scores = encoder.fit(few, inner_folds(few, "random"))
+    encoder = ngrams.TextEncoder()
+    scores = encoder.fit(few, splits.inner_folds(few, "random"))
     components, later = encoder.encode(few)
-    assert scores.shape == later.shape == (len(few), len(SCORES))
+    assert scores.shape == later.shape == (len(few), len(ngrams.SCORES))
     assert components.shape == (len(few), 16)
     assert all(np.isfinite(values).all() for values in (scores, components, later))
 
 
-def test_without_any_text_a_score_says_nothing(songs):
-    encoder = TextEncoder(components=4)
+def test_without_any_text_scores_are_0(songs):
+    encoder = ngrams.TextEncoder(components=4)
     nothing = pd.Series(np.nan, songs.index, dtype="str")
-    scores = encoder.fit(songs.assign(title=nothing, artist=nothing), inner_folds(songs, "random"))
+    scores = encoder.fit(songs.assign(title=nothing, artist=nothing), splits.inner_folds(songs, "random"))
     assert not scores.any()
     components, later = encoder.encode(songs)
     assert not later.any()
@@ -143,9 +142,9 @@ def test_without_any_text_a_score_says_nothing(songs):
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_one_song_or_two(count, songs):
-    encoder = TextEncoder()
+    encoder = ngrams.TextEncoder()
     few = songs.head(count)
-    assert np.isfinite(encoder.fit(few, inner_folds(few, "random"))).all()
+    assert np.isfinite(encoder.fit(few, splits.inner_folds(few, "random"))).all()
     components, scores = encoder.encode(songs.iloc[[5]])
     assert components.shape == (1, 16)
     assert np.isfinite(scores).all()

@@ -1,6 +1,9 @@
+"""Encoding a song by itself: missing, unknown and constant features, and what an encoder keeps."""
+
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -10,23 +13,20 @@ from hypothesis import strategies as st
 
 from popularity.data.schema import AUDIO
 from popularity.data.songs import load_songs
+from tests.conftest import Lazy
+
+if TYPE_CHECKING:
+    from popularity.features.base import Encoder
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _imports() -> None:
-    """What is slow to import: with the first of these tests, not while tests are collected."""
-    global torch, encoders, CATEGORIES, CLOSED, NUMERIC, FeatureEncoder, numeric_features, piecewise_linear
-    import torch
+torch = Lazy("torch")
+encoders = Lazy("popularity.features.song")
 
-    from popularity.features import song as encoders
-    from popularity.features.song import (
-        CATEGORIES,
-        CLOSED,
-        NUMERIC,
-        FeatureEncoder,
-        numeric_features,
-        piecewise_linear,
-    )
+
+def fitted(songs: pd.DataFrame, kind: str = "FeatureEncoder") -> Encoder:
+    encoder = getattr(encoders, kind)()
+    encoder.fit(songs)
+    return encoder
 
 
 @pytest.fixture(scope="module")
@@ -39,46 +39,46 @@ def test_piecewise_linear_follows_the_paper():
     edges = torch.tensor([[0.0, 1.0, 3.0]])
     x = torch.tensor([[-0.5], [0.25], [1.0], [2.0], [4.0], [torch.nan]])
     expected = [[-0.5, 0.0], [0.25, 0.0], [1.0, 0.0], [1.0, 0.5], [1.0, 1.5], [0.0, 0.0]]
-    assert piecewise_linear(x, edges)[:, 0].tolist() == expected
+    assert encoders.piecewise_linear(x, edges)[:, 0].tolist() == expected
 
 
 @given(st.lists(st.floats(-4, 4, width=32), min_size=2, max_size=30, unique=True))
 def test_piecewise_linear_keeps_order(values):
     edges = torch.linspace(-4, 4, 9)[None]
-    code = piecewise_linear(torch.tensor(sorted(values))[:, None], edges)[:, 0]
+    code = encoders.piecewise_linear(torch.tensor(sorted(values))[:, None], edges)[:, 0]
     assert (code.diff(dim=0) >= -1e-6).all()
     assert (code.sum(1).diff() > -1e-6).all()
 
 
 def test_empty_bin_is_a_step():
     edges = torch.tensor([[0.0, 1.0, 1.0, 2.0]])
-    code = piecewise_linear(torch.tensor([[0.9], [1.1]]), edges)[:, 0]
+    code = encoders.piecewise_linear(torch.tensor([[0.9], [1.1]]), edges)[:, 0]
     assert code[:, 1].tolist() == [0.0, 1.0]
 
 
 def test_round_trip(songs):
-    encoder = FeatureEncoder().fit(songs)
+    encoder = fitted(songs)
     encoded = encoder.encode(songs)
-    assert encoded["numeric"].shape == (len(songs), len(NUMERIC))
-    original = numeric_features(songs)
+    assert encoded["numeric"].shape == (len(songs), len(encoders.NUMERIC_FEATURES))
+    original = encoders.numeric_features(songs)
     inside = np.abs(encoded["numeric"].numpy()) < 3.99
     np.testing.assert_allclose(encoder.decode_numeric(encoded["numeric"])[inside], original[inside], rtol=1e-4)
     decoded = encoder.decode_category(encoded["category"])
-    for name in CATEGORIES:
+    for name in encoders.CATEGORIES:
         known = songs[name].notna().to_numpy()
         assert decoded[name][known].tolist() == songs[name][known].tolist()
         assert decoded[name][~known].isna().all()
 
 
 def test_missing_is_missing_and_unseen_is_unknown(songs):
-    encoder = FeatureEncoder().fit(songs)
+    encoder = fitted(songs)
     row = songs.head(2).copy()
     row.loc[0, ["energy", "key", "genre", "title"]] = np.nan
     row.loc[1, "genre"] = "a genre that training never saw"
     encoded = encoder.encode(row)
-    assert encoded["numeric"][:, NUMERIC.index("energy")].isnan().tolist() == [True, False]
-    assert encoded["category"][0, CATEGORIES.index("key")] == 0
-    assert encoded["category"][:, CATEGORIES.index("genre")].tolist() == [0, 0]
+    assert encoded["numeric"][:, encoders.NUMERIC_FEATURES.index("energy")].isnan().tolist() == [True, False]
+    assert encoded["category"][0, encoders.CATEGORIES.index("key")] == 0
+    assert encoded["category"][:, encoders.CATEGORIES.index("genre")].tolist() == [0, 0]
     assert encoded["title"][:, -1].tolist() == [1.0, 0.0]
 
 
@@ -87,24 +87,24 @@ def test_a_code_that_training_never_met_is_unknown(name, value, songs):
     """Its embedding was never trained; that of the unknown is, wherever training hides inputs."""
     codes = pd.Series(np.resize([0.0, np.nan, 4.0], len(songs)), songs.index)
     train = songs.assign(**{name: codes.replace(4.0, 0.0) if name in ("mode", "explicit") else codes.replace(0.0, 3.0)})
-    encoder = FeatureEncoder().fit(train)
-    column = CATEGORIES.index(name)
+    encoder = fitted(train)
+    column = encoders.CATEGORIES.index(name)
     usual = encoder.encode(train)["category"]
     assert sorted(set(usual[:, column].tolist()))[0] == 0
     assert usual[:, column].max() > 0
     other = encoder.encode(train.assign(**{name: value}))["category"]
     assert (other[:, column] == 0).all()
-    rest = [place for place in range(len(CATEGORIES)) if place != column]
+    rest = [place for place in range(len(encoders.CATEGORIES)) if place != column]
     assert torch.equal(other[:, rest], usual[:, rest])
 
 
 def test_feature_absent_in_training_stays_silent(songs):
-    encoder = FeatureEncoder().fit(songs.assign(release_date=pd.NaT, genre=np.nan))
+    encoder = fitted(songs.assign(release_date=pd.NaT, genre=np.nan))
     encoded = encoder.encode(songs)
-    assert encoded["numeric"][:, NUMERIC.index("release_year")].isnan().all()
-    assert (encoded["category"][:, CATEGORIES.index("genre")] == 0).all()
-    assert not encoder.present[NUMERIC.index("release_year")]
-    assert not encoder.present[len(NUMERIC) + CATEGORIES.index("genre")]
+    assert encoded["numeric"][:, encoders.NUMERIC_FEATURES.index("release_year")].isnan().all()
+    assert (encoded["category"][:, encoders.CATEGORIES.index("genre")] == 0).all()
+    assert not encoder.present[encoders.NUMERIC_FEATURES.index("release_year")]
+    assert not encoder.present[len(encoders.NUMERIC_FEATURES) + encoders.CATEGORIES.index("genre")]
 
 
 def test_a_feature_that_never_varied_in_training_stays_silent(songs):
@@ -115,37 +115,39 @@ def test_a_feature_that_never_varied_in_training_stays_silent(songs):
         "title": "One",
         "release_date": songs["release_date"][0],
     }
-    encoder = FeatureEncoder().fit(songs.assign(**same))
-    silent = [NUMERIC.index(name) for name in ("log_instrumentalness", "release_year")]
-    silent += [len(NUMERIC) + CATEGORIES.index(name) for name in ("mode", "genre")]
+    encoder = fitted(songs.assign(**same))
+    silent = [encoders.NUMERIC_FEATURES.index(name) for name in ("log_instrumentalness", "release_year")]
+    silent += [len(encoders.NUMERIC_FEATURES) + encoders.CATEGORIES.index(name) for name in ("mode", "genre")]
     assert not encoder.present[[*silent, -1]].any()
-    assert encoder.present[[NUMERIC.index("tempo"), len(NUMERIC) + CATEGORIES.index("key")]].all()
+    assert encoder.present[
+        [encoders.NUMERIC_FEATURES.index("tempo"), len(encoders.NUMERIC_FEATURES) + encoders.CATEGORIES.index("key")]
+    ].all()
     usual, other = encoder.encode(songs.assign(**same)), encoder.encode(songs)
     assert all(torch.equal(usual[name].nan_to_num(), other[name].nan_to_num()) for name in usual)
-    columns = encoders.ColumnEncoder().fit(songs.assign(**same))
+    columns = fitted(songs.assign(**same), "ColumnEncoder")
     assert torch.equal(columns.encode(songs.assign(**same))["columns"], columns.encode(songs)["columns"])
 
 
 def test_of_a_single_song_all_that_occurs_is_present(songs):
-    encoder = FeatureEncoder().fit(songs.iloc[:1])
-    assert encoder.present[: len(NUMERIC)].all()
+    encoder = fitted(songs.iloc[:1])
+    assert encoder.present[: len(encoders.NUMERIC_FEATURES)].all()
     assert torch.isfinite(encoder.encode(songs)["numeric"]).all()
 
 
 def test_encoding_never_reads_the_label_and_fit_only_the_rows_given(songs):
     train = songs.iloc[:150]
-    first = FeatureEncoder().fit(train).encode(songs)
+    first = fitted(train).encode(songs)
     changed = songs.assign(popularity=100 - songs["popularity"])
-    second = FeatureEncoder().fit(changed.iloc[:150]).encode(changed)
+    second = fitted(changed.iloc[:150]).encode(changed)
     assert all(torch.equal(first[name].nan_to_num(), second[name].nan_to_num()) for name in first)
     shifted = songs.copy()
     shifted.loc[150:, list(AUDIO)] = shifted.loc[150:, list(AUDIO)] * 0.5
-    assert np.array_equal(FeatureEncoder().fit(shifted.iloc[:150]).edges, FeatureEncoder().fit(train).edges)
+    assert np.array_equal(fitted(shifted.iloc[:150]).edges, fitted(train).edges)
 
 
 def test_order_of_rows_changes_nothing(songs):
     shuffled = songs.sample(frac=1, random_state=1)
-    a, b = FeatureEncoder().fit(songs), FeatureEncoder().fit(shuffled)
+    a, b = fitted(songs), fitted(shuffled)
     np.testing.assert_allclose(a.edges, b.edges, atol=1e-12)
     assert a.vocabulary == b.vocabulary
 
@@ -153,7 +155,7 @@ def test_order_of_rows_changes_nothing(songs):
 @pytest.mark.parametrize("kind", ["FeatureEncoder", "ColumnEncoder"])
 def test_state_survives_a_weights_only_file(kind, songs):
     make = getattr(encoders, kind)
-    encoder = make().fit(songs)
+    encoder = fitted(songs, kind)
     file = io.BytesIO()
     torch.save(encoder.state(), file)
     file.seek(0)
@@ -164,7 +166,7 @@ def test_state_survives_a_weights_only_file(kind, songs):
 
 
 def test_columns_as_the_original_project_fed_them(songs):
-    columns = encoders.ColumnEncoder().fit(songs).encode(songs)["columns"].double().numpy()
+    columns = fitted(songs, "ColumnEncoder").encode(songs)["columns"].double().numpy()
     for index, name in enumerate(AUDIO):
         if name in encoders.STANDARDISED:
             assert columns[:, index].mean() == pytest.approx(0, abs=1e-5)
@@ -174,13 +176,13 @@ def test_columns_as_the_original_project_fed_them(songs):
 
 
 @settings(max_examples=20)
-@given(st.deferred(lambda: st.sampled_from(list(CLOSED))), st.integers(0, 11))
+@given(st.deferred(lambda: st.sampled_from(list(encoders.CLOSED))), st.integers(0, 11))
 def test_codes_of_closed_categories_do_not_depend_on_the_data(name, value):
-    levels = CLOSED[name]
+    levels = encoders.CLOSED[name]
     value = levels[value % len(levels)]
-    encoder = FeatureEncoder()
-    frame = encoder.decode_category(torch.tensor([[0] * len(CATEGORIES)]))
+    encoder = encoders.FeatureEncoder()
+    frame = encoder.decode_category(torch.tensor([[0] * len(encoders.CATEGORIES)]))
     assert frame.isna().all().all()
-    codes = torch.zeros(1, len(CATEGORIES), dtype=torch.long)
-    codes[0, CATEGORIES.index(name)] = levels.index(value) + 1
+    codes = torch.zeros(1, len(encoders.CATEGORIES), dtype=torch.long)
+    codes[0, encoders.CATEGORIES.index(name)] = levels.index(value) + 1
     assert encoder.decode_category(codes)[name].tolist() == [value]

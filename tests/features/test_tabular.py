@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,8 +14,7 @@ from popularity.data.credits import artist_names
 from popularity.data.schema import AUDIO, CANONICAL, TEXT
 
 if TYPE_CHECKING:
-    from popularity.evaluation.folds import Task
-    from popularity.features.tabular import Amount
+    from popularity.features.tabular import TabularFeatures
 
 WORDS = ("love", "night", "summer", "remix", "heart", "road", "blue")
 
@@ -55,71 +52,103 @@ def made_up(count: int, seed: int = 0) -> pd.DataFrame:
     return songs.astype(dict.fromkeys(TEXT, "str"))[list(CANONICAL)]
 
 
-def made_up_task(count: int = 150, split: str = "random", seed: int = 0) -> tuple[Task, np.ndarray]:
-    """A task on made-up songs, and its answers."""
-    from popularity.evaluation.folds import draw_fold
+def parts(count: int = 150, split: str = "random") -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Training and test songs of one fold in three, in random order; the latter keep their popularity."""
+    from popularity.data.splits import make_split
 
-    fold = draw_fold(made_up(count, seed), split, folds=3, repeat=0, fold=0, seed=seed)  # type: ignore[arg-type]
-    return fold.task, fold.answers
+    songs, rng = made_up(count), np.random.default_rng(1)
+    split_ = make_split(songs, split, folds=3, fold=0, seed=0, validation=0)  # type: ignore[arg-type]
+    train, test = (songs.iloc[rng.permutation(rows)].reset_index(drop=True) for rows in (split_.train, split_.test))
+    return train, test
 
 
-def with_label(task: Task, row: int, value: float) -> Task:
-    train = task.train.copy()
-    train.loc[row, "popularity"] = value
-    return replace(task, train=train)
+def features(feature_set: str = "everything", split: str = "random") -> TabularFeatures:
+    from popularity.features.tabular import TabularFeatures
+
+    return TabularFeatures(feature_set, split, seed=3)  # type: ignore[arg-type]
+
+
+def rows_of(
+    train: pd.DataFrame, test: pd.DataFrame, feature_set: str = "everything", split: str = "random"
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    encoder = features(feature_set, split)
+    return encoder.fit_transform(train), encoder.transform(test)
 
 
 @pytest.mark.parametrize("split", ["random", "artist", "credits", "album", "time"])
 @settings(max_examples=3, database=None)
 @given(data=st.data())
 def test_own_label_never_in_own_row(split: str, data: st.DataObject) -> None:
-    from popularity.features.tabular import information
-
-    task, _ = made_up_task(60, split)
-    row = data.draw(st.integers(0, len(task.train) - 1))
-    other = with_label(task, row, data.draw(st.sampled_from([0.0, 100.0])))
-    before, asked_before = information(task, "everything")
-    after, asked_after = information(other, "everything")
+    train, test = parts(60, split)
+    row = data.draw(st.integers(0, len(train) - 1))
+    other = train.copy()
+    other.loc[row, "popularity"] = data.draw(st.sampled_from([0.0, 100.0]))
+    before, asked_before = rows_of(train, test, split=split)
+    after, asked_after = rows_of(other, test, split=split)
     pd.testing.assert_series_equal(before.loc[row], after.loc[row], check_exact=True)
     assert not asked_before.equals(asked_after), "no row at all looks at labels"
 
 
+def test_a_row_of_a_held_out_fold_rests_on_no_label_of_that_fold() -> None:
+    """The inner folds are those of the rule of the split: labels of songs in the same fold change nothing."""
+    from popularity.data.splits import inner_folds
+    from popularity.features.tabular import FOLDS
+
+    train, test = parts(120, "artist")
+    _, held_out = inner_folds(train, "artist", FOLDS, seed=3)[0]
+    other = train.copy()
+    other.loc[held_out, "popularity"] = 100 - other.loc[held_out, "popularity"]
+    before, after = rows_of(train, test, split="artist")[0], rows_of(other, test, split="artist")[0]
+    pd.testing.assert_frame_equal(before.loc[held_out], after.loc[held_out], check_exact=True)
+    assert not before.equals(after)
+
+
 def test_no_use_of_test_labels_or_other_test_songs() -> None:
-    from dataclasses import replace
+    train, test = parts()
+    train_rows, test_rows = rows_of(train, test)
+    for other in (test.assign(popularity=99.0), test.assign(popularity=np.nan), test.iloc[:5].reset_index(drop=True)):
+        train_again, test_again = rows_of(train, other)
+        pd.testing.assert_frame_equal(train_rows, train_again, check_exact=True)
+        pd.testing.assert_frame_equal(test_rows.iloc[: len(other)], test_again, check_exact=True)
 
-    from popularity.features.tabular import information
 
-    task, _ = made_up_task()
-    train, test = information(task, "everything")
-    planted = replace(task, test=task.test.assign(popularity=99.0))
-    few = replace(task, test=task.test.iloc[:5].reset_index(drop=True))
-    for other, rows in ((planted, len(test)), (few, 5)):
-        train_again, test_again = information(other, "everything")
-        pd.testing.assert_frame_equal(train, train_again, check_exact=True)
-        pd.testing.assert_frame_equal(test.iloc[:rows], test_again, check_exact=True)
+def test_fit_and_transform_are_those_of_scikit_learn() -> None:
+    """A clone is fitted anew in a pipeline, which is given rows out of fold to fit to and plain ones to predict."""
+    from sklearn.base import clone
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    from sklearn.pipeline import make_pipeline
+
+    train, test = parts()
+    train_rows, test_rows = rows_of(train, test)
+    model = HistGradientBoostingRegressor(random_state=0)
+    pipeline = make_pipeline(clone(features()), clone(model)).fit(train, train["popularity"])
+    expected = model.fit(train_rows, train["popularity"]).predict(test_rows)
+    np.testing.assert_array_equal(pipeline.predict(test), expected)
+    again = features().fit(train)
+    pd.testing.assert_frame_equal(again.transform(test), test_rows)
+    assert list(again.get_feature_names_out()) == list(test_rows)
+    assert not again.transform(train).equals(train_rows), "training songs know their own labels there"
 
 
 def test_artist_rule_hides_the_artist() -> None:
     """No song has known songs of its first artist; under the random rule nearly all have."""
-    from popularity.features.tabular import information
-
-    train, test = information(made_up_task(split="artist")[0], "everything")
+    train, test = rows_of(*parts(split="artist"), split="artist")
     assert "artist_effect" not in train
     assert "artist_effect" not in test
     assert "guests_effect" in train
-    train, test = information(made_up_task(split="random")[0], "everything")
+    train, test = rows_of(*parts())
     assert (train["artist_known"] > 0).mean() > 0.9
     assert (test["artist_known"] > 0).mean() > 0.9
 
 
 def test_artist_columns_by_hand() -> None:
-    from popularity.features.tabular import SHRINKAGE, information
+    from popularity.features.effects import SHRINKAGE
 
-    task, _ = made_up_task()
-    _, test = information(task, "everything")
-    first = pd.Series([names[0] for names in artist_names(task.train)])
-    popularity = task.train["popularity"]
-    for row, names in enumerate(artist_names(task.test)):
+    train, asked = parts()
+    _, test = rows_of(train, asked)
+    first = pd.Series([names[0] for names in artist_names(train)])
+    popularity = train["popularity"]
+    for row, names in enumerate(artist_names(asked)):
         own = popularity[(first == names[0]).to_numpy()]
         assert test.loc[row, "artist_known"] == len(own)
         expected = (own - popularity.mean()).sum() / (len(own) + SHRINKAGE)
@@ -128,21 +157,37 @@ def test_artist_columns_by_hand() -> None:
             assert test.loc[row, "artist_max"] == own.max()
             assert test.loc[row, "artist_min"] == own.min()
             assert test.loc[row, "artist_std"] == pytest.approx(own.std(ddof=0), abs=1e-6)
-            same = task.train["valence"][(first == names[0]).to_numpy()]
+            same = train["valence"][(first == names[0]).to_numpy()]
             assert test.loc[row, "artist_valence"] == pytest.approx(same.mean())
         else:
             assert test.loc[row, ["artist_max", "artist_min", "artist_valence"]].isna().all()
 
 
+@pytest.mark.parametrize("name", ["album", "compilation", "genre"])
+def test_group_columns_by_hand(name: str) -> None:
+    from popularity.features.effects import SHRINKAGE
+
+    train, asked = parts()
+    columns = {"album": ["album", "artist"], "compilation": ["album", "release_date"], "genre": ["genre"]}[name]
+    train["release_date"] = asked["release_date"] = pd.Timestamp("2001-01-01")
+    train.loc[0, "release_date"] = pd.Timestamp("2002-02-02")
+    _, test = rows_of(train, asked)
+    deviation = train["popularity"] - train["popularity"].mean()
+    for row in range(len(asked)):
+        own = deviation[(train[columns] == asked.loc[row, columns]).all(axis=1)]
+        assert test.loc[row, f"{name}_known"] == len(own)
+        assert test.loc[row, f"{name}_effect"] == pytest.approx(own.sum() / (len(own) + SHRINKAGE))
+
+
 def test_credit_columns_by_hand() -> None:
     from popularity.data.credits import credits
-    from popularity.features.tabular import SHRINKAGE, information
+    from popularity.features.effects import SHRINKAGE
 
-    task, _ = made_up_task()
-    _, test = information(task, "everything")
-    known = credits(task.train)
-    deviation = (task.train["popularity"] - task.train["popularity"].mean()).to_numpy()
-    for row, names in enumerate(credits(task.test)):
+    train, asked = parts()
+    _, test = rows_of(train, asked)
+    known = credits(train)
+    deviation = (train["popularity"] - train["popularity"].mean()).to_numpy()
+    for row, names in enumerate(credits(asked)):
         others = [i for i, of_song in enumerate(known) if of_song[0] != names[0]]
         guests = [i for i in others if set(names[1:]) & set(known[i])]
         guest_on = [i for i in others if names[0] in known[i][1:]]
@@ -153,123 +198,68 @@ def test_credit_columns_by_hand() -> None:
 
 
 def test_audio_is_the_13_columns() -> None:
-    from popularity.features.tabular import information
-
-    task, _ = made_up_task()
-    task.train.loc[0, "time_signature"] = 3.0
-    train, test = information(task, "audio")
-    assert tuple(train) == tuple(test) == AUDIO
-    np.testing.assert_array_equal(train.to_numpy(), task.train[list(AUDIO)].to_numpy())
-    np.testing.assert_array_equal(test.to_numpy(), task.test[list(AUDIO)].to_numpy())
+    train, test = parts()
+    train.loc[0, "time_signature"] = 3.0
+    train_rows, test_rows = rows_of(train, test, "audio")
+    assert tuple(train_rows) == tuple(test_rows) == AUDIO
+    np.testing.assert_array_equal(train_rows.to_numpy(), train[list(AUDIO)].to_numpy())
+    np.testing.assert_array_equal(test_rows.to_numpy(), test[list(AUDIO)].to_numpy())
 
 
-@pytest.mark.parametrize("amount", ["audio", "everything"])
+@pytest.mark.parametrize("feature_set", ["audio", "everything"])
 @pytest.mark.parametrize("value", [np.nan, 4.0])
-def test_a_column_that_is_the_same_for_all_training_songs_is_left_out(amount: Amount, value: float) -> None:
-    from popularity.features.tabular import information
-
-    task, answers = made_up_task()
-    task.train["time_signature"] = value
-    task.test["time_signature"] = answers
-    train, test = information(task, amount)
-    assert list(train) == list(test)
-    assert "time_signature" not in train
-    assert "key" in train
+def test_a_column_that_is_the_same_for_all_training_songs_is_left_out(feature_set: str, value: float) -> None:
+    train, test = parts()
+    train, test = train.assign(time_signature=value), test.assign(time_signature=test["popularity"])
+    train_rows, test_rows = rows_of(train, test, feature_set)
+    assert list(train_rows) == list(test_rows)
+    assert "time_signature" not in train_rows
+    assert "key" in train_rows
 
 
-def test_songs_that_are_all_the_same_are_refused() -> None:
+def test_bad_input_is_one_line() -> None:
     from popularity.errors import InputError
-    from popularity.features.tabular import information
 
-    task, _ = made_up_task()
-    same = task.train.assign(**dict.fromkeys(AUDIO, 0.5))
-    with pytest.raises(InputError, match="100 songs to learn from are the same in every column"):
-        information(replace(task, train=same), "audio")
+    train, _ = parts()
+    same = train.assign(**dict.fromkeys(AUDIO, 0.5))
+    with pytest.raises(InputError, match="100 training songs are the same in every column"):
+        features("audio").fit(same)
+    with pytest.raises(InputError, match="feature_set: expected audio or everything, got 'all'"):
+        features("all").fit(train)
+    with pytest.raises(InputError, match="1 training songs cannot be split"):
+        features().fit(train.iloc[:1])
 
 
 def test_a_file_of_audio_alone() -> None:
     """Columns without content leave no trace, and nothing fails."""
-    from dataclasses import replace
-
-    from popularity.features.tabular import information
-
-    task, _ = made_up_task()
-    empty = {name: pd.Series(np.nan, index=task.train.index, dtype="str") for name in TEXT}
-    bare = replace(
-        task,
-        train=task.train.assign(**empty, release_date=pd.NaT, explicit=np.nan),
-        test=task.test.assign(**empty, release_date=pd.NaT, explicit=np.nan),
-    )
-    train, test = information(bare, "everything")
-    assert set(train) <= set(AUDIO)
-    assert tuple(train) == tuple(test)
+    empty = {name: pd.Series(np.nan, index=range(200), dtype="str") for name in TEXT}
+    train, test = (part.assign(**empty, release_date=pd.NaT, explicit=np.nan) for part in parts())
+    train_rows, test_rows = rows_of(train, test)
+    assert set(train_rows) <= set(AUDIO)
+    assert tuple(train_rows) == tuple(test_rows)
 
 
 def test_words_of_titles_tell() -> None:
     """The score of the n-grams, out of fold, goes with the popularity that the words were given."""
-    from popularity.features.tabular import information
-
-    task, answers = made_up_task(600)
-    train, test = information(task, "everything")
-    assert np.corrcoef(train["title_ngrams"], task.train["popularity"])[0, 1] > 0.3
-    assert np.corrcoef(test["title_ngrams"], answers)[0, 1] > 0.3
+    train, test = parts(600)
+    train_rows, test_rows = rows_of(train, test)
+    assert np.corrcoef(train_rows["title_ngrams"], train["popularity"])[0, 1] > 0.3
+    assert np.corrcoef(test_rows["title_ngrams"], test["popularity"])[0, 1] > 0.3
 
 
-def test_the_benchmark_leaves_out_columns_that_there_are(monkeypatch):
+def test_the_benchmark_leaves_out_columns_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """All columns but the album's, the genre's and the like, which the songs of its results do not have."""
     from pathlib import Path
-
-    from popularity.features.tabular import information
 
     monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
     from benchmarks.inputs import GROUPS
 
-    columns = list(information(made_up_task()[0], "everything")[0])
+    columns = list(rows_of(*parts())[0])
     rest = set(columns)
     for group, belongs in GROUPS.items():
         chosen = {name for name in columns if belongs(name)}
         assert bool(chosen) != (group == "nothing"), group
         rest -= chosen
     assert {name.partition("_")[0] for name in rest} <= {
-        "album", "artists", "compilation", "explicit", "genre", "release", "subgenre",
-    }  # fmt: skip
-
-
-def test_rows_that_are_kept_are_those_that_would_be_made_and_cost_as_much():
-    from popularity.features import tabular as module
-
-    task, _ = made_up_task(split="random")
-    module._made.cache_clear()
-    module.spared.seconds = module.spared.cpu_seconds = 0.0
-    began, began_cpu = time.perf_counter(), time.process_time()
-    first = module.kept_information(task, "everything")
-    most, most_cpu = time.perf_counter() - began, time.process_time() - began_cpu
-    assert module.spared == module.Cost()
-    assert module.kept_information(task, "everything")[0] is first[0]
-    once = replace(module.spared)
-    assert 0.3 * most < once.seconds < most
-    assert 0 < once.cpu_seconds < most_cpu
-    module.kept_information(task, "everything")
-    assert module.spared.seconds == pytest.approx(2 * once.seconds)
-    for kept, made in zip(first, module.information(task, "everything"), strict=True):
-        pd.testing.assert_frame_equal(kept, made)
-
-
-@pytest.mark.parametrize("change", ["label", "title", "known", "seed", "fold"])
-def test_no_row_is_kept_from_another_task(change):
-    from popularity.features import tabular as module
-
-    task, _ = made_up_task(split="random")
-    first = module.kept_information(task, "everything")
-    train = task.train.copy()
-    if change == "label":
-        train.loc[0, "popularity"] += 1
-    elif change == "title":
-        train.loc[0, "title"] = "Something else"
-    elif change == "known":
-        train = train.iloc[:-1]
-    others = {"seed": task.seed + (change == "seed"), "fold": task.fold + (change == "fold")}
-    other = replace(task, train=train, **others)
-    told = module.kept_information(other, "everything")
-    assert told[0] is not first[0]
-    pd.testing.assert_frame_equal(told[0], module.information(other, "everything")[0])
+        *("album", "artists", "compilation", "explicit", "genre", "release", "subgenre"),
+    }

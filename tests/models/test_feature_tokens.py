@@ -1,130 +1,178 @@
+"""The networks that read the song alone: a token per feature, and the single token of the original project."""
+
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from popularity.features.title_stats import TITLE_STATISTICS
+from tests.conftest import Lazy
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from popularity.models.feature_tokens import FeatureTokensMamba
+
+torch = Lazy("torch")
+encoders = Lazy("popularity.features.song")
+heads = Lazy("popularity.models.heads")
+networks = Lazy("popularity.models.feature_tokens")
 
 TITLE = len(TITLE_STATISTICS) + 1
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _imports() -> None:
-    """What is slow to import: with the first of these tests, not while tests are collected."""
-    global torch, CATEGORIES, CODES, NUMERIC, HistogramHead, MSEHead, Plan, member_plans
-    global FeatureTokensNet, MambaRegressor, SingleTokenMamba, decay_groups
-    import torch
-
-    from popularity.features.song import CATEGORIES, CODES, NUMERIC
-    from popularity.models.feature_tokens import FeatureTokensNet, MambaRegressor, SingleTokenMamba
-    from popularity.models.heads import HistogramHead, MSEHead
-    from popularity.models.history import Plan
-    from popularity.models.members import member_plans
-    from popularity.training.optim import decay_groups
-
-
-def batch(size: int = 16) -> dict[str, torch.Tensor]:
+def batch_of(size: int = 16) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(1)
-    numeric = torch.randn(size, len(NUMERIC), generator=generator)
+    numeric = torch.randn(size, len(encoders.NUMERIC_FEATURES), generator=generator)
     numeric[torch.rand(numeric.shape, generator=generator) < 0.1] = torch.nan
-    category = torch.stack([torch.randint(0, codes, (size,), generator=generator) for codes in CODES], dim=1)
-    return {"numeric": numeric, "category": category, "title": torch.randn(size, TITLE, generator=generator)}
+    title = torch.randn(size, TITLE, generator=generator)
+    codes = [torch.randint(0, codes, (size,), generator=generator) for codes in encoders.CODES]
+    batch = {"numeric": numeric, "category": torch.stack(codes, dim=1), "title": title}
+    present = torch.ones(numeric.shape[1] + len(codes) + 1, dtype=torch.bool)
+    return with_bins(batch) | {"present": present.expand(size, -1)}
 
 
-def network(head: HistogramHead | MSEHead | None = None, **options) -> MambaRegressor:
+def with_bins(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A batch with the piecewise-linear encoding of its numeric features."""
+    edges = torch.linspace(-2, 2, 9).expand(batch["numeric"].shape[1], 9)
+    return batch | {"bins": encoders.piecewise_linear(batch["numeric"], edges)}
+
+
+def network(outputs: int = 60, **settings: Any) -> FeatureTokensMamba:
     torch.manual_seed(0)
-    net = MambaRegressor(
-        numeric=len(NUMERIC), bins=8, codes=CODES, title=TITLE, head=head or HistogramHead(), **options
-    )
-    net.tokens.edges.copy_(torch.linspace(-2, 2, 9))
-    return net
+    small = {"members": 1, "width": 32, "dropout": 0.0, "feature_dropout": 0.0}
+    return networks.FeatureTokensMamba(encoders.FeatureEncoder().inputs, outputs, **{**small, **settings})
 
 
-@pytest.mark.parametrize("kind", ["histogram", "mse"])
-@pytest.mark.parametrize("bidirectional", [True, False])
-def test_every_parameter_gets_a_gradient(kind, bidirectional):
-    head = HistogramHead() if kind == "histogram" else MSEHead()
-    net = network(head, bidirectional=bidirectional, feature_dropout=0.1, dropout=0.1)
-    head.loss(net(batch(64)), torch.linspace(0, 100, 64)).backward()
+@pytest.mark.parametrize("kind", ["HistogramHead", "MSEHead"])
+@pytest.mark.parametrize(
+    "settings", [{"bidirectional": True}, {"bidirectional": False}, {"members": 4, "width": 16}], ids=str
+)
+def test_every_parameter_gets_a_gradient(kind, settings):
+    head = getattr(heads, kind)()
+    net = network(head.outputs, feature_dropout=0.1, dropout=0.1, **settings)
+    head.loss(net(batch_of(64)), torch.linspace(0, 100, 64)).backward()
     silent = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert silent == []
 
 
 def test_every_feature_reaches_the_prediction():
     net = network().eval()
-    songs = {name: value.nan_to_num() for name, value in batch(1).items()}
-    before = net.head.predict(net(songs))
-    for name, width in (("numeric", len(NUMERIC)), ("category", len(CATEGORIES)), ("title", TITLE)):
-        for column in range(width):
+    songs = batch_of(1)
+    songs["numeric"] = songs["numeric"].nan_to_num()
+    songs = with_bins(songs)
+    before = net(songs)
+    for name in ("numeric", "category", "title"):
+        for column in range(songs[name].shape[1]):
             changed = {key: value.clone() for key, value in songs.items()}
             value = changed[name][0, column]
             changed[name][0, column] = (value + 1) % 3 if name == "category" else value + 1.5
-            assert not torch.equal(net.head.predict(net(changed)), before), f"{name} {column} is never read"
+            assert not torch.equal(net(with_bins(changed)), before), f"{name} {column} is never read"
+
+
+@pytest.mark.parametrize("name", ["numeric", "bins"])
+def test_a_token_reads_the_value_and_its_bins(name):
+    net, songs = network().eval(), batch_of(4)
+    torch.nn.init.zeros_(net.members[0].skip.weight)
+    songs["numeric"] = songs["numeric"].nan_to_num()
+    songs = with_bins(songs)
+    assert not torch.allclose(net(songs), net({**songs, name: songs[name] + 0.5}), atol=1e-3)
+
+
+def test_the_linear_skip_starts_at_nothing_and_reads_the_inputs():
+    net, songs = network().eval(), batch_of(4)
+    skip = net.members[0].skip
+    assert not skip.weight.any()
+    with torch.no_grad():
+        before = net(songs)
+        skip.weight.fill_(1.0)
+        moved = (net(songs) - before)[0].mean(-1)
+    torch.testing.assert_close(
+        moved, songs["numeric"].nan_to_num().sum(1) + songs["title"].sum(1), atol=1e-4, rtol=1e-4
+    )
 
 
 def test_songs_of_a_batch_do_not_see_each_other():
-    net = network().eval()
-    songs = batch(8)
-    alone = torch.cat([net({name: value[i : i + 1] for name, value in songs.items()}) for i in range(8)])
+    net, songs = network().eval(), batch_of(8)
+    alone = torch.cat([net({name: value[i : i + 1] for name, value in songs.items()}) for i in range(8)], dim=1)
     torch.testing.assert_close(net(songs), alone, atol=1e-5, rtol=1e-5)
 
 
-def test_features_that_never_occur_have_no_token():
-    net = network().eval()
-    songs = batch(4)
-    full = net.tokens(*net.tokens.hide(songs)).shape[1]
-    net.tokens.present[[0, len(NUMERIC)]] = False
-    assert net.tokens(*net.tokens.hide(songs)).shape[1] == full - 2
+def test_features_that_never_differ_have_no_token():
+    tokens, songs = network().members[0].tokens, batch_of(4)
+    full = tokens(songs)
+    present = songs["present"].clone()
+    present[:, [0, len(encoders.NUMERIC_FEATURES)]] = False
+    fewer = tokens({**songs, "present": present})
+    kept = torch.tensor([*present[0].tolist(), True])  # the read-out token always stays
+    assert torch.equal(fewer, full[:, kept])
+
+
+def test_a_missing_value_has_a_vector_of_its_own():
+    tokens, songs = network().members[0].tokens, batch_of(4)
+    songs["numeric"][:, 3] = torch.nan
+    embedded = tokens(with_bins(songs))
+    assert torch.equal(embedded[:, 3], tokens.missing[3].expand_as(embedded[:, 3]))
 
 
 def test_hidden_features_look_missing():
-    net = network(feature_dropout=0.5).train()
+    tokens = network(feature_dropout=0.5).members[0].tokens.train()
     torch.manual_seed(0)
-    songs = {"numeric": torch.ones(2000, len(NUMERIC)), **{k: batch(2000)[k] for k in ("category", "title")}}
-    numeric, _, title = net.tokens.hide(songs)
-    assert numeric.isnan().double().mean().item() == pytest.approx(0.5, abs=0.02)
-    hidden = title[:, -1] == 1
-    assert hidden.double().mean().item() == pytest.approx(0.5, abs=0.05)
-    assert (title[hidden][:, :-1] == 0).all()
-    net.eval()
-    assert torch.equal(net.tokens.hide(songs)[0], songs["numeric"])
+    songs = batch_of(2000)
+    songs["numeric"] = torch.ones_like(songs["numeric"])
+    songs["category"] = torch.ones_like(songs["category"])
+    hidden = tokens.hide(songs)
+    assert hidden["numeric"].isnan().double().mean().item() == pytest.approx(0.5, abs=0.02)
+    assert (hidden["category"] == 0).double().mean().item() == pytest.approx(0.5, abs=0.02)
+    no_title = hidden["title"][:, -1] == 1
+    assert no_title.double().mean().item() == pytest.approx(0.5, abs=0.05)
+    assert (hidden["title"][no_title][:, :-1] == 0).all()
+    tokens.eval()
+    assert torch.equal(tokens.hide(songs)["numeric"], songs["numeric"])
 
 
-def members(count: int) -> FeatureTokensNet:
-    torch.manual_seed(0)
-    plans = member_plans(Plan(block="mamba", width=32), count)
-    net = FeatureTokensNet(
-        plans, head=HistogramHead(), numeric=len(NUMERIC), bins=8, codes=CODES, title=TITLE, feature_dropout=0.2
-    )
-    present = torch.ones(len(NUMERIC) + len(CODES) + 1, dtype=torch.bool)
-    present[2] = False
-    net.take_over(torch.linspace(-2, 2, 9).expand(len(NUMERIC), 9), present)
-    return net
+def test_dropout_acts_in_training_alone():
+    net, songs = network(dropout=0.5), batch_of(4)
+    assert not torch.equal(net.train()(songs), net(songs))
+    assert torch.equal(net.eval()(songs), net(songs))
 
 
 def test_members_differ_and_learn_alone():
-    net, songs = members(2).train(), batch(64)
+    net, songs = network(members=2, feature_dropout=0.2).train(), batch_of(64)
     assert {member.tokens.weight.shape[-1] for member in net.members} == {32, 40}
     assert sum(name.startswith("members.1.blocks.0.backward") for name, _ in net.named_parameters()) == 0
     raw = net(songs)
     assert raw.shape == (2, 64, 60)
-    net.head.loss(raw[0], torch.linspace(0, 100, 64)).backward()
+    heads.HistogramHead().loss(raw[0], torch.linspace(0, 100, 64)).backward()
     first, second = ([p.grad for p in member.parameters()] for member in net.members)
     assert any(grad is not None and grad.abs().sum() > 0 for grad in first)
     assert all(grad is None or not grad.abs().sum() > 0 for grad in second)
 
 
 def test_a_model_predicts_the_mean_of_its_members():
-    net, songs = members(3).eval(), batch(16)
-    alone = torch.stack([net.head.probabilities(member(songs)) for member in net.members])
-    torch.testing.assert_close(net.head.probabilities(net(songs)), alone.mean(0))
-    for member in net.members:
-        assert not member.tokens.present[2]
-        torch.testing.assert_close(member.tokens.edges[0], torch.linspace(-2, 2, 9))
+    net, songs, head = network(members=3).eval(), batch_of(16), heads.HistogramHead()
+    alone = torch.stack([head.probabilities(member(songs)) for member in net.members])
+    torch.testing.assert_close(head.probabilities(head.mix(net(songs))), alone.mean(0))
+
+
+def test_an_encoder_of_another_kind_is_refused():
+    from popularity.errors import InputError
+    from popularity.features.base import Inputs
+    from popularity.models.single_token import SingleTokenMamba
+
+    with pytest.raises(InputError, match=r"FeatureTokensMamba: expected data.encoder FeatureEncoder"):
+        networks.FeatureTokensMamba(Inputs(song=5), 60)
+    with pytest.raises(InputError, match=r"SingleTokenMamba: expected data.encoder ColumnEncoder"):
+        SingleTokenMamba(Inputs(song=5), 60)
 
 
 def test_single_token_network_is_the_original():
     """One token: Mamba(13) -> ReLU -> Linear(13, 1) -> 100 sigmoid."""
-    net = SingleTokenMamba(MSEHead())
+    from popularity.features.base import Inputs
+    from popularity.models.single_token import SingleTokenMamba
+
+    net = SingleTokenMamba(Inputs(columns=13), heads.MSEHead().outputs)
     shapes = {name: tuple(p.shape) for name, p in net.named_parameters()}
     assert shapes["mamba.in_proj.weight"] == (52, 13)
     assert shapes["mamba.conv1d.weight"] == (26, 1, 4)
@@ -133,10 +181,13 @@ def test_single_token_network_is_the_original():
     assert shapes["readout.weight"] == (1, 13)
     x = torch.randn(5, 13)
     hidden = torch.relu(net.mamba(x[:, None])[:, 0])
-    torch.testing.assert_close(net.head.predict(net({"columns": x})), 100 * torch.sigmoid(net.readout(hidden))[:, 0])
+    found = heads.MSEHead().predict(net({"columns": x}))
+    torch.testing.assert_close(found, 100 * torch.sigmoid(net.readout(hidden))[:, 0])
 
 
 def test_decay_on_matrices_alone():
+    from popularity.training.optim import decay_groups
+
     net = network()
     decayed, kept = decay_groups(net)
     names = {id(p): name for name, p in net.named_parameters()}
@@ -147,4 +198,4 @@ def test_decay_on_matrices_alone():
         last = name.rsplit(".", 1)[-1]
         if last in ("A_log", "D", "bias") or "norm" in name:
             assert name in free
-    assert "blocks.0.forward_mamba.in_proj.weight" not in free
+    assert "members.0.blocks.0.forward_mamba.in_proj.weight" not in free

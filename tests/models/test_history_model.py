@@ -1,259 +1,386 @@
-"""The network that reads histories: padding, members and memory leave no trace where they must not."""
+"""The network that reads histories: everything in a history is read, and padding and other songs leave no trace."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from importlib.util import find_spec
-from typing import Any
+import math
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-BLOCKS = ["mamba", "none"] + ["mamba2"] * (find_spec("popularity.models.mamba2") is not None)
-S, E, CODES, KNOWN = 5, 2, (3, 4), 40
+from tests.conftest import Lazy
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from popularity.models.history import HistoryMamba
+
+torch = Lazy("torch")
+related = Lazy("popularity.features.related")
+history = Lazy("popularity.models.history")
+heads = Lazy("popularity.models.heads")
+
+S, E, CODES = 5, 2, (3, 4)
+#: Tensors of histories ``(D, B, H, ...)``; all others are ``(B, ...)``.
+OF_HISTORY = ("history_song", "history_category", "history_label", "history_month", "role", "same_album")
+SETTINGS: list[dict[str, Any]] = [
+    *({"block": block, "bidirectional": both} for block in ("mamba", "mamba2", "none") for both in (False, True)),
+    {"layers": 2},
+    {"members": 4},
+    {"one_token": True},
+]
+OUTPUTS = {"HistogramHead": 60, "MSEHead": 1}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _imports() -> None:
-    """What is slow to import: with the first of these tests, not while tests are collected."""
-    global torch, HistogramHead, MSEHead, HistoryNet, Plan, member_plans
-    global ALBUM, CREDITED, NOBODY, RETRIEVED, SAME, nn
-    import torch
-    from torch import nn
-
-    from popularity.features.related import ALBUM, CREDITED, NOBODY, RETRIEVED, SAME
-    from popularity.models.heads import HistogramHead, MSEHead
-    from popularity.models.history import HistoryNet, Plan
-    from popularity.models.members import member_plans
+def named(settings: dict[str, Any]) -> str:
+    return "-".join(f"{name}={value}" for name, value in settings.items())
 
 
-def known_songs(seed: int = 0) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    month = torch.rand(KNOWN, generator=generator) * 600
-    month[::7] = torch.nan
-    return {
-        "song": torch.randn(KNOWN, S, generator=generator),
-        "category": torch.stack([torch.randint(0, c, (KNOWN,), generator=generator) for c in CODES], 1),
-        "popularity": torch.rand(KNOWN, generator=generator) * 100,
-        "month": month,
-    }
+def network(outputs: int = 12, extras: int = E, **settings: Any) -> HistoryMamba:
+    from popularity.features.base import Inputs
 
-
-def network(*plans: Plan, head: str = "histogram", dropout: float = 0.0, one_token: bool = False) -> HistoryNet:
     torch.manual_seed(0)
-    net = HistoryNet(
-        plans or (Plan(width=8, d_state=4),),
-        head=HistogramHead(bins=12) if head == "histogram" else MSEHead(),
-        song=S,
-        extras=E,
-        codes=CODES,
-        dropout=dropout,
-        input_dropout=dropout,
-        one_token=one_token,
-    )
-    net.memory.fill(known_songs())
+    small = {"members": 1, "width": 8, "d_state": 4, "dropout": 0.0, "feature_dropout": 0.0}
+    net = history.HistoryMamba(Inputs(song=S, extras=extras, codes=CODES), outputs, **{**small, **settings})
+    for name, parameter in net.named_parameters():
+        if "album" in name:
+            torch.nn.init.normal_(parameter)  # they start at 0
     return net.eval()
 
 
-def batch_of(lengths: list[int], draws: int = 1, seed: int = 0, width: int | None = None) -> dict[str, torch.Tensor]:
+def batch_of(lengths: list[int], samples: int = 1, seed: int = 0, width: int | None = None) -> dict[str, Tensor]:
     """Songs with histories of these lengths, padded in front, in all roles."""
     generator = torch.Generator().manual_seed(seed)
-    n, width = len(lengths), max(lengths) if width is None else width
-    kind = torch.tensor([SAME, CREDITED, RETRIEVED, ALBUM])[torch.randint(0, 4, (n, draws, width), generator=generator)]
-    known = torch.randint(0, KNOWN, (n, draws, width), generator=generator)
-    padding = torch.arange(width) < width - torch.tensor(lengths)[:, None, None]
+    n = len(lengths)
+    shape = (samples, n, max(lengths) if width is None else width)
+    padding = (torch.arange(shape[2]) < shape[2] - torch.tensor(lengths)[:, None]).expand(shape)
+    roles = torch.tensor([related.SAME, related.CREDITED, related.RETRIEVED, related.ALBUM])
+    month = torch.rand(shape, generator=generator) * 600
+
+    def categories(*size: int) -> Tensor:
+        return torch.stack([torch.randint(0, codes, size, generator=generator) for codes in CODES], -1)
+
     return {
         "song": torch.randn(n, S, generator=generator),
-        "category": torch.stack([torch.randint(0, c, (n,), generator=generator) for c in CODES], 1),
+        "category": categories(n),
         "extras": torch.randn(n, E, generator=generator),
         "month": torch.rand(n, generator=generator) * 600,
-        "known": known.masked_fill(padding, 0),
-        "kind": kind.masked_fill(padding, NOBODY),
-        "mate": (known % 3 == 0) & ~padding,
+        "history_song": torch.randn(*shape, S, generator=generator),
+        "history_category": categories(*shape),
+        "history_label": torch.randn(shape, generator=generator),
+        "history_month": month.masked_fill(month < 90, torch.nan),
+        "role": roles[torch.randint(0, 4, shape, generator=generator)].masked_fill(padding, related.NO_SONG),
+        "same_album": (torch.rand(shape, generator=generator) < 0.3) & ~padding,
     }
 
 
-def row_of(batch: dict[str, torch.Tensor], i: int) -> dict[str, torch.Tensor]:
+def row_of(batch: dict[str, Tensor], i: int) -> dict[str, Tensor]:
     """One song alone, without its padding."""
-    longest = int((batch["kind"][i] != NOBODY).sum(-1).max())
-    alone = {name: value[i : i + 1] for name, value in batch.items()}
-    cut = alone["known"].shape[-1] - longest
-    return {**alone, **{name: alone[name][..., cut:] for name in ("known", "kind", "mate")}}
+    longest = int((batch["role"][:, i] != related.NO_SONG).sum(-1).max())
+    start = batch["role"].shape[2] - longest
+    return {
+        name: value[:, i : i + 1, start:] if name in OF_HISTORY else value[i : i + 1] for name, value in batch.items()
+    }
 
 
-def plans_to_try() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for block in BLOCKS:
-        found += [{"block": block, "bidirectional": both} for both in (False, True)]
-    return [*found, {"layers": 2}, {"difference": True, "text_scores": True}]
-
-
-@pytest.mark.parametrize("options", plans_to_try(), ids=lambda o: "-".join(f"{k}={v}" for k, v in o.items()))
-def test_padding_leaves_no_trace(options):
-    """A song alone, and beside songs with longer histories."""
-    net = network(Plan(**{"width": 8, "d_state": 4, "layers": 1, **options}))
-    batch = batch_of([0, 3, 9, 1, 30], width=33)
+@pytest.mark.parametrize("settings", SETTINGS, ids=named)
+def test_padding_leaves_no_trace(settings):
+    """A song alone gives what it gives beside songs with longer histories, whatever stands in the padding."""
+    net, batch = network(**settings), batch_of([0, 3, 9, 1, 30], width=33)
     with torch.no_grad():
         together = net(batch)
         for i in range(5):
-            torch.testing.assert_close(net(row_of(batch, i))[0], together[i], atol=2e-5, rtol=1e-4)
-        # whatever stands in the padding
-        padding = batch["kind"] == NOBODY
-        torch.testing.assert_close(net({**batch, "known": batch["known"].masked_fill(padding, 17)}), together)
+            torch.testing.assert_close(net(row_of(batch, i))[:, 0], together[:, i], atol=2e-5, rtol=1e-4)
+        padding = batch["role"] == related.NO_SONG
+        other = {
+            **batch,
+            "history_song": torch.where(padding.unsqueeze(-1), 9.0, batch["history_song"]),
+            "history_category": torch.where(padding.unsqueeze(-1), 1, batch["history_category"]),
+            "history_label": torch.where(padding, 9.0, batch["history_label"]),
+            "history_month": torch.where(padding, 9.0, batch["history_month"]),
+        }
+        torch.testing.assert_close(net(other), together)
 
 
-@pytest.mark.parametrize("options", plans_to_try(), ids=lambda o: "-".join(f"{k}={v}" for k, v in o.items()))
-def test_every_parameter_gets_a_gradient(options):
-    plan = Plan(**{"width": 8, "d_state": 4, **options})
-    net = network(plan, replace(plan, width=12)).train()
-    net.head.loss(net(batch_of([0, 3, 6, 5], draws=2)), torch.tensor([10.0, 20.0, 60.0, 90.0])).backward()
-    # a backward pass through a bare residual has nothing to learn but its norm
+@pytest.mark.parametrize("settings", SETTINGS[:-1], ids=named)  # over one token nothing decays: no gradient of A
+def test_every_parameter_gets_a_gradient(settings):
+    net, head = network(outputs=60, **settings).train(), heads.HistogramHead()
+    head.loss(net(batch_of([0, 3, 6, 5], samples=4)), torch.tensor([10.0, 20.0, 60.0, 90.0])).backward()
     silent = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert not silent
 
 
-@pytest.mark.parametrize("what", ["song", "label", "category", "month", "kind", "mate", "order"])
-def test_everything_of_a_history_is_read(what):
-    net, batch = network(Plan(width=8, d_state=4, layers=1)), batch_of([6, 6, 6])
-    for name, p in net.named_parameters():
-        if "album" in name:
-            nn.init.normal_(p)  # they begin at 0
-    batch["kind"] = batch["kind"].fill_(SAME)
+@pytest.mark.parametrize("what", ["song", "label", "category", "month", "role", "same_album", "order"])
+def test_everything_in_a_history_is_read(what):
+    net, batch = network(), batch_of([6, 6, 6])
+    batch["role"] = torch.full_like(batch["role"], related.SAME)
+    batch["history_month"] = batch["history_month"].nan_to_num(300.0)
+    changed = dict(batch)
+    if what == "role":
+        changed["role"] = batch["role"].clone()
+        changed["role"][:, :, 2] = related.CREDITED
+    elif what == "same_album":
+        changed["same_album"] = ~batch["same_album"]
+    elif what == "order":
+        changed |= {name: batch[name].flip(2) for name in OF_HISTORY}
+    elif what == "category":
+        changed["history_category"] = (batch["history_category"] + 1) % 3
+    elif what == "month":
+        changed["history_month"] = batch["history_month"] - 24.0
+    else:
+        changed[f"history_{what}"] = batch[f"history_{what}"] * 0.5 + 1
     with torch.no_grad():
-        before = net(batch)
-        if what == "kind":
-            batch["kind"][:, :, 2] = CREDITED
-        elif what == "mate":
-            batch["mate"] = ~batch["mate"]
-        elif what == "order":
-            batch["known"] = batch["known"].flip(-1)
-        else:
-            memory = getattr(net.memory, what)
-            memory.copy_((memory + 1) % 3 if what == "category" else torch.nan_to_num(memory) * 0.5 + 1)
-        assert (net(batch) - before).abs().amax(1).min() > 1e-4
+        assert (net(changed) - net(batch)).abs().amax((0, 2)).min() > 1e-4
 
 
-def test_only_the_songs_drawn_are_read():
-    net, batch = network(), batch_of([4, 7])
-    unread = torch.ones(KNOWN, dtype=torch.bool)
-    unread[batch["known"][batch["kind"] != NOBODY]] = False
+def test_months_between_songs_count_with_their_sign():
+    """A song released a year before is another neighbour than one released a year later, or without a date."""
+    net, batch = network(), batch_of([4])
+    months = [batch["month"][0] + gap for gap in (-12.0, 12.0, -120.0, math.nan)]
     with torch.no_grad():
-        before = net(batch)
-        net.memory.label[unread] += 50
-        net.memory.song[unread] *= -3
-        assert torch.equal(net(batch), before)
+        raw = [net({**batch, "history_month": torch.full_like(batch["history_month"], month)}) for month in months]
+    assert all((one - other).abs().max() > 1e-3 for i, one in enumerate(raw) for other in raw[:i])
+    net.zero_grad()
+    net({**batch, "history_month": torch.full_like(batch["history_month"], float(months[0]))}).sum().backward()
+    assert (net.members[0].gap.weight.grad.abs().sum(0) > 0).all(), "the months and the mark of a known date"
 
 
-def test_in_training_each_member_learns_alone():
-    """The loss of the model is the mean of the members' own, and none's gradient knows of another."""
-    plans = [Plan(width=8, d_state=4), Plan(width=12, d_state=4, block="none")]
-    net, batch = network(*plans).train(), batch_of([2, 5, 4], draws=2)
-    target = torch.tensor([5.0, 40.0, 80.0])
+def test_unknown_dates_are_told_apart_from_equal_dates():
+    net, batch = network(), batch_of([4, 2])
+    same_day = {**batch, "history_month": batch["month"][None, :, None].expand(batch["history_month"].shape)}
+    undated = {**batch, "month": torch.full_like(batch["month"], torch.nan)}
+    with torch.no_grad():
+        assert torch.isfinite(net(undated)).all()
+        assert not torch.allclose(net(same_day), net({**same_day, "month": undated["month"]}), atol=1e-3)
+
+
+def test_statistics_of_a_history():
+    """Shrunk means of the artist's and of credited songs and the number of the artist's songs, by a plain loop.
+
+    They are read off the linear skip, which adds each of them to the outputs by its weight.
+    """
+    net, batch = network(), batch_of([0, 3, 9, 20])
+    skip = net.members[0].skip
+    assert skip.in_features == S + E + 3
+    found = []
+    with torch.no_grad():
+        before = net(batch)[0]
+        for column in range(S + E, S + E + 3):
+            skip.weight[:, column] += 1
+            found.append((net(batch)[0] - before).mean(-1))
+            skip.weight[:, column] -= 1
+    for i, numbers in enumerate(torch.stack(found, 1)):
+        same, credited = (
+            batch["history_label"][0, i][batch["role"][0, i] == role].tolist()
+            for role in (related.SAME, related.CREDITED)
+        )
+        expected = [sum(same) / (len(same) + 1.2), math.log1p(len(same)), sum(credited) / (len(credited) + 1.2)]
+        assert numbers.tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def test_songs_on_the_album_count_in_number_and_mean():
+    """With feature dropout off, `_album` is the shrunk mean and the log of the number."""
+    net, batch = network(), batch_of([8, 3])
+    found = net.members[0]._album(history.history_of(batch, 0))
+    for i in range(2):
+        labels = batch["history_label"][0, i][batch["same_album"][0, i]].tolist()
+        assert found[i].tolist() == pytest.approx(
+            [sum(labels) / (len(labels) + 1.2), math.log1p(len(labels))], abs=1e-5
+        )
+    without = {name: value for name, value in batch.items() if name != "same_album"}
+    assert not net.members[0]._album(history.history_of(without, 0)).any()
+
+
+@pytest.mark.parametrize("part", ["album_role", "album_extras", "album_skip"])
+def test_weights_for_albums_start_at_nothing(part):
+    """At first a network predicts as if there were no albums; then each weight does something."""
+    from popularity.features.base import Inputs
+
+    torch.manual_seed(0)
+    net = history.HistoryMamba(Inputs(song=S, extras=E, codes=CODES), 12, members=1, width=8, d_state=4).eval()
+    batch = batch_of([6, 6])
+    batch["role"] = torch.full_like(batch["role"], related.SAME)
+    without = {name: value for name, value in batch.items() if name != "same_album"}
+    with torch.no_grad():
+        assert torch.equal(net(batch), net(without))
+        torch.nn.init.normal_(getattr(net.members[0], part))
+        assert not torch.allclose(net(batch), net(without), atol=1e-3)
+
+
+def test_the_third_member_sees_how_known_songs_differ_from_the_song():
+    net, batch = network(members=3), batch_of([5, 5], samples=3)
+    assert [member.difference is not None for member in net.members] == [False, False, True]
+    member = net.members[2]
+    sample = history.history_of(batch, 2)
+    tokens = member._tokens(batch, sample)
+    with torch.no_grad():
+        member.difference.weight.zero_()
+    moved = tokens - member._tokens(batch, sample)
+    assert moved.abs().min(-1).values.max() > 1e-3
+    # a known song that equals the song has no difference, whatever the weights
+    torch.nn.init.normal_(member.difference.weight)
+    equal = sample._replace(song=batch["song"].unsqueeze(1).expand_as(sample.song))
+    tokens = member._tokens(batch, equal)
+    with torch.no_grad():
+        member.difference.weight.zero_()
+    torch.testing.assert_close(member._tokens(batch, equal), tokens)
+
+
+def test_members_learn_alone():
+    """The loss of the model is the mean of the members' own, and no gradient of one depends on another."""
+    net, head = network(outputs=60, members=2, bidirectional=False).train(), heads.HistogramHead()
+    batch, target = batch_of([2, 5, 4], samples=2), torch.tensor([5.0, 40.0, 80.0])
     raw = net(batch)
-    assert raw.shape == (2, 3, 12)
-    loss = net.head.loss(raw, target)
-    torch.testing.assert_close(loss, torch.stack([net.head.loss(part, target) for part in raw]).mean())
+    assert raw.shape == (2, 3, 60)
+    loss = head.loss(raw, target)
+    torch.testing.assert_close(loss, torch.stack([head.loss(part, target) for part in raw]).mean())
     loss.backward()
+    together = [[p.grad.clone() for p in member.parameters()] for member in net.members]
     for i, member in enumerate(net.members):
-        together = [p.grad.clone() for p in member.parameters()]
         net.zero_grad()
-        net.head.loss(net(batch)[i], target).backward()
-        for parameter, gradient in zip(member.parameters(), together, strict=True):
+        head.loss(net(batch)[i], target).backward()
+        for parameter, gradient in zip(member.parameters(), together[i], strict=True):
             torch.testing.assert_close(parameter.grad / 2, gradient, atol=1e-6, rtol=1e-4)
         assert all(p.grad is None or not p.grad.any() for p in net.members[1 - i].parameters())
-        net.zero_grad()
-        net.head.loss(net(batch), target).backward()
 
 
-@pytest.mark.parametrize("head", ["histogram", "mse"])
-def test_in_evaluation_the_model_is_the_mean_of_its_members(head):
-    """Each member reads its own share of the drawn histories; what is averaged are probabilities, or points."""
-    net, batch = network(Plan(width=8, d_state=4), Plan(width=12, d_state=4), head=head), batch_of([2, 5, 4], draws=6)
+@pytest.mark.parametrize("kind", ["HistogramHead", "MSEHead"])
+def test_in_evaluation_the_model_is_the_mean_of_its_members(kind):
+    """Each member reads its own share of the sampled histories; what is averaged are probabilities, or points."""
+    head = getattr(heads, kind)()
+    net, batch = network(outputs=head.outputs, members=2), batch_of([2, 5, 4], samples=6)
     with torch.no_grad():
         raw = net(batch)
-        apart = []
-        for i, member in enumerate(net.members):
-            for at in range(3 * i, 3 * i + 3):
-                apart.append(member(batch, net.memory, batch["known"][:, at], batch["kind"][:, at]))
-        points = torch.stack([net.head.predict(one) for one in apart])
+        apart = [net.members[at // 3](batch, history.history_of(batch, at)) for at in range(6)]
+        torch.testing.assert_close(raw, torch.stack(apart))
+        mixed = head.mix(raw)
+        points = torch.stack([head.predict(one) for one in apart])
         assert points.std(0).min() > 0.1
-        torch.testing.assert_close(net.head.predict(raw), points.mean(0))
-        if head == "histogram":
-            shares = torch.stack([net.head.probabilities(one) for one in apart]).mean(0)
-            torch.testing.assert_close(net.head.probabilities(raw), shares)
+        torch.testing.assert_close(head.predict(mixed), points.mean(0))
+        if kind == "HistogramHead":
+            shares = torch.stack([head.probabilities(one) for one in apart]).mean(0)
+            torch.testing.assert_close(head.probabilities(mixed), shares)
 
 
-@pytest.mark.parametrize("head", ["histogram", "mse"])
-def test_a_single_history_is_mixed_to_itself(head):
-    net, batch = network(head=head), batch_of([2, 5, 4])
+def test_members_share_samples_where_there_are_too_few():
+    net, batch = network(members=3), batch_of([2, 5], samples=2)
     with torch.no_grad():
-        alone = net.head.predict(net.members[0](batch, net.memory, batch["known"][:, 0], batch["kind"][:, 0]))
-        torch.testing.assert_close(net.head.predict(net(batch)), alone)
-        thrice = {name: value.repeat(1, 3, 1) if value.ndim == 3 else value for name, value in batch.items()}
-        torch.testing.assert_close(net.head.predict(net(thrice)), alone)
+        expected = [member(batch, history.history_of(batch, i % 2)) for i, member in enumerate(net.members)]
+        torch.testing.assert_close(net(batch), torch.stack(expected))
+
+
+@pytest.mark.parametrize("kind", ["HistogramHead", "MSEHead"])
+def test_copies_of_a_history_are_mixed_to_itself(kind):
+    head = getattr(heads, kind)()
+    net, batch = network(outputs=head.outputs), batch_of([2, 5, 4])
+    with torch.no_grad():
+        alone = head.predict(net(batch)[0])
+        torch.testing.assert_close(head.predict(head.mix(net(batch))), alone)
+        thrice = {k: torch.cat([v] * 3) if k in OF_HISTORY else v for k, v in batch.items()}
+        torch.testing.assert_close(head.predict(head.mix(net(thrice))), alone)
 
 
 def test_one_token_has_nothing_to_scan():
-    """All tokens added up: the order of a history is gone, its songs are not."""
+    """All tokens are added up: the order of a history is gone, its songs are not."""
     net, batch = network(one_token=True), batch_of([6, 3, 6])
-    flipped = {**batch, "known": batch["known"].flip(-1), "kind": batch["kind"].flip(-1)}
     with torch.no_grad():
         before = net(batch)
+        flipped = {**batch, **{name: batch[name].flip(2) for name in OF_HISTORY}}
         torch.testing.assert_close(net(flipped), before, atol=1e-5, rtol=1e-4)
-        net.memory.label.neg_()
-        assert not torch.allclose(net(batch), before, atol=1e-3)
+        assert not torch.allclose(net({**batch, "history_label": -batch["history_label"]}), before, atol=1e-3)
 
 
-def test_without_extras_no_scores_are_read():
+def test_extras_are_read_if_there_are_any():
     batch = batch_of([6, 3, 0])
-    for extras in (True, False):
-        net = network(Plan(width=8, d_state=4, text_scores=extras))
-        with torch.no_grad():
-            same = torch.equal(net(batch), net({**batch, "extras": batch["extras"] + 1}))
-        assert same is not extras
-
-
-def test_a_network_without_known_songs():
-    net, batch = network(), batch_of([0, 0])
     with torch.no_grad():
-        assert torch.isfinite(net(batch)).all()
+        net = network()
+        assert not torch.allclose(net(batch), net({**batch, "extras": batch["extras"] + 1}), atol=1e-3)
+        assert torch.isfinite(network(extras=0)({**batch, "extras": batch["extras"][:, :0]})).all()
 
 
-@pytest.mark.parametrize("options", plans_to_try(), ids=lambda o: "-".join(f"{k}={v}" for k, v in o.items()))
-def test_half_precision_is_finite_and_near(options):
-    plan = Plan(**{"width": 8, "d_state": 4, **options})
-    net, batch = network(plan), batch_of([0, 3, 14])
+def test_songs_without_histories():
     with torch.no_grad():
-        expected = net.head.predict(net(batch))
+        assert torch.isfinite(network()(batch_of([0, 0]))).all()
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=named)
+def test_half_precision_is_finite_and_near(settings):
+    net, batch, head = network(outputs=60, **settings), batch_of([0, 3, 14]), heads.HistogramHead()
+    with torch.no_grad():
+        expected = head.predict(head.mix(net(batch)))
         half = {name: value.bfloat16() if value.is_floating_point() else value for name, value in batch.items()}
-        net.bfloat16()
-        net.memory.fill(known_songs())
-        assert net.memory.song.dtype == torch.bfloat16, "the memory keeps the precision of its module"
-        found = net.head.predict(net(half))
+        found = head.predict(head.mix(net.bfloat16()(half)))
     torch.testing.assert_close(found, expected, atol=3.0, rtol=0)
 
 
-def test_labels_of_the_memory_are_standardised():
-    net = network()
-    assert net.memory.label.mean().abs() < 1e-5
-    assert net.memory.label.std(correction=0) == pytest.approx(1.0)
-    assert not any("memory" in name for name in net.state_dict()), "the encoder's state keeps them"
-    for popularity in (torch.full((KNOWN,), 40.0), torch.tensor([40.0])):
-        net.memory.fill({**{k: v[: len(popularity)] for k, v in known_songs().items()}, "popularity": popularity})
-        assert net.memory.label.tolist() == [0.0] * len(popularity)
+def test_dropout_and_feature_dropout_act_in_training_alone():
+    batch = batch_of([6, 3])
+    for settings in ({"dropout": 0.5}, {"feature_dropout": 0.5}):
+        net = network(**settings)
+        with torch.no_grad():
+            assert torch.equal(net(batch), net(batch))
+            net.train()
+            assert not torch.equal(net(batch), net(batch)), settings
 
 
-def test_filling_copies():
-    """A memory that shared its tensors with the encoder would follow whatever is done to the module."""
-    known = known_songs()
-    net = network()
-    net.memory.fill(known)
-    net.memory.song.zero_()
-    assert known["song"].any()
+@pytest.mark.parametrize("hidden", ["song", "category", "extras", "same_album"])
+def test_feature_dropout_hides_each_kind_of_input(hidden):
+    """With nearly all features hidden, a change of one kind of input is rarely seen."""
+    net, batch = network(feature_dropout=0.999).train(), batch_of([3] * 30)
+    batch["role"] = torch.full_like(batch["role"], related.RETRIEVED)
+    batch["same_album"] = torch.zeros_like(batch["same_album"])
+    with torch.no_grad():
+        for parameter in net.members[0].skip.parameters():
+            parameter.zero_()  # the skip reads the inputs as they are
+        torch.nn.init.zeros_(net.members[0].album_role[1])
+        other = dict(batch)
+        if hidden == "category":
+            other["category"] = (batch["category"] + 1) % 3
+        elif hidden == "same_album":
+            other["same_album"] = torch.ones_like(batch["same_album"])
+        else:
+            other[hidden] = batch[hidden] + 1
+        torch.manual_seed(1)
+        before = net(batch)
+        torch.manual_seed(1)
+        seen = ((net(other) - before).abs().amax((0, 2)) > 1e-6).float().mean()
+        assert seen < 0.2
+        net.eval()
+        assert ((net(other) - net(batch)).abs().amax((0, 2)) > 1e-6).all()
 
 
 def test_the_first_member_is_as_asked_for():
-    first = Plan(width=16, block="none")
-    plans = member_plans(first, 5)
-    assert len(plans) == 5
-    assert plans[0] == first
-    assert member_plans(first, 2) == plans[:2], "a further member changes none before it"
+    from popularity.models.blocks import MemberConfig, member_configs
+
+    first = MemberConfig("mamba2", width=48, layers=1, d_state=16, d_conv=4, expand=2, bidirectional=True)
+    configs = member_configs(first, 5)
+    assert configs[0] == configs[4] == first
+    assert member_configs(first, 2) == configs[:2], "a further member changes none before it"
+    assert [config.width for config in configs] == [48, 64, 32, 48, 48]
+    assert [config.bidirectional for config in configs] == [True, False, True, True, True]
+    assert [config.difference for config in configs] == [False, False, True, False, False]
+    assert [config.block for config in configs] == ["mamba2", "mamba2", "mamba2", "mamba", "mamba2"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"members": 0}, "model.net.members: expected at least 1, got 0"),
+        ({"width": 0}, "model.net.width: expected at least 1, got 0"),
+        ({"d_state": 0}, "model.net.d_state: expected at least 1, got 0"),
+        ({"dropout": 1.0}, "model.net.dropout: expected at least 0 and below 1, got 1.0"),
+        ({"feature_dropout": -0.1}, "model.net.feature_dropout: expected at least 0 and below 1, got -0.1"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, message):
+    from popularity.errors import InputError
+
+    with pytest.raises(InputError, match=message):
+        network(**settings)
+
+
+def test_an_encoder_of_another_kind_is_refused():
+    from popularity.errors import InputError
+    from popularity.features.base import Inputs
+
+    with pytest.raises(InputError, match=r"HistoryMamba: expected data.encoder HistoryEncoder"):
+        history.HistoryMamba(Inputs(columns=13), 12)

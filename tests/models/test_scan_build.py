@@ -14,12 +14,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 USE = """
 import torch
-from popularity.models import scan_cpp
+from popularity.models import kernel_library
 from popularity.models.mamba import Mamba
 from popularity.models.scan import implementation
 u = torch.zeros(2, 5, 16)
 Mamba(16)(u).sum().backward()
-print(scan_cpp.__file__, scan_cpp.instruction_set(), implementation(u, 16))
+print(kernel_library.__file__, kernel_library.instruction_set(), implementation(u, 16))
 """
 
 

@@ -1,20 +1,67 @@
+"""Batches: each row once, equal global batches for any number of processes, and no padding that no row needs."""
+
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.conftest import Lazy
 
-@pytest.fixture(scope="module", autouse=True)
-def _imports() -> None:
-    """What is slow to import: with the first of these tests, not while tests are collected."""
-    global torch, TensorBatches
-    import torch
+if TYPE_CHECKING:
+    from torch import Tensor
 
-    from popularity.training.batches import TensorBatches
+    from popularity.training.batches import SongBatches
+
+torch = Lazy("torch")
+module = Lazy("popularity.training.batches")
 
 
-def rows(batches: TensorBatches) -> list[torch.Tensor]:
+def batches_of(table: dict[str, list[Any]], size: int, *, histories: str = "", **order: Any) -> SongBatches:
+    """Batches of a table by an encoder that passes its columns on.
+
+    With ``histories`` it samples histories ``(n, 2, 12)`` as long as the column ``songs`` says, padded in front with
+    -1, or with ``random`` by chance one song longer.
+    """
+    from popularity.features.base import Encoder, Inputs
+
+    class Columns(Encoder):
+        padded = ("history",)
+        inputs = Inputs()
+
+        def fit(self, songs, folds=(), *, earlier=False):
+            raise NotImplementedError
+
+        def encode(self, songs, *, training=False):
+            return {str(name): torch.tensor(column.to_list()) for name, column in songs.items()}
+
+        def sample(self, rows, generator, *, training, samples):
+            if not histories:
+                return rows
+            length = rows["songs"]
+            if histories == "random":
+                length = length + torch.randint(0, 2, length.shape, generator=generator)
+            place = torch.arange(12)
+            history = torch.where(place >= 12 - length[:, None], place, -1)[:, None].expand(-1, 2, -1)
+            return {**rows, "history": history, "length": length}
+
+        def state(self):
+            raise NotImplementedError
+
+        def load_state(self, state):
+            raise NotImplementedError
+
+    return module.SongBatches(Columns(), pd.DataFrame(table), size, order=module.Order(**order))
+
+
+def numbered(count: int, size: int, **order: Any) -> SongBatches:
+    return batches_of({"row": [*range(count)]}, size, **order)
+
+
+def rows(batches: SongBatches) -> list[Tensor]:
     return [batch["row"] for batch in batches]
 
 
@@ -26,15 +73,8 @@ def rows(batches: TensorBatches) -> list[torch.Tensor]:
     epoch=st.integers(0, 3),
 )
 def test_every_row_once_over_all_processes(count, size, world, shuffle, epoch):
-    def loader(rank: int) -> TensorBatches:
-        return TensorBatches(
-            {"row": torch.arange(count)},
-            size,
-            shuffle=shuffle,
-            epoch=lambda: epoch,
-            rank=rank,
-            world_size=world,
-        )
+    def loader(rank: int) -> SongBatches:
+        return numbered(count, size, shuffle=shuffle, epoch=lambda: epoch, rank=rank, world_size=world)
 
     parts = [torch.cat([torch.empty(0, dtype=torch.long), *rows(loader(rank))]) for rank in range(world)]
     assert torch.cat(parts).sort().values.tolist() == list(range(count))
@@ -47,50 +87,49 @@ def test_every_row_once_over_all_processes(count, size, world, shuffle, epoch):
 
 
 def test_two_processes_see_the_global_batches_of_one():
-    data = {"row": torch.arange(100)}
-    one = rows(TensorBatches(data, 20, shuffle=True, seed=3))
-    two = [rows(TensorBatches(data, 10, shuffle=True, seed=3, rank=rank, world_size=2)) for rank in (0, 1)]
+    one = rows(numbered(100, 20, shuffle=True, seed=3))
+    two = [rows(numbered(100, 10, shuffle=True, seed=3, rank=rank, world_size=2)) for rank in (0, 1)]
     for whole, *halves in zip(one, *two, strict=True):
         assert sorted(whole.tolist()) == sorted(torch.cat(halves).tolist())
 
 
 @given(count=st.integers(4, 60), size=st.integers(2, 9), world=st.integers(2, 4))
 def test_the_average_over_processes_of_shared_means_is_the_mean_over_rows(count, size, world):
-    data = {"row": torch.arange(count, dtype=torch.float64)}
-    loaders = [TensorBatches(data, size, shuffle=True, rank=rank, world_size=world) for rank in range(world)]
+    loaders = [numbered(count, size, shuffle=True, rank=rank, world_size=world) for rank in range(world)]
     for batches in zip(*loaders, strict=True):
-        rows = torch.cat([batch["row"] for batch in batches])
-        average = sum((batch["row"].mean() if len(batch["row"]) else 0.0) * batch["share"] for batch in batches) / world
-        torch.testing.assert_close(average, rows.mean())
+        means = [batch["row"].double().mean() * batch["share"] for batch in batches]
+        expected = torch.cat([batch["row"] for batch in batches]).double().mean()
+        torch.testing.assert_close(sum(means) / world, expected)
+
+
+def test_one_process_has_no_share():
+    assert all("share" not in batch for batch in numbered(20, 6, shuffle=True))
 
 
 def test_order_depends_on_seed_and_epoch_alone():
     epoch = 0
-    loader = TensorBatches({"row": torch.arange(50)}, 10, shuffle=True, seed=1, epoch=lambda: epoch)
+    loader = numbered(50, 10, shuffle=True, seed=1, epoch=lambda: epoch)
     first = torch.cat(rows(loader)).tolist()
     torch.manual_seed(99)
     assert torch.cat(rows(loader)).tolist() == first
     epoch = 1
     assert torch.cat(rows(loader)).tolist() != first
+    epoch = 0
+    assert torch.cat(rows(numbered(50, 10, shuffle=True, seed=2))).tolist() != first
+
+
+def test_without_shuffling_rows_come_in_order():
+    assert [batch.tolist() for batch in rows(numbered(5, 2))] == [[0, 1], [2, 3], [4]]
+
+
+def test_training_batches_are_of_nearly_equal_size():
+    """Rows are spread evenly: there is no short last batch."""
+    assert sorted(len(batch) for batch in rows(numbered(50, 16, shuffle=True))) == [12, 12, 13, 13]
 
 
 def test_batches_keep_rows_together():
-    data = {"row": torch.arange(30), "double": torch.arange(30) * 2}
-    for batch in TensorBatches(data, 7, shuffle=True):
-        assert torch.equal(batch["double"], batch["row"] * 2)
-
-
-def lengths_as(generator_used: bool):
-    """Histories of the length that a row's number says, padded in front; optionally one more or less by chance."""
-
-    def prepare(rows, generator):
-        more = torch.randint(0, 2, rows["length"].shape, generator=generator) if generator_used else 0
-        length = rows["length"] + more
-        place = torch.arange(12)
-        history = torch.where(place >= 12 - length[:, None], place, -1)[:, None].expand(-1, 2, -1)
-        return {"row": rows["row"], "history": history, "length": length}
-
-    return prepare
+    for batch in batches_of({"row": [*range(30)], "popularity": [2.0 * i for i in range(30)]}, 7, shuffle=True):
+        assert torch.equal(batch["popularity"], batch["row"] * 2.0)
 
 
 @given(
@@ -102,12 +141,12 @@ def lengths_as(generator_used: bool):
 )
 def test_histories_are_cut_to_the_longest_of_a_batch(count, size, world, shuffle, chance):
     """No row is lost, none loses a song, and as many processes as there may be see the same global batches."""
-    generator = torch.Generator().manual_seed(count)
-    tensors = {"row": torch.arange(count), "length": torch.randint(0, 11, (count,), generator=generator)}
+    lengths = torch.randint(0, 11, (count,), generator=torch.Generator().manual_seed(count))
+    table = {"row": [*range(count)], "songs": lengths.tolist()}
+    histories = "random" if chance else "as the column says"
 
-    def batches(rank: int, world: int, size: int) -> list:
-        options = {"shuffle": shuffle, "rank": rank, "world_size": world, "prepare": lengths_as(chance)}
-        return list(TensorBatches(tensors, size, **options))
+    def batches(rank: int, world: int, size: int) -> list[dict[str, Tensor]]:
+        return list(batches_of(table, size, histories=histories, shuffle=shuffle, rank=rank, world_size=world))
 
     whole = batches(0, 1, size * world)
     seen = torch.cat([batch["row"] for batch in whole])
@@ -115,7 +154,7 @@ def test_histories_are_cut_to_the_longest_of_a_batch(count, size, world, shuffle
     assert shuffle or seen.tolist() == list(range(count))
     for batch in whole:
         songs = (batch["history"] >= 0).sum(-1)
-        extra = songs - tensors["length"][batch["row"]][:, None]
+        extra = songs - batch["songs"][:, None]
         assert ((extra == 0) | (extra == 1 if chance else False)).all()
         assert batch["history"].shape == (len(batch["row"]), 2, songs.max())
         assert "length" not in batch
@@ -127,11 +166,33 @@ def test_histories_are_cut_to_the_longest_of_a_batch(count, size, world, shuffle
         assert torch.cat(shares).sort().values.tolist() == batch["row"].sort().values.tolist()
 
 
-def test_in_training_like_goes_with_like():
-    tensors = {"row": torch.arange(400), "length": torch.randint(0, 11, (400,), generator=torch.Generator())}
-    prepare = lengths_as(False)
+def test_training_batches_hold_histories_of_similar_length():
+    lengths = torch.randint(0, 11, (400,), generator=torch.Generator().manual_seed(0))
+    table = {"row": [*range(400)], "songs": lengths.tolist()}
     padding = [
-        sum(int((batch["history"] < 0).sum()) for batch in TensorBatches(tensors, 20, prepare=prepare, shuffle=shuffle))
+        sum(int((batch["history"] < 0).sum()) for batch in batches_of(table, 20, histories="yes", shuffle=shuffle))
         for shuffle in (True, False)
     ]
     assert padding[0] < 0.25 * padding[1]
+
+
+def test_batches_of_similar_length_come_in_random_order():
+    lengths = torch.randint(0, 11, (400,), generator=torch.Generator().manual_seed(0))
+    table = {"row": [*range(400)], "songs": lengths.tolist()}
+    longest = [batch["history"].shape[-1] for batch in batches_of(table, 20, histories="yes", shuffle=True)]
+    assert longest[:8] != sorted(longest[:8])
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_histories_are_sampled_anew_each_epoch(shuffle):
+    """In training. Elsewhere two passes give the same histories: a prediction can be repeated."""
+    epoch = 0
+    table = {"row": [*range(100)], "songs": [5] * 100}
+    loader = batches_of(table, 10, histories="random", shuffle=shuffle, epoch=lambda: epoch)
+
+    def sampled() -> list[list[int]]:
+        return sorted([int(row), *map(int, one.flatten())] for b in loader for row, one in zip(b["row"], b["history"]))
+
+    first = [(row[0], row.count(-1)) for row in sampled()]
+    epoch = 1
+    assert ([(row[0], row.count(-1)) for row in sampled()] != first) == shuffle

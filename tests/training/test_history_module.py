@@ -1,109 +1,146 @@
-"""The history model as a whole: one song's prediction is its own, and a checkpoint remembers whom it knows."""
+"""The history model as a whole: a prediction depends on its song alone, and a checkpoint keeps the known songs."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from tests.conftest import quick_fit
+from tests.conftest import Lazy, quick_fit
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-@pytest.fixture(scope="module", autouse=True)
-def _imports() -> None:
-    """What is slow to import: with the first of these tests, not while tests are collected."""
-    global torch, PopularityModule, Split, load_songs
-    import torch
-
-    from popularity.data.songs import load_songs
     from popularity.data.splits import Split
-    from popularity.training.module import PopularityModule
+    from popularity.training.fit import Fit
+
+torch = Lazy("torch")
+predictor = Lazy("popularity.inference.predictor")
 
 
 @pytest.fixture(scope="module")
 def songs(song_file) -> pd.DataFrame:
+    from popularity.data.songs import load_songs
+
     return load_songs(str(song_file)).songs
 
 
 @pytest.fixture(scope="module")
 def split(songs) -> Split:
+    from popularity.data.splits import Split
+
     rows = np.random.default_rng(0).permutation(len(songs))
     return Split(np.sort(rows[60:]), rows[:0], np.sort(rows[:60]))
 
 
 @pytest.fixture(scope="module")
-def model(songs, split) -> PopularityModule:
-    return quick_fit(songs, split, members=2, retrieved=2, drawn_histories=2)
+def fit(songs, split) -> Fit:
+    return quick_fit(songs, split, **{"data.encoder.retrieved": 2, "data.encoder.eval_samples": 2})
 
 
-def test_a_prediction_does_not_depend_on_the_songs_beside_it(model, songs, split):
-    """Nobody here has more songs than a history holds, so that nothing is left to chance."""
+def raw(fit: Fit, songs: pd.DataFrame, **options: Any) -> Tensor:
+    return predictor.raw_outputs(fit.module, fit.datamodule.encoder, songs, **options)
+
+
+def another(fit: Fit) -> Fit:
+    """A fit that was built from the same config and took over the state of the first, as a checkpoint keeps it."""
+    from popularity.training.fit import build_fit
+
+    silent = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False)
+    other = build_fit(fit.config, trainer=silent)
+    other.module.load_state_dict(fit.module.state_dict())
+    other.datamodule.encoder.load_state(fit.datamodule.state_dict()["encoder"])
+    return other
+
+
+def test_a_prediction_does_not_depend_on_the_songs_beside_it(fit, songs, split):
+    """No artist here has more songs than a history holds, so that nothing is random."""
     test = songs.iloc[split.test]
-    together = model.raw_of(test)
+    together = raw(fit, test)
     assert together.shape == (60, 60)
-    torch.testing.assert_close(model.raw_of(test, batch_size=7), together, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(raw(fit, test, batch_size=7), together, atol=1e-4, rtol=1e-4)
     order = np.random.default_rng(1).permutation(60)
-    torch.testing.assert_close(model.raw_of(test.iloc[order]), together[order], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(raw(fit, test.iloc[order]), together[order], atol=1e-4, rtol=1e-4)
     for i in range(0, 60, 11):
-        torch.testing.assert_close(model.raw_of(test.iloc[[i]])[0], together[i], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(raw(fit, test.iloc[[i]])[0], together[i], atol=1e-4, rtol=1e-4)
 
 
-def test_predicting_twice_gives_the_same_numbers(model, songs, split):
-    """Also where histories are drawn by chance: not by the state of a generator that others use."""
+def test_predicting_twice_gives_the_same_numbers(fit, songs, split):
+    """Also where histories are sampled: the state of other generators does not matter."""
     test = songs.iloc[split.test].assign(artist="Artist 1")
-    first = model.raw_of(test)
+    first = raw(fit, test)
     torch.rand(3)
-    assert torch.equal(model.raw_of(test), first)
+    assert torch.equal(raw(fit, test), first)
 
 
-def test_a_loaded_model_knows_the_songs_it_was_trained_on(model, songs, split):
+def test_predicting_leaves_the_module_as_it_was(fit, songs):
+    fit.module.train()
+    raw(fit, songs.head(3))
+    assert fit.module.training
+    fit.module.eval()
+    raw(fit, songs.head(3))
+    assert not fit.module.training
+
+
+def test_a_prediction_and_its_distribution(fit, songs, split):
     test = songs.iloc[split.test]
-    loaded = PopularityModule(**model.hparams)
-    assert len(loaded.net.memory.label) == 1
-    loaded.load_state_dict(model.state_dict())
-    assert len(loaded.net.memory.label) == len(split.train)
-    assert torch.equal(loaded.raw_of(test), model.raw_of(test))
-    loaded.net.memory.label.neg_()
-    assert not torch.allclose(loaded.raw_of(test), model.raw_of(test), atol=1e-3), "and reads them"
+    found = predictor.predict_songs(fit.module, fit.datamodule.encoder, test)
+    assert found.mean.dtype == np.float64
+    assert found.probabilities.shape == (60, 60)
+    assert found.edges.shape == (61,)
+    np.testing.assert_allclose(found.probabilities.sum(1), 1, atol=1e-5)
+    centre = (found.edges[1:] + found.edges[:-1]) / 2
+    np.testing.assert_allclose((found.probabilities @ centre).clip(0, 100), found.mean, atol=1e-3)
+
+
+def test_a_loaded_model_knows_the_songs_it_was_trained_on(fit, songs, split):
+    test = songs.iloc[split.test]
+    loaded = another(fit)
+    assert len(loaded.datamodule.encoder.related.keys) == len(split.train)
+    assert torch.equal(raw(loaded, test), raw(fit, test))
+    loaded.datamodule.encoder._label.neg_()
+    assert not torch.allclose(raw(loaded, test), raw(fit, test), atol=1e-3), "and reads them"
 
 
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
-def test_another_precision(dtype, model, songs, split):
+def test_another_precision(dtype, fit, songs, split):
     """A network that a fit left in half precision or double predicts as it is."""
     test = songs.iloc[split.test]
-    other = PopularityModule(**model.hparams)
-    other.load_state_dict(model.state_dict())
-    other.to(getattr(torch, dtype))
-    head = model.net.head
-    found, expected = head.predict(other.raw_of(test)), head.predict(model.raw_of(test))
-    torch.testing.assert_close(found.float(), expected, atol=1e-3 if dtype == "float64" else 2.0, rtol=0)
+    other = another(fit)
+    other.module.to(getattr(torch, dtype))
+    found = predictor.predict_songs(other.module, other.datamodule.encoder, test).mean
+    expected = predictor.predict_songs(fit.module, fit.datamodule.encoder, test).mean
+    np.testing.assert_allclose(found, expected, atol=1e-3 if dtype == "float64" else 2.0)
 
 
-def test_in_training_each_member_draws_its_own_histories(model, songs, split):
-    rows = model.encoder.draw(
-        model.encoder.encode(songs.iloc[split.train], training=True), torch.Generator().manual_seed(0), training=True
-    )
-    assert rows["known"].shape[1] == 2
-    assert not torch.equal(rows["kind"][:, 0], rows["kind"][:, 1])
+@pytest.mark.parametrize("members", [1, 3])
+def test_training_samples_a_history_for_each_member(members, songs, split):
+    fit = quick_fit(songs, split, **{"model.net.members": members})
+    batch = next(iter(fit.datamodule.train_dataloader()))
+    assert batch["role"].shape[0] == members
+    assert members == 1 or not torch.equal(batch["role"][0], batch["role"][1])
+    assert next(iter(fit.datamodule.test_dataloader()))["role"].shape[0] == 4 * members
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        {"history": 0},
-        {"titles": False},
-        {"block": "none", "head": "mse"},
-        {"one_token": True, "bidirectional": False},
-        {"members": 3, "hide_history": 1.0, "thin_history": 1.0},
+        {"data.encoder.history": 0},
+        {"data.encoder.titles": False},
+        {"data.encoder.text_scores": True},
+        {"model.net.block": "none", "model.head": "MSEHead"},
+        {"model.net.one_token": True, "model.net.bidirectional": False},
+        {"model.net.members": 3, "data.encoder.hide_history": 1.0, "data.encoder.thin_history": 1.0},
     ],
     ids=str,
 )
-def test_settings_of_the_ablations_learn_and_predict(settings, songs, split):
-    model = quick_fit(songs, split, epochs=2, **settings)
-    prediction = model.net.head.predict(model.raw_of(songs.iloc[split.test]))
-    assert prediction.shape == (60,)
-    assert prediction.std() > 0.1
-    if settings.get("history") == 0:
-        assert model.encoder.draw(
-            model.encoder.encode(songs.head(5)), torch.Generator().manual_seed(0), training=False
-        )["known"].shape == (5, 4, 0)
+def test_other_settings_learn_and_predict(settings, songs, split):
+    fit = quick_fit(songs, split, epochs=2, **settings)
+    found = predictor.predict_songs(fit.module, fit.datamodule.encoder, songs.iloc[split.test])
+    assert found.mean.shape == (60,)
+    assert found.mean.std() > 0.1
+    assert (found.probabilities is None) == (settings.get("model.head") == "MSEHead")
+    if settings.get("data.encoder.history") == 0:
+        assert next(iter(fit.datamodule.test_dataloader()))["role"].shape[2] == 0

@@ -1,3 +1,5 @@
+"""The schedule of the learning rate."""
+
 from __future__ import annotations
 
 import math
@@ -5,16 +7,14 @@ from itertools import pairwise
 
 import pytest
 
+from tests.conftest import Lazy
 
-@pytest.fixture(scope="module", autouse=True)
-def _imports() -> None:
-    """What is slow to import: with the first of these tests, not while tests are collected."""
-    global rate_factor
-    from popularity.training.optim import rate_factor
+
+optim = Lazy("popularity.training.optim")
 
 
 def test_warm_up_then_half_a_cosine():
-    factors = [rate_factor(step, warmup=10, total=100, cosine=True) for step in range(101)]
+    factors = [optim.rate_factor(step, warmup=10, total=100, cosine=True) for step in range(101)]
     assert factors[0] == pytest.approx(0.1, abs=0.001)
     assert max(factors) == factors[9]
     assert all(a > b for a, b in pairwise(factors[9:]))
@@ -24,4 +24,4 @@ def test_warm_up_then_half_a_cosine():
 
 @pytest.mark.parametrize(("total", "cosine"), [(100, False), (math.inf, True)])
 def test_constant_after_warm_up(total, cosine):
-    assert [rate_factor(step, warmup=2, total=total, cosine=cosine) for step in (0, 1, 500)] == [0.5, 1.0, 1.0]
+    assert [optim.rate_factor(step, warmup=2, total=total, cosine=cosine) for step in (0, 1, 500)] == [0.5, 1.0, 1.0]

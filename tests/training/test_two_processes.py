@@ -11,7 +11,7 @@ import pytest
 
 from tests.test_fit import PLAIN, SMALL, fit, scores
 
-STILL = ["--model.dropout", "0", "--model.feature_dropout", "0"]  # two processes draw other dropout masks than one
+STILL = ["--model.net.dropout", "0", "--model.net.feature_dropout", "0"]  # dropout is random in each process
 
 
 def test_two_processes_give_the_metrics_of_one(tmp_path: Path, song_file: Path):

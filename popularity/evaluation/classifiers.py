@@ -1,0 +1,180 @@
+"""Classifiers of hits: a table of pipelines, with classes balanced strictly inside the songs that they are fitted to.
+
+A balanced classifier believes that half of all songs are hits. Its probabilities are corrected to the share of hits
+among the training songs by Bayes' rule (Elkan, 2001, "The Foundations of Cost-Sensitive Learning", theorem 2), so that
+Brier score and calibration error are fair to it; the order of the songs stays the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
+from sklearn.ensemble import AdaBoostClassifier, BaggingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
+
+from popularity.evaluation.estimators import imputed, prepared
+from popularity.evaluation.folds import Rows
+from popularity.features.tabular import FeatureSet
+
+Balance = Literal["none", "weights", "undersample"]
+
+#: Inner folds whose scores become probabilities, for a classifier whose own scores are none.
+CURVE_FOLDS = 3
+
+
+@dataclass(frozen=True)
+class Row:
+    """How to make a classifier.
+
+    Attributes:
+        make: seed to a pipeline with ``fit(rows, hit)``.
+        feature_set: what it reads unless the config says otherwise.
+        balance: what is done about hits being few unless the config says otherwise.
+        scores: its scores are not probabilities: they are mapped to some, see :func:`probability_curve`.
+        weighable: it takes weights.
+        package: what must be installed.
+    """
+
+    make: Callable[[int], Pipeline]
+    feature_set: FeatureSet = "audio"
+    balance: Balance = "none"
+    scores: bool = False
+    weighable: bool = True
+    package: str = ""
+
+
+def _adaboost(seed: int) -> Pipeline:
+    tree = DecisionTreeClassifier(max_depth=2)
+    return imputed(AdaBoostClassifier(tree, n_estimators=80, learning_rate=0.3, random_state=seed))
+
+
+def _bagging(seed: int) -> Pipeline:
+    return imputed(BaggingClassifier(DecisionTreeClassifier(min_samples_leaf=5), 100, random_state=seed))
+
+
+_BOOSTED: dict[str, Any] = {"n_estimators": 200, "learning_rate": 0.03, "subsample": 0.7, "colsample_bytree": 0.4}
+_BOOSTED |= {"reg_lambda": 5.0, "n_jobs": 1}
+
+
+def _lightgbm(seed: int) -> Pipeline:
+    trees = {"num_leaves": 8, "min_child_samples": 25, "subsample_freq": 1, "verbosity": -1}
+    reproducible = {"deterministic": True, "force_row_wise": True, "random_state": seed}
+    return make_pipeline(import_module("lightgbm").LGBMClassifier(**_BOOSTED, **trees, **reproducible))
+
+
+def _xgboost(seed: int) -> Pipeline:
+    trees = {"max_depth": 4, "min_child_weight": 5, "tree_method": "hist"}
+    return make_pipeline(import_module("xgboost").XGBClassifier(**_BOOSTED, **trees, random_state=seed))
+
+
+CLASSIFIERS: dict[str, Row] = {
+    "logistic": Row(lambda seed: make_pipeline(prepared(), LogisticRegression(C=0.1, max_iter=2000))),
+    "lda": Row(
+        lambda seed: make_pipeline(prepared(), LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")),
+        weighable=False,
+    ),
+    # far too sure of itself: its scores are mapped to probabilities
+    "qda": Row(
+        lambda seed: make_pipeline(prepared(), QuadraticDiscriminantAnalysis(reg_param=0.1)),
+        scores=True,
+        weighable=False,
+    ),
+    "svm": Row(lambda seed: make_pipeline(prepared(), SVC(C=1.0)), balance="weights", scores=True),
+    "tree": Row(
+        lambda seed: imputed(DecisionTreeClassifier(max_depth=6, min_samples_leaf=20, random_state=seed)),
+        balance="weights",
+    ),
+    "bagging": Row(_bagging, balance="undersample"),
+    "forest": Row(
+        lambda seed: imputed(RandomForestClassifier(200, min_samples_leaf=5, random_state=seed)), balance="weights"
+    ),
+    "adaboost": Row(_adaboost, balance="weights", scores=True),
+    "lightgbm": Row(_lightgbm, "everything", package="lightgbm"),
+    "xgboost": Row(_xgboost, "everything", package="xgboost"),
+}
+
+
+def fit_probability(row: Row, balance: Balance, rows: Rows, hit: np.ndarray) -> np.ndarray:
+    """P(hit) of the test songs ``(n_test,)``; the share of hits where fewer than two songs are hits, or are not.
+
+    Args:
+        row: what is fitted.
+        balance: ``none``, ``weights`` (each class weighs the same) or ``undersample`` (as many songs of the larger
+            class as the smaller one has).
+        rows: what it reads.
+        hit: ``(n_train,)`` labels of the training songs.
+    """
+    share = float(np.mean(hit))
+    train, test = rows.tables
+    if not _learnable(hit):
+        return np.full(len(test), share)
+    (seed,) = rows.task.seeds(1)
+    model = _fitted(row, balance, train, hit, seed)
+    if not row.scores:
+        probability = np.asarray(model.predict_proba(test), dtype=np.float64)[:, 1]
+        return probability if balance == "none" else with_share(probability, share)
+    scores = np.full(len(hit), np.nan)
+    for part, (fit, held_out) in rows.parts(CURVE_FOLDS):
+        if _learnable(hit[fit]):
+            inner, asked = part.tables
+            scores[held_out] = _fitted(row, balance, inner, hit[fit], seed).decision_function(asked)
+    known = np.isfinite(scores)
+    return probability_curve(scores[known], hit[known], share)(model.decision_function(test))
+
+
+def _learnable(hit: np.ndarray) -> bool:
+    return min(hit.sum(), (~hit).sum()) >= 2
+
+
+def _fitted(row: Row, balance: Balance, rows: pd.DataFrame, hit: np.ndarray, seed: int) -> Pipeline:
+    model = row.make(seed)
+    if balance == "weights":
+        weights = np.where(hit, 0.5 / hit.mean(), 0.5 / (1 - hit.mean()))
+        return model.fit(rows, hit, **{f"{model.steps[-1][0]}__sample_weight": weights})
+    chosen = undersampled(hit, seed) if balance == "undersample" else np.arange(len(hit))
+    return model.fit(rows.iloc[chosen], hit[chosen])
+
+
+def probability_curve(scores: np.ndarray, hit: np.ndarray, share: float) -> Callable[[np.ndarray], np.ndarray]:
+    """A logistic curve from scores to P(hit) (Platt, 1999), fitted to songs that the scores were not fitted to.
+
+    Far scores are drawn in by an inverse hyperbolic sine: one song at 6,000 where the others are within 10 of 0 would
+    tilt the curve.
+
+    Args:
+        scores: ``(n,)``.
+        hit: ``(n,)``.
+        share: P(hit) where there is nothing to fit to.
+    """
+    if not 0 < hit.sum() < len(hit):
+        return lambda asked: np.full(len(asked), share)
+    middle = np.median(scores)
+    spread = max(float(np.median(np.abs(scores - middle))), 1e-12)
+
+    def drawn_in(values: np.ndarray) -> np.ndarray:
+        return np.arcsinh((values[:, None] - middle) / spread)
+
+    curve = LogisticRegression().fit(drawn_in(scores), hit)
+    return lambda asked: np.asarray(curve.predict_proba(drawn_in(asked))[:, 1])
+
+
+def undersampled(hit: np.ndarray, seed: int) -> np.ndarray:
+    """Sorted rows: all of the smaller class and as many of the larger one, sampled at random."""
+    classes = sorted((np.flatnonzero(hit), np.flatnonzero(~hit)), key=len)
+    chosen = np.random.default_rng(seed).choice(classes[1], len(classes[0]), replace=False)
+    return np.sort(np.concatenate([classes[0], chosen]))
+
+
+def with_share(probability: np.ndarray, share: float) -> np.ndarray:
+    """Probabilities of a model that was shown as many hits as others, for songs of which ``share`` are hits."""
+    hits = probability * share
+    return np.asarray(hits / (hits + (1 - probability) * (1 - share)))

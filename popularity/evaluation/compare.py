@@ -1,0 +1,165 @@
+"""``compare``: many models on identical folds, with a result file per run and tables at the end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+from popularity.errors import InputError
+from popularity.evaluation.options import Comparison, read_command
+from popularity.evaluation.progress import Progress
+from popularity.evaluation.protocol import Protocol, Run
+from popularity.evaluation.report import write_report, write_summary
+from popularity.evaluation.runs import Result, read_result
+from popularity.evaluation.significance import compare as paired
+from popularity.evaluation.tables import Tables, tabulate
+from popularity.evaluation.workers import run_all
+from popularity.io import folder_lock, write_atomically
+
+
+def compare(comparison: Comparison) -> int:
+    """Do the runs that are missing and write the tables; the exit code, 1 where a run failed.
+
+    Raises:
+        InputError: whatever cannot work.
+        KeyboardInterrupt: finished runs are kept.
+    """
+    options, protocol, songs = comparison.options, comparison.protocol, comparison.songs
+    folder, console = Path(options.output), Console()
+    runs = protocol.runs(comparison.chosen, hits=comparison.hits)
+    for fold in {run.fold for run in runs}:
+        protocol.draw(songs, 0, fold)  # songs that cannot be split are refused now
+    for name in comparison.chosen:
+        protocol.config_hash(Run(name, 0, 0))  # and settings that no model can have
+    with folder_lock(folder):
+        _record(protocol, folder)
+        for stale in [*folder.glob(".*.part"), *folder.glob("runs/*/.*.part"), *folder.glob("runs/*/*.running")]:
+            stale.unlink()  # of a process that was killed
+        _check_reference(comparison, folder)
+        found = {run: result for run in runs if (result := read_result(protocol, run, folder)) is not None}
+        finished = {run: result.facts for run, result in found.items() if not result.error}
+        missing = [run for run in runs if run not in finished]
+        if missing:
+            again = sum(run.path(folder).exists() for run in missing)
+            why = (
+                f", {again} of them again: they failed or are damaged, or their settings have changed" if again else ""
+            )
+            console.print(f"{len(finished)} of {len(runs)} runs are done, {len(missing)} to do{why}", highlight=False)
+            progress = Progress(runs, finished, options.workers, console)
+            for of_hits in (False, True):  # hits start from predictions of popularity
+                wave = [run for run in missing if run.hits == of_hits]
+                for run, facts in run_all(protocol, songs, wave, folder, options.workers):
+                    progress.ended(run, facts)
+        results = _write(comparison, folder)
+        failed = [run for run in runs if run not in results or results[run].error]
+    text = write_summary(folder).read_text(encoding="utf-8")
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    if options.report:
+        write_report(folder)
+    elif (folder / "report.html").exists():
+        print(f"{folder / 'report.html'} and its pictures are of an earlier run: --report false", file=sys.stderr)
+    console.print(f"results: {folder}", highlight=False, soft_wrap=True)
+    if failed:
+        first = f"{len(failed)} of {len(runs)} runs failed ({_first_error(results)})"
+        print(f"{first}; the same command tries them again", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _record(protocol: Protocol, folder: Path) -> None:
+    """Note what all results of the folder share, or compare with the note that is there."""
+    path, wanted = folder / "protocol.json", protocol.shared()
+    if not path.is_file():
+        with write_atomically(path) as file:
+            json.dump(wanted, file, indent=1)
+        return
+    try:
+        found = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (UnicodeDecodeError, json.JSONDecodeError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: expected the protocol of a comparison in JSON, got {error}") from error
+    for key, value in wanted.items():
+        if key != "source" and found.get(key) != value:
+            raise InputError(
+                f"--output {folder}: its results have {key} {found.get(key)}, expected {value}: give another folder"
+            )
+
+
+def _check_reference(comparison: Comparison, folder: Path) -> None:
+    protocol, reference = comparison.protocol, comparison.options.reference
+    if reference in comparison.chosen or not comparison.chosen & protocol.models.keys():
+        return
+    found = (read_result(protocol, run, folder) for run in protocol.runs({reference}, hits=False))
+    if all(result is None or result.error for result in found):
+        raise InputError(f"--reference {reference} has no results in {folder}: add it to --models")
+
+
+def _write(comparison: Comparison, folder: Path) -> Mapping[Run, Result]:
+    """Write the tables of all results in the folder, and what the report needs beside them; the results.
+
+    Raises:
+        InputError: no run has succeeded, or models were tested on different songs.
+    """
+    protocol, options = comparison.protocol, comparison.options
+    results = {run: result for run in protocol.runs() if (result := read_result(protocol, run, folder)) is not None}
+    done = {run: result for run, result in results.items() if not result.error}
+    if not done:
+        raise InputError(f"{folder}: no run has succeeded; {_first_error(results)}")
+    tables = tabulate(done, comparison.songs, reference=options.reference, against=options.against, seed=protocol.seed)
+    tables.write(folder)
+    if options.against is not None and options.against in set(tables.folds["model"]):
+        with write_atomically(folder / f"against_{options.against}.json") as file:
+            paired(tables.folds, options.against).to_json(file, orient="records", indent=1, double_precision=6)
+    with write_atomically(folder / "songs.parquet", binary=True) as file:
+        comparison.songs.to_parquet(file, index=False)
+    with write_atomically(folder / "protocol.json") as file:
+        json.dump(_protocol(comparison, tables, results), file, indent=1)
+    return results
+
+
+def _protocol(comparison: Comparison, tables: Tables, results: Mapping[Run, Result]) -> dict[str, Any]:
+    """All about a comparison that its tables do not say."""
+    protocol, options = comparison.protocol, comparison.options
+    versions: dict[str, set[str]] = {}
+    for result in results.values():
+        for package, version in result.facts.get("versions", {}).items():
+            versions.setdefault(package, set()).add(version)
+    names = {run.model for run in results}
+    return protocol.shared() | {
+        "repeats": protocol.repeats,
+        "songs": len(comparison.songs),
+        "cutoffs": protocol.cutoffs,
+        "reference": options.reference,
+        "against": options.against,
+        "models": protocol.described([name for name in (*protocol.models, *protocol.classifiers) if name in names]),
+        "versions": {package: sorted(found) for package, found in sorted(versions.items())},
+        "failed": {str(run): result.error for run, result in results.items() if result.error},
+    }
+
+
+def _first_error(results: Mapping[Run, Result]) -> str:
+    return next((f"{run}: {result.error}" for run, result in results.items() if result.error), "none has a result")
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run ``compare``."""
+    comparison = read_command(argv)
+    before = signal.signal(signal.SIGTERM, _terminated)
+    try:
+        code = compare(comparison)
+    except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
+        print("stopped: finished runs are kept, the same command continues from here", file=sys.stderr)
+        code = 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if code:
+        sys.exit(code)

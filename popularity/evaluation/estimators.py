@@ -1,0 +1,100 @@
+"""Estimators that scikit-learn does not have, and the preparation of rows that many models share."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.neighbors import KNeighborsRegressor
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTransformer, StandardScaler
+
+from popularity.data.credits import artist_names
+
+# The constant added before the logarithm keeps an exact 0 finite, about one step below the smallest value found.
+_SKEWED = {"duration_ms": 0.0, "instrumentalness": 1e-6, "liveness": 1e-3, "speechiness": 1e-2}
+_CODES = ("key", "mode", "time_signature", "explicit", "genre", "subgenre")
+_CLIP = 4.0  # standard deviations
+
+
+def imputed(model: Any) -> Pipeline:
+    """A model behind medians in place of missing values."""
+    return make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), model)
+
+
+def prepared(knots: int = 0) -> Pipeline:
+    """A pipeline from tabular features to a full matrix, for models that add up or measure distances.
+
+    Numbers that are skewed over decades become logarithms; all are standardised and cut at 4 standard deviations;
+    missing ones become the median. Codes become one-hot columns; one that did not occur in training is a row of zeros.
+
+    Args:
+        knots: of cubic splines on each number; 0 for none.
+    """
+    numbers = make_pipeline(
+        SimpleImputer(strategy="median", keep_empty_features=True),
+        StandardScaler(),
+        FunctionTransformer(_clipped, feature_names_out="one-to-one"),
+    )
+    if knots:
+        numbers.steps.append(("splines", SplineTransformer(n_knots=knots, extrapolation="linear", include_bias=False)))
+    one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    split = ColumnTransformer([("numbers", numbers, _numbers), ("codes", one_hot, _codes)])
+    return make_pipeline(FunctionTransformer(_logarithms), split)
+
+
+def _logarithms(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(**{name: np.log(rows[name] + least) for name, least in _SKEWED.items() if name in rows})
+
+
+def _clipped(values: np.ndarray) -> np.ndarray:
+    return np.clip(values, -_CLIP, _CLIP)
+
+
+def _codes(rows: pd.DataFrame) -> list[str]:
+    return [name for name in rows if name in _CODES]
+
+
+def _numbers(rows: pd.DataFrame) -> list[str]:
+    return [name for name in rows if name not in _CODES]
+
+
+class Neighbours(KNeighborsRegressor):  # type: ignore[misc] # scikit-learn has no types
+    """Nearest neighbours: as many as there are songs, where there are fewer than asked for."""
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Fit."""
+        self.n_neighbors = min(int(self.get_params()["n_neighbors"]), len(y))
+        super().fit(X, y)
+        return self
+
+
+class ArtistMean(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """The mean of the first artist's songs, shrunk towards the mean of all songs (James and Stein, 1961).
+
+    With :math:`n` known songs of mean :math:`a` and the mean :math:`m` of all songs the prediction is
+    :math:`m + (a - m) n / (n + s)`, with the shrinkage :math:`s`: the variance within artists over that between them.
+    """
+
+    def __init__(self, shrinkage: float = 1.0) -> None:
+        self.shrinkage = shrinkage
+
+    def fit(self, songs: pd.DataFrame, popularity: np.ndarray) -> Self:
+        """Fit to a song table."""
+        self.mean_ = float(popularity.mean())
+        known = pd.Series(popularity - self.mean_).groupby(_first_artist(songs)).agg(["sum", "size"])
+        self.known_ = known
+        return self
+
+    def predict(self, songs: pd.DataFrame) -> np.ndarray:
+        """Popularity of songs ``(n,)``."""
+        found = self.known_.reindex(_first_artist(songs)).fillna(0.0)
+        return np.asarray(self.mean_ + found["sum"] / (found["size"] + self.shrinkage))
+
+
+def _first_artist(songs: pd.DataFrame) -> np.ndarray:
+    return np.array([names[0] if names else None for names in artist_names(songs)], dtype=object)

@@ -1,0 +1,177 @@
+"""The models of a comparison, made from their settings in the config.
+
+A model is one of: ``baseline`` (a row of `popularity.evaluation.baselines`), ``class_path`` (an own scikit-learn
+regressor), ``configs`` (a network of this project), ``of`` (a stack of other models), or for hits alone ``classifier``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, get_args
+
+import numpy as np
+from sklearn.pipeline import make_pipeline
+
+from popularity.errors import InputError
+from popularity.evaluation.baselines import BASELINES, Baseline
+from popularity.evaluation.classifiers import CLASSIFIERS, Balance, fit_probability
+from popularity.evaluation.estimators import prepared
+from popularity.evaluation.fitting import fit_baseline, fit_stack
+from popularity.evaluation.folds import Outcome, Rows, Task
+from popularity.features.tabular import FeatureSet
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of popularity, or of hits alone.
+
+    Attributes:
+        feature_set: what it reads of a song: ``nothing``, ``artist``, ``audio`` or ``everything``.
+        settings: all that its results depend on, defaults included.
+        budget: what it may try inside the training songs, in words; empty for nothing.
+        fit_predict: fits to the training songs of a task and predicts its test songs; None: it predicts hits alone.
+        fit_probability: from rows and the labels of the training songs to P(hit) of the test songs.
+    """
+
+    feature_set: str
+    settings: dict[str, Any]
+    budget: str = ""
+    fit_predict: Callable[[Task], Outcome] | None = None
+    fit_probability: Callable[[Rows, np.ndarray], np.ndarray] | None = None
+
+
+def build_model(name: str, settings: Mapping[str, Any]) -> Model:
+    """Make the model ``name``.
+
+    Raises:
+        InputError: unknown settings, values that they cannot have, or a missing package.
+    """
+    makers: dict[str, Callable[..., Model]] = {"baseline": _baseline, "class_path": _own, "configs": _network}
+    makers |= {"of": _stack, "classifier": _classifier}
+    found = [key for key in makers if key in settings]
+    if len(found) != 1:
+        raise InputError(f"model {name}: expected one of {', '.join(makers)}, got {' and '.join(found) or 'none'}")
+    known = inspect.signature(makers[found[0]]).parameters
+    if unknown := [key for key in settings if key not in known]:
+        raise InputError(f"model {name}: expected settings among {', '.join(known)}, got {unknown[0]!r}")
+    try:
+        return makers[found[0]](**settings)
+    except InputError as error:
+        raise InputError(f"model {name}: {error}") from error
+
+
+def _one_of(name: str, value: object, expected: Sequence[str]) -> None:
+    if value not in expected:
+        raise InputError(f"{name}: expected one of {', '.join(expected)}, got {value!r}")
+
+
+def _count(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(f"{name}: expected a whole number of at least {least}, got {value!r}")
+
+
+def _installed(package: str) -> None:
+    if package and find_spec(package) is None:
+        raise InputError(f"{package} is not installed: pip install '.[baselines]' in the project's folder")
+
+
+def _baseline(
+    baseline: str, feature_set: str | None = None, trials: int | None = None, epochs: int | None = None
+) -> Model:
+    _one_of("baseline", baseline, list(BASELINES))
+    row = BASELINES[baseline]
+    given = {"feature_set": feature_set, "trials": trials, "epochs": epochs}
+    fixed = {"feature_set": row.fixed_features, "trials": not row.space, "epochs": not row.epochs}
+    for setting, value in given.items():
+        if value is not None and fixed[setting]:
+            raise InputError(f"the baseline {baseline} has no setting {setting}")
+    if feature_set is not None:
+        _one_of("feature_set", feature_set, get_args(FeatureSet))
+    _installed(row.package)
+    return _tabular(baseline, row, feature_set, row.trials if trials is None else trials, epochs)
+
+
+def _tabular(
+    name: str, row: Baseline, feature_set: str | None, trials: int, epochs: int | None = None, more: object = None
+) -> Model:
+    reads, epochs = feature_set or row.feature_set, row.epochs if epochs is None else epochs
+    _count("trials", trials, 0)
+    _count("epochs", epochs, 1 if row.epochs else 0)
+    of_row = {key: str(getattr(row, key)) for key in ("defaults", "space", "members")}
+    settings = {"name": name, "feature_set": reads, "trials": trials, "epochs": epochs, "more": more, **of_row}
+    budget = " ".join(f"{count} {unit}" for count, unit in ((trials, "trials"), (epochs, "epochs")) if count)
+    fit = partial(fit_baseline, row, None if row.whole_songs else reads, trials, epochs)
+    return Model(reads, settings, budget, fit)
+
+
+def _own(
+    class_path: str, init_args: Mapping[str, Any] | None = None, feature_set: str = "audio", prepare: bool = True
+) -> Model:
+    """A regressor of scikit-learn's kind.
+
+    Args:
+        class_path: where it is imported from.
+        init_args: its arguments; ``random_state``, if it has one, is seeded unless given.
+        feature_set: what it reads.
+        prepare: standardise, one-hot encode and impute before; False: it is given missing values as NaN.
+    """
+    _one_of("feature_set", feature_set, get_args(FeatureSet))
+    module, _, name = str(class_path).rpartition(".")
+    try:
+        regressor = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"class_path: cannot import {class_path!r}: {error}") from error
+    given = dict(init_args or {})
+
+    def make(parameters: dict[str, Any], seed: int) -> Any:
+        seeded = {"random_state": seed} if "random_state" in inspect.signature(regressor).parameters else {}
+        model = regressor(**{**seeded, **given})
+        return make_pipeline(prepared(), model) if prepare else model
+
+    try:
+        make({}, 0)
+    except TypeError as error:
+        raise InputError(f"class_path {class_path}: {error}") from error
+    return _tabular(class_path, Baseline(make), feature_set, 0, more=[given, prepare])
+
+
+def _network(configs: Sequence[str], overrides: Mapping[str, Any] | None = None) -> Model:
+    # Lightning takes seconds to import, which no other model needs
+    from popularity.evaluation.network import fit_network, network_reads, network_settings
+
+    settings = network_settings(configs, overrides or {})
+    return Model(network_reads(configs), settings, fit_predict=partial(fit_network, configs, overrides or {}))
+
+
+def _stack(of: Mapping[str, Mapping[str, Any]], folds: int = 3) -> Model:
+    _count("folds", folds, 2)
+    if not isinstance(of, Mapping) or len(of) < 2:
+        raise InputError(f"of: expected at least two models, got {of!r}")
+    members = {name: build_model(name, settings) for name, settings in of.items()}
+    reads = {member.feature_set for member in members.values()}
+    budgets = [f"{name} {member.budget}" for name, member in members.items() if member.budget]
+    fits = {name: member.fit_predict for name, member in members.items() if member.fit_predict is not None}
+    if len(fits) < len(members):
+        raise InputError(f"of: expected models of popularity, got {min(members.keys() - fits.keys())}")
+    return Model(
+        reads.pop() if len(reads) == 1 else "everything",
+        {"folds": folds, "of": {name: member.settings for name, member in members.items()}},
+        " of ".join([f"{folds} folds", *budgets]),
+        partial(fit_stack, fits, folds),
+    )
+
+
+def _classifier(classifier: str, feature_set: str | None = None, balance: str | None = None) -> Model:
+    _one_of("classifier", classifier, list(CLASSIFIERS))
+    row = CLASSIFIERS[classifier]
+    reads, balance = feature_set or row.feature_set, balance or row.balance
+    _one_of("feature_set", reads, get_args(FeatureSet))
+    _one_of("balance", balance, [one for one in get_args(Balance) if row.weighable or one != "weights"])
+    _installed(row.package)
+    settings = {"classifier": classifier, "feature_set": reads, "balance": balance}
+    return Model(reads, settings, fit_probability=partial(fit_probability, row, balance))

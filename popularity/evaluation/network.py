@@ -1,0 +1,81 @@
+"""A network of this project in a comparison, trained as `fit` trains it, on all training songs of a task."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from popularity.data.songs import SongTable
+from popularity.data.splits import Split
+from popularity.errors import InputError
+from popularity.evaluation.folds import Outcome, Task
+from popularity.inference.predictor import predict_songs
+from popularity.metrics import cdf_at
+from popularity.parsing import resolve_config
+from popularity.training.fit import build_fit, read_config
+
+#: Cut-offs at which a histogram is read; popularity is a whole number, so that "at least c" begins at c - 1/2.
+_CUTOFFS = np.arange(1, 101) - 0.5
+#: A fit that leaves nothing behind: no songs are held back for validation, the last weights predict.
+_SETTINGS = {"data.validation": 0, "plots.every_n_epochs": 0}
+_TRAINER = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+
+
+def network_settings(configs: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """What a network's results depend on: the contents of its config files, not their names, and the overrides.
+
+    Args:
+        configs: YAML files of `fit` or names of shipped configs, each layered over the ones before.
+        overrides: dotted settings over all of them, such as ``{"model.net.width": 32}``.
+
+    Raises:
+        InputError: a config that is not found, or settings of another type.
+    """
+    if not isinstance(configs, list | tuple) or not all(isinstance(path, str) for path in configs):
+        raise InputError(f"configs: expected a list of config names or YAML files, got {configs!r}")
+    if not isinstance(overrides, Mapping):
+        raise InputError(f"overrides: expected a mapping of dotted settings, got {overrides!r}")
+    contents = [hashlib.sha256(Path(resolve_config(path)).read_bytes()).hexdigest() for path in configs]
+    return {"configs": contents, "overrides": dict(overrides)}
+
+
+def network_reads(configs: Sequence[str]) -> str:
+    """``audio`` or ``everything``: what the encoder of the config files reads of a song."""
+    encoders = [
+        yaml.safe_load(Path(resolve_config(path)).read_text()).get("data", {}).get("encoder") for path in configs
+    ]
+    last = str(next((encoder for encoder in reversed(encoders) if encoder), ""))
+    return "audio" if "ColumnEncoder" in last or "'audio_only': True" in last else "everything"
+
+
+def fit_network(configs: Sequence[str], overrides: Mapping[str, Any], task: Task) -> Outcome:
+    """Train on the task's training songs and predict its test songs."""
+    # other weights and orders for other folds; the same for the same fold
+    seed = int(np.random.SeedSequence([task.seed, task.fold]).generate_state(1)[0])
+    seeded = {"seed_everything": seed, "data.shuffle_seed": seed, "data.split": task.split}
+    config = read_config(configs, {**overrides, **seeded, **_SETTINGS})
+    rows, began = np.arange(len(task.train)), time.perf_counter()
+    table = SongTable(task.train, report=None, fingerprint="")  # type: ignore[arg-type]
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = {**_TRAINER, "limit_val_batches": 0, "default_root_dir": folder}
+        fit = build_fit(config, table=table, split=Split(rows, rows[:0], rows[:0]), trainer=trainer)
+        fit.run()
+    notes = {
+        "parameters": sum(parameter.numel() for parameter in fit.module.parameters()),
+        "epochs": fit.trainer.current_epoch,
+        "training_seconds": round(time.perf_counter() - began, 1),
+    }
+    samples = fit.datamodule.hparams["samples"]
+    found = predict_songs(fit.module, fit.datamodule.encoder, task.test, samples=samples)
+    at_least = None
+    if found.probabilities is not None and found.edges is not None:
+        below = [cdf_at(np.full(len(task.test), cut), found.probabilities, found.edges) for cut in _CUTOFFS]
+        at_least = 1 - np.stack(below)
+    return Outcome(np.clip(found.mean, 0, 100), at_least, notes)

@@ -1,1 +1,0 @@
-"""The report of a comparison: tables in, one page and a few plots out."""

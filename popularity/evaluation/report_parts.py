@@ -1,0 +1,204 @@
+"""The parts of the report, each with its pictures and tables; a part whose tables are absent is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from popularity import plots
+from popularity.data.schema import AUDIO
+from popularity.evaluation import importance, report, results
+from popularity.evaluation.results import Results
+
+#: Part to the name of the SVG file with its first picture.
+FILES = {"ranking": "ranking", "differences": "differences", "known": "known_songs"}
+LARGEST = 10
+BANDS = tuple(f"{low}–{100 if low == 90 else low + 9}" for low in range(0, 100, 10))
+KNOWN = {"0": 0, "1": 1, "2–3": 2, "4–7": 4, "8–15": 8, "16+": 16}  # name of a group to its smallest number
+MEASURES = {"auroc": "AUROC", "average_precision": "average precision", "brier": "Brier", "f1": "F1"}
+_GRID = np.linspace(0, 1, 101)
+Part = dict[str, list[dict[str, Any]]]
+
+
+def report_parts(found: Results) -> dict[str, Part]:
+    """Return pictures (``heading, svg``) and tables (``caption, table, open``) by the name of each part."""
+    parts = _comparison(found) | _songs(found) | _hits(found) | _columns(found)
+    if "published_results" in found.tables:
+        parts["published"] = _part([], ("Published and measured", found.tables["published_results"], True))
+    for slug, part in parts.items():
+        for number, picture in enumerate(part["pictures"]):
+            picture["svg"] = plots.svg(picture.pop("figure"), f"{slug}-{number}")
+    return parts
+
+
+def _part(pictures: Sequence[tuple[str, Figure]], *tables: tuple[str, pd.DataFrame, bool]) -> Part:
+    """Headings and figures; captions, tables, and whether a table is open or behind a line to click."""
+    shown = [{"heading": heading, "figure": figure} for heading, figure in pictures]
+    return {"pictures": shown, "tables": [{"caption": c, "table": t, "open": o} for c, t, o in tables]}
+
+
+def _comparison(found: Results) -> dict[str, Part]:
+    parts = {}
+    if (scores := report.scores(found)) is not None:
+        parts["scores"] = _part([], ("Mean over folds, best first", scores, True))
+    if found.reference is None or "folds" not in found.tables:
+        return parts
+    ratios = results.with_ratio_intervals(found)
+    names = {"ratio_to_reference": "mean", "ratio_low": "low", "ratio_high": "high"}
+    label = f"squared error as a share of that of {found.reference}"
+    figure = plots.forest(ratios[["model", "folds", *names]].rename(columns=names), 1.0, label, ".3f")
+    numbers = ratios[["model", "folds", "ratio_to_reference"]]
+    numbers = numbers.assign(**{"95 % over folds": report.intervals(ratios, "ratio_low", "ratio_high", 3)})
+    parts["ranking"] = _part([("Squared error relative to the reference", figure)], ("Ratios", numbers, False))
+    if (differences := report.differences(found)) is not None:
+        folds = found.tables["folds"].pivot_table(index=["repeat", "fold"], columns="model", values="mse")
+        dots = {str(name): (folds[name] - folds[found.reference]).dropna().to_numpy() for name in folds}
+        others = ratios[ratios["model"] != found.reference].rename(columns={"difference": "mean"})
+        label = f"squared error minus that of {found.reference} (points²)"
+        figure = plots.forest(others, 0.0, label, "+.2f", dots)
+        parts["differences"] = _part([("Difference per fold", figure)], ("Differences in points²", differences, True))
+    if (repeated := report.repeated(found)) is not None:
+        caption = f"Differences to {found.tables['repeated_folds']['against'].iloc[0]}"
+        parts["repeated"] = _part([], (caption, repeated, True))
+    return parts
+
+
+def _styles(models: Sequence[str], reference: str | None, taken: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A line style for each of at most six models; the reference, and those that have one already, keep theirs."""
+    known = {**(taken or {}), str(reference): plots.STYLES[0]}
+    kept = {name: style for name, style in known.items() if name in models}
+    free = iter([style for style in plots.STYLES[1:] if style not in kept.values()])
+    return {name: kept[name] if name in kept else next(free) for name in models}
+
+
+def _songs(found: Results) -> dict[str, Part]:
+    if not (models := found.focus()):
+        return {}
+    songs, reference = found.tables["songs"], found.reference or models[0]
+    errors, styles = results.song_errors(found, models), _styles(models, found.reference)
+    of_model = {model: errors[errors["model"] == model] for model in models}
+
+    def each(plot: Callable[..., Figure]) -> list[tuple[str, Figure]]:
+        return [(model, plot(part["truth"], part["prediction"], "")) for model, part in of_model.items()]
+
+    def grouped(rows: pd.DataFrame, groups: np.ndarray, names: Sequence[str], label: str, panels: Any) -> Part:
+        table = results.grouped_errors(rows, groups, songs, reference)
+        figure = plots.errors_by_group(table, panels, names, label, styles)
+        shown = table.drop(columns="group").dropna(axis=1, how="all")
+        shown.insert(1, label, [names[group] for group in table["group"]])
+        return _part([(f"Errors by {label}", figure)], ("The numbers", shown, False))
+
+    spread = errors.groupby("model")["residual"].agg(mean="mean", sd="std").loc[models].reset_index()
+    parts = {
+        "predicted": _part(each(plots.predicted_against_true)),
+        "residuals": _part(each(plots.residuals), ("The numbers: residuals in points", spread, False)),
+    }
+    bands = np.minimum(errors["truth"].to_numpy() // 10, 9).astype(int)
+    panels = {"rmse": "typical error (RMSE)", "residual": "true minus predicted"}
+    parts["bands"] = grouped(errors, bands, BANDS, "true popularity", panels)
+    known = errors.merge(results.known_songs(found), on=["repeat", "fold", "row"], validate="many_to_one")
+    if known["known"].any():
+        groups = np.searchsorted(list(KNOWN.values()), known["known"], side="right") - 1
+        panels = {"mse": "squared error (points²)", "ratio": f"as a share of {reference}'s"}
+        parts["known"] = grouped(known, groups, list(KNOWN), "known songs of the credited artists", panels)
+    mean = of_model[models[0]].groupby("row")[["residual", "truth", "prediction"]].mean()
+    named = songs.loc[mean.index, ["title", "artist"]].fillna("unknown")
+    mean.insert(0, "song", named["title"] + " · " + named["artist"].str.replace(";", ", "))
+    mean = mean.rename(columns={"truth": "true", "prediction": "predicted"}).sort_values("residual", kind="stable")
+    low, high = mean[mean["residual"] > 0].tail(LARGEST)[::-1], mean[mean["residual"] < 0].head(LARGEST)
+    captions = [f"Predicted too {word} by {models[0]}" for word in ("low", "high")]
+    parts["largest"] = _part([], (captions[0], low, True), (captions[1], high, True))
+    return parts
+
+
+def _hits(found: Results) -> dict[str, Part]:
+    if not (of_cutoff := report.hit_tables(found)):
+        return {}
+    summary, hits = found.tables["hit_summary"], found.tables.get("hits")
+    words = {cutoff: report.cutoff_words(cutoff) for cutoff in of_cutoff}
+    chosen = next(iter(words))
+    if hits is not None:  # the cut-off nearest to a quarter of hits is shown in full
+        chosen = str((hits.groupby("cutoff")["hit"].mean() - 0.25).abs().sort_index().idxmin())
+    first = sorted(of_cutoff, key=lambda cutoff: cutoff != chosen)
+
+    def tables(names: Sequence[str]) -> list[tuple[str, pd.DataFrame, bool]]:
+        return [(f"Hit: {words[c]}", of_cutoff[c].drop(columns=names, errors="ignore"), c == chosen) for c in first]
+
+    ranked = [name for name in of_cutoff[chosen] if name not in ("model", *report.CALLED)]
+    parts = {"hits": _part([], *tables(report.CALLED)), "called": _part([], *tables(ranked))}
+    scores = of_cutoff[chosen].dropna(subset="auroc").set_index("model")
+    focus = found.focus()
+    models = sorted(scores.index, key=lambda name: name not in focus)[:6]  # best first within both
+    styles = _styles(models, found.reference, _styles(focus, found.reference))
+    measures = {name: label for name, label in MEASURES.items() if name in summary}
+    short = {cutoff: text.replace("popularity of at least", "≥") for cutoff, text in words.items()}
+    parts["cutoffs"] = _part([("Metrics by cut-off", plots.scores_by_cutoff(summary, measures, short, styles))])
+    if hits is None or not models:
+        return parts
+    hits = hits[hits["cutoff"] == chosen]
+    of_model = {model: hits[hits["model"] == model] for model in models}
+    rate = float(hits["hit"].mean())
+    curves = {model: _mean_curves(part) for model, part in of_model.items()}
+
+    def square(place: int, metric: str, guess: tuple[float, float], xlabel: str, ylabel: str) -> Figure:
+        labels = {model: {**styles[model], "label": f"{model} {scores.loc[model, metric]:.3f}"} for model in models}
+        lines = {model: curve[place] for model, curve in curves.items()}
+        return plots.unit_square(lines, (f"guessing {np.mean(guess):.3f}", (0, 1), guess), xlabel, ylabel, labels)
+
+    roc = square(0, "auroc", (0, 1), "share of the others called hits", "share of the hits found")
+    labels = ("share of the hits found (recall)", "hits among the called (precision)")
+    recall = square(1, "average_precision", (rate, rate), *labels)
+    parts["curves"] = _part([(f"ROC, hit: {words[chosen]}", roc), (f"Precision-recall, hit: {words[chosen]}", recall)])
+    tenths = {
+        model: calibration_curve(part["hit"], part["probability"], n_bins=10, strategy="quantile")[::-1]
+        for model, part in of_model.items()
+    }
+    line = ("calibrated", (0, 1), (0, 1))
+    figure = plots.unit_square(tenths, line, "probability given", "share that were hits", styles)
+    parts["calibration"] = _part([(f"Calibration, hit: {words[chosen]}", figure)])
+    called, hit = hits["probability"] >= hits["threshold"], hits["hit"].astype(bool)
+    cells = {"hits found": hit & called, "hits missed": hit & ~called, "false alarms": ~hit & called}
+    counts = pd.DataFrame({"model": hits["model"], **cells, "others passed": ~hit & ~called}).groupby("model").sum()
+    shown = (f"Counts over all folds and repeats, hit: {words[chosen]}", counts.loc[scores.index].reset_index(), True)
+    parts["called"] = _part([], shown, *tables(ranked))
+    return parts
+
+
+def _mean_curves(hits: pd.DataFrame) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """ROC curve and precision-recall curve of a model, x and y each: means over folds at equal x."""
+    rising, precise = [], []
+    for _, part in hits.groupby(["repeat", "fold"]):
+        if part["hit"].nunique() == 2:
+            false, true, _ = roc_curve(part["hit"], part["probability"])
+            rising.append(np.interp(_GRID, false, true))
+            precision, recall, _ = precision_recall_curve(part["hit"], part["probability"])
+            # a step: precision at recall r is that of the first threshold that reaches r (Davis & Goadrich, 2006)
+            precise.append(precision[::-1][np.searchsorted(recall[::-1], _GRID, side="left")])
+    return (_GRID, np.mean(rising, axis=0)), (_GRID[1:], np.mean(precise, axis=0)[1:])
+
+
+def _columns(found: Results) -> dict[str, Part]:
+    if not {"songs", "predictions"} <= found.tables.keys():
+        return {}
+    songs, folds = found.tables["songs"], results.fold_rows(found)
+    columns = [name for name in AUDIO if name in songs and songs[name].nunique() > 1]
+    if not columns:
+        return {}
+    first = [rows for (repeat, _), rows in folds.items() if repeat == min(folds)[0]]
+    linear = importance.coefficients(songs, columns, folds.values())
+    shuffled = importance.importance(songs, columns, first)
+    correlations = songs[["popularity", *columns]].corr(method="spearman")
+    parts = {"correlations": _part([("Rank correlations", plots.correlation_map(correlations))])}
+    for name, table, heading, label in (
+        ("coefficients", linear, "Coefficients of least squares", "points per standard deviation"),
+        ("importance", shuffled, "Permutation importance", "rise in squared error (points²)"),
+    ):
+        figure = plots.bars(table["feature"].tolist(), table["mean"].to_numpy(), table["half"].to_numpy(), label)
+        parts[name] = _part([(heading, figure)], (f"The numbers: {label}", table, False))
+    return parts

@@ -1,0 +1,167 @@
+"""The tables in the folder of a comparison, read again, and what the report derives from them.
+
+A `row` is a row number of the song table. Residuals are true minus predicted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from popularity.data.credits import credits
+from popularity.errors import InputError
+from popularity.evaluation.significance import LEVEL, corrected_t_test
+
+#: The tables that compare writes; any but the two summaries may be absent.
+FILES = (
+    *("summary.csv", "differences.csv", "folds.parquet", "predictions.parquet", "repeated_folds.csv", "songs.parquet"),
+    *("hit_summary.csv", "hit_folds.parquet", "hits.parquet", "published_results.csv"),
+)
+PREFERRED = ("mamba", "lightgbm", "tabm")  # shown in pictures of songs wherever they were compared
+
+
+@dataclass(frozen=True)
+class Results:
+    """A comparison as its folder holds it.
+
+    Attributes:
+        protocol: What ``protocol.json`` says.
+        tables: Name without ending to table; a table that is absent or has no rows is not among them.
+    """
+
+    protocol: dict[str, Any]
+    tables: dict[str, pd.DataFrame]
+
+    @property
+    def reference(self) -> str | None:
+        """The model that others are compared with."""
+        return str(self.tables["differences"]["reference"].iloc[0]) if "differences" in self.tables else None
+
+    def focus(self, count: int = 4) -> list[str]:
+        """Models that pictures of songs show, best first: the best, some preferred ones, the reference.
+
+        Only those on as many folds as any: errors on 10 and on 25 folds do not belong in one picture.
+        """
+        if not {"summary", "predictions", "songs"} <= self.tables.keys():
+            return []
+        summary = self.tables["summary"]
+        models = summary.loc[summary["folds"] == summary["folds"].max(), "model"].tolist()
+        wanted = dict.fromkeys([models[0], self.reference, *PREFERRED, *models])
+        return sorted([name for name in wanted if name in models][:count], key=models.index)
+
+
+def read_results(folder: Path) -> Results:
+    """Read the tables of a comparison.
+
+    Raises:
+        InputError: There is no summary, or a table cannot be read.
+    """
+    tables = {}
+    for path in [folder / name for name in FILES if (folder / name).is_file()]:
+        try:
+            table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype={"cutoff": "str"})
+        except (ValueError, OSError) as error:  # pyarrow's errors are both
+            raise InputError(f"{path}: cannot be read as a table: {str(error).splitlines()[0]}") from error
+        text = {column: "str" for column in ("model", "cutoff", "reference") if column in table}
+        if len(table):
+            tables[path.stem] = table.astype(text)
+    if not {"summary", "hit_summary"} & tables.keys():
+        raise InputError(f"{folder}: expected summary.csv or hit_summary.csv of a comparison, found neither")
+    path = folder / "protocol.json"
+    return Results(json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}, tables)
+
+
+def with_ratio_intervals(results: Results) -> pd.DataFrame:
+    """Return the table of differences with ``ratio_low, ratio_high``, not a number for the reference.
+
+    The interval of r = mean(a) / mean(b) is the corrected one of a - r b, divided by mean(b) (the delta method).
+    """
+    table, folds = results.tables["differences"], results.tables["folds"]
+    base = folds.loc[folds["model"] == results.reference, ["repeat", "fold", "mse"]]
+    both = folds.merge(base, on=["repeat", "fold"], suffixes=("", "_base"))
+    ends = []
+    for model, ratio in zip(table["model"], table["ratio_to_reference"], strict=True):
+        part = both[both["model"] == model]
+        share = float((part["songs_test"] / part["songs_train"]).mean())
+        found = corrected_t_test((part["mse"] - ratio * part["mse_base"]).to_numpy(), share)
+        mean = part["mse_base"].mean() if model != results.reference else np.nan
+        ends.append((ratio + found.low / mean, ratio + found.high / mean))
+    low, high = zip(*ends, strict=True)
+    return table.assign(ratio_low=low, ratio_high=high)
+
+
+def song_errors(results: Results, models: Sequence[str]) -> pd.DataFrame:
+    """Return the predictions of these models with ``truth`` and ``residual`` (true minus predicted)."""
+    table = results.tables["predictions"]
+    table = table[table["model"].isin(models)].reset_index(drop=True)
+    truth = results.tables["songs"]["popularity"].to_numpy(np.float64)[table["row"].to_numpy()]
+    return table.assign(truth=truth, residual=truth - table["prediction"].to_numpy())
+
+
+def fold_rows(results: Results) -> dict[tuple[int, int], tuple[np.ndarray, np.ndarray]]:
+    """Return rows of training and of test songs by (repeat, fold); under `time` training songs are the older ones."""
+    songs, parts = results.tables["songs"], {}
+    for (repeat, fold), part in results.tables["predictions"].groupby(["repeat", "fold"]):
+        test, train = np.unique(part["row"]), np.ones(len(songs), dtype=bool)
+        train[test] = False
+        if results.protocol.get("split") == "time":
+            train = (songs["release_date"] < songs["release_date"].iloc[test].min()).to_numpy()
+        parts[int(repeat), int(fold)] = (np.flatnonzero(train), test)
+    return parts
+
+
+def known_songs(results: Results) -> pd.DataFrame:
+    """Return ``repeat, fold, row, known``: how many training songs share a credited name with each test song."""
+    names = pd.Series(credits(results.tables["songs"]), name="name").explode().dropna().rename_axis("row").reset_index()
+    pairs = names.merge(names, on="name")[["row_x", "row_y"]].drop_duplicates().query("row_x != row_y")
+    found = []
+    for (repeat, fold), (train, test) in fold_rows(results).items():
+        counts = pairs.loc[pairs["row_y"].isin(train), "row_x"].value_counts().reindex(test, fill_value=0)
+        found.append(pd.DataFrame({"repeat": repeat, "fold": fold, "row": test, "known": counts.to_numpy()}))
+    return pd.concat(found, ignore_index=True)
+
+
+def grouped_errors(errors: pd.DataFrame, groups: np.ndarray, songs: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Errors of each model in each group of predictions.
+
+    Args:
+        errors: What :func:`song_errors` returns, n rows.
+        groups: (n,) number of each row's group.
+        songs: The song table.
+        reference: The model that ``ratio`` (of mean squared errors) is to.
+
+    Returns:
+        ``model, group, predictions, songs, mse, residual, rmse, ratio``, and ``mse_half, residual_half, rmse_half``:
+        half the width of 95 % intervals clustered by artist. `songs` counts a song once, however often it was tested.
+    """
+    artists = pd.factorize(np.array([of[0] if of else f"row {n}" for n, of in enumerate(credits(songs))]))[0]
+    rows = []
+    for (model, group), part in errors.groupby([errors["model"], groups]):
+        row = {"model": model, "group": group, "predictions": len(part), "songs": part["row"].nunique()}
+        for name, values in (("mse", part["residual"] ** 2), ("residual", part["residual"])):
+            half = clustered_half_width(values.to_numpy(), artists[part["row"].to_numpy()])
+            row |= {name: values.mean(), f"{name}_half": half}
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    table["rmse"] = np.sqrt(table["mse"])
+    table["rmse_half"] = table["mse_half"] / (2 * table["rmse"].where(table["rmse"] > 0))  # the delta method
+    base = table[table["model"] == reference].set_index("group")["mse"]
+    return table.assign(ratio=table["mse"] / table["group"].map(base))
+
+
+def clustered_half_width(values: np.ndarray, clusters: np.ndarray) -> float:
+    """Half the width of a normal 95 % interval of the mean of (n,) values in clusters, such as songs of one artist.
+
+    1.96 linearised standard errors; not a number for fewer than two clusters.
+    """
+    sums = pd.Series(values - values.mean()).groupby(clusters).sum()
+    if (count := len(sums)) < 2:
+        return float("nan")
+    return float(stats.norm.ppf((1 + LEVEL) / 2) * np.sqrt(count / (count - 1) * (sums**2).sum()) / len(values))

@@ -1,0 +1,185 @@
+"""One run: a model on one fold, and the one file that holds its result, which is whole or not there."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import json
+import math
+import platform
+import random
+import sys
+import time
+import traceback
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from popularity.evaluation.folds import Fold, Outcome
+from popularity.evaluation.hits import score
+from popularity.evaluation.models import Model
+from popularity.evaluation.protocol import Protocol, Run
+from popularity.io import write_atomically
+from popularity.metrics import regression_scores
+
+#: Packages whose version a result records if they are loaded: module -> distribution.
+_PACKAGES = {"sklearn": "scikit-learn"} | {
+    name: name
+    for name in (
+        *("numpy", "pandas", "scipy", "torch", "lightning", "optuna"),
+        *("lightgbm", "xgboost", "catboost", "pytabkit", "tabm"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run left behind.
+
+    Attributes:
+        facts: ``model, repeat, fold, hits, config, data, error``, and unless it failed ``metrics`` (of popularity) or
+            ``scores`` (by cut-off), ``notes, seconds, cpu_seconds, songs_train, songs_test, versions``.
+        arrays: ``rows`` (n_test,) of the song table, ``prediction`` (n_test,) and, from a model with a distribution,
+            ``at_least`` (100, n_test); of hits ``chance_CUTOFF`` (n_test,).
+    """
+
+    facts: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+    @property
+    def error(self) -> str | None:
+        """What went wrong, in one line."""
+        error = self.facts["error"]
+        return None if error is None else " ".join(str(error).split())
+
+
+def execute(protocol: Protocol, songs: pd.DataFrame, run: Run, folder: Path) -> Result:
+    """Do a run and write its result; what goes wrong is recorded in place of scores.
+
+    Args:
+        protocol: the comparison.
+        songs: the whole song table.
+        run: which model on which fold.
+        folder: of the comparison.
+    """
+    facts, arrays = header(protocol, run), {}
+    began, began_cpu = time.perf_counter(), time.process_time()
+    try:
+        fold = protocol.draw(songs, run.repeat, run.fold)
+        facts |= {"songs_train": len(fold.task.train), "songs_test": len(fold.task.test)}
+        model = protocol.build(run.model)
+        _seed(protocol.seed + run.repeat)
+        began, began_cpu = time.perf_counter(), time.process_time()  # what came before is no cost of the model
+        found, arrays = _judged(model, fold, protocol, run, folder)
+        facts |= found
+        arrays["rows"] = fold.rows
+    except Exception as error:
+        facts |= {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+    facts |= {
+        "elapsed": time.perf_counter() - began,
+        "seconds": time.perf_counter() - began + facts.get("seconds", 0),
+        "cpu_seconds": time.process_time() - began_cpu + facts.get("cpu_seconds", 0),
+        "versions": versions(),
+    }
+    write_result(run.path(folder), Result(facts, arrays))
+    return Result(facts, arrays)
+
+
+def _judged(
+    model: Model, fold: Fold, protocol: Protocol, run: Run, folder: Path
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    if not run.hits:
+        assert model.fit_predict is not None
+        outcome = model.fit_predict(fold.task)
+        prediction = np.clip(_checked(outcome.prediction, len(fold.rows)), 0, 100)
+        arrays = {"prediction": prediction} | ({} if outcome.at_least is None else {"at_least": outcome.at_least})
+        return {"metrics": regression_scores(prediction, fold.answers), "notes": outcome.notes}, arrays
+    known, spent = None, {}
+    if model.fit_predict is not None:
+        result = read_result(protocol, Run(run.model, run.repeat, run.fold), folder)
+        if result is None or result.error:
+            raise RuntimeError("its prediction of popularity on this fold has failed")
+        known = Outcome(result.arrays["prediction"], result.arrays.get("at_least"))
+        spent = {name: result.facts[name] for name in ("seconds", "cpu_seconds")}  # that fit is a cost of the hits too
+    scored = score(model, fold, protocol.cutoffs, known)
+    arrays = {f"chance_{cutoff}": one.chance for cutoff, one in scored.items() if one.chance is not None}
+    return {"scores": {cutoff: one.scores for cutoff, one in scored.items()}, **spent}, arrays
+
+
+def header(protocol: Protocol, run: Run) -> dict[str, Any]:
+    """The facts of a result that are known before the run."""
+    return {**vars(run), "config": protocol.config_hash(run), "data": protocol.fingerprint, "error": None}
+
+
+def write_result(path: Path, result: Result) -> None:
+    """Write a result as one file, a compressed archive of arrays with the facts as JSON text among them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    facts = json.dumps(_plain(result.facts), allow_nan=False, default=str)
+    with write_atomically(path, binary=True) as file:
+        np.savez_compressed(file, facts=np.array(facts), **result.arrays)
+
+
+def read_result(protocol: Protocol, run: Run, folder: Path) -> Result | None:
+    """The result of a run, if there is one for these settings and these songs; a damaged file is none."""
+    try:
+        with open(run.path(folder), "rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = dict(archive)
+        facts = json.loads(str(arrays.pop("facts")))
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        return None
+    valid = (facts["config"], facts["data"]) == (protocol.config_hash(run), protocol.fingerprint)
+    return Result(facts, arrays) if valid else None
+
+
+@functools.cache
+def code_version() -> str:
+    """The package's version and the first digits of a SHA-256 over its Python files as this process found them."""
+    digest, root = hashlib.sha256(), Path(__file__).parents[1]
+    for path in sorted(root.rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return f"{importlib.metadata.version('popularity')}+{digest.hexdigest()[:8]}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, this package, and the packages that this process has loaded."""
+    # the package xgboost comes with the distribution xgboost or xgboost-cpu: the module knows best
+    loaded = {
+        name: str(getattr(sys.modules[module], "__version__", None) or importlib.metadata.version(name))
+        for module, name in _PACKAGES.items()
+        if module in sys.modules
+    }
+    return {"python": platform.python_version(), "popularity": code_version(), **loaded}
+
+
+def _seed(seed: int) -> None:
+    """For models that sample from a global generator: the same numbers whatever the process has done before."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - this is the global generator that scikit-learn falls back to
+    torch.manual_seed(seed)
+
+
+def _checked(prediction: np.ndarray, count: int) -> np.ndarray:
+    array = np.asarray(prediction, dtype=np.float64)
+    if array.shape != (count,):
+        raise ValueError(f"prediction: expected shape ({count},), one per test song, got {array.shape}")
+    if not np.isfinite(array).all():
+        wrong = int((~np.isfinite(array)).sum())
+        raise ValueError(f"prediction: expected finite values, got {wrong} of {count} that are not")
+    return array
+
+
+def _plain(value: Any) -> Any:
+    """The value with numpy's types as Python's and numbers that JSON lacks as null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, np.generic | np.ndarray):
+        return _plain(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value

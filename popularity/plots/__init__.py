@@ -1,0 +1,24 @@
+"""All pictures, for TensorBoard and for the report: pure functions from arrays to a matplotlib Figure.
+
+Nothing here touches pyplot or any other global state, so a figure can be plotted in a training process, on any thread,
+without a display. Popularity is in points (0-100); a residual is true minus predicted.
+"""
+
+from popularity.plots.comparison import bars, correlation_map, errors_by_group, forest, scores_by_cutoff, unit_square
+from popularity.plots.songs import calibration, popularity_histogram, predicted_against_true, residuals
+from popularity.plots.style import STYLES, svg
+
+__all__ = [
+    "STYLES",
+    "bars",
+    "calibration",
+    "correlation_map",
+    "errors_by_group",
+    "forest",
+    "popularity_histogram",
+    "predicted_against_true",
+    "residuals",
+    "scores_by_cutoff",
+    "svg",
+    "unit_square",
+]

@@ -1,0 +1,167 @@
+"""Names of columns: public tools, other languages, which of two candidates wins, and what a user says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from popularity.data.aliases import TRANSLATED
+from popularity.data.columns import is_exportify, match_columns
+from popularity.data.songs import load_songs
+from popularity.errors import InputError
+
+Write = Callable[..., str]
+
+
+@pytest.mark.parametrize(("canonical", "name"), [(c, n) for c, names in TRANSLATED.items() for n in names.split("|")])
+def test_every_name_of_a_translated_exportify(canonical: str, name: str) -> None:
+    assert match_columns([name]).mapped == {canonical: name}
+
+
+@pytest.mark.parametrize("number", range(11))
+def test_every_language_is_told_to_be_exportify(number: int) -> None:
+    # the first eleven languages have a name of their own for every one of these columns
+    header = [TRANSLATED[column].split("|")[number] for column in ("track_id", "artist", "title")]
+    assert is_exportify(header)
+
+
+@pytest.mark.parametrize(
+    ("header", "exportify"),
+    [
+        (["Track URI", "Artist Name(s)"], True),
+        (["Track ID", "Artist Name(s)"], True),
+        (["Track-URI", "Künstlername(n)"], True),
+        (["Artist Name(s)"], False),
+        (["track_id", "artist_name"], False),
+        (["track_id", "artist_names"], False),
+    ],
+)
+def test_exportify(header: list[str], exportify: bool) -> None:
+    assert is_exportify(header) == exportify
+
+
+SKILEY = {
+    "trackFeatureEnergy": "energy",
+    "trackFeatureTimeSignature": "time_signature",
+    "trackDuration": "duration_ms",
+    "albumReleaseDate": "release_date",
+    "trackUrl": "track_id",
+    "trackPopularity": "popularity",
+}
+OTHERS = {
+    "spotify_track_album": "album",
+    "spotify_genre": "genre",
+    "track.name": "title",
+    "track.album.release_date": "release_date",
+    "audio_features.key": "key",
+    "Loud (Db)": "loudness",
+    "Album Date": "release_date",
+    "Acoustic": "acousticness",
+    "popularity_track": "popularity",
+    "artist_genre": "genre",
+    "song_title": "title",
+    "album_names": "album",
+    "Chord": "key",
+    "energy_x": "energy",
+}
+
+
+@pytest.mark.parametrize(("name", "canonical"), [*SKILEY.items(), *OTHERS.items()])
+def test_names_of_other_tools(name: str, canonical: str) -> None:
+    assert match_columns([name]).mapped == {canonical: name}
+
+
+@pytest.mark.parametrize(
+    "leak", ["popularity_artist", "artistPopularity", "albumPopularity", "artist_pop", "Stream", "artistFollowers"]
+)
+def test_names_that_leak(leak: str) -> None:
+    match = match_columns([leak])
+    assert not match.mapped
+    assert list(match.leaks) == [leak]
+
+
+@pytest.mark.parametrize("name", ["track_number", "disc_number", "Added At", "artist_id", "Url_spotify"])
+def test_names_that_say_nothing(name: str) -> None:
+    assert not match_columns([name]).mapped
+
+
+def test_of_two_sides_of_a_join_the_popularity_must_be_said(raw_songs: pd.DataFrame, write: Write) -> None:
+    songs = raw_songs.rename(columns={"popularity": "popularity_x"})
+    assert load_songs(write(songs)).songs["popularity"][0] == raw_songs["popularity"][0]
+    both = songs.assign(popularity_y=50, energy_x=songs["energy"], energy_y=0).drop(columns="energy")
+    path = write(both)
+    with pytest.raises(InputError, match="which of 'popularity_x' and 'popularity_y' is the song's") as caught:
+        load_songs(path)
+    assert "\n" not in str(caught.value)
+    songs = load_songs(path, columns={"popularity": "popularity_x"}).songs
+    np.testing.assert_array_equal(songs["popularity"], raw_songs["popularity"])
+    np.testing.assert_array_equal(songs["energy"], raw_songs["energy"])
+
+
+def test_what_the_user_says_wins_even_over_the_exact_name(raw_songs: pd.DataFrame, write: Write) -> None:
+    songs = raw_songs.assign(My_Score=raw_songs["popularity"] / 2, streams=raw_songs["popularity"] / 4)
+    path = write(songs)
+    table = load_songs(path, columns={"popularity": "my score"})
+    np.testing.assert_array_equal(table.songs["popularity"], songs["My_Score"])
+    assert ("popularity", "popularity is read from 'My_Score'") in table.report.ignored
+    table = load_songs(path, columns={"popularity": "streams"})
+    assert table.report.leaks == ()
+    assert table.songs["popularity"].max() < 26
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"popularty": "energy"}, "columns: expected one of track_id, .* got 'popularty', did you mean popularity?"),
+        (
+            {"popularity": "energi"},
+            "columns: popularity: expected .* got 'energi', did you mean 'energy'",
+        ),
+        (
+            {"popularity": "energy", "tempo": "energy"},
+            "columns: expected .* once, got 'energy' twice",
+        ),
+    ],
+)
+def test_what_the_user_says_is_checked(
+    raw_songs: pd.DataFrame, write: Write, columns: dict[str, str], message: str
+) -> None:
+    path = write(raw_songs)
+    with pytest.raises(InputError, match=message) as caught:
+        load_songs(path, columns=columns)
+    assert str(caught.value).startswith(path)
+
+
+def test_the_cells_decide_which_candidate_is_the_id(raw_songs: pd.DataFrame, write: Write) -> None:
+    uri = "spotify:track:" + raw_songs["track_id"]
+    lists = ["4ListListListListList1" + str(i % 2) for i in range(40)]
+    songs = raw_songs.drop(columns="track_id").assign(id=lists, track_uri=uri)
+    table = load_songs(write(songs))
+    assert table.songs["track_id"].tolist() == raw_songs["track_id"].tolist()
+    assert ("id", "not track_id: 2 values for 40 titles") in table.report.ignored
+    assert load_songs(write(songs.drop(columns="track_uri"))).songs["track_id"].isna().all()
+    numbered = songs.assign(id=range(40))
+    assert load_songs(write(numbered)).songs["track_id"].tolist() == raw_songs["track_id"].tolist()
+    pages = songs.assign(id=None, track_uri=None, url=[f"https://open.spotify.com/artist/{i:022}" for i in range(40)])
+    assert load_songs(write(pages)).songs["track_id"].isna().all()
+
+
+def test_charts_may_name_a_song_many_times(raw_songs: pd.DataFrame, write: Write) -> None:
+    days = pd.concat([raw_songs] * 5)
+    table = load_songs(write(days))
+    assert table.report.duplicates["same id"] == 160
+
+
+def test_a_track_number_is_no_title(raw_songs: pd.DataFrame, write: Write) -> None:
+    songs = raw_songs.rename(columns={"track_name": "Title"}).assign(Track=range(1, 41))
+    assert load_songs(write(songs)).songs["title"][0] == "Song 0"
+    video = raw_songs.rename(columns={"track_name": "Track"}).assign(Title="Official Video")
+    assert load_songs(write(video)).songs["title"][0] == "Song 0"
+
+
+def test_an_empty_column_gives_way(raw_songs: pd.DataFrame, write: Write) -> None:
+    songs = raw_songs.rename(columns={"track_name": "title"}).assign(track_name="")
+    assert load_songs(write(songs)).songs["title"][0] == "Song 0"

@@ -1,0 +1,330 @@
+"""Every model of popularity on made-up songs: finite, in range, repeatable, blind to test labels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from popularity.errors import InputError
+from tests.evaluation.helpers import made_up_task, predict
+
+CHEAP: dict[str, dict[str, Any]] = {
+    **{name: {} for name in ("mean", "artist_mean", "linear", "forward")},
+    **{name: {"trials": 2} for name in ("ridge", "lasso", "splines", "knn", "svr", "lightgbm")},
+    **{name: {"trials": 0} for name in ("forest", "extra_trees", "adaboost", "xgboost")},
+    "catboost": {"trials": 0, "feature_set": "audio"},
+    "mlp": {"epochs": 3},
+    "tabm": {"epochs": 2},
+    "realmlp": {"epochs": 2},
+}
+FREE = [name for name in CHEAP if name not in ("mean", "artist_mean", "linear", "forward", "mlp", "tabm", "realmlp")]
+PACKAGE = {"lightgbm": "lightgbm", "xgboost": "xgboost", "catboost": "catboost", "tabm": "tabm", "realmlp": "pytabkit"}
+
+
+def settings_of(name: str) -> dict[str, Any]:
+    import importlib.util
+
+    if name in PACKAGE and importlib.util.find_spec(PACKAGE[name]) is None:
+        pytest.skip(f"{PACKAGE[name]} is not installed")
+    return {"baseline": name, **CHEAP[name]}
+
+
+def test_every_baseline_is_tried() -> None:
+    from popularity.evaluation.baselines import BASELINES
+
+    assert set(BASELINES) == set(CHEAP)
+
+
+@pytest.mark.parametrize("name", CHEAP)
+def test_finite_in_range_repeatable_and_blind_to_test_labels(name: str) -> None:
+    import torch
+
+    task, answers = made_up_task(90)
+    state = torch.get_rng_state()
+    outcome = predict(settings_of(name), task)
+    assert torch.equal(state, torch.get_rng_state()), "samples from the generator of others"
+    assert outcome.prediction.shape == (len(task.test),)
+    assert np.isfinite(outcome.prediction).all()
+    assert outcome.prediction.min() >= 0
+    assert outcome.prediction.max() <= 100
+    torch.manual_seed(5)
+    again = predict(settings_of(name), replace(task, test=task.test.assign(popularity=answers)))
+    np.testing.assert_array_equal(outcome.prediction, again.prediction)
+    assert outcome.notes == again.notes
+
+
+@pytest.mark.parametrize("name", FREE)
+def test_everything_is_worth_more_than_audio(name: str) -> None:
+    """Made-up popularity hangs on the artist and on a word of the title."""
+    task, answers = made_up_task(300)
+    settings = {**settings_of(name), "trials": 0}
+    errors = {
+        feature_set: np.mean((predict({**settings, "feature_set": feature_set}, task).prediction - answers) ** 2)
+        for feature_set in ("audio", "everything")
+    }
+    assert errors["everything"] < 0.9 * errors["audio"]
+
+
+@pytest.mark.parametrize("split", ["artist", "credits", "album", "time"])
+def test_each_rule(split: str) -> None:
+    task, _ = made_up_task(120, split)
+    for settings in ({"baseline": "artist_mean"}, {"baseline": "ridge", "feature_set": "everything", "trials": 2}):
+        assert np.isfinite(predict(settings, task).prediction).all()
+
+
+def test_artist_mean_by_hand() -> None:
+    from popularity.data.credits import artist_names
+    from popularity.evaluation.estimators import ArtistMean
+
+    task, _ = made_up_task()
+    prediction = ArtistMean(2.5).fit(task.train, task.popularity).predict(task.test)
+    mean = task.popularity.mean()
+    first = np.array([names[0] for names in artist_names(task.train)])
+    for names, one in zip(artist_names(task.test), prediction, strict=True):
+        own = task.popularity[first == names[0]]
+        assert one == pytest.approx(mean + (own - mean).sum() / (len(own) + 2.5))
+
+
+def test_artist_mean_is_the_mean_for_unknown_artists() -> None:
+    task, _ = made_up_task(split="artist")
+    np.testing.assert_allclose(predict({"baseline": "artist_mean"}, task).prediction, task.popularity.mean())
+    nobody = replace(task, train=task.train.assign(artist=task.train["artist"].where(task.train.index > 20)))
+    nobody = replace(nobody, test=nobody.test.assign(artist=nobody.test["artist"].where(nobody.test.index > 900)))
+    found = predict({"baseline": "artist_mean"}, nobody).prediction
+    np.testing.assert_allclose(found, task.popularity.mean(), err_msg="songs without an artist have none in common")
+
+
+def test_a_search_stays_inside_the_training_songs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each trial is fitted to rows of inner folds alone and scored on the rest, by the rule of the split."""
+    from popularity.data.credits import artist_names
+    from popularity.evaluation import fitting
+    from popularity.evaluation.folds import Task
+
+    task, _ = made_up_task(split="artist")
+    seen = []
+    real = Task.features
+    monkeypatch.setattr(Task, "features", lambda self, feature_set: seen.append(self) or real(self, feature_set))
+    predict({"baseline": "ridge", "trials": 3}, task)
+    *inner, last = seen
+    assert last is task
+    assert len(inner) == fitting.SEARCH_FOLDS
+    for part in inner:
+        fit, held_out = ({names[0] for names in artist_names(songs)} for songs in (part.train, part.test))
+        assert not fit & held_out
+        assert part.test["popularity"].isna().all()
+        assert set(part.train["track_id"]) | set(part.test["track_id"]) == set(task.train["track_id"])
+
+
+@pytest.mark.parametrize("name", ["forward", "artist_mean"])
+def test_what_an_estimator_chooses_itself_it_chooses_by_the_rule_of_the_split(name: str) -> None:
+    from popularity.evaluation.baselines import BASELINES
+    from popularity.evaluation.fitting import CV_FOLDS, _fitted
+    from popularity.evaluation.folds import Rows
+
+    task, _ = made_up_task(split="artist")
+    row = BASELINES[name]
+    model = _fitted(row, {}, 0, Rows(task, None if row.whole_songs else "audio").tables[0], task)
+    (folds,) = [value for key, value in model.get_params().items() if key == "cv" or key.endswith("__cv")]
+    assert all((a[1] == b[1]).all() for a, b in zip(folds, task.inner(CV_FOLDS), strict=True))
+
+
+def test_a_search_finds_what_is_better() -> None:
+    """A linear relation with hardly any noise: the penalty found is the smaller one."""
+    task, _ = made_up_task(300)
+    line = replace(task, train=task.train.assign(popularity=40 + 40 * task.train["energy"]))
+    assert predict({"baseline": "ridge", "trials": 8}, line).notes["parameters"]["alpha"] < 50
+
+
+@pytest.mark.parametrize("name", ["mlp", "tabm", "realmlp"])
+def test_epochs_are_chosen_on_songs_whose_labels_no_row_rests_on(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from popularity.evaluation.folds import Task
+
+    asked, real = [], Task.features
+    monkeypatch.setattr(Task, "features", lambda self, feature_set: asked.append(self) or real(self, feature_set))
+    task, _ = made_up_task(90)
+    predict(settings_of(name), task)
+    inner, outer = asked
+    assert outer is task
+    assert len(inner.train) + len(inner.test) == len(task.train)
+    assert inner.test["popularity"].isna().all()
+
+
+@pytest.mark.parametrize("name", ["MLP", "RealMLP"])
+def test_a_network_is_trained_until_the_chosen_epoch_on_the_longer_schedule(name: str) -> None:
+    from popularity.evaluation import neural
+    from popularity.evaluation.folds import Rows
+
+    if name == "RealMLP":
+        pytest.importorskip("pytabkit")
+    task, answers = made_up_task(90)
+    train, test = Rows(task, "audio").tables
+    make = getattr(neural, name)
+    watched = make(max_epochs=4).fit(train, task.popularity, held_out=(test, answers))
+    assert 1 <= watched.epochs_ <= 4
+    after = [make(max_epochs=4, epochs=count).fit(train, task.popularity).predict(test) for count in (1, 2, 2)]
+    assert not np.allclose(after[0], after[1])
+    np.testing.assert_array_equal(after[1], after[2])
+
+
+def test_an_mlp_learns_and_stops_on_held_out_songs() -> None:
+    task, answers = made_up_task(500)
+    outcome = predict({"baseline": "mlp"}, task)
+    assert np.mean((outcome.prediction - answers) ** 2) < 0.8 * np.var(answers)
+    noise = np.random.default_rng(0).permutation(task.train["popularity"])
+    aimless = predict({"baseline": "mlp"}, replace(task, train=task.train.assign(popularity=noise)))
+    assert aimless.notes["parameters"]["epochs"] < outcome.notes["parameters"]["epochs"]
+
+
+def test_members_of_tabm_differ() -> None:
+    import torch
+
+    pytest.importorskip("tabm")
+    from popularity.evaluation.neural import TabM
+
+    output = TabM().network(5).eval()(torch.randn(7, 5))
+    assert output.shape == (7, 16)
+    assert (output.std(1) > 0).all()
+
+
+def test_mixing_weights_are_those_of_constrained_least_squares() -> None:
+    from scipy.optimize import minimize
+
+    from popularity.evaluation.fitting import mixing_weights
+
+    rng = np.random.default_rng(0)
+    answers = rng.normal(50, 10, 400)
+    predictions = answers[:, None] + rng.normal(0, [5.0, 8.0, 30.0], (400, 3)) + [0, 0, 20]
+    found = mixing_weights(predictions, answers, caution=0)
+    best = minimize(
+        lambda w: np.mean((predictions @ w - answers) ** 2),
+        np.full(3, 1 / 3),
+        bounds=[(0, 1)] * 3,
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
+    )
+    np.testing.assert_allclose(found, best.x, atol=2e-3)
+    assert found.sum() == pytest.approx(1)
+    np.testing.assert_allclose(mixing_weights(predictions, answers, caution=1e6), 1 / 3, atol=1e-3)
+
+
+@pytest.mark.parametrize("split", ["random", "artist", "time"])
+def test_a_stack_prefers_the_better(split: str) -> None:
+    """Against the mean of all songs, a model that sees the artist or the audio gets the weight."""
+    task, answers = made_up_task(240, split)
+    strong = {"baseline": "ridge", "feature_set": "everything", "trials": 0}
+    stack = {"of": {"mean": {"baseline": "mean"}, "ridge": strong}}
+    outcome = predict(stack, task)
+    assert np.isfinite(outcome.prediction).all()
+    assert sum(outcome.notes["weights"].values()) == pytest.approx(1)
+    if split == "random":
+        assert outcome.notes["weights"]["ridge"] > 0.7
+    again = predict(stack, replace(task, test=task.test.assign(popularity=answers)))
+    np.testing.assert_array_equal(outcome.prediction, again.prediction)
+
+
+@pytest.mark.parametrize("prepare", [True, False])
+def test_an_own_baseline_by_its_class_path(prepare: bool) -> None:
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    from popularity.evaluation.folds import Rows
+    from popularity.evaluation.models import build_model
+
+    task, _ = made_up_task()
+    settings = {"class_path": "sklearn.ensemble.HistGradientBoostingRegressor", "init_args": {"max_iter": 7}}
+    settings |= {"feature_set": "everything", "prepare": prepare}
+    found = predict(settings, task)
+    train, test = Rows(task, "everything").tables
+    expected = HistGradientBoostingRegressor(max_iter=7, random_state=task.seeds(1)[0]).fit(train, task.popularity)
+    assert np.allclose(found.prediction, expected.predict(test)) != prepare
+    model = build_model("mine", settings)
+    assert model.feature_set == "everything"
+    assert model.settings != build_model("mine", {**settings, "init_args": {"max_iter": 8}}).settings
+
+
+BAD = [
+    ({}, "expected one of baseline, class_path, configs, of, classifier, got none"),
+    ({"baseline": "ridge", "of": {}}, "got baseline and of"),
+    ({"baseline": "logistic"}, "baseline: expected one of mean, artist_mean, linear"),
+    ({"baseline": "ridge", "alpha": 1}, "expected settings among baseline, feature_set, trials, epochs, got 'alpha'"),
+    ({"baseline": "mean", "trials": 1}, "the baseline mean has no setting trials"),
+    ({"baseline": "ridge", "epochs": 1}, "the baseline ridge has no setting epochs"),
+    ({"baseline": "forward", "feature_set": "audio"}, "the baseline forward has no setting feature_set"),
+    ({"baseline": "ridge", "feature_set": "all"}, "feature_set: expected one of audio, everything, got 'all'"),
+    ({"baseline": "ridge", "trials": -1}, "trials: expected a whole number of at least 0, got -1"),
+    ({"baseline": "mlp", "epochs": 0}, "epochs: expected a whole number of at least 1, got 0"),
+    ({"of": ["mean", "linear"]}, "of: expected at least two models"),
+    ({"of": {"mean": {"baseline": "mean"}}}, "of: expected at least two models"),
+    ({"of": {"a": {"baseline": "mean"}, "b": {"classifier": "lda"}}}, "of: expected models of popularity, got b"),
+    ({"of": {"a": {"baseline": "mean"}, "b": {"baseline": "no"}}}, "model b: baseline: expected one of"),
+    ({"class_path": "nowhere.Nothing"}, "class_path: cannot import 'nowhere.Nothing'"),
+    ({"class_path": "sklearn.linear_model.Ridge", "init_args": {"beta": 1}}, "unexpected keyword argument 'beta'"),
+    ({"configs": "mamba"}, "configs: expected a list of config names or YAML files, got 'mamba'"),
+    ({"configs": ["mamba"], "overrides": 5}, "overrides: expected a mapping of dotted settings, got 5"),
+    ({"configs": ["nowhere.yaml"]}, "nowhere.yaml: expected a YAML file or one of the shipped configs"),
+    (
+        {"classifier": "logistic", "balance": "smote"},
+        "balance: expected one of none, weights, undersample, got 'smote'",
+    ),
+    ({"classifier": "lda", "balance": "weights"}, "balance: expected one of none, undersample, got 'weights'"),
+    ({"classifier": "no"}, "classifier: expected one of logistic, lda"),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), BAD)
+def test_bad_settings_are_one_line(settings: dict[str, Any], message: str) -> None:
+    from popularity.evaluation.models import build_model
+
+    with pytest.raises(InputError) as raised:
+        build_model("mine", settings)
+    assert str(raised.value).startswith("model mine: ")
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    from popularity.evaluation.models import build_model
+
+    monkeypatch.setitem(sys.modules, "catboost", None)
+    with pytest.raises(InputError, match=r"model mine: catboost is not installed: pip install '\.\[baselines\]'"):
+        build_model("mine", {"baseline": "catboost"})
+
+
+def test_a_model_imports_no_other() -> None:
+    """Asking for one baseline must not pay for the others."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from popularity.evaluation.models import build_model; build_model('m', {'baseline': 'ridge'});"
+        "names = ('lightgbm', 'xgboost', 'catboost', 'pytabkit', 'tabm', 'lightning');"
+        "print([name for name in names if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("config", "reads"), [("mamba", "everything"), ("audio", "audio"), ("single_token", "audio")])
+def test_a_network_learns_from_the_task_alone(config: str, reads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever songs its config names: they are not looked for, let alone downloaded."""
+    from popularity.evaluation.models import build_model
+
+    def refuse(*given: Any, **options: Any) -> Any:
+        raise AssertionError("looked for the songs of the config")
+
+    monkeypatch.setattr("popularity.training.datamodule.load_songs", refuse)
+    settings = {"configs": [config], "overrides": {"trainer.max_epochs": 1, "data.source": "nowhere.csv"}}
+    task, _ = made_up_task(120)
+    outcome = predict(settings, task)
+    assert outcome.prediction.shape == (40,)
+    assert np.isfinite(outcome.prediction).all()
+    assert outcome.notes["epochs"] == 1
+    assert build_model("network", settings).feature_set == reads
+    assert (outcome.at_least is None) == (config == "single_token")
+    if outcome.at_least is not None:
+        assert outcome.at_least.shape == (100, 40)
+        assert (np.diff(outcome.at_least, axis=0) <= 1e-9).all(), "the higher the cut-off, the fewer hits"
+        assert outcome.at_least.sum(0) == pytest.approx(outcome.prediction, abs=6), "a mean is the sum of its tail"

@@ -1,0 +1,115 @@
+"""The commands and the code of README and docs run; so does the notebook."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SMALL = ["--data.source", "songs.csv", "--trainer.max_epochs", "1", "--model.net.width", "8"]
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """(page, text) of each fenced block of a language."""
+    found = [(page, match) for page in PAGES for match in BLOCK.finditer(page.read_text(encoding="utf-8"))]
+    return [(page.relative_to(ROOT).as_posix(), match[2]) for page, match in found if match[1] == language]
+
+
+def commands() -> list[list[str]]:
+    """The arguments of each `popularity` command, each once."""
+    found = []
+    for _, text in blocks("sh"):
+        for line in text.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if "popularity" in words and words[0] in ("popularity", "torchrun", "python"):
+                found.append(words[words.index("popularity") + 1 :])
+    return [list(words) for words in dict.fromkeys(map(tuple, found))]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with the files that the pages name, and a trained model."""
+    from popularity.__main__ import main
+    from tests.conftest import make_songs
+
+    path = tmp_path_factory.mktemp("reader")
+    make_songs(160).to_csv(path / "songs.csv", index=False)
+    make_songs(20, seed=1).drop(columns="popularity").to_csv(path / "new_songs.csv", index=False)
+    (path / "configs").symlink_to(ROOT / "configs")
+    for _, text in blocks("python"):
+        if text.startswith("# my_package.py"):
+            (path / "my_package.py").write_text(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path)
+        patch.syspath_prepend(path)
+        assert main(["fit", "--config", "mamba", *SMALL]) == 0
+        yield path
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_command(words, folder, capsys):
+    from popularity.__main__ import main
+
+    verb, *flags = words
+    if verb in ("tune", "compare") or "ddp" in flags or "data/spotify_4771" in flags:
+        # takes minutes, devices or a download: the flags are checked
+        with pytest.raises(SystemExit) as stopped:
+            main([*words, "--print_config"])
+        assert not stopped.value.code
+    else:
+        # where the page names no network of its own, it is made small
+        small = ["--data.source", "songs.csv", "--trainer.fast_dev_run", "true"] if verb == "fit" else []
+        assert main([*words, *small]) == 0, capsys.readouterr().err
+    if "--output" in flags and verb == "predict":
+        assert len((folder / "predictions.csv").read_text().splitlines()) == 21
+
+
+@pytest.mark.parametrize(("page", "text"), blocks("python"), ids=[page for page, _ in blocks("python")])
+def test_python(page, text, folder, monkeypatch):
+    import popularity
+
+    read = popularity.read_config
+    quick = {"trainer.fast_dev_run": True, "data.source": "songs.csv"}
+    monkeypatch.setattr(popularity, "read_config", lambda files, settings: read(files, {**settings, **quick}))
+    (folder / "page.py").write_text(text)
+    runpy.run_path(str(folder / "page.py"))
+
+
+def test_report_of_a_file_with_trouble(folder, capsys, monkeypatch):
+    from popularity.__main__ import main
+
+    monkeypatch.setenv("COLUMNS", "80")
+    ((_, table),), ((_, report),) = blocks("csv"), blocks("text")
+    (folder / "trouble.csv").write_text(table)
+    assert main(["data", "trouble.csv"]) == 0
+    printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert printed[: len(report.splitlines())] == report.splitlines()
+
+
+@pytest.mark.parametrize(("page", "text"), blocks("yaml"), ids=[page for page, _ in blocks("yaml")])
+def test_yaml(page, text):
+    import yaml
+
+    assert isinstance(yaml.safe_load(text), dict)
+
+
+@pytest.mark.slow
+def test_notebook(tmp_path, monkeypatch):
+    import nbformat
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    notebook = nbformat.read(ROOT / "docs" / "first_look.ipynb", as_version=4)
+    assert all(cell.outputs for cell in notebook.cells[-5:] if cell.cell_type == "code"), "the page shows its outputs"
+    for cell in notebook.cells:
+        cell.source = cell.source.replace('"trainer.max_epochs": 10', '"trainer.max_epochs": 1')
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    pictures = [out for cell in notebook.cells for out in cell.get("outputs", []) if "image/png" in out.get("data", {})]
+    assert len(pictures) == 2
+    assert (tmp_path / "new_songs.csv").is_file()

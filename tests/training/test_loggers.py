@@ -1,0 +1,64 @@
+"""Folders of runs, and one CSV file of metrics that a resumed run continues."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Lazy
+
+loggers = Lazy("popularity.training.loggers")
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with open(folder / "metrics.csv", newline="") as file:
+        return [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def test_metrics_of_one_step_share_a_row(tmp_path: Path) -> None:
+    logger = loggers.MetricsCSV(tmp_path)
+    logger.log_metrics({"epoch": 0, "loss": 2.5}, 9)
+    logger.log_metrics({"epoch": 0, "val/mse": 4.0}, 9)
+    logger.log_metrics({"loss": 1.5}, 19)
+    logger.log_metrics({"loss": 1.0}, 19)  # the same metric again: a row of its own
+    assert not (tmp_path / "metrics.csv").exists()
+    logger.finalize("success")
+    assert rows(tmp_path) == [
+        {"epoch": "0", "step": "9", "loss": "2.5", "val/mse": "4.0"},
+        {"step": "19", "loss": "1.5"},
+        {"step": "19", "loss": "1.0"},
+    ]
+
+
+def test_a_resumed_run_keeps_the_rows_before_its_first_step(tmp_path: Path) -> None:
+    first = loggers.MetricsCSV(tmp_path)
+    for step in (9, 19, 29):
+        first.log_metrics({"loss": float(step)}, step)
+    first.save()
+    again = loggers.MetricsCSV(tmp_path)
+    again.save()
+    assert [row["step"] for row in rows(tmp_path)] == ["9", "19", "29"], "nothing is lost before something is logged"
+    again.log_metrics({"loss": 0.5, "new": 1.0}, 19)
+    again.save()
+    assert rows(tmp_path) == [{"step": "9", "loss": "9.0"}, {"step": "19", "loss": "0.5", "new": "1.0"}]
+
+
+def test_the_version_of_a_checkpoint(tmp_path: Path) -> None:
+    runs = tmp_path / "mamba"
+    assert loggers.run_version(runs / "version_3" / "checkpoints" / "best.ckpt", runs) == 3
+    assert loggers.run_version(runs / "version_x" / "checkpoints" / "best.ckpt", runs) is None
+    assert loggers.run_version(tmp_path / "other" / "version_3" / "checkpoints" / "best.ckpt", runs) is None
+
+
+def test_the_last_checkpoint_is_that_of_the_newest_run(tmp_path: Path) -> None:
+    from popularity.errors import InputError
+
+    with pytest.raises(InputError, match=r"expected version_N/checkpoints/last.ckpt in .*, found none"):
+        loggers.last_checkpoint(tmp_path)
+    for version in ("9", "10", "draft"):
+        folder = tmp_path / f"version_{version}" / "checkpoints"
+        folder.mkdir(parents=True)
+        (folder / "last.ckpt").touch()
+    assert loggers.last_checkpoint(tmp_path).parts[-3] == "version_10"
