@@ -1,8 +1,7 @@
 """Where a study lives: SQLite, PostgreSQL or Optuna's journal file, each with a lock and a heartbeat.
 
-Optuna makes single steps atomic, but not "count the trials, then begin another". Trials are therefore begun under one
-lock per storage: a file lock beside SQLite and the journal, an advisory lock in PostgreSQL. Both are released when the
-process that holds them ends, however it ends.
+Optuna makes single steps atomic, but not "count the trials, then begin another": trials begin under one lock per
+storage, a file lock or PostgreSQL's advisory lock, which is released when the process that holds it ends.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import json
 import math
 import statistics
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,10 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import ParallelStrategy
 from optuna_integration import PyTorchLightningPruningCallback
 
-from popularity.data.schema import AUDIO
 from popularity.data.songs import SongTable
 from popularity.data.splits import Split, SplitKind, inner_folds
 from popularity.errors import InputError
-from popularity.features.song import FeatureEncoder
+from popularity.features.tabular import TabularFeatures
 from popularity.parsing import one_line
 from popularity.training.callbacks import BestSoFar
 from popularity.training.fit import build_fit, read_config
@@ -99,6 +98,7 @@ class RunTrial:
     table: SongTable
     splits: list[Split]
     stop: Stop
+    rows: dict[int, Any] = field(default_factory=dict)  # of LightGBM, by fold
 
     def __call__(self, trial: optuna.Trial) -> list[float]:
         """Fit a trial; its objectives. What ends it early is noted in the trial."""
@@ -135,7 +135,9 @@ class RunTrial:
         search, name = self.search, f"trial_{trial.number:04d}" + (f"_fold_{fold}" if len(self.splits) > 1 else "")
         logger = TensorBoardLogger(search.folder, name, version="", default_hp_metric=False)
         if search.lightgbm:
-            metrics = fit_lightgbm(search, trial.params, self.table.songs, split)
+            if fold not in self.rows:  # the same for all trials
+                self.rows[fold] = features(search, self.table.songs, split)
+            metrics = fit_lightgbm(search, trial.params, self.rows[fold])
             logger.log_hyperparams(trial.params, {BestSoFar.metric: metrics["val/mse"]})
             logger.finalize("success")
             return metrics
@@ -164,31 +166,29 @@ def lightgbm_settings(search: Search, params: dict[str, Any]) -> dict[str, Any]:
     return {**_LIGHTGBM, **given}
 
 
-def features(train: pd.DataFrame, held_out: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """The tabular features of training songs and of held-out songs, learned from the training songs alone."""
-    encoder = FeatureEncoder()
-    encoder.fit(train)
-    rows = [np.column_stack([songs[list(AUDIO)], *encoder.encode(songs).values()]) for songs in (train, held_out)]
-    return rows[0], rows[1]
+def features(search: Search, songs: pd.DataFrame, split: Split) -> list[tuple[pd.DataFrame, np.ndarray]]:
+    """Tabular features and popularity: of a split's training songs, out of fold, and of its validation songs."""
+    tabular = TabularFeatures("everything", split=search.config["data"]["split"], seed=search.seed)
+    train, held_out = songs.iloc[split.train], songs.iloc[split.validation]
+    rows = tabular.fit_transform(train), tabular.transform(held_out)
+    return [(rows[0], train["popularity"].to_numpy(np.float64)), (rows[1], held_out["popularity"].to_numpy(np.float64))]
 
 
-def fit_lightgbm(search: Search, params: dict[str, Any], songs: pd.DataFrame, split: Split) -> dict[str, float]:
-    """Fit LightGBM to training songs; the ``val/*`` metrics of its best round, and ``parameters``, its leaves."""
+def fit_lightgbm(search: Search, params: dict[str, Any], songs: list[tuple[Any, np.ndarray]]) -> dict[str, float]:
+    """Fit LightGBM to :func:`features`; ``val/*`` metrics of its best round, ``seconds``, leaves as ``parameters``."""
     import lightgbm
 
     began = time.perf_counter()
     settings = {**lightgbm_settings(search, params), "seed": search.seed, "n_jobs": torch.get_num_threads()}
-    train, held_out = features(songs.iloc[split.train], songs.iloc[split.validation])
-    truth = songs["popularity"].to_numpy(np.float64)
-    learned = lightgbm.Dataset(train, truth[split.train])
-    scored = lightgbm.Dataset(held_out, truth[split.validation], reference=learned)
+    learned = lightgbm.Dataset(*songs[0])
+    scored = lightgbm.Dataset(*songs[1], reference=learned)
     stop = lightgbm.early_stopping(50, verbose=False)  # trees without a better validation MSE
     try:
         model = lightgbm.train(settings, learned, settings.pop("n_estimators"), [scored], callbacks=[stop])
     except lightgbm.basic.LightGBMError as error:
         raise InputError(f"lightgbm: {error}") from error
-    predicted = torch.from_numpy(np.asarray(model.predict(held_out))).clamp(0, 100)
-    scores = regression_metrics("val")(predicted, torch.from_numpy(truth[split.validation]))
+    predicted = torch.from_numpy(np.asarray(model.predict(songs[1][0]))).clamp(0, 100)
+    scores = regression_metrics("val")(predicted, torch.tensor(songs[1][1]))
     trees = model.dump_model(num_iteration=model.best_iteration)["tree_info"]
     costs = {"seconds": time.perf_counter() - began, "parameters": sum(tree["num_leaves"] for tree in trees)}
     return {**{name: float(score) for name, score in scores.items()}, **costs}

@@ -63,8 +63,8 @@ def test_a_search_leaves_everything_behind(searched):
     first = trials.iloc[0]
     assert (first["model.net.width"], first["model.net.dropout"]) == (8, 0.2), "the config as it stands comes first"
     plots = {path.name for path in (folder / "tune" / "plots").glob("*.html")}
-    names = {"optimization_history", "param_importances", "parallel_coordinate", "slice", "intermediate_values"}
-    assert plots == {f"{name}.html" for name in names}
+    names = {"optimization_history", "param_importances", "parallel_coordinate", "slice"}
+    assert plots == {"intermediate_values.html", *(f"{name}_val_mse.html" for name in names)}
     assert "8 of 8 trials" in printed
     assert "optuna-dashboard sqlite:///" in printed
 
