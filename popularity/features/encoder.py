@@ -258,6 +258,14 @@ class HistoryEncoder(Encoder):
             "history_label": self._label[known],
         }
 
+    def known_artists(self, songs: pd.DataFrame) -> tuple[int, int] | None:
+        """See the base class."""
+        if self.related is None or not self.history:
+            return None
+        first = np.unique(keys_of(songs).first)
+        first = first[first != 0]
+        return int(np.isin(first, self.related.keys.first).sum()), len(first)
+
     def state(self) -> dict[str, Any]:
         """Everything that was learned and is remembered, as tensors and plain Python."""
         if self.related is None:

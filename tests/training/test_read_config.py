@@ -63,9 +63,3 @@ def test_what_is_wrong_is_one_line(files, more, message) -> None:
         fits.read_config(files, more)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_a_number_of_the_class_list_in_a_config_is_a_setting_of_the_network() -> None:
-    config = fits.read_config((), {"model.net": "FeatureTokensMamba", "data.encoder": "FeatureEncoder"})
-    assert config.model.net.class_path.endswith(".FeatureTokensMamba")
-    assert config.model.net.init_args.width == 80, "its own default, not that of the history model"
