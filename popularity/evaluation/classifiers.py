@@ -103,7 +103,7 @@ CLASSIFIERS: dict[str, Row] = {
 }
 
 
-def fit_probability(row: Row, balance: Balance, rows: Rows, hit: np.ndarray) -> np.ndarray:
+def fit_probability(row: Row, balance: str, rows: Rows, hit: np.ndarray) -> np.ndarray:
     """P(hit) of the test songs ``(n_test,)``; the share of hits where fewer than two songs are hits, or are not.
 
     Args:
@@ -132,10 +132,10 @@ def fit_probability(row: Row, balance: Balance, rows: Rows, hit: np.ndarray) -> 
 
 
 def _learnable(hit: np.ndarray) -> bool:
-    return min(hit.sum(), (~hit).sum()) >= 2
+    return bool(min(hit.sum(), (~hit).sum()) >= 2)
 
 
-def _fitted(row: Row, balance: Balance, rows: pd.DataFrame, hit: np.ndarray, seed: int) -> Pipeline:
+def _fitted(row: Row, balance: str, rows: pd.DataFrame, hit: np.ndarray, seed: int) -> Pipeline:
     model = row.make(seed)
     if balance == "weights":
         weights = np.where(hit, 0.5 / hit.mean(), 0.5 / (1 - hit.mean()))
@@ -161,7 +161,7 @@ def probability_curve(scores: np.ndarray, hit: np.ndarray, share: float) -> Call
     spread = max(float(np.median(np.abs(scores - middle))), 1e-12)
 
     def drawn_in(values: np.ndarray) -> np.ndarray:
-        return np.arcsinh((values[:, None] - middle) / spread)
+        return np.asarray(np.arcsinh((values[:, None] - middle) / spread))
 
     curve = LogisticRegression().fit(drawn_in(scores), hit)
     return lambda asked: np.asarray(curve.predict_proba(drawn_in(asked))[:, 1])

@@ -41,7 +41,7 @@ class Task:
     @property
     def popularity(self) -> np.ndarray:
         """(n_train,) popularity of the training songs."""
-        return self.train["popularity"].to_numpy(np.float64)
+        return np.asarray(self.train["popularity"], dtype=np.float64)
 
     def inner(self, folds: int) -> list[Part]:
         """Folds of the training songs by the same rule, to choose settings by; fewer where there are too few groups.

@@ -162,12 +162,9 @@ def read_command(argv: Sequence[str]) -> Comparison:
 
 
 def _chosen(asked: str | dict[str, Any] | None, known: dict[str, Any]) -> frozenset[str]:
-    if not isinstance(asked, str):
-        return frozenset(known)
-    names = [name.strip() for name in asked.split(",")]
-    for name in names:
-        if name not in known:
-            raise InputError(f"--models: expected some of {', '.join(known)}, got {name!r}")
+    names = [name.strip() for name in asked.split(",")] if isinstance(asked, str) else list(known)
+    if unknown := [name for name in names if name not in known]:
+        raise InputError(f"--models: expected some of {', '.join(known)}, got {unknown[0]!r}")
     return frozenset(names)
 
 
