@@ -218,6 +218,15 @@ def test_training_hides_what_the_split_will_hide(kind, songs):
     assert not (rows["role"] == related.SAME).any()
 
 
+def test_outside_training_nothing_is_hidden(songs):
+    encoder = fitted(songs.iloc[:100], hide_history=1.0, thin_history=1.0, history=40)
+    new = songs.iloc[100:]
+    there = (encoder.encode(new)["role"] != related.NO_SONG).sum(1)
+    shown = (sampled(encoder, new, training=False)["role"] != related.NO_SONG).sum(-1)
+    assert there.max() > 4
+    assert (shown == there[:, None]).all()
+
+
 def test_a_random_split_hides_what_was_asked_for_or_a_bit_more(songs):
     for asked in (0.0, 0.15, 0.5):
         same, credited, *album = fitted(songs, "random", hide_history=asked).hidden
