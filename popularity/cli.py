@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 import yaml
-from lightning.pytorch import Callback, Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from popularity.errors import InputError
 from popularity.inference.checkpoint import (
@@ -27,21 +27,13 @@ from popularity.inference.checkpoint import (
 )
 from popularity.inference.predictions import check_output, write_predictions
 from popularity.parsing import one_line
-from popularity.training.callbacks import ProgressBar, RunRecord
+from popularity.training.callbacks import RunRecord
 from popularity.training.datamodule import PopularityDataModule, check_held_out, check_same_data
-from popularity.training.fit import (
-    TRAINER_DEFAULTS,
-    Parser,
-    add_fit_arguments,
-    check_monitors,
-    make_trainer,
-    missing_packages_named,
-    remember,
-    trainer_of,
-)
+from popularity.training.fit import Parser, add_fit_arguments, missing_packages_named, remember
 from popularity.training.module import PopularityModule
 from popularity.training.quiet import quiet_lightning
-from popularity.training.scores import describe_fit, print_scores
+from popularity.training.scores import describe_data, describe_model, print_scores
+from popularity.training.trainer import TRAINER_DEFAULTS, check_monitors, make_trainer, scoring_trainer
 
 #: Settings of the data that belong to a command, not to a checkpoint.
 _OF_THE_COMMAND = ("predict_source", "cache_dir")
@@ -124,15 +116,7 @@ class PopularityCLI(LightningCLI):
         if verb == "fit":
             record = RunRecord(self._config_text())
             return make_trainer(config, built, checkpoint=config.ckpt_path, callbacks=[record])
-        settings = dict(built.trainer.as_dict())
-        if verb == "predict" and settings["devices"] == "auto":
-            settings["devices"] = 1  # one file, written in the order of the songs
-        if settings["logger"] in (None, True):
-            settings["logger"] = False
-        settings["enable_checkpointing"] = False
-        bar: list[Callback] = [] if settings["enable_progress_bar"] is False else [ProgressBar()]
-        settings["callbacks"] = [*(settings["callbacks"] or []), *bar]
-        return trainer_of(settings)
+        return scoring_trainer(built, verb)
 
     def _check_input(self, verb: str, config: Any) -> None:
         """Refuse bad input before the Trainer is built: by then nothing was written, and little time is lost."""
@@ -160,11 +144,13 @@ class PopularityCLI(LightningCLI):
         settings = yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self.subcommand]
         for key in ("config", "ckpt_path", "weights_only"):
             settings.pop(key, None)
-        return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+        text: str = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+        return text
 
     def fit(self, **kwargs: Any) -> None:
         """Train; Ctrl-C ends with exit code 130 and says how to go on."""
-        describe_fit(self.trainer, self.model, self.datamodule)
+        describe_data(self.trainer, self.datamodule)
+        describe_model(self.trainer, self.model)
         try:
             self.trainer.fit(**kwargs)
         except SystemExit:
@@ -200,6 +186,7 @@ class PopularityCLI(LightningCLI):
         self._score("test", **kwargs)
 
     def _score(self, verb: str, **kwargs: Any) -> None:
+        describe_data(self.trainer, self.datamodule)
         getattr(self.trainer, verb)(**{**kwargs, "verbose": False})
         if self.trainer.is_global_zero:
             print_scores(self.datamodule, verb, self.trainer.callback_metrics)
@@ -208,6 +195,9 @@ class PopularityCLI(LightningCLI):
         """Predict the songs of ``data.predict_source`` with a checkpoint and write them to ``output``."""
         if self.trainer.num_devices * self.trainer.num_nodes > 1:
             raise InputError("predict writes one file in the order of the songs: give --trainer.devices 1")
+        self.datamodule.load_state_dict(self.checkpoint["PopularityDataModule"])
+        for line in self.datamodule.describe_songs_to_predict():
+            print(line, file=sys.stderr)  # standard output may be the file
         batches = self.trainer.predict(self.model, datamodule=self.datamodule, ckpt_path=kwargs["ckpt_path"])
         if batches is None or self.datamodule.predict_table is None:
             raise RuntimeError("Lightning returned no predictions")

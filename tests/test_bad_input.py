@@ -224,7 +224,7 @@ def test_downloads(address, refused, tmp_path, monkeypatch):
         monkeypatch.setitem(catalog.DOWNLOADS, "spotify-4771", Download(url, sha256, "kept.csv"))
         place = f"put that file at {tmp_path / 'cache' / 'kept.csv'}"
         refused(fit("spotify-4771", "--data.cache_dir", str(tmp_path / "cache")), url, place, *named)
-        refused(["data", "spotify-4771", "--cache-dir", str(tmp_path / "cache")], url, place, *named)
+        refused(["data", "spotify-4771", "--cache_dir", str(tmp_path / "cache")], url, place, *named)
 
 
 # --- checkpoints ------------------------------------------------------------------------------------------------------
@@ -247,25 +247,31 @@ def settings_of(checkpoint: dict) -> dict:
 
 #: name -> (how it is made from a good one, what the message must say)
 CHECKPOINTS: dict[str, tuple[Callable[[Path, Path], object], str]] = {
-    "text": (lambda good, bad: bad.write_text("not a checkpoint\n"), "not a checkpoint"),
-    "table": (lambda good, bad: bad.write_bytes(csv(songs())), "not a checkpoint"),
-    "zip": (lambda good, bad: bad.write_bytes(zipped(bad, "one.csv")), "not a checkpoint"),
-    "empty": (lambda good, bad: bad.write_bytes(b""), "not a checkpoint"),
-    "cut": (lambda good, bad: bad.write_bytes(good.read_bytes()[:-1000]), "damaged"),
-    "directory": (lambda good, bad: bad.mkdir(), "this is a directory"),
-    "missing": (lambda good, bad: None, "no such checkpoint"),
-    "code": (lambda good, bad: torch.save({"state_dict": {"weight": _Code()}}, bad), "refused: it holds code"),
+    "text": (lambda good, bad: bad.write_text("not a checkpoint\n"), "expected a checkpoint, got another kind of file"),
+    "table": (lambda good, bad: bad.write_bytes(csv(songs())), "expected a checkpoint, got another kind of file"),
+    "zip": (
+        lambda good, bad: bad.write_bytes(zipped(bad, "one.csv")),
+        "expected a checkpoint, got another kind of file",
+    ),
+    "empty": (lambda good, bad: bad.write_bytes(b""), "expected a checkpoint, got another kind of file"),
+    "cut": (lambda good, bad: bad.write_bytes(good.read_bytes()[:-1000]), "a damaged one"),
+    "directory": (lambda good, bad: bad.mkdir(), "expected a checkpoint, got a directory"),
+    "missing": (lambda good, bad: None, "there is no such file"),
+    "code": (lambda good, bad: torch.save({"state_dict": {"weight": _Code()}}, bad), "got one with code"),
     "code_in_old_form": (
         lambda good, bad: torch.save(_Code(), bad, _use_new_zipfile_serialization=False),
-        "refused: it holds code",
+        "got one with code",
     ),
-    "plain_pickle": (lambda good, bad: bad.write_bytes(pickle.dumps(_Code())), "not a checkpoint"),
-    "tensor": (lambda good, bad: torch.save(torch.ones(3), bad), "not one that `popularity fit` of this version wrote"),
+    "plain_pickle": (
+        lambda good, bad: bad.write_bytes(pickle.dumps(_Code())),
+        "expected a checkpoint, got another kind of file",
+    ),
+    "tensor": (lambda good, bad: torch.save(torch.ones(3), bad), "got one of another program"),
     "other_project": (
         lambda good, bad: torch.save(
             {"state_dict": torch.nn.Linear(1, 1).state_dict(), "pytorch-lightning_version": "2.6.0", "epoch": 1}, bad
         ),
-        "not one that `popularity fit` of this version wrote",
+        "got one of another program",
     ),
     "weight_missing": (
         lambda good, bad: torch.save(changed(good, lambda c: c["state_dict"].pop(READOUT)), bad),
@@ -281,7 +287,15 @@ CHECKPOINTS: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     ),
     "no_encoder": (
         lambda good, bad: torch.save(changed(good, lambda c: c["PopularityDataModule"].clear()), bad),
-        "of this version",
+        "got format 1: another version of popularity wrote it",
+    ),
+    "other_format": (
+        lambda good, bad: torch.save(changed(good, lambda c: c["PopularityDataModule"].update(format=3)), bad),
+        "expected a checkpoint of format 2, got format 3: another version of popularity wrote it",
+    ),
+    "version_0_1": (
+        lambda good, bad: torch.save(changed(good, lambda c: c.pop("PopularityDataModule")), bad),
+        "expected a checkpoint of format 2, got format 1: another version of popularity wrote it",
     ),
 }
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from collections.abc import Iterator
 
 import numpy as np
+import pandas as pd
 import pytest
 
 EDGES = np.linspace(-10, 110, 61)
@@ -265,3 +267,56 @@ def test_calibration_refuses_nan() -> None:
     truth[2] = np.nan
     with pytest.raises(ValueError, match="target: expected finite values, got 1 of 5 that are not"):
         figures.calibration(truth, mass, EDGES)
+
+
+def test_a_failed_model_does_not_flatten_the_others() -> None:
+    means = [0.8, 0.9, 1.0, 40.0]
+    columns = {
+        "folds": [5, 5, 5, 1],
+        "mean": means,
+        "low": [0.7, 0.8, np.nan, np.nan],
+        "high": [0.9, 1.0, np.nan, np.nan],
+    }
+    table = pd.DataFrame({"model": ["a", "b", "base", "failed"], **columns})
+    axes = figures.forest(table, 1.0, "ratio", ".3f", {"a": np.array([0.6, 0.95])}).axes[0]
+    left, right = axes.get_xlim()
+    assert left < 0.6, "every fold is inside"
+    assert right < 3
+    assert [line.get_marker() for line in axes.lines].count(">") == 1
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "base", "failed (1)"]
+    assert figures.forest(table.head(1), 1.0, "ratio", ".3f").axes[0].get_xlim()[1] > 1, "no difference is in sight"
+
+
+def test_models_differ_without_colour() -> None:
+    for of in ("color", "marker", "linestyle"):
+        assert len({style[of] for style in figures.STYLES}) == len(figures.STYLES) == 7
+
+
+def test_errors_by_group_show_each_models_errors_and_what_groups_hold() -> None:
+    table = pd.DataFrame({"model": ["a", "a", "b"], "group": [0, 2, 0], "predictions": [5, 7, 5]})
+    table = table.assign(residual=[-1.0, 2.0, 3.0], residual_half=[0.5, np.nan, 0.1])
+    styles = {"a": figures.STYLES[0], "b": figures.STYLES[1]}
+    upper, lower = figures.errors_by_group(table, {"residual": "points"}, ["x", "y", "z"], "group", styles).axes
+    np.testing.assert_allclose(_line(upper, "a")[:, 1], [-1, 2])
+    assert upper.get_ylim()[0] < -1.5
+    assert [bar.get_height() for bar in lower.patches] == [5, 0, 7]
+
+
+def test_cutoffs_in_points_are_joined_and_the_others_stand_alone() -> None:
+    table = pd.DataFrame({"model": "a", "cutoff": ["50", "median", "75"], "auroc": [0.7, 0.6, 0.8]})
+    names = {"50": "≥ 50", "75": "≥ 75", "median": "median"}
+    joined, alone = figures.scores_by_cutoff(table, {"auroc": "AUROC"}, names, {"a": figures.STYLES[1]}).axes[0].lines
+    np.testing.assert_allclose(joined.get_ydata(), [0.7, 0.8])
+    assert (joined.get_linestyle(), alone.get_linestyle()) == ("-", "None")
+    np.testing.assert_allclose(alone.get_xydata(), [[2, 0.6]])
+
+
+def test_svg_is_text_with_ids_of_its_own_and_the_same_every_time() -> None:
+    def draw(name: str) -> str:
+        return figures.svg(figures.bars(["a_b", "c"], np.array([1.0, -2.0]), np.array([0.5, 0.1]), "points"), name)
+
+    assert draw("one") == draw("one")
+    assert ">a b</text>" in draw("one")
+    ids = [set(re.findall(r' id="([^"]*)"', draw(name))) for name in ("one", "two")]
+    assert ids[0]
+    assert not ids[0] & ids[1]

@@ -20,7 +20,7 @@ NAMES: dict[str, str] = {
     "subgenre": "subgenre subgenres playlistsubgenre tracksubgenre",
     "release_date": "releasedate trackalbumreleasedate albumreleasedate trackreleasedate songreleasedate albumdate "
     "datereleased dateofrelease releaseddate released firstreleasedate releaseyear releasedyear albumreleaseyear year "
-    "albumyear yearreleased yearofrelease",
+    "albumyear yearreleased yearofrelease release",
     "explicit": "explicit trackexplicit isexplicit explicitlyrics explicitcontent songexplicit",
     "acousticness": "acousticness acous acoustic",
     "danceability": "danceability dance dnce danceable",

@@ -6,6 +6,8 @@ commas, which may be part of a name too. What commas mean, the file decides, see
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -28,6 +30,17 @@ _BARE_COMMA = re.compile(r"(?<![\\\d]),(?=\S)|(?<=\d),(?=[^\s\d])")  # and not t
 def holds_dicts(cell: str) -> bool:
     """Whether a cell holds dicts as Spotify's interface gives artists, ``[{'name': 'A', ...}]``."""
     return _DICTS.match(cell) is not None
+
+
+def name_in_dict(cell: str) -> str:
+    """The name in the dict that Spotify's interface gives for an album; "" for a dict that cannot be read."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            found = read(cell)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+        return str(found.get("name") or "") if isinstance(found, dict) else ""
+    return ""
 
 
 def _from_list(cell: str) -> list[str] | None:

@@ -18,7 +18,7 @@ _SAMPLE = 1 << 20
 # In Western text letters beyond ASCII stand among plain ones; in other scripts whole words are beyond ASCII.
 _LONG_RUN, _LONG_RUNS = 3, 0.2
 # These never stand inside a word of Western text, but are letters in other one-byte encodings.
-_IN_A_WORD = re.compile(r"[A-Za-zÀ-ÿ][¹²³¼½¾¿¡¢£¤¥¦§¨©ª«¬®¯°±µ¶·¸º»†‡‰ŽžŠŒœ‹›€„…ˆ˜™][a-zà-ÿ]|[a-z][ŽŠŒ]|\ufffd")
+_IN_A_WORD = re.compile(r"[A-Za-zÀ-ÿ][¹²³¼½¾¿¡¢£¤¥¦§¨©ª«¬®¯°±µ¶·¸º»†‡‰ŽžŠŒœ‹›€„…ˆ˜™][a-zà-ÿ]|[a-z][ŽŠŒ‚ƒ„]|\ufffd")
 
 
 def decode(path: Path, content: bytes) -> tuple[bytes, str]:

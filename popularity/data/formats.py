@@ -21,6 +21,8 @@ from popularity.data.headers import find_header_row
 from popularity.data.raw import RawTable, distinct_names, one_line
 from popularity.errors import InputError
 
+_FEWEST_COLUMNS = 5  # keys that are columns; fewer are an envelope
+
 
 def read_parquet(path: Path, content: bytes) -> RawTable:
     """Read a Parquet file: numbers stay, lists of texts are joined with ";", fields of structs become columns.
@@ -108,13 +110,14 @@ def _records(found: Any) -> list[dict[str, Any]]:
         return []
     if {"columns", "data"} <= found.keys():  # pandas, orient="split"
         return [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
-    columns = [values for values in found.values() if isinstance(values, dict)]
-    if columns and len(columns) == len(found) and all(list(c) == list(columns[0]) for c in columns):  # pandas' default
-        return [{name: found[name][row] for name in found} for row in columns[0]]
-    if found and all(isinstance(values, list) and not _are_records(values) for values in found.values()):
-        return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
-    lists = [values for values in found.values() if isinstance(values, list) and _are_records(values)]
-    return max(lists, key=len) if lists else [found]
+    columns = list(found.values())
+    if len(columns) >= _FEWEST_COLUMNS:
+        if all(isinstance(c, dict) and list(c) == list(columns[0]) for c in columns):  # pandas' default
+            return [{name: found[name][row] for name in found} for row in columns[0]]
+        if all(isinstance(c, list) and len(c) == len(columns[0]) and not _are_records(c) for c in columns):
+            return [dict(zip(found, row, strict=True)) for row in zip(*columns, strict=True)]
+    inner = [_records(value) for value in columns if isinstance(value, list | dict)]
+    return max(inner, key=len, default=[]) or [found]
 
 
 def _are_records(values: list[Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Rows that are no songs: empty ones, tracks that Spotify has removed, local files, rows without popularity."""
+"""Rows that are no songs: empty ones, headers, removed tracks, local files, podcasts, rows without popularity."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from popularity.data.columns import ColumnMatch, normalise
+from popularity.data.schema import REQUIRED
 
 _LOCAL_FLAGS = ("islocal", "local", "trackislocal")
 
@@ -44,16 +45,25 @@ def no_songs(songs: pd.DataFrame, frame: pd.DataFrame, match: ColumnMatch, *, le
         reason -> (n,) bool. No row has two reasons.
     """
     empty = songs[list(match.mapped)].isna().all(axis=1).to_numpy(bool)
-    found = {"empty": empty}
+    found = {"empty": empty, "headers in mid-file": _headers(frame, match)}
     if learn:
         found["removed from Spotify"] = _removed(songs, match)
-        found["local files"] = _local(frame, match)
+        found["local files or podcasts"] = _local(frame, match)
         found["without popularity"] = songs["popularity"].isna().to_numpy(bool)
     taken = np.zeros(len(songs), bool)
     for reason, rows in found.items():
         found[reason] = rows & ~taken
         taken |= rows
     return found
+
+
+def _headers(frame: pd.DataFrame, match: ColumnMatch) -> np.ndarray:
+    """Rows that repeat the header, as files have that were put together from several."""
+    repeated = np.zeros(len(frame), bool)
+    columns = [match.mapped[name] for name in REQUIRED if name in match.mapped][:2]
+    if columns and all(pd.api.types.is_string_dtype(frame[column].dtype) for column in columns):
+        repeated = np.logical_and.reduce([frame[column].eq(column).fillna(False).to_numpy(bool) for column in columns])
+    return repeated
 
 
 def _removed(songs: pd.DataFrame, match: ColumnMatch) -> np.ndarray:
@@ -65,12 +75,12 @@ def _removed(songs: pd.DataFrame, match: ColumnMatch) -> np.ndarray:
 
 
 def _local(frame: pd.DataFrame, match: ColumnMatch) -> np.ndarray:
-    """Rows whose address or flag says that the song is a file on the listener's own machine."""
+    """Rows whose address or flag says that this is a file on the listener's own machine, or an episode of a podcast."""
     local = np.zeros(len(frame), bool)
     if "track_id" in match.mapped:
         cells = frame[match.mapped["track_id"]]
         if pd.api.types.is_string_dtype(cells.dtype):
-            local |= cells.str.contains("spotify:local:", regex=False).fillna(False).to_numpy(bool)
+            local |= cells.str.contains("spotify:(?:local|episode):").fillna(False).to_numpy(bool)
     for column in frame:
         if normalise(str(column)) in _LOCAL_FLAGS:
             words = frame[column].astype("str").str.strip().str.lower()

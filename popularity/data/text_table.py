@@ -17,6 +17,8 @@ from popularity.errors import InputError
 
 _BLOCK_BYTES = 16 << 20  # Arrow's unit of parsing; no row may be longer
 _SAMPLE_BYTES = 1 << 20
+# "The \"B\" side": MySQL and Spark write a quote inside a cell with a backslash, others double it
+_BACKSLASHED = re.compile(rb'[,;\t|\n](?:"(?:[^"\\\n]|\\[^"\n])*|[^",;\t|\r\n]*)\\"[^",;\t|\r\n]')
 _NAMED = {",": "CSV", "\t": "TSV", ";": "CSV with semicolons", "|": "CSV with bars"}
 
 
@@ -93,7 +95,10 @@ def _parse(body: bytes, header: Header, names: list[str] | None = None) -> tuple
             use_threads=False, block_size=_BLOCK_BYTES, column_names=names, skip_rows=1 if names else 0
         ),
         parse_options=pa_csv.ParseOptions(
-            delimiter=header.delimiter, newlines_in_values=True, invalid_row_handler=skip
+            delimiter=header.delimiter,
+            newlines_in_values=True,
+            invalid_row_handler=skip,
+            escape_char="\\" if b'\\"' in body and _BACKSLASHED.search(body) else False,
         ),
         convert_options=pa_csv.ConvertOptions(column_types=dict.fromkeys(written, pa.string())),
     )

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from popularity.data.artists import decide_names, holds_dicts, join_artists, join_genres
+from popularity.data.artists import decide_names, holds_dicts, join_artists, join_genres, name_in_dict
 from popularity.data.units import Converted
 
 _NO_TEXT = frozenset(("", "NA", "NaN", "nan"))  # songs and artists are called None and Null
@@ -38,6 +38,8 @@ def convert_text(canonical: str, cells: pd.Series, *, exportify: bool, quoted_he
         quoted_header: whether the names in the header stand in quotes, which tells Exportify's versions apart.
     """
     cells = cells.astype("str")
+    if canonical == "album" and cells.str.startswith("{").fillna(False).any():
+        cells = pd.Series([name_in_dict(cell) if holds_dicts(str(cell)) else cell for cell in cells], dtype="str")
     if canonical in ("artist", "genre", "subgenre"):
         return _names(canonical, cells, exportify, quoted_header)
     text = pc.utf8_trim_whitespace(pa.array(cells, pa.large_string(), from_pandas=True))

@@ -23,11 +23,12 @@ _SONG = (
     1_800_000,
 )  # ms: half of all songs of any table are longer than half a minute, shorter than half an hour
 _HOUR = 3_600_000
+_NEAR_ZERO = ("acousticness", "instrumentalness")
 
-_CLOCK = re.compile(r"(?:(\d+):)?(\d{1,3}):(\d{1,2}(?:[.,]\d+)?)")
+_CLOCK = re.compile(r"(?:0 days? )?(?:(\d+):)?(\d{1,3}):(\d{1,2}(?:[.,]\d+)?)(?: ?min(?:utes)?| ?mins)?")
 _PARTS = re.compile(
-    r"(?:PT)?(?:(\d+)\s*h(?:ours?|rs?)?[\s:,]*)?(?:(\d+(?:[.,]\d+)?)\s*(?:m|min|mins|minutes?)(?!s)[\s:,]*)?"
-    r"(?:(\d+(?:[.,]\d+)?)\s*(?:s|sec|secs|seconds?|\"|″))?",
+    r"(?:PT)?(?:(\d+)\s*h(?:ours?|rs?)?[\s:,]*)?(?:(\d+(?:[.,]\d+)?)\s*(?:m|min|mins|minutes?|'|′)(?!s)[\s:,]*)?"
+    r"(?:(\d+(?:[.,]\d+)?)\s*(s|sec|secs|seconds?|\"|″)?)?",
     re.IGNORECASE,
 )
 _MS = re.compile(r"(\d+(?:[.,]\d+)?)\s*(?:ms|msec|milliseconds?)", re.IGNORECASE)
@@ -89,8 +90,8 @@ def _duration(cell: str) -> float | None:
     if match := _MS.fullmatch(cell):
         return float(match[1].replace(",", "."))
     match = _PARTS.fullmatch(cell)
-    if match and any(match.groups()):
-        hours, minutes, seconds = (float((part or "0").replace(",", ".")) for part in match.groups())
+    if match and (match[1] or match[2] or match[4]):
+        hours, minutes, seconds = (float((part or "0").replace(",", ".")) for part in match.groups()[:3])
         return (hours * 3600 + minutes * 60 + seconds) * 1000
     return None
 
@@ -153,8 +154,8 @@ def per_cent(columns: Mapping[str, str], converted: dict[str, Converted]) -> Non
     """Divide by 100, in place, the features from 0 to 1 that are given in per cent.
 
     A column is in per cent if its name has the sign or most of its values run beyond 1. The other columns follow where
-    nothing in the file reads as a share: they hold whole numbers only, or run beyond 1, or are acousticness and
-    instrumentalness, the two features that a whole table of songs can have below 1 %.
+    no column reads as a share: acousticness and instrumentalness, which a whole table of songs can have below 1 %, do
+    not say which they are.
 
     Args:
         columns: canonical name -> column of the file.
@@ -162,19 +163,15 @@ def per_cent(columns: Mapping[str, str], converted: dict[str, Converted]) -> Non
     """
     bare = {name: _bare(converted[name]) for name in AUDIO_UNIT if name in converted}
     bare = {name: values for name, values in bare.items() if len(values)}
-    named = {name for name in bare if "%" in columns[name]}
+    near_zero = {name for name in bare if name in _NEAR_ZERO}
+    shares = {name for name in bare.keys() - near_zero if bare[name].max() <= 1 and (bare[name] % 1 != 0).any()}
+    named = {name for name in bare if "%" in columns[name]} - shares
     beyond = {
-        name
-        for name in bare
-        if name not in named and (bare[name] > 1).mean() > 0.5 and not _out_of_ten(name, bare[name])
+        name for name in bare.keys() - named if (bare[name] > 1).mean() > 0.5 and not _other_scale(name, bare[name])
     }
     chosen = named | beyond
-    if beyond:
-        rest = bare.keys() - chosen
-        near_zero = {name for name in rest if name in ("acousticness", "instrumentalness") or (bare[name] > 1).any()}
-        shares = {name for name in rest - near_zero if (bare[name] % 1 != 0).any()}
-        if not shares:
-            chosen |= rest
+    if beyond and not shares:
+        chosen |= {name for name in bare if not _other_scale(name, bare[name])}
     for name in chosen:
         old = converted[name]
         own = old.own_unit if old.own_unit is not None else np.zeros(len(old.values), bool)
@@ -182,9 +179,15 @@ def per_cent(columns: Mapping[str, str], converted: dict[str, Converted]) -> Non
         converted[name] = replace(old, values=values, notes=(*old.notes, "per cent / 100"))
 
 
-def _out_of_ten(name: str, values: np.ndarray) -> bool:
-    """Whether a column runs from 0 to 10: of twenty songs one has more than 10 % in these three features."""
-    return name in ("danceability", "energy", "valence") and len(values) >= 20 and bool(values.max() <= 10)
+def _other_scale(name: str, values: np.ndarray) -> bool:
+    """Whether a column beyond 1 is not in per cent either: it runs from 0 to 10, or mixes per cent and shares.
+
+    Of twenty songs one has more than 10 % in danceability, energy and valence; and hardly a song has less than 1 % in
+    any feature but two.
+    """
+    if name in ("danceability", "energy", "valence") and len(values) >= 20 and bool(values.max() <= 10):
+        return True
+    return name not in _NEAR_ZERO and float(((values > 0) & (values < 1)).mean()) > 0.1
 
 
 def _bare(column: Converted) -> np.ndarray:

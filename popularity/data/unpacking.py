@@ -37,6 +37,12 @@ _KINDS: tuple[tuple[bytes, str], ...] = (
     (b"<html", "a web page (HTML), not a table: download the file itself"),
     (b"<?xml", "an XML file: save the table as CSV"),
 )
+_ZIPPED_KINDS = (
+    ("content.xml", "an OpenDocument spreadsheet: save it as .xlsx or CSV"),
+    ("Index/Document.iwa", "an Apple Numbers document: export it as CSV"),
+    ("xl/workbook.bin", "a binary Excel workbook (.xlsb): save it as .xlsx or CSV"),
+    ("word/document.xml", "a Word document: save the table as CSV"),
+)
 
 
 def unpack(path: Path, content: bytes) -> tuple[bytes, str]:
@@ -90,6 +96,9 @@ def _unzip(path: Path, content: bytes) -> bytes:
     """Give the content of the one table inside a zip file; a licence or a read-me beside it is none."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            for part, what in _ZIPPED_KINDS:
+                if part in archive.namelist():
+                    raise InputError(f"{path}: expected a table, got {what}")
             names = [
                 name
                 for name in archive.namelist()
@@ -129,5 +138,3 @@ def _refuse_other_kinds(path: Path, content: bytes) -> None:
             raise InputError(f"{path}: expected a table, got {what}")
     if content[257:262] == b"ustar":
         raise InputError(f"{path}: expected a table, got a tar archive: unpack it first")
-    if b"mimetypeapplication/vnd.oasis" in content[:100]:
-        raise InputError(f"{path}: expected a table, got an OpenDocument spreadsheet: save it as .xlsx or CSV")

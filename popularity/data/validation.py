@@ -116,7 +116,8 @@ def refuse_foreign_scales(songs: pd.DataFrame, raw: RawTable, columns: Mapping[s
         raise InputError(f"{raw.path}: {column_of(name, columns)}: expected {expected}, got {found}")
 
     loudness = songs["loudness"].dropna()
-    if len(loudness) >= _FEWEST_TO_JUDGE and (loudness > 0).mean() > 0.25:
+    above = (loudness > 0).mean()
+    if (len(loudness) >= _FEWEST_TO_JUDGE and above > 0.25) or (len(loudness) >= 5 and above == 1):
         scale = f"a mean of {loudness.mean():.3g} and a standard deviation of {loudness.std():.3g}"
         refuse("loudness", "decibels, mostly below 0", f"{scale} (standardised or rescaled?)")
     tempo = songs["tempo"].median()

@@ -30,10 +30,10 @@ _TWO = (
 DECIMALS = {"true": 0, "predicted": 1, "value": 1, "brier": 4, "calibration_error": 4} | dict.fromkeys(_TWO, 2)
 #: Columns of hits in their order: how well hits are ranked, then what is called a hit at the threshold.
 RANKED = (
-    *("folds", "skipped", "value", "hits", "auroc", "auroc_sd", "difference to {}", "95 %", "p_value"),
+    *("folds", "skipped", "auroc", "auroc_sd", "difference to {}", "95 %", "p_value"),
     *("average_precision", "brier", "calibration_error", "seconds"),
 )
-CALLED = ("threshold", "f1", "precision", "recall", "accuracy", "majority")
+CALLED = ("value", "hits", "threshold", "f1", "precision", "recall", "accuracy", "majority")
 _MISSING = "–"
 
 

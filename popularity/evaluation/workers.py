@@ -43,6 +43,7 @@ def run_all(
         InputError: processes cannot start.
     """
     waiting, failures = list(runs), 0
+    (folder / "runs").mkdir(exist_ok=True)
     while waiting:
         before = len(waiting)
         try:

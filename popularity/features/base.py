@@ -94,6 +94,10 @@ class Encoder(ABC):
         """Complete a batch by what is looked up per batch, such as the features of known songs."""
         return batch
 
+    def known_artists(self, songs: pd.DataFrame) -> tuple[int, int] | None:
+        """First-named artists of songs that have known songs, and all of them; None where no songs are remembered."""
+        return None
+
     @abstractmethod
     def state(self) -> dict[str, Any]:
         """Everything that was learned, as tensors and plain Python; empty before :meth:`fit`."""

@@ -1,4 +1,4 @@
-"""Reading checkpoints: tensors and plain types only, written by this project, of this network."""
+"""Reading checkpoints: tensors and plain values only, written by this version of this project."""
 
 from __future__ import annotations
 
@@ -14,42 +14,47 @@ import torch
 from torch import Tensor, nn
 
 from popularity.errors import InputError
-from popularity.training.datamodule import PopularityDataModule
+from popularity.training.datamodule import CHECKPOINT_FORMAT, PopularityDataModule
 from popularity.training.fit import fit_parser, instantiate, read_config
 from popularity.training.loggers import last_checkpoint
 from popularity.training.module import PopularityModule
 from popularity.training.tensorboard import flat
+
+#: What a checkpoint of any version of this project holds.
+_PARTS = ("state_dict", "hyper_parameters", "datamodule_hyper_parameters")
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """A checkpoint of this project, on the CPU.
 
     Raises:
-        InputError: no such file, not a checkpoint, one that holds code (``weights_only=True`` refuses it), or one of
-            another project.
+        InputError: no such file, not a checkpoint, one that holds code (``weights_only=True`` refuses it), or one that
+            another project or another version of this one wrote.
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"{path}: no such checkpoint")
+        raise InputError(f"{path}: expected a checkpoint, there is no such file")
     if path.is_dir():
-        raise InputError(f"{path}: expected a checkpoint file, this is a directory")
+        raise InputError(f"{path}: expected a checkpoint, got a directory")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on how the file was pickled; what is wrong with it raises
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "unsupported global" in str(error).lower():
-            raise InputError(
-                f"{path}: refused: it holds code, a checkpoint of this project holds tensors and plain types alone"
-            ) from error
-        raise InputError(f"{path}: not a checkpoint, or damaged") from error
+            raise InputError(f"{path}: expected a checkpoint of tensors and plain values, got one with code") from error
+        raise InputError(f"{path}: expected a checkpoint, got another kind of file or a damaged one") from error
     except (RuntimeError, EOFError, BadZipFile, ValueError, KeyError, OSError, AttributeError, IndexError) as error:
-        raise InputError(f"{path}: not a checkpoint, or damaged") from error
-    parts = ("state_dict", "hyper_parameters", "datamodule_hyper_parameters", "PopularityDataModule")
-    if not isinstance(checkpoint, dict) or not all(
-        isinstance(checkpoint.get(p), dict) and checkpoint[p] for p in parts
-    ):
-        raise InputError(f"{path}: a checkpoint, but not one that `popularity fit` of this version wrote")
+        raise InputError(f"{path}: expected a checkpoint, got another kind of file or a damaged one") from error
+    if not isinstance(checkpoint, dict) or not all(isinstance(checkpoint.get(part), dict) for part in _PARTS):
+        raise InputError(f"{path}: expected a checkpoint that `popularity fit` wrote, got one of another program")
+    data = checkpoint.get("PopularityDataModule")
+    found = data.get("format", 1) if isinstance(data, dict) else 1  # version 0.1 wrote no number
+    if found != CHECKPOINT_FORMAT:
+        raise InputError(
+            f"{path}: expected a checkpoint of format {CHECKPOINT_FORMAT}, got format {found}: "
+            "another version of popularity wrote it; use that version, or train again"
+        )
     return checkpoint
 
 

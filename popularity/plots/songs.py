@@ -1,4 +1,8 @@
-"""Pictures of single songs: predicted against true, residuals, distribution, calibration."""
+"""Pictures of single songs: predicted against true, residuals, distribution, calibration.
+
+`target` and `prediction` are (n,) true and predicted popularity in points. ValueError where their shapes differ, there
+are no values, or a value is not finite.
+"""
 
 from __future__ import annotations
 
@@ -59,14 +63,7 @@ def predicted_against_true(
     A model without bias has that mean on the identity: songs predicted at 40 are at 40 on average. The note gives
     R2 = 1 - sum (y - f)^2 / sum (y - mean y)^2 and RMSE = sqrt(mean (y - f)^2). Error bars are 1.96 standard errors
     long on each side. Tenths are cut in the order of the predictions; equal predictions are never separated.
-
-    Args:
-        target: (n,) true popularity in points.
-        prediction: (n,) predicted popularity in points; values outside -10..110 are counted in the note, not plotted.
-        title: Heading.
-
-    Raises:
-        ValueError: Shapes differ, there are no values, or a value is not finite.
+    Predictions outside -10..110 are counted in the note, not plotted.
     """
     truth, predicted = _checked(target, prediction)
     figure = new_figure(5.4, title)
@@ -107,14 +104,6 @@ def residuals(target: ArrayLike, prediction: ArrayLike, title: str = "Residuals"
     Above the zero line a song is more popular than predicted. The running quantiles are those of windows of a twentieth
     of the songs, at least 100, in the order of their predictions (none where one window holds all songs or all
     predictions are equal). Dotted: the ends of the scale, where the truth is 0 or 100; no song is beyond them.
-
-    Args:
-        target: (n,) true popularity in points.
-        prediction: (n,) predicted popularity in points.
-        title: Heading.
-
-    Raises:
-        ValueError: Shapes differ, there are no values, or a value is not finite.
     """
     truth, predicted = _checked(target, prediction)
     residual = truth - predicted
@@ -161,13 +150,6 @@ def popularity_histogram(target: ArrayLike, prediction: ArrayLike) -> Figure:
 
     Predictions are means, and so narrower than the truth: the standard deviation of a model that explains the share R2
     of the variance is about sqrt(R2) times that of the truth. Predictions outside the scale count in the end bins.
-
-    Args:
-        target: (n,) true popularity in points.
-        prediction: (n,) predicted popularity in points.
-
-    Raises:
-        ValueError: Shapes differ, there are no values, or a value is not finite.
     """
     truth, predicted = _checked(target, prediction)
     edges = np.linspace(0, 100, 21)

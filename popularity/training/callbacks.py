@@ -111,7 +111,7 @@ class RunRecord(Callback):
         with write_atomically(Path(folder) / "config.yaml") as file:
             file.write(self.config)
         with write_atomically(Path(folder) / "data.json") as file:
-            json.dump(trainer.datamodule.fingerprint(), file, indent=2)  # type: ignore[attr-defined]
+            json.dump(trainer.datamodule.record(), file, indent=2)  # type: ignore[attr-defined]
             file.write("\n")
 
 

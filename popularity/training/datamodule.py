@@ -20,6 +20,9 @@ from popularity.training.batches import Order, SongBatches
 #: Entries of a fingerprint that must agree for two fits to have the same data.
 _SPLIT_KEYS = ("deduplicate", "split", "folds", "fold", "split_seed", "validation")
 
+#: Raised whenever what a checkpoint holds is laid out in another way: older checkpoints are refused then.
+CHECKPOINT_FORMAT = 2
+
 
 class PopularityDataModule(LightningDataModule):
     """Spotify songs for training, validation, testing and prediction.
@@ -40,6 +43,7 @@ class PopularityDataModule(LightningDataModule):
         samples: histories sampled per song in training, one for each member of the network.
         deduplicate: remove repeated songs before splitting. Without it a song may be both in training and in test.
         predict_source: songs to predict; the popularity column may be absent.
+        columns: name in the song table -> column of the file, where the file's own names do not say it.
         cache_dir: folder for downloads; default: the user's cache folder.
 
     Raises:
@@ -60,6 +64,7 @@ class PopularityDataModule(LightningDataModule):
         samples: int = 2,
         deduplicate: bool = True,
         predict_source: str | None = None,
+        columns: dict[str, str] | None = None,
         cache_dir: str | None = None,
     ) -> None:
         super().__init__()
@@ -74,6 +79,7 @@ class PopularityDataModule(LightningDataModule):
         self.split: Split | None = None
         self.predict_table: SongTable | None = None
         self._fitted_on: dict[str, Any] = {}
+        self._columns: list[str] = []  # of the song table, with a value in training
 
     @property
     def inputs(self) -> Inputs:
@@ -99,12 +105,15 @@ class PopularityDataModule(LightningDataModule):
             songs, split = self.songs("train"), self.hparams["split"]
             self.encoder.fit(songs, inner_folds(songs, split), earlier=split == "time")
             self._fitted_on = self.fingerprint()
+            self._columns = [name for name in songs if name != "popularity" and songs[name].notna().any()]
 
     def load(self) -> None:
         """Load and split the songs, unless that was done or a table was given."""
         h = self.hparams
         if self.table is None:
-            self.table = load_songs(h["source"], cache_dir=self._cache_dir, deduplicate=h["deduplicate"])
+            self.table = load_songs(
+                h["source"], cache_dir=self._cache_dir, deduplicate=h["deduplicate"], columns=h["columns"]
+            )
         if self.split is not None:
             return
         options = {"folds": h["folds"], "fold": h["fold"], "seed": h["split_seed"], "validation": h["validation"]}
@@ -123,7 +132,21 @@ class PopularityDataModule(LightningDataModule):
         source = self.hparams["predict_source"]
         if source is None:
             raise InputError("predict needs songs: give --data.predict_source FILE")
-        self.predict_table = load_songs(source, cache_dir=self._cache_dir, deduplicate=False, need_popularity=False)
+        options: dict[str, Any] = {"cache_dir": self._cache_dir, "columns": self.hparams["columns"]}
+        self.predict_table = load_songs(source, deduplicate=False, need_popularity=False, **options)
+
+    def describe_songs_to_predict(self) -> list[str]:
+        """What was read from the file to predict, how many of its artists are known, and which columns are missing."""
+        if self.predict_table is None:
+            raise RuntimeError("call setup('predict') first")
+        songs = self.predict_table.songs
+        missing = [name for name in self._columns if not songs[name].notna().any()]
+        lines = self.predict_table.report.lines()
+        if (counts := self.encoder.known_artists(songs)) is not None:
+            lines.append(f"artists with known songs: {counts[0]:,} of {counts[1]:,}")
+        if missing:
+            lines.append(f"warning: missing in every row, though the model was trained with it: {', '.join(missing)}")
+        return lines
 
     def songs(self, part: str) -> pd.DataFrame:
         """The rows of ``train``, ``validation`` or ``test``; the data module must have been set up."""
@@ -140,9 +163,19 @@ class PopularityDataModule(LightningDataModule):
             key: self.hparams[key] for key in ("source", *_SPLIT_KEYS)
         }
 
+    def record(self) -> dict[str, Any]:
+        """The fingerprint, and everything that the loader understood of the file."""
+        report = self.table.report if self.table is not None else None
+        return {**self.fingerprint(), **({"read": report.as_dict()} if report is not None else {})}
+
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps: the encoder, and what identifies the data that it was fitted on."""
-        return {"encoder": self.encoder.state(), "fingerprint": self._fitted_on}
+        """What a checkpoint keeps: its format, the encoder, what identifies its training songs, and their columns."""
+        return {
+            "format": CHECKPOINT_FORMAT,
+            "encoder": self.encoder.state(),
+            "fingerprint": self._fitted_on,
+            "columns": self._columns,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the encoder of a checkpoint.
@@ -153,9 +186,9 @@ class PopularityDataModule(LightningDataModule):
         if self.trainer is not None and self.trainer.state.fn == "fit":
             check_same_data(state_dict["fingerprint"], self.fingerprint())
         self.encoder.load_state(state_dict["encoder"])
-        self._fitted_on = dict(state_dict["fingerprint"])
+        self._fitted_on, self._columns = dict(state_dict["fingerprint"]), list(state_dict["columns"])
 
-    def _batches(self, songs: pd.DataFrame, *, training: bool = False) -> SongBatches:
+    def _song_batches(self, songs: pd.DataFrame, *, training: bool = False) -> SongBatches:
         trainer = self.trainer
         if trainer is None:
             raise RuntimeError("the data module is not attached to a Trainer")
@@ -172,22 +205,22 @@ class PopularityDataModule(LightningDataModule):
 
     def train_dataloader(self) -> SongBatches:
         """Batches of the training songs, in a new order every epoch."""
-        return self._batches(self.songs("train"), training=True)
+        return self._song_batches(self.songs("train"), training=True)
 
     def val_dataloader(self) -> SongBatches | list[SongBatches]:
         """Batches of the validation songs; none if ``validation`` is 0."""
         songs = self.songs("validation")
-        return self._batches(songs) if len(songs) else []
+        return self._song_batches(songs) if len(songs) else []
 
     def test_dataloader(self) -> SongBatches:
         """Batches of the test songs."""
-        return self._batches(self.songs("test"))
+        return self._song_batches(self.songs("test"))
 
     def predict_dataloader(self) -> SongBatches:
         """Batches of the songs to predict, in the order of the file."""
         if self.predict_table is None:
             raise RuntimeError("call setup('predict') first")
-        return self._batches(self.predict_table.songs)
+        return self._song_batches(self.predict_table.songs)
 
 
 def check_same_data(before: Mapping[str, Any], today: Mapping[str, Any]) -> None:

@@ -14,40 +14,20 @@ from pathlib import Path
 from types import MethodType
 from typing import Any
 
-from jsonargparse import ActionConfigFile, Namespace
+from jsonargparse import Namespace
 from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
-from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from popularity import parsing
 from popularity.data.songs import SongTable
 from popularity.data.splits import Split
 from popularity.errors import InputError
-from popularity.io import check_folder
 from popularity.parsing import one_line
-from popularity.training.callbacks import EMA, BestSoFar, LastCheckpoint, ProgressBar, RandomState
 from popularity.training.datamodule import PopularityDataModule
-from popularity.training.loggers import MetricsCSV, run_version
-from popularity.training.module import METRICS, PopularityModule
+from popularity.training.module import PopularityModule
 from popularity.training.quiet import quiet_lightning
-from popularity.training.tensorboard import CurvesLogger, HyperParameters, Plots, flat
+from popularity.training.trainer import CALLBACKS, TRAINER_DEFAULTS, make_trainer
 
-#: Callbacks that are part of every fit and have flags of their own.
-CALLBACKS: dict[str, type[Callback]] = {
-    "checkpoint": ModelCheckpoint,
-    "early_stopping": EarlyStopping,
-    "ema": EMA,
-    "plots": Plots,
-}
-TRAINER_DEFAULTS: dict[str, Any] = {
-    "max_epochs": 30,
-    "gradient_clip_val": 1.0,
-    "log_every_n_steps": 10,
-    "enable_model_summary": False,  # the lines that a fit begins with say what matters
-    "use_distributed_sampler": False,  # our batches share themselves out over processes, without padding
-}
 _DEFAULTS: dict[str, Any] = {
     "checkpoint.monitor": "val/mse",
     "checkpoint.filename": "best",
@@ -81,7 +61,7 @@ def add_fit_arguments(parser: LightningArgumentParser) -> None:
 def fit_parser() -> Parser:
     """A parser of everything that a fit takes, without a verb."""
     parser = Parser()
-    parser.add_argument("-c", "--config", action=ActionConfigFile, help="Config file or name of a shipped config.")
+    parser.add_argument("-c", "--config", action="config", help="Config file or name of a shipped config.")
     parser.add_argument("--seed_everything", type=int, default=0, help="Seed of weights, dropout and histories.")
     parser.add_lightning_class_args(Trainer, "trainer")
     parser.set_defaults({f"trainer.{key}": value for key, value in TRAINER_DEFAULTS.items()})
@@ -189,7 +169,7 @@ def instantiate(parser: LightningArgumentParser, config: Namespace) -> Namespace
         InputError: a package that the config names is not installed.
     """
     with missing_packages_named():
-        built = parser.instantiate_classes(config)
+        built: Namespace = parser.instantiate_classes(config)
     remember(config, built)
     if built.get("optimizer"):
         use_optimizer(built.model, built.optimizer, built.get("lr_scheduler"))
@@ -212,99 +192,3 @@ def use_optimizer(module: PopularityModule, optimizer: Any, scheduler: Any) -> N
         return LightningCLI.configure_optimizers(module, made, schedule)
 
     module.configure_optimizers = MethodType(configure_optimizers, module)  # type: ignore[method-assign]
-
-
-def make_trainer(
-    config: Namespace,
-    built: Namespace,
-    *,
-    checkpoint: str | None = None,
-    callbacks: Sequence[Callback] = (),
-    overrides: Mapping[str, Any] | None = None,
-) -> Trainer:
-    """The Trainer of a fit, with its loggers and callbacks.
-
-    Args:
-        config: of the fit.
-        built: objects of the config.
-        checkpoint: path of the checkpoint that the fit goes on from.
-        callbacks: further callbacks.
-        overrides: arguments of the Trainer that override the config.
-
-    Raises:
-        InputError: what Lightning says of arguments that do not go together.
-    """
-    check_monitors(config)
-    settings = {**built.trainer.as_dict(), **(overrides or {})}
-    fast = bool(settings["fast_dev_run"])
-    if settings["default_root_dir"] is None:
-        # without a logger a run must not write into the current folder
-        settings["default_root_dir"] = str(Path(config.log_dir) / config.name)
-    if settings["logger"] in (None, True) and not fast:
-        settings["logger"] = _loggers(config, checkpoint)
-    if fast:
-        settings["enable_checkpointing"] = False  # Lightning would leave a checkpoint behind
-    best = BestSoFar()
-    chosen = [*_own_callbacks(config, built, settings), RandomState(), best]
-    if settings["logger"]:
-        hparams = {**flat(built.model.hparams), **flat(built.data.hparams, "data.")}
-        chosen += [HyperParameters(hparams), LearningRateMonitor(logging_interval="step")]
-    if settings["enable_progress_bar"] is not False:
-        chosen.append(ProgressBar(best))
-    settings["callbacks"] = [*(settings["callbacks"] or []), *chosen, *callbacks]
-    return trainer_of(settings)
-
-
-def trainer_of(settings: Mapping[str, Any]) -> Trainer:
-    """A Trainer, or one line about arguments that do not go together."""
-    try:
-        return Trainer(**settings)
-    except (MisconfigurationException, ValueError, TypeError) as error:
-        raise InputError(f"--trainer: {one_line(str(error))}") from error
-
-
-def check_monitors(config: Namespace) -> None:
-    """Refuse a metric that nobody logs, and several checkpoints of one name.
-
-    Raises:
-        InputError: the flag, what was expected and what was given.
-    """
-    known = [f"val/{name}" for name in METRICS]
-    for key in ("checkpoint", "early_stopping"):
-        monitor = config[key].monitor
-        if monitor is not None and monitor not in known:
-            raise InputError(f"--{key}.monitor: expected one of {', '.join(known)}, got {monitor}")
-    if config.checkpoint.save_top_k not in (0, 1) and "{" not in (config.checkpoint.filename or "{epoch}"):
-        raise InputError(
-            "--checkpoint.save_top_k: several checkpoints of one name replace each other; "
-            "add --checkpoint.filename 'best-{epoch}'"
-        )
-
-
-def _own_callbacks(config: Namespace, built: Namespace, settings: Mapping[str, Any]) -> list[Callback]:
-    """The callbacks with flags of their own, as far as this fit has a use for them."""
-    keys = list(CALLBACKS)
-    best: ModelCheckpoint = built.checkpoint
-    if config.data.validation == 0 or settings["limit_val_batches"] == 0:
-        # nothing to monitor: the last epoch is the model, and nothing stops early
-        keys.remove("early_stopping")
-        best.monitor = None
-    if settings["enable_checkpointing"] is False:
-        return [built[key] for key in keys if key != "checkpoint"]
-    last = LastCheckpoint(
-        dirpath=best.dirpath,
-        filename="last",
-        every_n_epochs=config.checkpoint.every_n_epochs,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
-    return [*(built[key] for key in keys), last]
-
-
-def _loggers(config: Namespace, checkpoint: str | None) -> list[Logger]:
-    """TensorBoard and CSV in one folder: a new version, or that of the checkpoint that the fit goes on from."""
-    runs = Path(config.log_dir) / config.name
-    check_folder(runs)
-    version = run_version(Path(checkpoint), runs) if checkpoint else None
-    tensorboard = CurvesLogger(config.log_dir, config.name, version=version, default_hp_metric=False)
-    return [tensorboard, MetricsCSV(Path(tensorboard.log_dir))]

@@ -27,27 +27,29 @@ _COLUMNS = {
 }
 
 
-def describe_fit(trainer: Trainer, module: LightningModule, datamodule: PopularityDataModule) -> None:
-    """Print what is trained, on what: songs and split; device and network; what was left out.
+def describe_data(trainer: Trainer, datamodule: PopularityDataModule) -> None:
+    """Print what was read from the file, and how it is split.
 
     Args:
-        trainer: of the fit.
-        module: to be trained.
+        trainer: only its first process prints.
         datamodule: loaded.
     """
-    if not trainer.is_global_zero or datamodule.table is None:
+    table, split, h = datamodule.table, datamodule.split, datamodule.hparams
+    if not trainer.is_global_zero or table is None or split is None:
         return
-    h, report, split = datamodule.hparams, datamodule.table.report, datamodule.split
-    assert split is not None
+    for line in table.report.lines() if table.report is not None else []:
+        print(line)
     sizes = f"{len(split.train):,} to train on, {len(split.validation):,} to validate, {len(split.test):,} to test"
-    print(f"songs:  {_source(datamodule)}, split {h['split']}, fold {h['fold']} of {h['folds']}: {sizes}")
-    parameters = sum(parameter.numel() for parameter in module.parameters())
-    device = trainer.strategy.root_device
-    print(f"model:  {type(module.net).__name__}, {parameters:,} parameters, on {device} (x {trainer.world_size})")
-    if report is not None:
-        removed = ", ".join(f"{count:,} {rule}" for rule, count in report.duplicates.items() if count)
-        undated = f"; {split.undated:,} songs without a date" if split.undated else ""
-        print(f"left out: {report.rows - report.songs:,} of {report.rows:,} rows ({removed or 'nothing'}){undated}")
+    undated = f", {split.undated:,} without a date left out" if split.undated else ""
+    print(f"split {h['split']}, fold {h['fold']} of {h['folds']}: {sizes}{undated}")
+
+
+def describe_model(trainer: Trainer, module: LightningModule) -> None:
+    """Print what is trained, and where."""
+    if trainer.is_global_zero:
+        parameters = sum(parameter.numel() for parameter in module.parameters())
+        devices = f" on {trainer.world_size} devices" if trainer.world_size > 1 else ""
+        print(f"{type(module.net).__name__}, {parameters:,} parameters, {trainer.strategy.root_device}{devices}")
 
 
 def print_scores(datamodule: PopularityDataModule, stage: str, metrics: Mapping[str, Tensor]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import multiprocessing
 import shlex
 import sys
@@ -12,32 +11,26 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import optuna
 import torch
 import yaml
-from lightning.pytorch.strategies import ParallelStrategy
-from optuna.trial import FrozenTrial
 
 from popularity.errors import InputError
-from popularity.training.fit import build_fit, fit_parser, instantiate
+from popularity.training.fit import fit_parser, instantiate
 from popularity.training.quiet import quiet_lightning
 from popularity.training.tensorboard import flat
-from popularity.tuning.boosting import lightgbm_settings
-from popularity.tuning.report import log_trial, progress, write_report
+from popularity.tuning.report import show_progress, write_report
 from popularity.tuning.space import Options, Search, edges, load_space
 from popularity.tuning.storage import hide_password, open_storage
-from popularity.tuning.study import Interrupts, SharedStudy, StudyEndedError, begin_study, queue_lost_trials
-from popularity.tuning.trial import SILENT, RunTrial, search_songs, trial_config
+from popularity.tuning.study import SharedStudy, Stop, StudyEndedError, begin_study, queue_lost_trials
+from popularity.tuning.trial import RunTrial, lightgbm_settings, search_songs, trial_config
 
 
 def read_search(argv: Sequence[str]) -> Search:
-    """Parse a command line: that of a fit with the flags of `Options`.
-
-    Raises:
-        InputError: a flag, a file, or settings that cannot work together.
-    """
+    """Parse a command line: that of a fit with the flags of `Options`."""
     parser = fit_parser()
     parser.description = "Search hyper-parameters: the flags of `fit`, and these."
     parser.add_class_arguments(Options, None)
@@ -47,31 +40,14 @@ def read_search(argv: Sequence[str]) -> Search:
 
 
 def check_space(search: Search) -> dict[str, Any] | None:
-    """Try the edges of every range on the classes of a real fit.
-
-    Returns:
-        The settings to try first: the config as it stands, if it lies in the space.
-
-    Raises:
-        InputError: a key that no config has, a value that it refuses, or more than one device.
-    """
-    config, parser = trial_config(search, {}), fit_parser()
-    trainer = build_fit(config, trainer=SILENT).trainer
-    if trainer.num_devices * trainer.num_nodes > 1 or isinstance(trainer.strategy, ParallelStrategy):
-        # every process of a trial would sample and report trials of its own
-        raise InputError("tune fits each trial on one device: start one tune process per device on the same --storage")
-    known: dict[str, Any] = flat(config.as_dict())
-    if search.lightgbm:
-        known = {f"lightgbm.{name}": value for name, value in lightgbm_settings(search, {}).items()}
+    """Try the edges of every range on the classes of a real fit; the config as it stands, if it lies in the space."""
     for key, distribution in search.space.items():
         for value in edges(distribution):
             try:
-                if search.lightgbm:
-                    lightgbm_settings(search, {key: value})
-                else:
-                    instantiate(parser, trial_config(search, {key: value}))
+                _settings(search, {key: value})
             except (InputError, ValueError, TypeError) as error:
                 raise InputError(f"{search.options.space}: {key} = {json.dumps(value)}: {error}") from error
+    known = _settings(search, {})
     first = {key: known.get(key.replace(".init_args", "")) for key in search.space}
     try:
         optuna.trial.create_trial(params=first, distributions=search.space, value=0.0)
@@ -80,13 +56,18 @@ def check_space(search: Search) -> dict[str, Any] | None:
     return first
 
 
-def tune(search: Search) -> int:
-    """Run a search and write its report; the exit code.
+def _settings(search: Search, params: dict[str, Any]) -> dict[str, Any]:
+    """All settings of a trial by dotted names, after its objects have been built once."""
+    if search.lightgbm:
+        return {f"lightgbm.{name}": value for name, value in lightgbm_settings(search, params).items()}
+    config = trial_config(search, params)
+    instantiate(fit_parser(), config)
+    return flat(config.as_dict())
 
-    Raises:
-        InputError: a space that cannot be searched, songs that cannot be read, or a study with another question.
-    """
-    first, (table, _) = check_space(search), search_songs(search)
+
+def tune(search: Search) -> int:
+    """Run a search and write its report; the exit code."""
+    (table, _), first = search_songs(search), check_space(search)
     with open_storage(search.storage, search.options.heartbeat) as storage:
         begin_study(search, storage, table.fingerprint, first)
     shown = hide_password(search.storage)
@@ -104,24 +85,15 @@ def tune(search: Search) -> int:
 
 
 def work(search: Search) -> int:
-    """Run trials in this process until no further one begins; the exit code.
-
-    Raises:
-        KeyboardInterrupt: this process was told to stop; its trial will be tried again.
-    """
-
-    def after_trial(study: optuna.Study, trial: FrozenTrial) -> None:
-        log_trial(search, trial)
-        print(progress(search, study, trial), flush=True)
-
-    with Interrupts() as interrupts, open_storage(search.storage, search.options.heartbeat) as storage:
-        run_trial = RunTrial(search, *search_songs(search), interrupts)
-        study = SharedStudy(search, storage, interrupts)
+    """Run trials in this process until no further one begins; the exit code. An interrupted trial is tried again."""
+    with Stop() as stop, open_storage(search.storage, search.options.heartbeat) as storage:
+        run_trial = RunTrial(search, *search_songs(search), stop)
+        study = SharedStudy(search, storage, stop)
         while True:
             try:
-                study.optimize(run_trial, callbacks=[after_trial])
+                study.optimize(run_trial, callbacks=[partial(show_progress, search)])
             except StudyEndedError as ended:
-                print(ended, flush=True)
+                print(f"ended:     {ended}", flush=True)
                 return 0
             except (ValueError, optuna.exceptions.UpdateFinishedTrialError):  # of a trial that was taken for lost
                 if not study.lost_latest():
@@ -130,11 +102,7 @@ def work(search: Search) -> int:
 
 
 def run_workers(search: Search) -> int:
-    """Run the worker processes of this machine until they end; the exit code.
-
-    Raises:
-        KeyboardInterrupt: after all workers have stopped.
-    """
+    """Run the worker processes of this machine until they end; the exit code."""
     # forked from a process that has imported everything but run nothing: importing costs seconds, threads do not fork
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
@@ -143,20 +111,16 @@ def run_workers(search: Search) -> int:
     processes = [context.Process(target=_work, args=(search, threads), name=f"worker {i + 1}") for i in range(count)]
     for process in processes:
         process.start()
-    try:
-        with Interrupts() as interrupts, interrupts.allowed():
-            for process in processes:
-                process.join()
-    except KeyboardInterrupt:
-        for process in processes:
-            process.terminate()  # a terminal has told them already; they ignore a second signal
-            process.join()
-        raise
-    codes = {process.name: process.exitcode or 0 for process in processes}
-    for name, code in codes.items():
-        if code < 0:
-            print(f"{name} was killed by signal {-code}; its trial was tried again")
-    return max(0, *codes.values())
+    with Stop() as stop:
+        while any(process.is_alive() for process in processes):
+            for process in processes if stop.told else []:
+                process.terminate()  # a terminal has told them already; they only look whether they were told
+            time.sleep(0.1)
+        stop.check()
+    for process in processes:
+        if (process.exitcode or 0) < 0:
+            print(f"{process.name} was killed; its trial was tried again")
+    return max(0, *(process.exitcode or 0 for process in processes))
 
 
 def _work(search: Search, threads: int) -> None:
@@ -174,7 +138,6 @@ def _work(search: Search, threads: int) -> None:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Leave out what Optuna and Lightning say at each trial."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         quiet_lightning()

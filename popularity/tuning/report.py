@@ -1,4 +1,4 @@
-"""What a search shows and leaves behind: progress, best.yaml, study.csv, plots, and TensorBoard's HPARAMS tab."""
+"""What a search shows and leaves behind: progress, best.yaml, study.csv and plots."""
 
 from __future__ import annotations
 
@@ -10,21 +10,18 @@ from typing import Any
 import optuna
 import pandas as pd
 import yaml
-from lightning.pytorch.loggers import TensorBoardLogger
 from optuna import visualization
 from optuna.trial import FrozenTrial, TrialState
 
 from popularity.io import write_atomically
-from popularity.training.callbacks import BestSoFar
 from popularity.training.fit import fit_parser
-from popularity.training.tensorboard import flat
 from popularity.tuning.space import Search
 from popularity.tuning.study import FINISHED, NOTE, WORKER
 from popularity.tuning.trial import trial_config
 
 
-def progress(search: Search, study: optuna.Study, trial: FrozenTrial) -> str:
-    """One line: a trial's result, the best so far, how many trials are done, and how long the others take."""
+def show_progress(search: Search, study: optuna.Study, trial: FrozenTrial) -> None:
+    """Print one line: a trial's result, the best so far, how many trials are done, and how long the others take."""
     trials, best = study.get_trials(deepcopy=False), best_trials(search, study)
     finished = [one for one in trials if one.state in FINISHED]
     result = _values(search, trial) if trial.state == TrialState.COMPLETE else trial.user_attrs.get(NOTE)
@@ -34,31 +31,11 @@ def progress(search: Search, study: optuna.Study, trial: FrozenTrial) -> str:
     mean = statistics.fmean(one.duration.total_seconds() for one in finished if one.duration)
     workers = 1 + sum(one.state == TrialState.RUNNING for one in trials)
     seconds = min((search.options.trials - len(finished)) * mean / workers, search.deadline - time.time())
-    return f"{told}; about {timedelta(seconds=round(seconds))} left" if seconds > 0 else told
+    print(told + (f"; about {timedelta(seconds=round(seconds))} left" if seconds > 0 else ""), flush=True)
 
 
 def _values(search: Search, trial: FrozenTrial) -> str:
     return ", ".join(f"{name} {value:.5g}" for name, value in zip(search.objectives, trial.values, strict=True))
-
-
-def log_trial(search: Search, trial: FrozenTrial) -> None:
-    """Write a trial's settings and scores for TensorBoard, under the names that ``fit`` uses, and what it reported.
-
-    The score of a pruned trial is the last value that it reported.
-    """
-    values = trial.values or list(trial.intermediate_values.values())[-1:]
-    scores = dict(zip(search.objectives, values, strict=False))
-    if mse := trial.user_attrs.get("metrics", scores).get("val/mse"):
-        scores[BestSoFar.metric] = mse
-    settings: dict[str, Any] = trial.params
-    if not search.lightgbm:
-        config = trial_config(search, trial.params).as_dict()
-        settings = {**flat(config["model"]), **flat(config["data"], "data.")}
-    logger = TensorBoardLogger(search.folder, f"trial_{trial.number:04d}", version="", default_hp_metric=False)
-    logger.log_hyperparams({**settings, "state": trial.state.name.lower()}, scores)
-    for step, value in trial.intermediate_values.items():
-        logger.log_metrics({f"reported/{search.objectives[0]}": value}, step)
-    logger.finalize("success")
 
 
 def best_trials(search: Search, study: optuna.Study) -> list[FrozenTrial]:
@@ -74,9 +51,6 @@ def write_report(search: Search, study: optuna.Study) -> None:
     search.folder.mkdir(parents=True, exist_ok=True)
     trials, best = study.get_trials(deepcopy=False), best_trials(search, study)
     finished = [trial for trial in trials if trial.state in FINISHED]
-    for trial in finished:
-        if not (search.folder / f"trial_{trial.number:04d}").exists():  # run on another machine
-            log_trial(search, trial)
     with write_atomically(search.folder / "study.csv") as file:
         study_table(search, trials, {trial.number for trial in best}).to_csv(file, index=False)
     try:
@@ -115,11 +89,7 @@ def study_table(search: Search, trials: list[FrozenTrial], best: set[int]) -> pd
 
 
 def write_plots(search: Search, study: optuna.Study) -> None:
-    """Write Optuna's plots as HTML, except those that need more trials than there are, or other ones.
-
-    Raises:
-        ImportError: plotly is not installed.
-    """
+    """Write Optuna's plots as HTML, those that the trials so far allow; ImportError without plotly."""
     names, complete = search.objectives, study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(complete) < 2:
         return
@@ -129,12 +99,11 @@ def write_plots(search: Search, study: optuna.Study) -> None:
     elif any(trial.intermediate_values for trial in complete):
         figures["intermediate_values"] = visualization.plot_intermediate_values(study)
     for index, name in enumerate(names):
-        several: dict[str, Any] = {"target": lambda trial, index=index: trial.values[index]} if len(names) > 1 else {}
-        for kind in ("optimization_history", "parallel_coordinate", "slice", "param_importances"):
-            if kind == "param_importances" and len({trial.values[index] for trial in complete}) == 1:
-                continue  # nothing to explain
+        target = (lambda trial, index=index: trial.values[index]) if len(names) > 1 else None
+        kinds = ["optimization_history", "parallel_coordinate", "slice", "param_importances"]
+        for kind in kinds if len({trial.values[index] for trial in complete}) > 1 else kinds[:-1]:
             plot = getattr(visualization, f"plot_{kind}")
-            figures[f"{kind}_{name.replace('/', '_')}" if several else kind] = plot(study, target_name=name, **several)
+            figures[f"{kind}_{name.replace('/', '_')}"] = plot(study, target=target, target_name=name)
     folder = search.folder / "plots"
     folder.mkdir(exist_ok=True)
     for kind, figure in figures.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
@@ -30,7 +31,7 @@ _OBJECTIVES = (*(f"val/{name}" for name in METRICS), *COSTS)
 _MAXIMIZED = ("val/r2", "val/spearman", "val/pearson")
 #: With fewer folds the signed-rank test cannot say "worse" before the last: 4 worse folds of 4 give p = 1/16.
 _WILCOXON_FOLDS = 5
-_SAMPLERS: dict[str, Any] = {
+_SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
     "tpe": TPESampler,
     "random": RandomSampler,
     "gp": partial(GPSampler, warn_independent_sampling=False),
@@ -46,13 +47,12 @@ class Options:
         space: YAML file that maps config keys to Optuna distributions.
         trials: how many finished trials the study holds in the end, including those of earlier and other processes.
         study: name of the study; its results go to LOG_DIR/STUDY.
-        storage: URL of SQLite or PostgreSQL, or a file ``*.log`` for Optuna's journal. Default: SQLite in
-            LOG_DIR/STUDY/study.db.
+        storage: URL of SQLite or PostgreSQL, or a journal FILE.log; by default SQLite in LOG_DIR/STUDY/study.db.
         objective: validation metric to improve, ``seconds`` of training or number of ``parameters``; or two of these,
             separated by a comma, for a Pareto front.
         folds: above 1, a trial's value is the mean over this many folds of the songs that are not test songs.
         sampler: how settings are sampled.
-        pruner: ``median`` and ``hyperband`` compare epochs (of the first fold), ``wilcoxon`` compares folds. Default:
+        pruner: ``median`` and ``hyperband`` compare epochs (of the first fold), ``wilcoxon`` compares folds; by default
             ``median`` for a network with one objective, otherwise ``none``.
         warmup_epochs: epochs before a trial may be pruned.
         timeout: seconds after which no new trial begins.
@@ -78,22 +78,12 @@ class Options:
 
 @dataclass
 class Search:
-    """All that a worker needs to know; picklable.
-
-    Args:
-        options: as given.
-        config: settings of the fit, nested, as YAML would hold them.
-        space: what trials vary.
-        deadline: ``time.time()`` after which no trial begins.
-
-    Raises:
-        InputError: settings that cannot work together.
-    """
+    """All that a worker needs to know; picklable. InputError for settings that cannot work together."""
 
     options: Options
-    config: dict[str, Any]
+    config: dict[str, Any]  # of the fit, nested, as YAML would hold it
     space: Space
-    deadline: float
+    deadline: float  # `time.time()` after which no trial begins
 
     def __post_init__(self) -> None:
         options = self.options
@@ -105,6 +95,7 @@ class Search:
         self.directions = ["maximize" if name in _MAXIMIZED else "minimize" for name in self.objectives]
         by_epoch = len(self.objectives) == 1 and self.objectives[0] not in COSTS and not self.lightgbm
         self.pruner = options.pruner or ("median" if by_epoch else "none")
+        self.sampler = _SAMPLERS[options.sampler]  # all its state is in the study, except for the seed
         self._check(by_epoch)
         self.make_pruner()
 
@@ -119,18 +110,11 @@ class Search:
         if pruner in ("median", "hyperband") and not by_epoch:
             raise InputError(f"--pruner {pruner} compares epochs: expected a network and one metric as objective")
         if pruner == "wilcoxon" and (options.folds < _WILCOXON_FOLDS or len(names) > 1 or names[0] in COSTS):
-            raise InputError(
-                f"--pruner wilcoxon: expected --folds {_WILCOXON_FOLDS} or more and one metric as objective"
-            )
+            raise InputError(f"--pruner wilcoxon: expected one metric and --folds {_WILCOXON_FOLDS} or more")
         if options.sampler == "cmaes" and len(names) > 1:
             raise InputError("--sampler cmaes: improves one objective only, use tpe, gp or random for a Pareto front")
         if options.sampler == "cmaes" and find_spec("cmaes") is None:
             raise InputError("--sampler cmaes: the package cmaes is missing, install this project's extra [tune]")
-
-    def make_sampler(self, seed: int) -> BaseSampler:
-        """The sampler that was asked for. All its state is in the study, except for the seed."""
-        sampler: BaseSampler = _SAMPLERS[self.options.sampler](seed=seed)
-        return sampler
 
     def make_pruner(self) -> BasePruner:
         """The pruner that was asked for, or the default."""
@@ -145,33 +129,20 @@ class Search:
 
 
 def load_space(path: str) -> Space:
-    """Read a search space.
-
-    Raises:
-        InputError: no such file, no mapping, not a distribution of Optuna, a range that it refuses, or a key that a
-            search must not vary.
-    """
-    try:
-        given = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the search space: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not YAML: {one_line(str(error))}") from error
-    if not isinstance(given, dict) or not given:
-        raise InputError(f"{path}: expected a mapping from config key to distribution, got {given!r}")
-    parser = Parser()
+    """Read a search space; InputError for what is no distribution of Optuna, or a key that must not vary."""
+    parser, space, key = Parser(), Space(), ""
     parser.add_argument("--distribution", type=BaseDistribution)
-    space: Space = {}
-    for key, entry in given.items():
-        section, _, name = str(key).partition(".")
-        if (section == "data" and name in _SONGS) or (section == "trainer" and name not in TRAINER):
-            raise InputError(f"{path}: {key}: a search cannot vary this, trials would not be comparable")
-        try:
-            space[str(key)] = parser.instantiate(parser.parse_object({"distribution": entry})).distribution
-        except (InputError, ValueError, TypeError) as error:
-            raise InputError(f"{path}: {key}: expected an Optuna distribution: {one_line(str(error))}") from error
-    if len({key.startswith("lightgbm.") for key in space}) > 1:
-        raise InputError(f"{path}: expected keys of the network or keys of lightgbm, got both")
+    try:
+        for key, entry in yaml.safe_load(Path(path).read_text(encoding="utf-8")).items():
+            section, _, name = key.partition(".")
+            if (section == "data" and name in _SONGS) or (section == "trainer" and name not in TRAINER):
+                raise InputError("a search cannot vary this, trials would not be comparable")
+            space[key] = parser.instantiate(parser.parse_object({"distribution": entry})).distribution
+        if len({key.startswith("lightgbm.") for key in space}) != 1:
+            raise InputError("expected keys of the network or keys of lightgbm, got both or none")
+    except (OSError, AttributeError, yaml.YAMLError, InputError, ValueError, TypeError) as error:
+        where, told = f"{path}: {key}".removesuffix(": "), one_line(str(error))
+        raise InputError(f"{where}: expected a mapping from config keys to Optuna distributions: {told}") from error
     return space
 
 

@@ -7,6 +7,7 @@ process that holds them ends, however it ends.
 
 from __future__ import annotations
 
+import re
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -89,23 +90,21 @@ def open_storage(text: str, heartbeat: int) -> Iterator[Storage]:
 def _open(text: str, heartbeat: int) -> Storage:
     url = sqlalchemy.make_url(text) if "://" in text else None
     file = Path(text if url is None else url.database or "")
-    if url is None and file.suffix == ".log":
-        return Storage(Journal(file, heartbeat), _file_lock(file))
-    if url is None or url.get_backend_name() not in ("sqlite", "postgresql") or str(file) in ("", ".", ":memory:"):
+    kind = file.suffix if url is None else url.get_backend_name()
+    if kind not in (".log", "sqlite", "postgresql") or str(file) in (".", ":memory:"):
         raise InputError(f"--storage: {_EXPECTED}, got {hide_password(text)}")
-    if url.get_backend_name() == "sqlite":
-        lock, options = _file_lock(file), {"connect_args": {"timeout": 60}}
-    else:
+    lock: Callable[[], AbstractContextManager[Any]] = partial(FileLock, f"{file}.claim")  # FILE.lock is Optuna's own
+    if kind != "postgresql":
+        file.parent.mkdir(parents=True, exist_ok=True)
+    if url is None:
+        return Storage(Journal(file, heartbeat), lock)
+    options: dict[str, Any] = {"connect_args": {"timeout": 60}}
+    if kind == "postgresql":
         url = url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
         lock, options = partial(_advisory_lock, url), {"pool_pre_ping": True}
     with lock():  # two processes that create the tables at once would collide
         text = url.render_as_string(hide_password=False)
         return Storage(RDBStorage(text, options, heartbeat_interval=heartbeat, grace_period=_MISSED * heartbeat), lock)
-
-
-def _file_lock(file: Path) -> Callable[[], FileLock]:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    return partial(FileLock, f"{file}.claim")  # FILE.lock is the name of Optuna's own
 
 
 @contextmanager
@@ -118,7 +117,4 @@ def _advisory_lock(url: sqlalchemy.URL) -> Iterator[None]:
 
 def hide_password(text: str) -> str:
     """A storage's URL as it may be printed."""
-    try:
-        return sqlalchemy.make_url(text).render_as_string(hide_password=True) if "://" in text else text
-    except sqlalchemy.exc.ArgumentError:
-        return text
+    return re.sub(r"(://[^/@]*?):[^/@]*@", r"\1:***@", text)

@@ -7,8 +7,6 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
@@ -36,33 +34,26 @@ _PLACES = ("data.source", "data.cache_dir", "data.predict_source")
 _POLL = 1.0  # seconds between looks at a study whose last trials run elsewhere
 
 
-class Interrupts:
-    """Turns the first SIGINT or SIGTERM into a KeyboardInterrupt, raised only while no study is being written."""
+class Stop:
+    """Whether SIGINT or SIGTERM told this process to stop; it looks where nothing is half written."""
+
+    told = False
 
     def __enter__(self) -> Self:
-        self._told = self._allowed = False
-        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {number: signal.signal(number, self._tell) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _handle(self, *_: object) -> None:
-        first, self._told = not self._told, True
-        if first and self._allowed:
-            raise KeyboardInterrupt
+    def _tell(self, *_: object) -> None:
+        self.told = True
 
-    @contextmanager
-    def allowed(self) -> Iterator[None]:
-        """Within this block an interruption is raised at once, and one that happened before at its start."""
-        self._allowed = True
-        try:
-            if self._told:
-                raise KeyboardInterrupt
-            yield
-        finally:
-            self._allowed = False
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if told to stop."""
+        if self.told:
+            raise KeyboardInterrupt
 
 
 class StudyEndedError(Exception):
@@ -76,30 +67,25 @@ class SharedStudy(optuna.Study):
     (Optuna's ``MaxTrialsCallback`` counts when a trial has ended: by then the other workers have begun too many.)
     """
 
-    def __init__(self, search: Search, storage: Storage, interrupts: Interrupts) -> None:
+    def __init__(self, search: Search, storage: Storage, stop: Stop) -> None:
         super().__init__(search.options.study, storage.optuna, pruner=search.make_pruner())
-        self.search, self.storage, self.interrupts = search, storage, interrupts
+        self.search, self.storage, self.stopped = search, storage, stop
         self.latest = -1
 
     def ask(self, fixed_distributions: dict[str, BaseDistribution] | None = None) -> Trial:
-        """Begin a trial, as soon as one may begin.
-
-        Raises:
-            StudyEndedError: the study is full, the time is over, or the space holds no other settings.
-            KeyboardInterrupt: this process was told to stop.
-        """
+        """Begin a trial, as soon as one may begin; StudyEndedError if none will."""
         wanted, pause = self.search.options.trials, 0.0
         while True:
-            with self.interrupts.allowed():
-                time.sleep(pause)
+            time.sleep(pause)
+            self.stopped.check()
             with self.storage.lock():
                 queue_lost_trials(self)
                 states = [trial.state for trial in self.get_trials(deepcopy=False)]
                 finished = sum(state in FINISHED for state in states)
-                if finished >= wanted or time.time() > self.search.deadline:
-                    raise StudyEndedError(
-                        f"ended:     {'all trials are done' if finished >= wanted else 'time is over'}"
-                    )
+                if finished >= wanted:
+                    raise StudyEndedError("all trials are done")
+                if time.time() > self.search.deadline:
+                    raise StudyEndedError("the time is over")
                 if finished + states.count(TrialState.RUNNING) < wanted:
                     return self._begin()
             pause = _POLL  # the last trials run elsewhere: if their worker dies, they are tried again here
@@ -111,7 +97,7 @@ class SharedStudy(optuna.Study):
             used = {_key(t.params): t.number for t in trials if t.state in (*FINISHED, TrialState.RUNNING)}
             # a seed of its own for each trial: neither two workers nor two sessions of one worker sample the same
             seed = int(np.random.SeedSequence([self.search.seed, len(trials)]).generate_state(1)[0])
-            self.sampler = self.search.make_sampler(seed)
+            self.sampler = self.search.sampler(seed=seed)
             trial = super().ask(self.search.space)
             twin = used.get(_key(trial.params))
             if twin is None:
@@ -126,13 +112,13 @@ class SharedStudy(optuna.Study):
             samples = (others.ask(self.search.space).params for _ in range(1000))
             unused = next((params for params in samples if _key(params) not in used), None)
             if unused is None:
-                raise StudyEndedError("ended:     the space holds no other settings")
+                raise StudyEndedError("the space holds no other settings")
             self.enqueue_trial(unused)
 
     def lost_latest(self) -> bool:
         """Whether this process was so slow that its latest trial was taken for lost."""
-        found = [trial for trial in self.get_trials(deepcopy=False) if trial.number == self.latest]
-        return bool(found) and found[0].state == TrialState.FAIL and NOTE not in found[0].user_attrs
+        trial = self.get_trials(deepcopy=False)[self.latest]
+        return trial.state == TrialState.FAIL and NOTE not in trial.user_attrs
 
 
 def queue_lost_trials(study: optuna.Study) -> None:
@@ -155,35 +141,24 @@ def queue_lost_trials(study: optuna.Study) -> None:
 
 
 def begin_study(search: Search, storage: Storage, songs: str, first: dict[str, Any] | None) -> None:
-    """Create the study, or make sure that the one that exists asks the same question.
+    """Create the study, with settings to try first, or make sure that the one that exists asks the same question.
 
-    Args:
-        search: the search.
-        storage: of the study.
-        songs: fingerprint of the song table.
-        first: settings to try first.
-
-    Raises:
-        InputError: a study of this name asks another question: trials would not be comparable.
+    ``songs`` is the fingerprint of the song table. With other songs or settings trials would not be comparable.
     """
     name, asked = search.options.study, _question(search, songs)
     with storage.lock():
-        if name in optuna.get_all_study_names(storage.optuna):
-            study = optuna.load_study(study_name=name, storage=storage.optuna)
-            before = study.user_attrs.get(_QUESTION, {})
-            changed = [
-                f"{k}: {before.get(k)} -> {asked.get(k)}" for k in {**before, **asked} if before.get(k) != asked.get(k)
-            ]
-            if not changed:
-                return
-            if study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.RUNNING)):
-                told = "; ".join(changed[:3])
-                raise InputError(f"study {name!r} was begun with other settings ({told}), give another --study")
-            optuna.delete_study(study_name=name, storage=storage.optuna)  # nothing was ever measured in it
-        study = optuna.create_study(study_name=name, storage=storage.optuna, directions=search.directions)
-        study.set_user_attr(_QUESTION, asked)
-        if first is not None:
-            study.enqueue_trial(first)
+        names = {"study_name": name, "storage": storage.optuna, "directions": search.directions}
+        study = optuna.create_study(**names, load_if_exists=True)
+        before = study.user_attrs.get(_QUESTION)
+        if before is None:
+            study.set_user_attr(_QUESTION, asked)
+            if first is not None:
+                study.enqueue_trial(first)
+            return
+    changed = [f"{k}: {before.get(k)} -> {asked.get(k)}" for k in before | asked if before.get(k) != asked.get(k)]
+    if changed:
+        told = "; ".join(changed[:3])
+        raise InputError(f"study {name!r} was begun with other settings ({told}), give another --study")
 
 
 def _question(search: Search, songs: str) -> dict[str, Any]:

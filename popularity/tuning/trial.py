@@ -1,4 +1,4 @@
-"""One trial: a fit for each fold, on songs that are not test songs."""
+"""One trial: a fit for each fold, of a network or of LightGBM, on songs that are not test songs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import statistics
 import time
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -15,18 +16,31 @@ import pandas as pd
 import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import ParallelStrategy
 from optuna_integration import PyTorchLightningPruningCallback
 
+from popularity.data.schema import AUDIO
 from popularity.data.songs import SongTable
 from popularity.data.splits import Split, SplitKind, inner_folds
 from popularity.errors import InputError
+from popularity.features.song import FeatureEncoder
+from popularity.parsing import one_line
+from popularity.training.callbacks import BestSoFar
 from popularity.training.fit import build_fit, read_config
-from popularity.tuning.boosting import fit_lightgbm
+from popularity.training.module import regression_metrics
 from popularity.tuning.space import Search
-from popularity.tuning.study import NOTE, STOPPED, Interrupts
+from popularity.tuning.study import NOTE, STOPPED, Stop
 
 #: What a trial's Trainer leaves out.
 SILENT = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+#: What a space or ``--lightgbm.NAME`` may replace or add to, under LightGBM's own names.
+_LIGHTGBM = {
+    **{"learning_rate": 0.05, "n_estimators": 2000, "num_leaves": 31, "min_child_samples": 20},
+    **{"subsample": 0.8, "subsample_freq": 1, "colsample_bytree": 0.8, "reg_alpha": 1e-3, "reg_lambda": 1.0},
+}
+_FIXED = {"deterministic": True, "force_row_wise": True, "verbosity": -1}  # equal trees on every run
+_STOPPING_ROUNDS = 50  # trees without a better validation MSE
 
 
 def trial_config(search: Search, params: dict[str, Any]) -> Namespace:
@@ -35,26 +49,21 @@ def trial_config(search: Search, params: dict[str, Any]) -> Namespace:
 
 
 def search_songs(search: Search) -> tuple[SongTable, list[Split]]:
-    """The song table, loaded once, and for each fold of a trial a split without test songs.
-
-    Raises:
-        InputError: a file that cannot be read, or too few songs for so many folds.
-    """
-    data = build_fit(trial_config(search, {}), trainer=SILENT).datamodule
+    """The song table, loaded once, and for each fold of a trial a split without test songs."""
+    fit = build_fit(trial_config(search, {}), trainer=SILENT)
+    trainer, data, settings = fit.trainer, fit.datamodule, search.config["data"]
+    if trainer.num_devices * trainer.num_nodes > 1 or isinstance(trainer.strategy, ParallelStrategy):
+        # every process of a trial would sample and report trials of its own
+        raise InputError("tune fits each trial on one device: start one tune process per device on the same --storage")
     data.load()
-    if data.table is None or data.split is None:
-        raise RuntimeError("the data module has loaded nothing")
-    settings = search.config["data"]
-    folds = search.options.folds, settings["split_seed"]
-    return data.table, search_splits(data.table.songs, data.split, settings["split"], *folds)
+    assert data.table is not None
+    assert data.split is not None
+    seed = settings["split_seed"]
+    return data.table, search_splits(data.table.songs, data.split, settings["split"], search.options.folds, seed)
 
 
 def search_splits(songs: pd.DataFrame, split: Split, kind: SplitKind, folds: int, seed: int) -> list[Split]:
-    """The splits of a trial: ``split`` without its test songs, or folds of all other songs, cut by the same rule.
-
-    Raises:
-        InputError: too few songs, or groups of them, for so many folds.
-    """
+    """The splits of a trial: ``split`` without its test songs, or folds of all other songs, cut by the same rule."""
     nothing = np.empty(0, dtype=np.int64)
     if folds == 1:
         return [replace(split, test=nothing)]
@@ -66,11 +75,15 @@ def search_splits(songs: pd.DataFrame, split: Split, kind: SplitKind, folds: int
 
 
 class BestEpoch(Callback):
-    """Keeps the metrics of the epoch whose checkpoint ``fit`` would keep, given the checkpoint's monitor and mode."""
+    """Keeps the metrics of the epoch whose checkpoint ``fit`` would keep; ends the fit when told to stop."""
 
-    def __init__(self, monitor: str, mode: str) -> None:
-        self.monitor, self.sign = monitor, 1 if mode == "min" else -1
+    def __init__(self, monitor: str, mode: str, stop: Stop) -> None:
+        self.monitor, self.sign, self.stop = monitor, 1 if mode == "min" else -1, stop
         self.metrics: dict[str, float] = {}
+
+    def on_train_batch_end(self, *_: object) -> None:
+        """Look whether to stop."""
+        self.stop.check()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare this epoch with the best so far."""
@@ -87,18 +100,12 @@ class RunTrial:
     search: Search
     table: SongTable
     splits: list[Split]
-    interrupts: Interrupts
+    stop: Stop
 
     def __call__(self, trial: optuna.Trial) -> list[float]:
-        """Fit a trial; its objectives. What ends it early is noted in the trial.
-
-        Raises:
-            optuna.TrialPruned: it is worse than others, it diverged, or it needs more memory than there is.
-            KeyboardInterrupt: this process was told to stop.
-        """
+        """Fit a trial; its objectives. What ends it early is noted in the trial."""
         try:
-            with self.interrupts.allowed():
-                metrics = self.metrics(trial)
+            metrics = self.metrics(trial)
             trial.set_user_attr("metrics", {name: value for name, value in metrics.items() if math.isfinite(value)})
             values = [metrics[name] for name in self.search.objectives]
             if not all(math.isfinite(value) for value in values):
@@ -107,11 +114,10 @@ class RunTrial:
         except (KeyboardInterrupt, SystemExit) as stopped:  # Lightning turns Ctrl-C into an exit
             trial.set_user_attr(STOPPED, True)
             raise KeyboardInterrupt from stopped
-        except torch.OutOfMemoryError as error:
-            trial.set_user_attr(NOTE, "out of memory")
-            raise optuna.TrialPruned from error
         except Exception as error:
-            trial.set_user_attr(NOTE, str(error) or type(error).__name__)
+            trial.set_user_attr(NOTE, one_line(str(error)) or type(error).__name__)
+            if isinstance(error, torch.OutOfMemoryError):
+                raise optuna.TrialPruned from error
             raise
 
     def metrics(self, trial: optuna.Trial) -> dict[str, float]:
@@ -119,6 +125,7 @@ class RunTrial:
         found: list[dict[str, float]] = []
         began, search = time.perf_counter(), self.search
         for fold, split in enumerate(self.splits):
+            self.stop.check()
             try:
                 found.append(self._fit(trial, split, fold))
             finally:
@@ -131,14 +138,59 @@ class RunTrial:
         return {**means, "seconds": time.perf_counter() - began}
 
     def _fit(self, trial: optuna.Trial, split: Split, fold: int) -> dict[str, float]:
-        search = self.search
+        search, name = self.search, f"trial_{trial.number:04d}" + (f"_fold_{fold}" if len(self.splits) > 1 else "")
+        logger = TensorBoardLogger(search.folder, name, version="", default_hp_metric=False)
         if search.lightgbm:
-            return fit_lightgbm(search, trial.params, self.table.songs, split)
-        config = trial_config(search, trial.params)
-        best = BestEpoch(config.checkpoint.monitor or "val/mse", config.checkpoint.mode)
+            metrics = fit_lightgbm(search, trial.params, self.table.songs, split)
+            logger.log_hyperparams(trial.params, {BestSoFar.metric: metrics["val/mse"]})
+            logger.finalize("success")
+            return metrics
+        config = trial_config(search, {**trial.params, "plots.every_n_epochs": 0})
+        best = BestEpoch(config.checkpoint.monitor or "val/mse", config.checkpoint.mode, self.stop)
         callbacks: list[Callback] = [best]  # before the callback that may end the trial
         if search.pruner in ("median", "hyperband") and fold == 0:
             callbacks.append(PyTorchLightningPruningCallback(trial, monitor=search.objectives[0]))
-        fit = build_fit(config, table=self.table, split=split, callbacks=callbacks, trainer=SILENT)
+        settings = {**SILENT, "logger": logger}
+        fit = build_fit(config, table=self.table, split=split, callbacks=callbacks, trainer=settings)
         fit.run()
         return {**best.metrics, "parameters": sum(weight.numel() for weight in fit.module.parameters())}
+
+
+def lightgbm_settings(search: Search, params: dict[str, Any]) -> dict[str, Any]:
+    """The settings of LightGBM for a trial's parameters; InputError for one that it does not have."""
+    if find_spec("lightgbm") is None:
+        raise InputError("the package lightgbm is missing, install this project's extra [baselines]")
+    from lightgbm import LGBMRegressor
+
+    given = {**search.options.lightgbm, **{key.removeprefix("lightgbm."): params[key] for key in params}}
+    if unknown := sorted(set(given) - set(LGBMRegressor().get_params())):
+        raise InputError(f"lightgbm.{unknown[0]}: LightGBM has no such setting")
+    return {**_LIGHTGBM, **given}
+
+
+def features(train: pd.DataFrame, held_out: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """The tabular features of training songs and of held-out songs, learned from the training songs alone."""
+    encoder = FeatureEncoder()
+    encoder.fit(train)
+    rows = [np.column_stack([songs[list(AUDIO)], *encoder.encode(songs).values()]) for songs in (train, held_out)]
+    return rows[0], rows[1]
+
+
+def fit_lightgbm(search: Search, params: dict[str, Any], songs: pd.DataFrame, split: Split) -> dict[str, float]:
+    """Fit LightGBM to training songs; the ``val/*`` metrics of its best round, and ``parameters``, its leaves."""
+    import lightgbm
+
+    settings = {**lightgbm_settings(search, params), **_FIXED, "seed": search.seed, "n_jobs": torch.get_num_threads()}
+    train, held_out = features(songs.iloc[split.train], songs.iloc[split.validation])
+    truth = songs["popularity"].to_numpy(np.float64)
+    learned = lightgbm.Dataset(train, truth[split.train])
+    scored = lightgbm.Dataset(held_out, truth[split.validation], reference=learned)
+    stop = lightgbm.early_stopping(_STOPPING_ROUNDS, verbose=False)
+    try:
+        model = lightgbm.train(settings, learned, settings.pop("n_estimators"), [scored], callbacks=[stop])
+    except lightgbm.basic.LightGBMError as error:
+        raise InputError(f"lightgbm: {error}") from error
+    predicted = torch.from_numpy(np.asarray(model.predict(held_out))).clamp(0, 100)
+    scores = regression_metrics("val")(predicted, torch.from_numpy(truth[split.validation]))
+    trees = model.dump_model(num_iteration=model.best_iteration)["tree_info"]
+    return {**{name: float(score) for name, score in scores.items()}, "parameters": sum(t["num_leaves"] for t in trees)}

@@ -125,6 +125,13 @@ def test_dicts_of_the_interface_in_every_kind_of_file(raw_songs: pd.DataFrame, w
     assert songs["artist"].tolist() == [f"Artist {i % 8};B's" for i in range(40)]
 
 
+def test_the_album_of_the_interface_gives_its_name(raw_songs: pd.DataFrame, write: Write) -> None:
+    album = {"album_type": "album", "artists": [{"name": "Nobody"}], "name": "Été's", "release_date": None}
+    for dump in (repr, json.dumps):
+        assert load_songs(write(raw_songs.assign(album=dump(album)))).songs["album"].unique().tolist() == ["Été's"]
+    assert load_songs(write(raw_songs.assign(album="{'name': 'cut off"))).songs["album"].isna().all()
+
+
 @pytest.mark.parametrize("word", ["empty_field", "<NA>", "N/A", "[unknown]", "[]", "?", "\\N"])
 def test_words_for_nobody(raw_songs: pd.DataFrame, write: Write, word: str) -> None:
     raw_songs.loc[3, "artists"] = word

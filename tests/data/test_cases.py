@@ -117,7 +117,10 @@ def test_songs_without_popularity_are_left_out_and_counted(name: str) -> None:
 def test_removed_tracks_and_local_files_are_left_out() -> None:
     table = load_songs(case("W12.csv"))
     assert len(table.songs) == 17
-    assert "2 removed from Spotify (such as row 4 (line 5)), 1 local files (such as row 7 (line 8))" in said(table)
+    assert (
+        "2 removed from Spotify (such as row 4 (line 5)), 1 local files or podcasts (such as row 7 (line 8))"
+        in said(table)
+    )
 
 
 @pytest.mark.parametrize("learn", [True, False])

@@ -64,7 +64,13 @@ def test_encodings(songs: pd.DataFrame, write: Write, encoding: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("encoding", "title"), [("cp1251", "Песня о любви"), ("shift-jis", "さくらの歌"), ("mac-roman", "Été à la plage")]
+    ("encoding", "title"),
+    [
+        ("cp1251", "Песня о любви"),
+        ("shift-jis", "さくらの歌"),
+        ("mac-roman", "Été à la plage"),
+        ("cp437", "Été à la plage"),
+    ],
 )
 def test_an_encoding_that_cannot_be_told_is_refused(
     raw_songs: pd.DataFrame, write: Write, encoding: str, title: str
@@ -79,6 +85,13 @@ def test_bad_bytes_among_utf8(songs: pd.DataFrame, write: Write) -> None:
     table = load_songs(write(content))
     assert table.songs["title"][7] == "Señal 7, año"
     assert "utf-8, 1 byte of Windows-1252" in table.report.form
+
+
+def _zip(name: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(zipfile.ZipInfo(name), "x")  # no clock time in it: test names hold these bytes
+    return buffer.getvalue()
 
 
 def xlsx(songs: pd.DataFrame, **sheets: pd.DataFrame) -> bytes:
@@ -104,6 +117,7 @@ KINDS: dict[str, Callable[[pd.DataFrame], bytes]] = {
     "R's row names": lambda songs: songs.to_csv(sep="\t").removeprefix("\t").encode(),
     "a delimiter at the end": lambda songs: _ending(songs),
     "whole lines in quotes": lambda songs: _lines_in_quotes(songs),
+    "backslashes": lambda songs: songs.to_csv(index=False, doublequote=False, escapechar="\\").encode(),
     "Excel": lambda songs: xlsx(songs),
     "Excel, second sheet": lambda songs: xlsx(songs, notes=pd.DataFrame({"note": ["read me"] * 99})),
     "JSON records": lambda songs: songs.to_json(orient="records").encode(),
@@ -111,6 +125,9 @@ KINDS: dict[str, Callable[[pd.DataFrame], bytes]] = {
     "JSON columns": lambda songs: songs.to_json().encode(),
     "JSON split": lambda songs: songs.to_json(orient="split").encode(),
     "JSON in an envelope": lambda songs: b'{"total": 40, "items": %s}' % songs.to_json(orient="records").encode(),
+    "JSON in two envelopes": lambda songs: (
+        b'{"tracks": {"n": 1, "items": %s}}' % songs.to_json(orient="records").encode()
+    ),
     "indented JSON": lambda songs: songs.to_json(orient="records", indent=2).encode(),
 }
 
@@ -163,6 +180,8 @@ def test_the_line_of_a_row_below_a_title(raw_songs: pd.DataFrame, write: Write) 
         (b"SQLite format 3\0" + bytes(99), "an SQLite database"),
         (b"<!DOCTYPE html><html><body>Sign in</body></html>", r"a web page \(HTML\)"),
         (b"%PDF-1.7\n", "a PDF"),
+        (_zip("content.xml"), "an OpenDocument spreadsheet"),
+        (_zip("Index/Document.iwa"), "an Apple Numbers document"),
         (gzip.compress(b"x" * 257 + b"ustar" + b"x" * 99, mtime=0), "a tar archive"),
         (b'[{"energy": 0.5}, {"energy"', "the JSON is cut off or damaged"),
         (b'{"energy": 0.5}\n{"energy"\n', "line 2: expected a JSON record"),

@@ -40,7 +40,15 @@ def test_local_files_are_learned_from_by_nobody(raw_songs: pd.DataFrame, write: 
     songs = raw_songs.assign(isLocal=["local" if i == 5 else "stream" for i in range(40)])
     table = load_songs(write(songs), need_popularity=learn)
     assert len(table.songs) == (37 if learn else 40)
-    assert ("3 local files (such as row 4 (line 5))" in "".join(table.report.lines())) == learn
+    assert ("3 local files or podcasts (such as row 4 (line 5))" in "".join(table.report.lines())) == learn
+
+
+def test_headers_in_mid_file_are_no_songs(raw_songs: pd.DataFrame, write: Write) -> None:
+    text = raw_songs.to_csv(index=False)
+    header, *rows = text.splitlines()
+    table = load_songs(write("\n".join([header, *rows[:5], header, *rows[5:]])))
+    pd.testing.assert_frame_equal(table.songs, load_songs(write(text)).songs)
+    assert [str(left) for left in table.report.left_out] == ["1 headers in mid-file (such as row 6 (line 7))"]
 
 
 def test_removed_tracks_are_learned_from_by_nobody(raw_songs: pd.DataFrame, write: Write) -> None:

@@ -28,6 +28,8 @@ MS = np.array([211_000, 158_000, 276_500])
         ["0:03:31", "00:02:38", "0:04:36.5"],
         ["3 min 31 s", "2m 38s", "4m36.5s"],
         ["211 s", "158s", "276.5 sec"],
+        ["0 days 00:03:31", "0 days 00:02:38", "0 days 00:04:36.500000"],
+        ["3'31\"", "2'38", "4'36.5\""],
         ["PT3M31S", "PT2M38S", "PT4M36.5S"],
         ["211000 ms", "158000ms", "276500 ms"],
         ["211,000", "158,000", "276,500"],
@@ -88,6 +90,17 @@ def test_one_value_beyond_1_is_an_error_and_not_per_cent(raw_songs: pd.DataFrame
     raw_songs.loc[0, "energy"] = 50
     with pytest.raises(InputError, match=r"column 'energy', row 1 .*: expected a number from 0 to 1, got '50.0'"):
         load_songs(write(raw_songs))
+
+
+def test_per_cent_and_shares_in_one_column_are_refused(raw_songs: pd.DataFrame, write: Write) -> None:
+    raw_songs.loc[:24, "energy"] *= 100
+    with pytest.raises(InputError, match=r"'energy', row 1 .*expected a number from 0 to 1"):
+        load_songs(write(raw_songs))
+
+
+def test_a_name_with_a_per_cent_sign_does_not_make_shares_per_cent(raw_songs: pd.DataFrame, write: Write) -> None:
+    songs = load_songs(write(raw_songs.rename(columns={"energy": "energy_%"}))).songs
+    np.testing.assert_array_equal(songs["energy"], raw_songs["energy"])
 
 
 def test_a_scale_to_ten_is_refused(raw_songs: pd.DataFrame, write: Write) -> None:

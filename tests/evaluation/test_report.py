@@ -319,7 +319,7 @@ def test_a_residual_is_true_minus_predicted(made: Made, tmp_path: Path) -> None:
     assert _numbers(sections["residuals"][0]["mean"]) == pytest.approx(7)
     assert "mean +7.00" in _section(source, "residuals")
     assert _numbers(sections["bands"][0]["residual"]) == pytest.approx(7)
-    assert "true minus predicted" in _section(source, "bands")
+    assert "true minus predicted" in _section(source, "bands").split("<svg")[1]
     too_low, too_high = sections["largest"]
     assert len(too_low) == 10
     assert _numbers(too_low["residual"]) == pytest.approx(7)
@@ -407,7 +407,7 @@ def test_hits_begin_with_auroc_and_its_difference(made: Made) -> None:
     chosen = "top_quarter"  # the nearest to a quarter of hits comes first
     for cutoff, table in zip([chosen, "40", "55"], shown, strict=True):
         expected = summary[summary["cutoff"] == cutoff].sort_values("auroc", ascending=False)
-        assert list(table)[:6] == ["model", "folds", "share of hits", "AUROC", "difference to mamba", "95 %"]
+        assert list(table)[:6] == ["model", "folds", "AUROC", "difference to mamba", "95 %", "average precision"]
         np.testing.assert_allclose(_numbers(table["AUROC"]), expected["auroc"].round(3))
         row = table.set_index("model").loc["mean"]
         assert row[["difference to mamba", "95 %"]].tolist() == ["−0.012", "−0.050 to 0.020"]
@@ -420,7 +420,7 @@ def test_hits_begin_with_auroc_and_its_difference(made: Made) -> None:
 def test_counts_hold_every_song_at_its_threshold(made: Made) -> None:
     hits = made.tables["hits.parquet"].query("cutoff == 'top_quarter' and model == 'mamba'")
     counts, metrics, *_ = made.page.sections["called"]
-    assert {"F1", "threshold", "accuracy"} < set(metrics)
+    assert {"share of hits", "threshold", "F1", "accuracy"} < set(metrics)
     row, called = counts.set_index("model").loc[["mamba"]], hits["probability"] >= 0.4
     assert _numbers(row["hits found"])[0] == (called & hits["hit"]).sum()
     assert _numbers(row["false alarms"])[0] == (called & ~hits["hit"]).sum()
