@@ -133,7 +133,8 @@ class TextEncoder:
 
     @staticmethod
     def _text(songs: pd.DataFrame, name: str) -> list[str]:
-        return songs[VECTORIZERS[name][0]].fillna("").to_list()
+        texts: list[str] = songs[VECTORIZERS[name][0]].fillna("").to_list()
+        return texts
 
     @staticmethod
     def _vectorizer(name: str, **options: Any) -> TfidfVectorizer:

@@ -73,12 +73,14 @@ def _hashes(texts: Sequence[str]) -> np.ndarray:
     """Positive 62-bit hashes, the same on every machine."""
     array = np.empty(len(texts), dtype=object)
     array[:] = texts
-    return (pd.util.hash_array(array) >> np.uint64(2)).astype(np.int64) + 1
+    hashes: np.ndarray = (pd.util.hash_array(array) >> np.uint64(2)).astype(np.int64) + 1
+    return hashes
 
 
 def _tie(identity: np.ndarray) -> np.ndarray:
     """A 62-bit tie-breaker hashed from the song's identity, independent of row order."""
-    return identity.max(1) & ((1 << _HASH_BITS) - 1)
+    tie: np.ndarray = identity.max(1) & ((1 << _HASH_BITS) - 1)
+    return tie
 
 
 def _text_hashes(texts: pd.Series) -> np.ndarray:
@@ -210,7 +212,8 @@ class RelatedSongs:
 
     def _released_before(self, lists: np.ndarray, day: np.ndarray) -> np.ndarray:
         """Position behind the last entry of each list that was released before ``day``: a search by halves."""
-        low, high = self.begin[lists].copy(), self.begin[lists + 1].copy()
+        low: np.ndarray = self.begin[lists].copy()
+        high: np.ndarray = self.begin[lists + 1].copy()
         while (open_ := low < high).any():
             middle = (low + high) // 2
             before = np.zeros_like(open_)

@@ -75,7 +75,8 @@ class _Characters:
     def per_title(self, mask: np.ndarray) -> np.ndarray:
         """Count the marked characters of each title."""
         total = np.append(0, np.cumsum(mask, dtype=np.int64))
-        return total[self.ends] - total[self.starts]
+        count: np.ndarray = total[self.ends] - total[self.starts]
+        return count
 
     def count(self, test: Callable[[str], bool]) -> np.ndarray:
         """Count the characters of each title that pass the test."""
@@ -107,7 +108,8 @@ def title_statistics(title: pd.Series) -> np.ndarray:
     table = np.full((len(distinct) + 1, len(TITLE_STATISTICS)), np.nan, dtype=np.float32)  # last row, code -1: missing
     for column, values in enumerate(_columns(pd.Series(distinct, dtype="str"))):
         table[:-1, column] = values
-    return table[codes]
+    statistics: np.ndarray = table[codes]
+    return statistics
 
 
 def _columns(titles: pd.Series) -> list[np.ndarray]:

@@ -97,7 +97,8 @@ class DirectedBlock(nn.Module):
         if self.backward_mamba is not None:
             index = reverse.unsqueeze(-1).expand_as(x)
             mixed = (mixed + self.backward_mamba(normed.gather(1, index)).gather(1, index)) * self.scale
-        return x + self.dropout(mixed)
+        out: Tensor = x + self.dropout(mixed)
+        return out
 
 
 def _mixer(config: MemberConfig) -> nn.Module:

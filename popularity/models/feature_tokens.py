@@ -107,7 +107,8 @@ class FeatureTokensMember(nn.Module):
         x = self.norm(x)
         hidden = torch.cat([x[:, -1], x.mean(1)], dim=-1)  # (B, 2 d)
         inputs = torch.cat([torch.nan_to_num(shown["numeric"]), shown["title"]], dim=-1).to(hidden.dtype)
-        return self.readout(self.dropout(hidden)) + self.skip(inputs)
+        raw: Tensor = self.readout(self.dropout(hidden)) + self.skip(inputs)
+        return raw
 
 
 class FeatureTokensMamba(nn.Module):

@@ -91,7 +91,8 @@ class SongEmbedding(nn.Module):
             category = category.masked_fill(hidden, 0)
         codes = category + self.offsets
         embedded = F.embedding_bag(codes.flatten(0, -2), self.category.weight, mode="sum")
-        return self.out(self.vector(song) + embedded.view(*codes.shape[:-1], self.category.embedding_dim))
+        out: Tensor = self.out(self.vector(song) + embedded.view(*codes.shape[:-1], self.category.embedding_dim))
+        return out
 
 
 class HistoryMember(nn.Module):
@@ -151,7 +152,8 @@ class HistoryMember(nn.Module):
         last = x[torch.arange(len(x), device=x.device), lengths - 1]
         mean = (x * inside.unsqueeze(-1)).sum(1) / lengths.unsqueeze(1)
         skipped = self.skip(torch.cat([batch["song"], extras], -1)) + album @ self.album_skip
-        return self.readout(torch.cat([last, mean], -1)) + skipped
+        raw: Tensor = self.readout(torch.cat([last, mean], -1)) + skipped
+        return raw
 
     def _sequence(
         self, batch: Mapping[str, Tensor], history: History, extras: Tensor, album: Tensor
@@ -173,7 +175,7 @@ class HistoryMember(nn.Module):
 
     def _tokens(self, batch: Mapping[str, Tensor], history: History) -> Tensor:
         """Tokens of known songs, ``(B, H, d)``."""
-        tokens = self.song(history.song, history.category) + self.label(history.label.unsqueeze(-1))
+        tokens: Tensor = self.song(history.song, history.category) + self.label(history.label.unsqueeze(-1))
         role = F.embedding(history.role.clamp_min(0), torch.cat([self.role.weight, self.album_role]))
         tokens = tokens + role + self.gap(_gap(batch["month"], history.month))
         if history.same_album is not None:

@@ -38,4 +38,5 @@ class SingleTokenMamba(nn.Module):
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Raw outputs ``(B, outputs)`` of ``batch["columns"]``, ``(B, 13)``."""
         x = batch["columns"].to(self.readout.weight.dtype)
-        return self.readout(torch.relu(self.mamba(x.unsqueeze(1)).squeeze(1)))
+        raw: Tensor = self.readout(torch.relu(self.mamba(x.unsqueeze(1)).squeeze(1)))
+        return raw

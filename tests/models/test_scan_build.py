@@ -28,7 +28,8 @@ def build_wheel(source: Path, out: Path, environment: dict[str, str]) -> Path:
         if (ROOT / name).exists():
             shutil.copy(ROOT / name, source)
     ignore = shutil.ignore_patterns("*.so", "__pycache__")
-    shutil.copytree(ROOT / "popularity", source / "popularity", ignore=ignore)
+    for folder in ("popularity", "configs"):
+        shutil.copytree(ROOT / folder, source / folder, ignore=ignore)
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", str(out), "."]
     subprocess.run(command, cwd=source, env=environment, check=True, capture_output=True, text=True)
     (wheel,) = out.glob("*.whl")
