@@ -151,7 +151,7 @@ def test_a_comparison_from_end_to_end(arguments, capsys, tmp_path):
     assert again["p_value"].to_dict() == pytest.approx(summary["p_value"].to_dict(), rel=1e-4, nan_ok=True)
     text = (folder / "summary.md").read_text()
     assert text in out
-    assert "3 folds x 2 repeats" in text
+    assert "3 folds × 2 repeats" in text
     assert "SHA-256" in text
     assert str(tmp_path) not in text + (folder / "protocol.json").read_text(), "no path of a machine in what is kept"
     before = contents(folder)
