@@ -148,6 +148,11 @@ def test_the_config_as_it_stands_is_tried_first_if_it_lies_in_the_space(line, fo
     assert first == (None if found is None else {line.partition(":")[0]: found})
 
 
+def test_a_shipped_space_is_found_by_name_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "model.net.width" in load_space("search/mamba")
+
+
 def test_spaces_are_optunas_distributions(space_file):
     space = load_space(space_file)
     assert space["model.learning_rate"] == FloatDistribution(5e-4, 0.1, log=True)
