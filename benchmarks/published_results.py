@@ -21,6 +21,7 @@ import pandas as pd
 from published_methods import RESULTS
 
 from popularity.data.songs import load_songs
+from popularity.data.sources import locate
 from popularity.errors import InputError
 from popularity.evaluation.folds import make_fold
 from popularity.io import write_atomically
@@ -117,7 +118,7 @@ def main(argv: Sequence[str]) -> None:
     options = parser.parse_args(argv)
     if min(options.splits, options.repeats) < 1:
         raise InputError("--splits and --repeats: expected at least 1")
-    name, page = Path(options.source).name.partition(".")[0], options.page.read_text(encoding="utf-8")
+    name, page = locate(options.source).name.partition(".")[0], options.page.read_text(encoding="utf-8")
     put_between_markers(page, name, "")  # what is wrong with the page is said before the work
     raw, songs = (load_songs(options.source, deduplicate=deduplicate).songs for deduplicate in (False, True))
     table = repeat_results(raw, songs, options)

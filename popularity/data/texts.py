@@ -88,8 +88,7 @@ def _reader(
     """How a cell is read, and two notes: on what changed, and on what was decided whether or not anything changed."""
     if canonical != "artist":
         return join_genres, ["lists joined with ';'", ""]
-    plain = [cell for cell in cells if not cell.startswith(("[", "{", "c("))]
-    rule = decide_names(plain, exportify=exportify, quoted_header=quoted_header)
+    rule = decide_names(cells, exportify=exportify, quoted_header=quoted_header)
     note = "split at ';' or as a list"
     if any(holds_dicts(cell) for cell in cells):
         note = "the names in the dicts"

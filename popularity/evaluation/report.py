@@ -22,6 +22,7 @@ HEADINGS = {
     "folds_others": "folds elsewhere", "difference_others": "difference elsewhere", "auroc": "AUROC",
     "auroc_sd": "± sd", "f1": "F1", "brier": "Brier", "mse_half": "MSE ± (95 %)", "rmse_half": "RMSE ± (95 %)",
     "residual_half": "residual ± (95 %)", "half": "± half width", "value": "points", "hits": "share of hits",
+    "theirs": "their method here", "honest": "honest folds here", "honest_sd": "± sd of honest folds",
 }  # fmt: skip
 _TWO = (
     *("mse", "mse_sd", "rmse", "mae", "difference", "seconds", "mse_repeated", "difference_repeated", "mse_others"),

@@ -92,7 +92,7 @@ class Search:
         self.lightgbm = any(key.startswith("lightgbm.") for key in self.space)
         self.seed = max(0, self.config["seed_everything"])
         self.objectives = [name.strip() for name in options.objective.split(",")]
-        self.directions = ["maximize" if name in _MAXIMIZED else "minimize" for name in self.objectives]
+        self.directions: list[Any] = ["maximize" if name in _MAXIMIZED else "minimize" for name in self.objectives]
         by_epoch = len(self.objectives) == 1 and self.objectives[0] not in COSTS and not self.lightgbm
         self.pruner = options.pruner or ("median" if by_epoch else "none")
         self.sampler = _SAMPLERS[options.sampler]  # all its state is in the study, except for the seed

@@ -58,6 +58,12 @@ def test_what_no_unit_makes_a_song_is_missing(raw_songs: pd.DataFrame, write: Wr
     assert np.isnan(load_songs(write(raw_songs)).songs["duration_ms"][5])
 
 
+def test_a_column_of_time_spans(raw_songs: pd.DataFrame, write: Write) -> None:
+    spans = pd.to_timedelta(raw_songs["duration_ms"], unit="ms")
+    songs = load_songs(write(raw_songs.assign(duration_ms=spans), "songs.parquet")).songs
+    np.testing.assert_array_equal(songs["duration_ms"], raw_songs["duration_ms"])
+
+
 def test_hours_and_minutes_of_a_spreadsheet(raw_songs: pd.DataFrame, write: Write) -> None:
     songs = raw_songs.head(3).assign(duration_ms=["03:31:00", "02:38:00", "04:36:00"])
     np.testing.assert_allclose(load_songs(write(songs)).songs["duration_ms"], [211_000, 158_000, 276_000])
