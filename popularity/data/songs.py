@@ -141,7 +141,7 @@ def _leave_out(
     keep = ~np.logical_or.reduce(list(found.values()))
     if not keep.any():
         raise InputError(f"{raw.path}: expected songs, got none: {', '.join(map(str, left_out))}")
-    return songs[keep], left_out
+    return (songs if keep.all() else songs[keep]), left_out
 
 
 def _refuse_blank(songs: pd.DataFrame, raw: RawTable, match: ColumnMatch, learn: bool) -> None:

@@ -32,7 +32,7 @@ from popularity.tuning.trial import RunTrial, lightgbm_settings, search_songs, t
 
 def read_search(argv: Sequence[str]) -> Search:
     """Parse a command line: that of a fit with the flags of `Options`."""
-    parser = fit_parser()
+    parser = fit_parser(argv)
     parser.description = "Search hyper-parameters: the flags of `fit`, and these."
     parser.add_class_arguments(Options, None)
     config = yaml.safe_load(parser.dump(parser.parse_args(list(argv)), skip_none=False))

@@ -33,11 +33,9 @@ from popularity.tuning.study import NOTE, STOPPED, Stop
 #: What a trial's Trainer leaves out.
 SILENT = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
 #: What a space or ``--lightgbm.NAME`` may replace or add to, under LightGBM's own names.
-_LIGHTGBM = {
-    **{"learning_rate": 0.05, "n_estimators": 2000, "num_leaves": 31, "min_child_samples": 20, "subsample": 0.8},
-    **{"subsample_freq": 1, "colsample_bytree": 0.8, "reg_alpha": 1e-3, "reg_lambda": 1.0, "verbosity": -1},
-    **{"deterministic": True, "force_row_wise": True},  # equal trees on every run
-}
+_LIGHTGBM: dict[str, Any] = {"learning_rate": 0.05, "n_estimators": 2000, "num_leaves": 31, "min_child_samples": 20}
+_LIGHTGBM |= {"subsample": 0.8, "subsample_freq": 1, "colsample_bytree": 0.8, "reg_alpha": 1e-3, "reg_lambda": 1.0}
+_LIGHTGBM |= {"verbosity": -1, "deterministic": True, "force_row_wise": True}  # equal trees on every run
 
 
 def trial_config(search: Search, params: dict[str, Any]) -> Namespace:

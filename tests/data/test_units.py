@@ -52,6 +52,12 @@ def test_a_cell_in_another_unit(raw_songs: pd.DataFrame, write: Write, factor: i
     assert "1 cell in another unit" in "\n".join(table.report.lines())
 
 
+def test_ninety_in_a_column_of_minutes_may_be_either_and_is_missing(raw_songs: pd.DataFrame, write: Write) -> None:
+    raw_songs["duration_ms"] = (raw_songs["duration_ms"] / 60_000).round(3)
+    raw_songs.loc[5, "duration_ms"] = 90
+    assert load_songs(write(raw_songs)).songs["duration_ms"].isna().to_numpy().nonzero()[0].tolist() == [5]
+
+
 def test_what_no_unit_makes_a_song_is_missing(raw_songs: pd.DataFrame, write: Write) -> None:
     raw_songs["duration_ms"] = raw_songs["duration_ms"].astype(float)
     raw_songs.loc[5, "duration_ms"] = 0.2
