@@ -54,7 +54,7 @@ def distribution(kind: str, **init_args) -> str:
             "got both",
         ),
         ("", "mapping"),
-        ("model: [", "not YAML"),
+        ("model: [", "expected a mapping"),
     ],
 )
 def test_a_bad_space_is_one_line_before_anything_runs(line, told, tune, tmp_path, capsys):
