@@ -9,21 +9,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from popularity.models import mamba2_torch
+from popularity.models import mamba2_cpp, mamba2_torch
 from popularity.models.mamba import STEP_FLOOR, STEP_RANGE, DepthwiseConv
 from popularity.models.mamba2_torch import EPSILON
-from popularity.models.scan import announce_plain_pytorch, needs_plain_graph, not_compiled
+from popularity.models.scan import block_implementation, needs_plain_graph, not_compiled
 from popularity.models.ssd import CHUNK, ssd
 
+NAME = "Mamba-2 block"  # in the log
 TWICE = "the Mamba-2 block has no second derivative: create_graph=True is not supported"
 
 
 class _Mamba2Function(torch.autograd.Function):
-    """The whole block on a short sequence, with the gradients of ``mamba2_torch``."""
+    """The whole block on a short sequence, with the gradients of ``mamba2_torch`` or ``mamba2_cpp``."""
 
     @staticmethod
-    def forward(ctx, keep, *tensors):  # type: ignore[no-untyped-def]
-        out, saved = mamba2_torch.block_forward(tensors, keep, True)
+    def forward(ctx, kernels, keep, *tensors):  # type: ignore[no-untyped-def]
+        out, saved = kernels.block_forward(tensors, keep, True)
+        ctx.kernels = kernels
         ctx.save_for_backward(keep, *tensors, *saved)
         return out
 
@@ -33,22 +35,30 @@ class _Mamba2Function(torch.autograd.Function):
             raise RuntimeError(TWICE)
         keep, *rest = ctx.saved_tensors
         tensors, saved = tuple(rest[:9]), tuple(rest[9:])
-        return None, *mamba2_torch.block_backward(tensors, keep, saved, dout, ctx.needs_input_grad[1])
+        return None, None, *ctx.kernels.block_backward(tensors, keep, saved, dout, ctx.needs_input_grad[2])
 
 
 @not_compiled
 def _short_block(u: Tensor, keep: Tensor | None, parameters: tuple[Tensor, ...]) -> Tensor:
-    """The block in as few operations as possible."""
+    """The block in one C++ call, or else in as few operations as possible."""
     work = u.dtype if u.dtype == torch.float64 else torch.float32
+    kernels: Any = mamba2_torch
+    if block_implementation(NAME, mamba2_cpp.kernels_take(u, taps=parameters[1].shape[2])) == "cpp":
+        kernels = mamba2_cpp
     with torch.autocast(u.device.type, enabled=False):
         tensors = tuple(tensor.to(work) for tensor in (u, *parameters))
         steps = None if keep is None else keep.to(work)
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
             function: Any = _Mamba2Function  # its ``apply`` has no types
-            out: Tensor = function.apply(steps, *tensors)
+            out: Tensor = function.apply(kernels, steps, *tensors)
         else:
-            out = mamba2_torch.block_forward(tensors, steps, False)[0]
+            out = kernels.block_forward(tensors, steps, False)[0]
         return out.to(u.dtype)
+
+
+@not_compiled
+def _announce_plain() -> None:
+    block_implementation(NAME, kernels_take=False)
 
 
 def gated_rms_norm(y: Tensor, z: Tensor, weight: Tensor, groups: int) -> Tensor:
@@ -122,7 +132,7 @@ class Mamba2(nn.Module):
             parameter._no_weight_decay = True  # type: ignore[attr-defined]
 
     def block_parameters(self) -> tuple[Tensor, ...]:
-        """The parameters in the order in which ``mamba2_torch`` takes them."""
+        """The parameters in the order in which ``mamba2_torch`` and ``mamba2_cpp`` take them."""
         return (
             self.in_proj.weight, self.conv1d.weight, self.conv1d.bias, self.dt_bias, self.A_log, self.D,
             self.norm.weight, self.out_proj.weight,
@@ -150,9 +160,9 @@ class Mamba2(nn.Module):
                 raise ValueError(f"keep: expected bool {tuple(u.shape[:2])}, got {keep.dtype} {tuple(keep.shape)}")
             u = u.masked_fill(~keep.unsqueeze(2), 0)  # no projection has a bias: z and x are 0 there as well
         plain_graph = needs_plain_graph(u)
-        if not plain_graph:
-            announce_plain_pytorch("Mamba-2 block")
         if plain_graph or self.ngroups > 1 or u.shape[1] > CHUNK:
+            if not plain_graph:
+                _announce_plain()
             with torch.autocast(u.device.type, enabled=False):
                 return self._plain(u, keep)
         return _short_block(u, keep, self.block_parameters())

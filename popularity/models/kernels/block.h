@@ -122,13 +122,6 @@ extern "C" int popularity_block_forward(const BlockCall *call) {
   });
 }
 
-// c (rows x width of c) += a^T b, with b packed into `packed` first
-INLINE void add_outer(int64_t a_columns, int64_t b_columns, int64_t rows, const float *a, int64_t lda, const float *b,
-                      int64_t ldb, float *packed, float *c) {
-  pack(packed, rows, b_columns, b, ldb, 1);
-  product<true>(a_columns, b_columns, rows, a, lda, packed, c, b_columns, true);
-}
-
 // out[t][r] = sum over d of a[t][d] b[r][d]
 static void dots(int64_t rows, int64_t columns, int64_t depth, const float *a, const float *b, float *out,
                  int64_t out_row) {
