@@ -26,7 +26,7 @@ CHANNELS = 16  # the kernels take whole vectors of channels: a multiple of this
 TAPS_MAX = 8
 STATES_MAX = 64  # of the S6 kernels
 SEGMENT = 16  # tokens whose states the S6 kernels hold at once
-CHUNK = 32  # most tokens of a sequence that the Mamba-2 kernels take
+CHUNK = 32  # tokens between two states that the Mamba-2 kernels keep
 INSTRUCTION_SETS = {"AVX512": ("avx512", "avx2", "portable"), "AVX2": ("avx2", "portable")}
 
 _forked = False
@@ -71,7 +71,7 @@ class Mamba2Call(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("batch", "length", "width", "heads", "headdim", "states", "steps")),
         *((name, ctypes.c_int64) for name in ("taps", "threads", "channels")),
         *((name, ctypes.c_void_p) for name in ("u", "keep", "w_in", "conv", "conv_bias", "dt_bias", "A", "D", "w_out")),
-        *((name, ctypes.c_void_p) for name in ("out", "projected", "dout", "du", "sums")),
+        *((name, ctypes.c_void_p) for name in ("out", "projected", "kept", "dout", "du", "sums")),
     )  # fmt: skip
 
 

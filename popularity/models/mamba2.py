@@ -10,17 +10,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from popularity.models import mamba2_cpp, mamba2_torch
+from popularity.models.kernel_library import takes
 from popularity.models.mamba import STEP_FLOOR, STEP_RANGE, DepthwiseConv
 from popularity.models.mamba2_torch import EPSILON
 from popularity.models.scan import block_implementation, needs_plain_graph, not_compiled
 from popularity.models.ssd import CHUNK, ssd
 
-NAME = "Mamba-2 block"  # in the log
 TWICE = "the Mamba-2 block has no second derivative: create_graph=True is not supported"
 
 
 class _Mamba2Function(torch.autograd.Function):
-    """The whole block on a short sequence, with the gradients of ``mamba2_torch`` or ``mamba2_cpp``."""
+    """The whole block, with the gradients of ``mamba2_torch`` or ``mamba2_cpp``."""
 
     @staticmethod
     def forward(ctx, kernels, keep, *tensors):  # type: ignore[no-untyped-def]
@@ -39,12 +39,15 @@ class _Mamba2Function(torch.autograd.Function):
 
 
 @not_compiled
-def _short_block(u: Tensor, keep: Tensor | None, parameters: tuple[Tensor, ...]) -> Tensor:
-    """The block in one C++ call, or else in as few operations as possible."""
+def _implementation(u: Tensor, groups: int, taps: int) -> str:
+    """``cpp`` or ``torch``, for a block with this many groups and taps that reads ``u``."""
+    return block_implementation("Mamba-2 block", groups == 1 and takes(u, states=1, taps=taps))
+
+
+@not_compiled
+def _by_hand(kernels: Any, u: Tensor, keep: Tensor | None, parameters: tuple[Tensor, ...]) -> Tensor:
+    """The block with the gradients of ``kernels``: ``mamba2_torch`` for short sequences or ``mamba2_cpp``."""
     work = u.dtype if u.dtype == torch.float64 else torch.float32
-    kernels: Any = mamba2_torch
-    if block_implementation(NAME, mamba2_cpp.kernels_take(u, taps=parameters[1].shape[2])) == "cpp":
-        kernels = mamba2_cpp
     with torch.autocast(u.device.type, enabled=False):
         tensors = tuple(tensor.to(work) for tensor in (u, *parameters))
         steps = None if keep is None else keep.to(work)
@@ -54,11 +57,6 @@ def _short_block(u: Tensor, keep: Tensor | None, parameters: tuple[Tensor, ...])
         else:
             out = kernels.block_forward(tensors, steps, False)[0]
         return out.to(u.dtype)
-
-
-@not_compiled
-def _announce_plain() -> None:
-    block_implementation(NAME, kernels_take=False)
 
 
 def gated_rms_norm(y: Tensor, z: Tensor, weight: Tensor, groups: int) -> Tensor:
@@ -159,13 +157,13 @@ class Mamba2(nn.Module):
             if keep.shape != u.shape[:2] or keep.dtype != torch.bool:
                 raise ValueError(f"keep: expected bool {tuple(u.shape[:2])}, got {keep.dtype} {tuple(keep.shape)}")
             u = u.masked_fill(~keep.unsqueeze(2), 0)  # no projection has a bias: z and x are 0 there as well
-        plain_graph = needs_plain_graph(u)
-        if plain_graph or self.ngroups > 1 or u.shape[1] > CHUNK:
-            if not plain_graph:
-                _announce_plain()
-            with torch.autocast(u.device.type, enabled=False):
-                return self._plain(u, keep)
-        return _short_block(u, keep, self.block_parameters())
+        if not needs_plain_graph(u):
+            if _implementation(u, self.ngroups, self.d_conv) == "cpp":
+                return _by_hand(mamba2_cpp, u, keep, self.block_parameters())
+            if self.ngroups == 1 and u.shape[1] <= CHUNK:
+                return _by_hand(mamba2_torch, u, keep, self.block_parameters())
+        with torch.autocast(u.device.type, enabled=False):
+            return self._plain(u, keep)
 
     def _plain(self, u: Tensor, keep: Tensor | None) -> Tensor:
         """The block as a graph of ordinary operations: any length, any number of groups, and for compilers."""

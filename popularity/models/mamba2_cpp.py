@@ -1,7 +1,7 @@
-"""The whole Mamba-2 block on short sequences in one C++ call, with the interface of ``mamba2_torch.py``.
+"""The whole Mamba-2 block in one C++ call, with the interface of ``mamba2_torch.py`` and for sequences of any length.
 
 The kernels take whole vectors: the channels of each head, the states and the steps are padded with zeros. Kept for the
-backward pass is the first projection alone.
+backward pass are the first projection and, of sequences longer than ``CHUNK``, the states between chunks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from popularity.models.kernel_library import CHUNK, Mamba2Call, call, pointer, round_up, takes, threads
+from popularity.models.kernel_library import CHUNK, Mamba2Call, call, pointer, round_up, threads
 
 
 class _Layout(NamedTuple):
@@ -50,11 +50,6 @@ def _spread(tensor: Tensor, size: int, places: Tensor) -> Tensor:
     return tensor.new_zeros(size, *tensor.shape[1:]).index_copy_(0, places, tensor)
 
 
-def kernels_take(u: Tensor, taps: int) -> bool:
-    """Whether the kernels can take a block with one group that reads ``u`` (b, l, width), on this machine."""
-    return u.shape[1] <= CHUNK and takes(u, states=1, taps=taps)
-
-
 def _weights(tensors: tuple[Tensor, ...], layout: _Layout) -> list[Tensor]:
     """What the kernels read, in the order of ``Mamba2Call``: padded, A from its logarithm, the norm in ``w_out``."""
     u, w_in, conv, conv_bias, dt_bias, A_log, D, norm, w_out = tensors
@@ -82,15 +77,17 @@ def _call_for(weights: list[Tensor], keep: Tensor | None, heads: int, channels: 
 
 
 def block_forward(tensors: tuple[Tensor, ...], keep: Tensor | None, save: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """As ``mamba2_torch.block_forward``, for float32 on the CPU and what ``kernels_take``."""
+    """As ``mamba2_torch.block_forward``, for float32 on the CPU and what ``kernel_library.takes``."""
     u, _, _, _, _, _, D, norm, _ = tensors
     (batch, length, width), layout = u.shape, _layout_of(tensors)
     weights, keep = _weights(tensors, layout), None if keep is None else keep.contiguous()
     arguments = _call_for(weights, keep, D.shape[0], norm.shape[0], layout)
     out, projected = u.new_empty(batch, length, round_up(width)), u.new_empty(batch, length, layout.row)
-    arguments.out, arguments.projected = pointer(out), pointer(projected)
+    kept = u.new_empty(batch, (length - 1) // CHUNK, layout.states * layout.inner) if save else None
+    for name, tensor in (("out", out), ("projected", projected), ("kept", kept)):
+        setattr(arguments, name, pointer(tensor))
     call("popularity_mamba2_forward", arguments)
-    return out[..., :width].contiguous(), (projected,) if save else ()
+    return out[..., :width].contiguous(), () if kept is None else (projected, kept)
 
 
 def block_backward(
@@ -107,7 +104,8 @@ def block_backward(
     taps = conv.shape[2]
     sizes = (width * row, taps * mixed, mixed, steps, steps, steps, width * inner)
     sums = dout.new_zeros(arguments.threads, sum(sizes))
-    for name, tensor in (("projected", saved[0]), ("dout", dout), ("du", du), ("sums", sums)):
+    projected, kept = saved
+    for name, tensor in (("projected", projected), ("kept", kept), ("dout", dout), ("du", du), ("sums", sums)):
         setattr(arguments, name, pointer(tensor))
     call("popularity_mamba2_backward", arguments)
     dw_in, dconv, dconv_bias, ddt_bias, dA, dD, dfolded = sums.sum(0).split(sizes)

@@ -1,9 +1,9 @@
-// The whole Mamba-2 block on short sequences, forward and backward, tile by tile of whole sequences: projection,
-// convolution, dual form, gated norm, projection.
+// The whole Mamba-2 block with one group, forward and backward, tile by tile: projection, convolution, scan by chunks,
+// gated norm, projection.
 #pragma once
 #include "conv.h"
-#include "ssd.h"
-#include "workspace.h"
+#include "ssd_states.h"
+#include "tiles.h"
 
 // tokens * rows of the projection in a tile: of half a dozen such arrays the few in use at a time fit a core's cache
 constexpr int64_t MAMBA2_TILE = 32768;
@@ -20,6 +20,7 @@ struct Mamba2Call {
   const float *dt_bias, *A, *D;   // (steps) each
   const float *w_out;             // (width, inner), with the norm's weight as a factor
   float *out, *projected;         // rows of width rounded up to CHANNELS; rows of the projection
+  float *kept;                    // (batch, chunks - 1, inner * states): states before chunks; null without backward
   const float *dout;              // rows of width
   float *du;                      // as out; null if not wanted
   float *sums;                    // (threads, Mamba2Sums::size)
@@ -47,22 +48,9 @@ struct Mamba2Sums {  // one thread's gradients of the parameters, in this order;
   }
 };
 
-struct Mamba2Tile {  // whole sequences; arrays of the tile alone start at its first token
-  int64_t first, sequences, length, rows;
-};
-
-INLINE int64_t mamba2_tile_sequences(const Mamba2Call &a) {
-  const int64_t wanted = MAMBA2_TILE / Mamba2Widths(a).row / a.length;
-  return wanted > 1 ? wanted : 1;
-}
-
-template <typename Work>
-static void for_mamba2_tiles(const Mamba2Call &a, int64_t from, int64_t to, const Work &work) {
-  const int64_t most = mamba2_tile_sequences(a);
-  for (int64_t i = from; i < to; i += most) {
-    const int64_t count = at_most(to - i, most);
-    work(Mamba2Tile{i * a.length, count, a.length, count * a.length});
-  }
+INLINE Tiling mamba2_tiling(const Mamba2Call &a) {
+  const int64_t wanted = MAMBA2_TILE / Mamba2Widths(a).row, least = at_most(a.length, CHUNK);
+  return {a.length, wanted > least ? wanted : least, CHUNK};
 }
 
 struct Mamba2Steps {
@@ -70,10 +58,10 @@ struct Mamba2Steps {
 };
 
 // Step sizes and decays of a tile from its rows of the projection.
-static void mamba2_steps(const Mamba2Call &a, const Mamba2Tile &tile, const float *projected, const Mamba2Steps &s) {
+static void mamba2_steps(const Mamba2Call &a, const Tile &tile, const float *projected, const Mamba2Steps &s) {
   const Mamba2Widths n(a);
   for (int64_t t = 0; t < tile.rows; t++) {
-    const float keep = a.keep ? a.keep[tile.first + t] : 1.f;
+    const float keep = a.keep ? a.keep[tile.row + t] : 1.f;
     for (int64_t j = 0; j < a.steps; j += W) {
       const int64_t at = t * a.steps + j;
       vec slope;
@@ -86,14 +74,25 @@ static void mamba2_steps(const Mamba2Call &a, const Mamba2Tile &tile, const floa
   }
 }
 
-INLINE Conv mamba2_conv(const Mamba2Call &a, const float *projected) {
+// The sequence, or stretch of it, that begins at this row of the tile.
+INLINE Conv mamba2_conv(const Mamba2Call &a, const Tile &tile, const float *projected, int64_t row) {
   const Mamba2Widths n(a);
-  return {a.length, 0, n.mixed, projected + n.inner, n.row, a.conv, a.conv_bias};
+  return {tile.tokens, tile.first, n.mixed, projected + row * n.row + n.inner, n.row, a.conv, a.conv_bias};
 }
-INLINE Sequence mamba2_sequence(const Mamba2Call &a, const float *xbc, const Mamba2Steps &s, int64_t row) {
+// The chunk that begins at this row of the tile, and at this token of the tile's share of its sequence.
+INLINE Chunk mamba2_chunk(const Mamba2Call &a, const Tile &tile, const float *xbc, const Mamba2Steps &s, int64_t row,
+                          int64_t token) {
   const Mamba2Widths n(a);
   const float *x = xbc + row * n.mixed, *b = x + n.inner, *dt = s.dt + row * a.steps, *decay = s.decay + row * a.steps;
-  return {a.length, a.heads, a.headdim, a.states, x, b, b + a.states, n.mixed, dt, decay, a.steps, a.D};
+  // clang-format off
+  return {at_most(tile.tokens - token, CHUNK), a.heads, a.headdim, a.states, x, b, b + a.states, n.mixed,
+          dt, decay, a.steps, a.D};
+  // clang-format on
+}
+// The states kept before token `token` of a sequence, the first of a chunk.
+INLINE float *mamba2_kept(const Mamba2Call &a, int64_t sequence, int64_t token) {
+  const int64_t size = a.heads * a.headdim * a.states;
+  return a.kept + (sequence * ((a.length - 1) / CHUNK) + token / CHUNK - 1) * size;
 }
 
 INLINE float norm_scale(const Mamba2Call &a, vec squares) {
@@ -144,24 +143,34 @@ extern "C" int popularity_mamba2_forward(const Mamba2Call *call) {
   pack(w_in, a.width, n.row, a.w_in, 1, a.width);
   pack(w_out, n.inner, a.width, a.w_out, 1, n.inner);
   static thread_local Workspace tiles;
-  const int64_t rows = mamba2_tile_sequences(a) * a.length;
+  const Tiling tiling = mamba2_tiling(a);
+  const int64_t rows = tiling.rows(), size = n.inner * a.states;
   return share_out(a.batch, a.threads, [&](int64_t from, int64_t to, int64_t) {
-    float *q = tiles.get(rows * (n.mixed + n.inner + 2 * a.steps) + Pairs::size(a.headdim, a.states) + 8 * (16 + GAP));
+    float *q = tiles.get(rows * (n.mixed + n.inner + 2 * a.steps) + (a.length > CHUNK ? size : 0) +
+                         Pairs::size(a.headdim, a.states) + 8 * (16 + GAP));
     if (!q) return false;
     float *xbc = take(q, rows * n.mixed), *y = take(q, rows * n.inner), *dt = take(q, rows * a.steps),
-          *decay = take(q, rows * a.steps);
+          *decay = take(q, rows * a.steps), *states = take(q, a.length > CHUNK ? size : 0);
     const Pairs pairs(q, a.headdim, a.states);
     const Mamba2Steps steps = {dt, decay, nullptr};
-    for_mamba2_tiles(a, from, to, [&](const Mamba2Tile &tile) {
-      float *projected = a.projected + tile.first * n.row;
-      product<false>(tile.rows, n.row, a.width, a.u + tile.first * a.width, a.width, w_in, projected, n.row, false);
+    for_tiles(tiling, from, to, false, [&](const Tile &tile) {
+      float *projected = a.projected + tile.row * n.row;
+      product<false>(tile.rows, n.row, a.width, a.u + tile.row * a.width, a.width, w_in, projected, n.row, false);
       mamba2_steps(a, tile, projected, steps);
-      for (int64_t row = 0; row < tile.rows; row += a.length) {
-        FOR_TAPS(a.taps, conv_forward<TAPS>(mamba2_conv(a, projected + row * n.row), xbc + row * n.mixed, nullptr))
-        ssd_forward(mamba2_sequence(a, xbc, steps, row), pairs, y + row * n.inner, n.inner);
+      for (int64_t i = 0; i < tile.sequences; i++) {
+        const int64_t start = i * tile.tokens;
+        const Conv conv = mamba2_conv(a, tile, projected, start);
+        FOR_TAPS(a.taps, conv_forward<TAPS>(conv, xbc + start * n.mixed, nullptr))
+        for (int64_t t = 0; t < tile.tokens; t += CHUNK) {
+          const int64_t token = tile.first + t, row = start + t;
+          const auto place = [&](int64_t at) { return a.kept ? mamba2_kept(a, tile.sequence + i, at) : states; };
+          const float *before = token ? place(token) : nullptr;
+          float *after = token + CHUNK < a.length ? place(token + CHUNK) : nullptr;
+          ssd_forward(mamba2_chunk(a, tile, xbc, steps, row, t), pairs, before, after, y + row * n.inner, n.inner);
+        }
       }
       for (int64_t t = 0; t < tile.rows; t++) gated_norm(a, n.inner, projected + t * n.row, y + t * n.inner);
-      product<false>(tile.rows, a.width, n.inner, y, n.inner, w_out, a.out + tile.first * n.out, n.out, false);
+      product<false>(tile.rows, a.width, n.inner, y, n.inner, w_out, a.out + tile.row * n.out, n.out, false);
     });
     return true;
   });
@@ -194,46 +203,57 @@ extern "C" int popularity_mamba2_backward(const Mamba2Call *call) {
   pack(w_in, n.row, a.width, a.w_in, a.width, 1);
   pack(w_out, a.width, n.inner, a.w_out, n.inner, 1);
   static thread_local Workspace tiles;
-  const int64_t rows = mamba2_tile_sequences(a) * a.length;
+  const Tiling tiling = mamba2_tiling(a);
+  const int64_t rows = tiling.rows(), size = n.inner * a.states;
   return share_out(a.batch, a.threads, [&](int64_t from, int64_t to, int64_t thread) {
     float *q = tiles.get(rows * (3 * n.mixed + 2 * n.inner + 2 * n.row + 5 * a.steps) + TAPS_MAX * n.mixed +
-                         3 * n.inner + Pairs::size(a.headdim, a.states) + 20 * (16 + GAP));
+                         3 * n.inner + (a.length > CHUNK ? size : 0) + Pairs::size(a.headdim, a.states) +
+                         20 * (16 + GAP));
     if (!q) return false;
     float *xbc = take(q, rows * n.mixed), *slope = take(q, rows * n.mixed), *dxbc = take(q, rows * n.mixed),
           *y = take(q, rows * n.inner), *grad = take(q, rows * n.inner), *dprojected = take(q, rows * n.row),
           *packed = take(q, rows * n.row), *later = take(q, TAPS_MAX * n.mixed), *scratch = take(q, 3 * n.inner),
-          *ddt = take(q, rows * a.steps), *dlog = take(q, rows * a.steps);
-    float *dt = take(q, rows * a.steps), *decay = take(q, rows * a.steps), *dt_slope = take(q, rows * a.steps);
+          *ddt = take(q, rows * a.steps), *dlog = take(q, rows * a.steps), *dt = take(q, rows * a.steps),
+          *decay = take(q, rows * a.steps), *dt_slope = take(q, rows * a.steps),
+          *carry = take(q, a.length > CHUNK ? size : 0);
     const Pairs pairs(q, a.headdim, a.states);
     const Mamba2Steps steps = {dt, decay, dt_slope};
     const Mamba2Sums sums(a, a.sums + thread * Mamba2Sums::size(a));
     memset(ddt, 0, sizeof(float) * rows * a.steps);  // the steps behind the last head's stay 0
     memset(dlog, 0, sizeof(float) * rows * a.steps);
-    for_mamba2_tiles(a, from, to, [&](const Mamba2Tile &tile) {
-      const float *projected = a.projected + tile.first * n.row, *dout = a.dout + tile.first * a.width;
+    for_tiles(tiling, from, to, true, [&](const Tile &tile) {
+      const float *projected = a.projected + tile.row * n.row, *dout = a.dout + tile.row * a.width;
       product<false>(tile.rows, n.inner, a.width, dout, a.width, w_out, grad, n.inner, false);
       mamba2_steps(a, tile, projected, steps);
-      for (int64_t row = 0; row < tile.rows; row += a.length) {
-        const Conv conv = mamba2_conv(a, projected + row * n.row);
-        FOR_TAPS(a.taps, conv_forward<TAPS>(conv, xbc + row * n.mixed, slope + row * n.mixed))
-        const Sequence sequence = mamba2_sequence(a, xbc, steps, row);
-        ssd_forward(sequence, pairs, y + row * n.inner, n.inner);
-        for (int64_t t = row; t < row + a.length; t++)
-          gated_norm_backward(a, n.inner, projected + t * n.row, y + t * n.inner, grad + t * n.inner,
-                              dprojected + t * n.row, scratch);
-        float *dx = dxbc + row * n.mixed, *db = dx + n.inner;
-        ssd_backward(sequence, pairs,
-                     {grad + row * n.inner, n.inner, dx, db, db + a.states, ddt + row * a.steps, dlog + row * a.steps,
-                      sums.D});
-        memset(later, 0, sizeof(float) * TAPS_MAX * n.mixed);
-        FOR_TAPS(a.taps, conv_backward<TAPS>(conv, dx, slope + row * n.mixed, dprojected + row * n.row + n.inner, n.row,
-                                             later, sums.conv, sums.conv_bias))
+      for (int64_t i = 0; i < tile.sequences; i++) {
+        const int64_t start = i * tile.tokens;
+        const Conv conv = mamba2_conv(a, tile, projected, start);
+        FOR_TAPS(a.taps, conv_forward<TAPS>(conv, xbc + start * n.mixed, slope + start * n.mixed))
+        for (int64_t t = (tile.tokens - 1) / CHUNK * CHUNK; t >= 0; t -= CHUNK) {
+          const int64_t token = tile.first + t, row = start + t;
+          const Chunk chunk = mamba2_chunk(a, tile, xbc, steps, row, t);
+          const float *before = token ? mamba2_kept(a, tile.sequence + i, token) : nullptr;
+          ssd_forward(chunk, pairs, before, nullptr, y + row * n.inner, n.inner);
+          for (int64_t r = row; r < row + chunk.tokens; r++)
+            gated_norm_backward(a, n.inner, projected + r * n.row, y + r * n.inner, grad + r * n.inner,
+                                dprojected + r * n.row, scratch);
+          float *dx = dxbc + row * n.mixed, *db = dx + n.inner, *dc = db + a.states;
+          // clang-format off
+          const ChunkGradients gradients = {grad + row * n.inner, n.inner, dx, db, dc,
+                                            ddt + row * a.steps, dlog + row * a.steps, sums.D};
+          // clang-format on
+          ssd_backward(chunk, pairs, gradients, before, carry, token + CHUNK < a.length);
+        }
+        if (tile.first + tile.tokens == a.length) memset(later, 0, sizeof(float) * TAPS_MAX * n.mixed);
+        FOR_TAPS(a.taps,
+                 conv_backward<TAPS>(conv, dxbc + start * n.mixed, slope + start * n.mixed,
+                                     dprojected + start * n.row + n.inner, n.row, later, sums.conv, sums.conv_bias))
       }
       mamba2_steps_backward(a, tile.rows, steps, ddt, dlog, dprojected + n.inner + n.mixed, n.row, sums);
       add_outer(a.width, n.inner, tile.rows, dout, a.width, y, n.inner, packed, sums.w_out);
-      add_outer(a.width, n.row, tile.rows, a.u + tile.first * a.width, a.width, dprojected, n.row, packed, sums.w_in);
+      add_outer(a.width, n.row, tile.rows, a.u + tile.row * a.width, a.width, dprojected, n.row, packed, sums.w_in);
       if (a.du)
-        product<false>(tile.rows, a.width, n.row, dprojected, n.row, w_in, a.du + tile.first * n.out, n.out, false);
+        product<false>(tile.rows, a.width, n.row, dprojected, n.row, w_in, a.du + tile.row * n.out, n.out, false);
     });
     return true;
   });

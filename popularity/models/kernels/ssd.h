@@ -1,4 +1,4 @@
-// The scan of Mamba-2 over one short sequence as matrix products: the dual form of Dao & Gu (2024), section 5.
+// The scan of Mamba-2 over the tokens of one chunk as matrix products: the dual form of Dao & Gu (2024), section 5.
 //
 // With E[t][s] the product of the decays of the tokens s + 1 .. t, and G[t][s] = C[t] . B[s], a head computes
 //
@@ -11,13 +11,13 @@
 #include "gemm.h"
 #include "workspace.h"
 
-constexpr int64_t CHUNK = 32;  // most tokens of a sequence
+constexpr int64_t CHUNK = 32;  // most tokens of a chunk
 
 static const float LANE[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 INLINE vec lane_numbers(int64_t first) { return load(LANE) + (float)first; }
 INLINE int64_t vectors_of(int64_t tokens) { return (tokens + W - 1) / W; }
 
-struct Sequence {
+struct Chunk {
   int64_t tokens, heads, headdim, states;  // headdim and states in multiples of CHANNELS
   const float *x, *b, *c;                  // (heads * headdim), (states), (states) of the first token
   int64_t row;                             // from token to token in the three above
@@ -26,17 +26,22 @@ struct Sequence {
   const float *D;  // (heads)
 };
 
-// Memory for one sequence at a time.
+// Memory for one chunk at a time.
 struct Pairs {
   float *G, *M, *E_dt, *G_E, *dM, *dG;  // (CHUNK, CHUNK) each; from E_dt on in the backward pass alone
-  float *transposed;                    // (headdim or states, CHUNK)
+  float *transposed;                    // of tokens (headdim or states, CHUNK), or of states (headdim, states)
+  float *scaled;                        // (CHUNK, states)
+  static int64_t transposed_size(int64_t headdim, int64_t states) {
+    const int64_t tokens = (headdim > states ? headdim : states) * CHUNK;
+    return tokens > headdim * states ? tokens : headdim * states;
+  }
   static int64_t size(int64_t headdim, int64_t states) {
-    return 6 * (CHUNK * CHUNK + 16) + (headdim > states ? headdim : states) * CHUNK + 32 + 8 * GAP;
+    return 6 * CHUNK * CHUNK + transposed_size(headdim, states) + CHUNK * states + 8 * (16 + GAP);
   }
   Pairs(float *p, int64_t headdim, int64_t states) {
     G = take(p, CHUNK * CHUNK), M = take(p, CHUNK * CHUNK), E_dt = take(p, CHUNK * CHUNK);
     G_E = take(p, CHUNK * CHUNK), dM = take(p, CHUNK * CHUNK), dG = take(p, CHUNK * CHUNK);
-    transposed = take(p, (headdim > states ? headdim : states) * CHUNK);
+    transposed = take(p, transposed_size(headdim, states)), scaled = take(p, CHUNK * states);
   }
 };
 
@@ -54,27 +59,28 @@ static void compare(int64_t tokens, int64_t depth, const float *a, int64_t a_row
   }
 }
 
-// out[t] = sum over s <= t of m[t][s] x[s], or with TRANSPOSED the sum over s >= t of m[s][t] x[s]
+// out[t] = sum over s <= t of m[t][s] x[s], or with TRANSPOSED the sum over s >= t of m[s][t] x[s];
+// or += with add
 template <bool TRANSPOSED>
 static void mix(int64_t tokens, int64_t columns, const float *m, const float *x, int64_t x_row, float *out,
-                int64_t out_row) {
+                int64_t out_row, bool add) {
   for (int64_t j = 0; j < columns; j += PANEL * W) {
     const int64_t vectors = at_most(columns - j, PANEL * W) / W;
     for (int64_t t = 0; t < tokens; t += ROWS) {
       const int64_t rows = at_most(tokens - t, ROWS);
       if (TRANSPOSED)
         product_vectors<true>(vectors, rows, tokens - t, m + t * CHUNK + t, CHUNK, x + t * x_row + j, x_row,
-                              out + t * out_row + j, out_row, false);
+                              out + t * out_row + j, out_row, add);
       else
         product_vectors<false>(vectors, rows, t + rows, m + t * CHUNK, CHUNK, x + j, x_row, out + t * out_row + j,
-                               out_row, false);
+                               out_row, add);
     }
   }
 }
 
 // M of a head, and for the backward pass E dt and G E. All rows are written in whole.
 template <bool BACKWARD>
-INLINE void mixing(const Sequence &q, int64_t head, const Pairs &pairs) {
+INLINE void mixing(const Chunk &q, int64_t head, const Pairs &pairs) {
   const int64_t tokens = q.tokens;
   const float D = q.D[head];
   float dt[CHUNK] = {};
@@ -98,17 +104,7 @@ INLINE void mixing(const Sequence &q, int64_t head, const Pairs &pairs) {
   }
 }
 
-// y: (tokens, heads * headdim), rows y_row apart
-static void ssd_forward(const Sequence &q, const Pairs &pairs, float *y, int64_t y_row) {
-  compare(q.tokens, q.states, q.c, q.row, q.b, q.row, pairs.transposed, pairs.G);
-  for (int64_t head = 0; head < q.heads; head++) {
-    mixing<false>(q, head, pairs);
-    const int64_t at = head * q.headdim;
-    mix<false>(q.tokens, q.headdim, pairs.M, q.x + at, q.row, y + at, y_row);
-  }
-}
-
-struct SequenceGradients {
+struct ChunkGradients {
   const float *dy;
   int64_t dy_row;
   float *dx, *db, *dc;  // rows as far apart as those of x, b and c
@@ -118,7 +114,7 @@ struct SequenceGradients {
 
 // Gradients of dt and of the logarithms of the decays, and dG, of one head from dM. The logarithm of token r's decay is
 // in E[t][s] for all s < r <= t, so its gradient is the sum of dM M over that rectangle: K holds the sums over t.
-INLINE void pair_gradients(const Sequence &q, int64_t head, const Pairs &pairs, const SequenceGradients &grad) {
+INLINE void pair_gradients(const Chunk &q, int64_t head, const Pairs &pairs, const ChunkGradients &grad) {
   const int64_t tokens = q.tokens;
   float K[CHUNK * W] __attribute__((aligned(64))), ddt[CHUNK], dlog[CHUNK], dt[CHUNK] = {};
   for (int64_t s = 0; s < tokens; s++) dt[s] = q.dt[s * q.step_row + head];
@@ -144,18 +140,4 @@ INLINE void pair_gradients(const Sequence &q, int64_t head, const Pairs &pairs, 
     dD += pairs.dM[t * CHUNK + t];
   }
   grad.dD[head] += dD;
-}
-
-static void ssd_backward(const Sequence &q, const Pairs &pairs, const SequenceGradients &grad) {
-  compare(q.tokens, q.states, q.c, q.row, q.b, q.row, pairs.transposed, pairs.G);
-  memset(pairs.dG, 0, sizeof(float) * CHUNK * q.tokens);
-  for (int64_t head = 0; head < q.heads; head++) {
-    const int64_t at = head * q.headdim;
-    mixing<true>(q, head, pairs);
-    mix<true>(q.tokens, q.headdim, pairs.M, grad.dy + at, grad.dy_row, grad.dx + at, q.row);
-    compare(q.tokens, q.headdim, grad.dy + at, grad.dy_row, q.x + at, q.row, pairs.transposed, pairs.dM);
-    pair_gradients(q, head, pairs, grad);
-  }
-  mix<false>(q.tokens, q.states, pairs.dG, q.b, q.row, grad.dc, q.row);
-  mix<true>(q.tokens, q.states, pairs.dG, q.c, q.row, grad.db, q.row);
 }
