@@ -21,11 +21,12 @@ from torch.nn import functional as F
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1  # the interface's: raised with the number of the same name in kernels/scan.cpp
+VERSION = 2  # the interface's: raised with the number of the same name in kernels/scan.cpp
 CHANNELS = 16  # the kernels take whole vectors of channels: a multiple of this
 TAPS_MAX = 8
-STATES_MAX = 64
-SEGMENT = 16  # tokens whose states the kernels hold at once
+STATES_MAX = 64  # of the S6 kernels
+SEGMENT = 16  # tokens whose states the S6 kernels hold at once
+CHUNK = 32  # tokens between two states that the Mamba-2 kernels keep
 INSTRUCTION_SETS = {"AVX512": ("avx512", "avx2", "portable"), "AVX2": ("avx2", "portable")}
 
 _forked = False
@@ -63,8 +64,22 @@ class BlockCall(ctypes.Structure):
     )  # fmt: skip
 
 
+class Mamba2Call(ctypes.Structure):
+    """The structure of the same name in ``kernels/mamba2.h``."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("batch", "length", "width", "heads", "headdim", "states", "steps")),
+        *((name, ctypes.c_int64) for name in ("taps", "threads", "channels")),
+        *((name, ctypes.c_void_p) for name in ("u", "keep", "w_in", "conv", "conv_bias", "dt_bias", "A", "D", "w_out")),
+        *((name, ctypes.c_void_p) for name in ("out", "projected", "kept", "dout", "du", "sums")),
+    )  # fmt: skip
+
+
 #: What the library exports as ``popularity_abi``: it is used only if these are equal.
-ABI = (VERSION, ctypes.sizeof(ScanCall), ctypes.sizeof(BlockCall), CHANNELS, TAPS_MAX, STATES_MAX, SEGMENT)
+ABI = (
+    VERSION, *(ctypes.sizeof(structure) for structure in (ScanCall, BlockCall, Mamba2Call)),
+    CHANNELS, TAPS_MAX, STATES_MAX, SEGMENT, CHUNK,
+)  # fmt: skip
 
 
 def _find(instruction_set: str) -> Path | None:
@@ -147,6 +162,11 @@ def interval(states: int) -> int:
 def pointer(tensor: Tensor | None) -> int | None:
     """Address of a tensor's first element."""
     return None if tensor is None else tensor.data_ptr()
+
+
+def round_up(size: int) -> int:
+    """The next multiple of ``CHANNELS``."""
+    return size + -size % CHANNELS
 
 
 def pad(tensor: Tensor, dim: int) -> Tensor:

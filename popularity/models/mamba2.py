@@ -9,21 +9,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from popularity.models import mamba2_torch
+from popularity.models import mamba2_cpp, mamba2_torch
+from popularity.models.kernel_library import takes
 from popularity.models.mamba import STEP_FLOOR, STEP_RANGE, DepthwiseConv
 from popularity.models.mamba2_torch import EPSILON
-from popularity.models.scan import announce_plain_pytorch, needs_plain_graph, not_compiled
+from popularity.models.scan import block_implementation, needs_plain_graph, not_compiled
 from popularity.models.ssd import CHUNK, ssd
 
 TWICE = "the Mamba-2 block has no second derivative: create_graph=True is not supported"
 
 
 class _Mamba2Function(torch.autograd.Function):
-    """The whole block on a short sequence, with the gradients of ``mamba2_torch``."""
+    """The whole block, with the gradients of ``mamba2_torch`` or ``mamba2_cpp``."""
 
     @staticmethod
-    def forward(ctx, keep, *tensors):  # type: ignore[no-untyped-def]
-        out, saved = mamba2_torch.block_forward(tensors, keep, True)
+    def forward(ctx, kernels, keep, *tensors):  # type: ignore[no-untyped-def]
+        out, saved = kernels.block_forward(tensors, keep, True)
+        ctx.kernels = kernels
         ctx.save_for_backward(keep, *tensors, *saved)
         return out
 
@@ -33,21 +35,27 @@ class _Mamba2Function(torch.autograd.Function):
             raise RuntimeError(TWICE)
         keep, *rest = ctx.saved_tensors
         tensors, saved = tuple(rest[:9]), tuple(rest[9:])
-        return None, *mamba2_torch.block_backward(tensors, keep, saved, dout, ctx.needs_input_grad[1])
+        return None, None, *ctx.kernels.block_backward(tensors, keep, saved, dout, ctx.needs_input_grad[2])
 
 
 @not_compiled
-def _short_block(u: Tensor, keep: Tensor | None, parameters: tuple[Tensor, ...]) -> Tensor:
-    """The block in as few operations as possible."""
+def _implementation(u: Tensor, groups: int, taps: int) -> str:
+    """``cpp`` or ``torch``, for a block with this many groups and taps that reads ``u``."""
+    return block_implementation("Mamba-2 block", groups == 1 and takes(u, states=1, taps=taps))
+
+
+@not_compiled
+def _by_hand(kernels: Any, u: Tensor, keep: Tensor | None, parameters: tuple[Tensor, ...]) -> Tensor:
+    """The block with the gradients of ``kernels``: ``mamba2_torch`` for short sequences or ``mamba2_cpp``."""
     work = u.dtype if u.dtype == torch.float64 else torch.float32
     with torch.autocast(u.device.type, enabled=False):
         tensors = tuple(tensor.to(work) for tensor in (u, *parameters))
         steps = None if keep is None else keep.to(work)
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
             function: Any = _Mamba2Function  # its ``apply`` has no types
-            out: Tensor = function.apply(steps, *tensors)
+            out: Tensor = function.apply(kernels, steps, *tensors)
         else:
-            out = mamba2_torch.block_forward(tensors, steps, False)[0]
+            out = kernels.block_forward(tensors, steps, False)[0]
         return out.to(u.dtype)
 
 
@@ -122,7 +130,7 @@ class Mamba2(nn.Module):
             parameter._no_weight_decay = True  # type: ignore[attr-defined]
 
     def block_parameters(self) -> tuple[Tensor, ...]:
-        """The parameters in the order in which ``mamba2_torch`` takes them."""
+        """The parameters in the order in which ``mamba2_torch`` and ``mamba2_cpp`` take them."""
         return (
             self.in_proj.weight, self.conv1d.weight, self.conv1d.bias, self.dt_bias, self.A_log, self.D,
             self.norm.weight, self.out_proj.weight,
@@ -149,13 +157,13 @@ class Mamba2(nn.Module):
             if keep.shape != u.shape[:2] or keep.dtype != torch.bool:
                 raise ValueError(f"keep: expected bool {tuple(u.shape[:2])}, got {keep.dtype} {tuple(keep.shape)}")
             u = u.masked_fill(~keep.unsqueeze(2), 0)  # no projection has a bias: z and x are 0 there as well
-        plain_graph = needs_plain_graph(u)
-        if not plain_graph:
-            announce_plain_pytorch("Mamba-2 block")
-        if plain_graph or self.ngroups > 1 or u.shape[1] > CHUNK:
-            with torch.autocast(u.device.type, enabled=False):
-                return self._plain(u, keep)
-        return _short_block(u, keep, self.block_parameters())
+        if not needs_plain_graph(u):
+            if _implementation(u, self.ngroups, self.d_conv) == "cpp":
+                return _by_hand(mamba2_cpp, u, keep, self.block_parameters())
+            if self.ngroups == 1 and u.shape[1] <= CHUNK:
+                return _by_hand(mamba2_torch, u, keep, self.block_parameters())
+        with torch.autocast(u.device.type, enabled=False):
+            return self._plain(u, keep)
 
     def _plain(self, u: Tensor, keep: Tensor | None) -> Tensor:
         """The block as a graph of ordinary operations: any length, any number of groups, and for compilers."""

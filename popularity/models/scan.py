@@ -72,6 +72,11 @@ def _triton_takes(tensor: Tensor, states: int) -> bool:
     return device and tensor.dtype in half and 1 <= states <= TRITON_STATES_MAX and _triton_works()
 
 
+def _require_kernels() -> None:
+    if kernel_library.instruction_set() is None:
+        raise InputError(f"{VARIABLE}=cpp: found no C++ kernels of this version; install it with a C++ compiler")
+
+
 def implementation(tensor: Tensor, states: int, taps: int = 1) -> str:
     """Name of the implementation of S6 for inputs like ``tensor``: ``torch``, ``cpp``, ``cuda`` or ``triton``.
 
@@ -83,8 +88,8 @@ def implementation(tensor: Tensor, states: int, taps: int = 1) -> str:
         raise InputError(f"{VARIABLE}=cuda: mamba-ssm and causal-conv1d with their CUDA kernels are not installed")
     if forced == "triton" and importlib.util.find_spec("triton") is None:
         raise InputError(f"{VARIABLE}=triton: Triton is not installed; it comes with PyTorch for CUDA")
-    if forced == "cpp" and kernel_library.instruction_set() is None:
-        raise InputError(f"{VARIABLE}=cpp: found no C++ kernels of this version; install it with a C++ compiler")
+    if forced == "cpp":
+        _require_kernels()
     if forced in ("", "cuda") and tensor.is_cuda and scan_cuda.available():
         _announce("selective scan: mamba-ssm's CUDA kernels")
         return "cuda"
@@ -98,18 +103,27 @@ def implementation(tensor: Tensor, states: int, taps: int = 1) -> str:
     return "torch"
 
 
-@not_compiled
-def announce_plain_pytorch(block: str) -> None:
-    """Log which implementation serves a block that has no kernels yet, and that ``POPULARITY_SCAN`` cannot change it.
+def block_implementation(block: str, kernels_take: bool) -> str:
+    """Name of the implementation of a block whose only kernels are in C++: ``torch`` or ``cpp``; logs it once.
+
+    Args:
+        block: Its name in the log.
+        kernels_take: Whether its inputs are such that the kernels can take them.
 
     Raises:
-        InputError: ``POPULARITY_SCAN`` is not the name of an implementation.
+        InputError: ``POPULARITY_SCAN`` is not the name of an implementation, or asks for kernels that are not built.
     """
     forced = _forced()
-    if forced in ("", "torch"):
-        _announce(f"{block}: plain PyTorch")
-    else:
+    if forced == "cpp":
+        _require_kernels()
+    if forced in ("", "cpp") and kernels_take:
+        _announce(f"{block}: C++ kernels for {kernel_library.instruction_set()}")
+        return "cpp"
+    if forced in ("cuda", "triton"):
         _announce(f"{block}: plain PyTorch ({VARIABLE}={forced} has no effect on it)", logging.WARNING)
+    else:
+        _announce(f"{block}: plain PyTorch")
+    return "torch"
 
 
 class _SelectiveScan(torch.autograd.Function):

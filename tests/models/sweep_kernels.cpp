@@ -105,6 +105,34 @@ static void block(const Shape &s, bool want_du) {
   finish("block", s.width, s.channels, s.states, s.rank);
 }
 
+struct Mamba2Shape {
+  int64_t batch, length, width, heads, headdim, states, taps, threads;
+};
+
+static void mamba2(const Mamba2Shape &s, bool train, bool want_du) {
+  const int64_t l = s.batch * s.length, steps = round_up(s.heads, CHANNELS), out = round_up(s.width, CHANNELS);
+  const int64_t inner = s.heads * s.headdim, mixed = inner + 2 * s.states, row = inner + mixed + steps;
+  Mamba2Call a = {};
+  a.batch = s.batch, a.length = s.length, a.width = s.width, a.heads = s.heads, a.headdim = s.headdim;
+  a.states = s.states, a.steps = steps, a.taps = s.taps, a.threads = s.threads, a.channels = inner;
+  a.u = input(l * s.width, -1, 1), a.keep = want_du ? input(l, 0, 1) : nullptr;
+  a.w_in = input(row * s.width, -.5f, .5f), a.conv = input(s.taps * mixed, -1, 1), a.conv_bias = input(mixed, -1, 1);
+  a.dt_bias = input(steps, -3, 0), a.A = input(steps, -2, 0), a.D = input(steps, -1, 1);
+  a.w_out = input(s.width * inner, -1, 1);
+  a.out = result("out", l, s.width, out), a.projected = result("projected", l, row, row);
+  const int64_t kept = s.batch * ((s.length - 1) / CHUNK);
+  a.kept = train ? result("kept", kept, inner * s.states, inner * s.states) : nullptr;
+  require(!popularity_mamba2_forward(&a), "Mamba-2 forward failed");
+  if (train) {
+    a.dout = input(l * s.width, -1, 1);
+    a.du = want_du ? result("du", l, s.width, out) : nullptr;
+    const int64_t sums = s.width * (row + inner) + (s.taps + 1) * mixed + 3 * steps;
+    a.sums = result("sums", s.threads, sums, sums, 0);
+    require(!popularity_mamba2_backward(&a), "Mamba-2 backward failed");
+  }
+  finish("Mamba-2", s.length, s.width, s.headdim, s.states);
+}
+
 int main() {
   for (int64_t channels = 16; channels <= 80; channels += 16)
     for (int64_t states : {1, 4, 5, 16, 17, 33, 64})
@@ -121,5 +149,15 @@ int main() {
   block({1, 1700, 8, 16, 5, 1, 4, 1}, true);     // several tiles in a sequence
   block({2, 300, 64, 256, 16, 4, 4, 2}, false);  // the same, wide, and no gradient of u wanted
   block({300, 14, 24, 48, 16, 2, 4, 1}, true);   // many sequences in a tile, several tiles
+  for (int64_t length = 1; length <= 40; length++) mamba2({2, length, 5, 3, 16, 16, 1 + length % 8, 1}, true, true);
+  for (int64_t width = 1; width <= 40; width++)
+    mamba2({3, 1 + 5 * width % 70, width, width, 16, 16, 4, 1 + width % 2}, true, width % 2);
+  for (int64_t headdim = 16; headdim <= 80; headdim += 16)
+    for (int64_t states = 16; states <= 144; states += 32)
+      for (int64_t length : {9, 32, 75}) mamba2({1, length, 6, 1 + states % 3, headdim, states, 4, 1}, true, true);
+  mamba2({2, 300, 64, 2, 64, 64, 4, 2}, true, false);    // several tiles in a sequence
+  mamba2({2, 300, 64, 2, 64, 64, 4, 1}, false, false);   // the same without a backward pass
+  mamba2({100, 17, 24, 20, 16, 16, 4, 1}, true, true);   // many sequences in a tile, several tiles
+  mamba2({40, 17, 24, 20, 16, 16, 4, 1}, false, false);  // the same without a backward pass
   return 0;
 }

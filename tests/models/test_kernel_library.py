@@ -43,7 +43,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         function.cache_clear()
 
 
-@pytest.mark.parametrize("number", range(7))
+@pytest.mark.parametrize("number", range(9))
 def test_a_library_with_other_numbers_is_refused_with_one_line(
     number: int, library: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,7 +95,9 @@ def test_a_checkout_without_kernels_finds_those_of_the_installed_package(
     assert library._find("portable") is None
 
 
-@pytest.mark.parametrize(("structure", "file"), [("ScanCall", "scan.cpp"), ("BlockCall", "block.h")])
+@pytest.mark.parametrize(
+    ("structure", "file"), [("ScanCall", "scan.cpp"), ("BlockCall", "block.h"), ("Mamba2Call", "mamba2.h")]
+)
 def test_structures_have_the_same_fields_in_the_same_order(structure: str, file: str) -> None:
     """Sizes are compared at run time; two fields that changed places would not be seen there."""
     from popularity.models import kernel_library

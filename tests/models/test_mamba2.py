@@ -186,7 +186,7 @@ def test_gradcheck() -> None:
 
 
 @pytest.mark.parametrize("length", [4, 40])
-def test_every_parameter_gets_a_gradient_and_frozen_ones_get_none(length: int) -> None:
+def test_every_parameter_gets_a_gradient_and_frozen_ones_get_none(length: int, implementation: str) -> None:
     import torch
 
     block = make()
@@ -197,7 +197,7 @@ def test_every_parameter_gets_a_gradient_and_frozen_ones_get_none(length: int) -
 
 
 @pytest.mark.parametrize("length", [4, 40])
-def test_half_precision_and_autocast_are_computed_in_float32(length: int) -> None:
+def test_half_precision_and_autocast_are_computed_in_float32(length: int, implementation: str) -> None:
     import torch
 
     block, u = make().bfloat16(), torch.randn(2, length, 12).bfloat16()
@@ -211,7 +211,7 @@ def test_half_precision_and_autocast_are_computed_in_float32(length: int) -> Non
         assert torch.equal(exact(u.float()).bfloat16(), y)
 
 
-def test_nan_reaches_its_own_sequence_only() -> None:
+def test_nan_reaches_its_own_sequence_only(implementation: str) -> None:
     import torch
 
     block, u = make(), torch.randn(3, 9, 12)
@@ -222,14 +222,14 @@ def test_nan_reaches_its_own_sequence_only() -> None:
     assert torch.equal(y[[0, 2]], clean[[0, 2]])
 
 
-def test_no_tokens_and_no_sequences() -> None:
+def test_no_tokens_and_no_sequences(implementation: str) -> None:
     import torch
 
     assert make()(torch.zeros(2, 0, 12)).shape == (2, 0, 12)
     assert make()(torch.zeros(0, 3, 12)).shape == (0, 3, 12)
 
 
-def test_a_second_derivative_is_refused() -> None:
+def test_a_second_derivative_is_refused(implementation: str) -> None:
     import torch
 
     block = make()
@@ -252,19 +252,20 @@ def test_what_does_not_fit_is_named() -> None:
         Mamba2(12, headdim=6, ngroups=3)
 
 
+@pytest.mark.parametrize("options", [{}, {"ngroups": 2}])
 @pytest.mark.parametrize("length", [4, 40])
 def test_one_log_line_says_that_plain_pytorch_is_in_use(
-    length: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    length: int, options: dict[str, int], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
 
     from popularity.models import scan
 
-    monkeypatch.delenv(scan.VARIABLE, raising=False)
+    monkeypatch.setenv(scan.VARIABLE, "torch")
     scan._announce.cache_clear()
     with caplog.at_level(logging.INFO, logger="popularity"):
         for _ in range(2):
-            make()(torch.zeros(2, length, 12))
+            make(**options)(torch.zeros(2, length, 12))
     assert [record.getMessage() for record in caplog.records] == ["Mamba-2 block: plain PyTorch"]
 
 
@@ -274,18 +275,22 @@ def test_a_forced_implementation_that_the_block_lacks_is_not_ignored(
     import torch
 
     from popularity.errors import InputError
-    from popularity.models import scan
+    from popularity.models import kernel_library, scan
 
     scan._announce.cache_clear()
-    monkeypatch.setenv(scan.VARIABLE, "cpp")
+    monkeypatch.setenv(scan.VARIABLE, "triton")
     make()(torch.zeros(2, 4, 12))
-    assert caplog.messages == ["Mamba-2 block: plain PyTorch (POPULARITY_SCAN=cpp has no effect on it)"]
+    assert caplog.messages == ["Mamba-2 block: plain PyTorch (POPULARITY_SCAN=triton has no effect on it)"]
     monkeypatch.setenv(scan.VARIABLE, "numpy")
     with pytest.raises(InputError, match="expected one of torch, cpp, cuda, triton, got 'numpy'"):
         make()(torch.zeros(2, 4, 12))
+    monkeypatch.setenv(scan.VARIABLE, "cpp")
+    monkeypatch.setattr(kernel_library, "instruction_set", lambda: None)
+    with pytest.raises(InputError, match="POPULARITY_SCAN=cpp: found no C\\+\\+ kernels"):
+        make()(torch.zeros(2, 4, 12))
 
 
-def test_under_torch_compile() -> None:
+def test_under_torch_compile(implementation: str) -> None:
     import torch
 
     block, u = make(), torch.randn(2, 9, 12, requires_grad=True)

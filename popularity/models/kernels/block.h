@@ -3,6 +3,7 @@
 #include "conv.h"
 #include "gemm.h"
 #include "scan_backward.h"
+#include "tiles.h"
 
 // tokens * channels of a tile: of a dozen such arrays the few in use at a time fit a core's cache
 constexpr int64_t TILE = 24576;
@@ -34,35 +35,8 @@ struct Sums {  // one thread's gradients of the parameters, in this order; w_in 
   }
 };
 
-struct Tile {  // whole sequences, or a stretch of one
-  int64_t row, sequence, sequences, first, tokens, rows;
-};
-
-INLINE int64_t tokens_wanted(const BlockCall &a) { return TILE / a.channels > SEGMENT ? TILE / a.channels : SEGMENT; }
-
-// Tiles of sequences from .. to, in reading order or backwards.
-template <typename Work>
-static void for_tiles(const BlockCall &a, int64_t from, int64_t to, bool backwards, const Work &work) {
-  const int64_t wanted = tokens_wanted(a);
-  if (a.length <= wanted) {
-    const int64_t sequences = wanted / a.length;
-    for (int64_t i = from; i < to; i += sequences) {
-      const int64_t count = at_most(to - i, sequences);
-      work(Tile{i * a.length, i, count, 0, a.length, count * a.length});
-    }
-    return;
-  }
-  const int64_t stretch = round_up(wanted, a.interval), stretches = (a.length + stretch - 1) / stretch;
-  for (int64_t i = from; i < to; i++)
-    for (int64_t j = 0; j < stretches; j++) {
-      const int64_t first = (backwards ? stretches - 1 - j : j) * stretch;
-      const int64_t tokens = at_most(a.length - first, stretch);
-      work(Tile{i * a.length + first, i, 1, first, tokens, tokens});
-    }
-}
-INLINE int64_t tile_rows(const BlockCall &a) {
-  const int64_t wanted = tokens_wanted(a);
-  return a.length <= wanted ? wanted : round_up(wanted, a.interval);
+INLINE Tiling tiling_of(const BlockCall &a) {
+  return {a.length, TILE / a.channels > SEGMENT ? TILE / a.channels : SEGMENT, a.interval};
 }
 
 struct Widths {
@@ -87,6 +61,7 @@ INLINE Conv conv_of(const BlockCall &a, const Tile &tile, int64_t i) {
 extern "C" int popularity_block_forward(const BlockCall *call) {
   const BlockCall &a = *call;
   const Widths width(a);
+  const Tiling tiling = tiling_of(a);
   const int64_t d = a.channels, size = a.states * d, factors = a.rank + 2 * a.states;
   float *p = workspace.get(a.width * 2 * d + d * (width.projected + width.out) + a.rank * d + 256);
   if (!p) return 1;
@@ -99,11 +74,11 @@ extern "C" int popularity_block_forward(const BlockCall *call) {
   pack(w_out, d, a.width, a.w_out, 1, d);
   static thread_local Workspace tiles;
   return share_out(a.batch, a.threads, [&](int64_t from, int64_t to, int64_t) {
-    float *q = tiles.get(3 * tile_rows(a) * d + size + 64);
+    float *q = tiles.get(3 * tiling.rows() * d + size + 64);
     if (!q) return false;
-    float *xc = take(q, tile_rows(a) * d), *delta = take(q, tile_rows(a) * d), *y = take(q, tile_rows(a) * d),
+    float *xc = take(q, tiling.rows() * d), *delta = take(q, tiling.rows() * d), *y = take(q, tiling.rows() * d),
           *states = take(q, size);
-    for_tiles(a, from, to, false, [&](const Tile &tile) {
+    for_tiles(tiling, from, to, false, [&](const Tile &tile) {
       product<false>(tile.rows, 2 * d, a.width, a.u + tile.row * a.width, a.width, w_in, a.xz + tile.row * 2 * d, 2 * d,
                      false);
       for (int64_t i = 0; i < tile.sequences; i++)
@@ -120,13 +95,6 @@ extern "C" int popularity_block_forward(const BlockCall *call) {
     });
     return true;
   });
-}
-
-// c (rows x width of c) += a^T b, with b packed into `packed` first
-INLINE void add_outer(int64_t a_columns, int64_t b_columns, int64_t rows, const float *a, int64_t lda, const float *b,
-                      int64_t ldb, float *packed, float *c) {
-  pack(packed, rows, b_columns, b, ldb, 1);
-  product<true>(a_columns, b_columns, rows, a, lda, packed, c, b_columns, true);
 }
 
 // out[t][r] = sum over d of a[t][d] b[r][d]
@@ -151,7 +119,8 @@ static void dots(int64_t rows, int64_t columns, int64_t depth, const float *a, c
 extern "C" int popularity_block_backward(const BlockCall *call) {
   const BlockCall &a = *call;
   const Widths width(a);
-  const int64_t d = a.channels, size = a.states * d, factors = a.rank + 2 * a.states, rows = tile_rows(a);
+  const Tiling tiling = tiling_of(a);
+  const int64_t d = a.channels, size = a.states * d, factors = a.rank + 2 * a.states, rows = tiling.rows();
   float *p = workspace.get(2 * d * width.out + a.width * d + factors * d + 2 * a.rank * d + 256);
   if (!p) return 1;
   float *w_in = take(p, 2 * d * width.out), *w_x = take(p, factors * d), *w_dt = take(p, a.rank * d),
@@ -173,7 +142,7 @@ extern "C" int popularity_block_backward(const BlockCall *call) {
     float *carry = take(q, size), *later = take(q, TAPS_MAX * d);
     const Scratch scratch = scratch_in(q, d, a.states, a.interval);
     const Sums sums(a, a.sums + thread * Sums::size(a));
-    for_tiles(a, from, to, true, [&](const Tile &tile) {
+    for_tiles(tiling, from, to, true, [&](const Tile &tile) {
       const float *dout = a.dout + tile.row * a.width, *projected = a.projected + tile.row * width.projected;
       product<false>(tile.rows, d, a.width, dout, a.width, w_out, grad_x, d, false);
       for (int64_t i = 0; i < tile.sequences; i++)

@@ -24,13 +24,14 @@ static void pack(float *to, int64_t depth, int64_t columns, const float *source,
 }
 
 template <int M, int N, bool TRANSPOSED>
-static void product_block(int64_t depth, const float *a, int64_t lda, const float *b, float *c, int64_t ldc, bool add) {
+static void product_block(int64_t depth, const float *a, int64_t lda, const float *b, int64_t ldb, float *c,
+                          int64_t ldc, bool add) {
   vec sum[M][N];
   UNROLL for (int i = 0; i < M; i++) UNROLL for (int j = 0; j < N; j++) sum[i][j] =
       add ? load(c + i * ldc + j * W) : vec{};
   for (int64_t k = 0; k < depth; k++) {
     vec row[N];
-    UNROLL for (int j = 0; j < N; j++) row[j] = load(b + (k * N + j) * W);
+    UNROLL for (int j = 0; j < N; j++) row[j] = load(b + k * ldb + j * W);
     UNROLL for (int i = 0; i < M; i++) {
       const vec s = splat(TRANSPOSED ? a[k * lda + i] : a[i * lda + k]);
       UNROLL for (int j = 0; j < N; j++) sum[i][j] += s * row[j];
@@ -40,35 +41,52 @@ static void product_block(int64_t depth, const float *a, int64_t lda, const floa
 }
 
 template <int N, bool TRANSPOSED>
-static void product_panel(int64_t rows, int64_t depth, const float *a, int64_t lda, const float *b, float *c,
-                          int64_t ldc, bool add) {
+static void product_panel(int64_t rows, int64_t depth, const float *a, int64_t lda, const float *b, int64_t ldb,
+                          float *c, int64_t ldc, bool add) {
   const int64_t step = TRANSPOSED ? 1 : lda;
   int64_t i = 0;
   for (; i + ROWS <= rows; i += ROWS)
-    product_block<ROWS, N, TRANSPOSED>(depth, a + i * step, lda, b, c + i * ldc, ldc, add);
+    product_block<ROWS, N, TRANSPOSED>(depth, a + i * step, lda, b, ldb, c + i * ldc, ldc, add);
   a += i * step;
   c += i * ldc;
   switch (rows - i) {
-    case 5: return product_block<5, N, TRANSPOSED>(depth, a, lda, b, c, ldc, add);
-    case 4: return product_block<4, N, TRANSPOSED>(depth, a, lda, b, c, ldc, add);
-    case 3: return product_block<3, N, TRANSPOSED>(depth, a, lda, b, c, ldc, add);
-    case 2: return product_block<2, N, TRANSPOSED>(depth, a, lda, b, c, ldc, add);
-    case 1: return product_block<1, N, TRANSPOSED>(depth, a, lda, b, c, ldc, add);
+    case 5: return product_block<5, N, TRANSPOSED>(depth, a, lda, b, ldb, c, ldc, add);
+    case 4: return product_block<4, N, TRANSPOSED>(depth, a, lda, b, ldb, c, ldc, add);
+    case 3: return product_block<3, N, TRANSPOSED>(depth, a, lda, b, ldb, c, ldc, add);
+    case 2: return product_block<2, N, TRANSPOSED>(depth, a, lda, b, ldb, c, ldc, add);
+    case 1: return product_block<1, N, TRANSPOSED>(depth, a, lda, b, ldb, c, ldc, add);
   }
 }
 
-// c (rows x columns) = a b, or += with add. a is (rows x depth) with row stride lda, or with TRANSPOSED (depth x rows);
-// b is packed; c has whole vectors: columns rounded up to CHANNELS.
+// c (rows x whole vectors, at most PANEL of them) = a b, or += with add. a is (rows x depth) with row stride lda, or
+// with TRANSPOSED (depth x rows); the rows of b lie ldb apart.
+template <bool TRANSPOSED>
+static void product_vectors(int64_t vectors, int64_t rows, int64_t depth, const float *a, int64_t lda, const float *b,
+                            int64_t ldb, float *c, int64_t ldc, bool add) {
+  switch (vectors) {
+    case 1: return product_panel<1, TRANSPOSED>(rows, depth, a, lda, b, ldb, c, ldc, add);
+#if W == 16
+    case 2: return product_panel<2, TRANSPOSED>(rows, depth, a, lda, b, ldb, c, ldc, add);
+    case 3: return product_panel<3, TRANSPOSED>(rows, depth, a, lda, b, ldb, c, ldc, add);
+#endif
+    default: return product_panel<PANEL, TRANSPOSED>(rows, depth, a, lda, b, ldb, c, ldc, add);
+  }
+}
+
+// The same for any number of columns, with b packed; c has whole vectors: columns rounded up to CHANNELS.
 template <bool TRANSPOSED>
 static void product(int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t lda, const float *b, float *c,
                     int64_t ldc, bool add) {
   const int64_t vectors = round_up(columns, CHANNELS) / W;
-  for (int64_t v = 0; v < vectors; v += PANEL, b += depth * PANEL * W, c += PANEL * W) switch (vectors - v) {
-      case 1: product_panel<1, TRANSPOSED>(rows, depth, a, lda, b, c, ldc, add); break;
-#if W == 16
-      case 2: product_panel<2, TRANSPOSED>(rows, depth, a, lda, b, c, ldc, add); break;
-      case 3: product_panel<3, TRANSPOSED>(rows, depth, a, lda, b, c, ldc, add); break;
-#endif
-      default: product_panel<PANEL, TRANSPOSED>(rows, depth, a, lda, b, c, ldc, add);
-    }
+  for (int64_t v = 0; v < vectors; v += PANEL, b += depth * PANEL * W, c += PANEL * W) {
+    const int64_t count = at_most(vectors - v, PANEL);
+    product_vectors<TRANSPOSED>(count, rows, depth, a, lda, b, count * W, c, ldc, add);
+  }
+}
+
+// c (rows x width of c) += a^T b, with b packed into `packed` first
+INLINE void add_outer(int64_t a_columns, int64_t b_columns, int64_t rows, const float *a, int64_t lda, const float *b,
+                      int64_t ldb, float *packed, float *c) {
+  pack(packed, rows, b_columns, b, ldb, 1);
+  product<true>(a_columns, b_columns, rows, a, lda, packed, c, b_columns, true);
 }
