@@ -13,7 +13,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from popularity import plots
 from popularity.data.schema import AUDIO
-from popularity.evaluation import importance, report, results
+from popularity.evaluation import importance, report_tables, results
 from popularity.evaluation.results import Results
 
 #: Part to the name of the SVG file with its first picture.
@@ -46,7 +46,7 @@ def _part(pictures: Sequence[tuple[str, Figure]], *tables: tuple[str, pd.DataFra
 
 def _comparison(found: Results) -> dict[str, Part]:
     parts = {}
-    if (scores := report.scores(found)) is not None:
+    if (scores := report_tables.scores(found)) is not None:
         parts["scores"] = _part([], ("Mean over folds, best first", scores, True))
     if found.reference is None or "folds" not in found.tables:
         return parts
@@ -55,16 +55,16 @@ def _comparison(found: Results) -> dict[str, Part]:
     label = f"squared error as a share of that of {found.reference}"
     figure = plots.forest(ratios[["model", "folds", *names]].rename(columns=names), 1.0, label, ".3f")
     numbers = ratios[["model", "folds", "ratio_to_reference"]]
-    numbers = numbers.assign(**{"95 % over folds": report.intervals(ratios, "ratio_low", "ratio_high", 3)})
+    numbers = numbers.assign(**{"95 % over folds": report_tables.intervals(ratios, "ratio_low", "ratio_high", 3)})
     parts["ranking"] = _part([("Squared error relative to the reference", figure)], ("Ratios", numbers, False))
-    if (differences := report.differences(found)) is not None:
+    if (differences := report_tables.differences(found)) is not None:
         folds = found.tables["folds"].pivot_table(index=["repeat", "fold"], columns="model", values="mse")
         dots = {str(name): (folds[name] - folds[found.reference]).dropna().to_numpy() for name in folds}
         others = ratios[ratios["model"] != found.reference].rename(columns={"difference": "mean"})
         label = f"squared error minus that of {found.reference} (points²)"
         figure = plots.forest(others, 0.0, label, "+.2f", dots)
         parts["differences"] = _part([("Difference per fold", figure)], ("Differences in points²", differences, True))
-    if (repeated := report.repeated(found)) is not None:
+    if (repeated := report_tables.repeated(found)) is not None:
         caption = f"Differences to {found.tables['repeated_folds']['against'].iloc[0]}"
         parts["repeated"] = _part([], (caption, repeated, True))
     return parts
@@ -119,10 +119,10 @@ def _songs(found: Results) -> dict[str, Part]:
 
 
 def _hits(found: Results) -> dict[str, Part]:
-    if not (of_cutoff := report.hit_tables(found)):
+    if not (of_cutoff := report_tables.hit_tables(found)):
         return {}
     summary, hits = found.tables["hit_summary"], found.tables.get("hits")
-    words = {cutoff: report.cutoff_words(cutoff) for cutoff in of_cutoff}
+    words = {cutoff: report_tables.cutoff_words(cutoff) for cutoff in of_cutoff}
     chosen = next(iter(words))
     if hits is not None:  # the cut-off nearest to a quarter of hits is shown in full
         chosen = str((hits.groupby("cutoff")["hit"].mean() - 0.25).abs().sort_index().idxmin())
@@ -131,8 +131,8 @@ def _hits(found: Results) -> dict[str, Part]:
     def tables(names: list[str]) -> list[tuple[str, pd.DataFrame, bool]]:
         return [(f"Hit: {words[c]}", of_cutoff[c].drop(columns=names, errors="ignore"), c == chosen) for c in first]
 
-    ranked = [name for name in of_cutoff[chosen] if name not in ("model", *report.CALLED)]
-    parts = {"hits": _part([], *tables([*report.CALLED])), "called": _part([], *tables(ranked))}
+    ranked = [name for name in of_cutoff[chosen] if name not in ("model", *report_tables.CALLED)]
+    parts = {"hits": _part([], *tables([*report_tables.CALLED])), "called": _part([], *tables(ranked))}
     scores = of_cutoff[chosen].dropna(subset="auroc").set_index("model")
     focus = found.focus()
     models = sorted(scores.index, key=lambda name: name not in focus)[:6]  # best first within both
