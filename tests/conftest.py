@@ -33,6 +33,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class Lazy:
     """A module that is imported when one of its names is first used: collecting tests must not import torch.
 
+    It is for reading: ``monkeypatch.setattr`` takes the module's name as text.
+
     Args:
         name: of the module.
     """
@@ -41,7 +43,7 @@ class Lazy:
         self._name = name
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # what pytest asks of everything it finds in a module
+        if name.startswith(("__", "_pytest")):  # what pytest asks of everything it finds in a module
             raise AttributeError(name)
         return getattr(importlib.import_module(self._name), name)
 
