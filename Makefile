@@ -29,7 +29,7 @@ $(VENV)/.dev: $(VENV)/.run
 	@touch $@
 
 fit: $(VENV)/.run  ## create .venv, install, and train on the embedded data set
-	$(BIN)/python -m popularity fit --config configs/mamba.yaml
+	$(BIN)/python -m popularity fit
 
 test: $(VENV)/.test  ## install the test extra and run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m 'not slow'

@@ -24,7 +24,7 @@ import yaml
 
 from popularity.data.songs import load_songs
 from popularity.evaluation.baselines import BASELINES
-from popularity.evaluation.folds import Outcome, Part, Task, draw_fold
+from popularity.evaluation.folds import Outcome, Part, Task, make_fold
 from popularity.evaluation.models import build_model
 from popularity.evaluation.runs import code_version
 from popularity.io import write_atomically
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
     table = load_songs(options.source)
-    task = draw_fold(table.songs, options.split, folds=5, repeat=0, fold=options.outer, seed=0).task
+    task = make_fold(table.songs, options.split, folds=5, repeat=0, fold=options.outer, seed=0).task
     parts = task.inner(options.folds)
     truths = [task.popularity[held_out] for _, held_out in parts]
     found: dict[str, list[np.ndarray]] = {}

@@ -18,7 +18,7 @@ from common import save, table
 from popularity.data.schema import AUDIO
 from popularity.data.songs import load_songs
 from popularity.evaluation.baselines import BASELINES
-from popularity.evaluation.folds import Fold, draw_fold
+from popularity.evaluation.folds import Fold, make_fold
 from popularity.evaluation.models import build_model
 from popularity.evaluation.runs import code_version
 from popularity.evaluation.significance import corrected_t_test
@@ -77,7 +77,7 @@ def main() -> None:
             if kept and kept.exists():
                 errors.append(json.loads(kept.read_text()))
                 continue
-            drawn = draw_fold(loaded.songs, options.split, folds=options.folds, repeat=repeat, fold=fold, seed=0)
+            drawn = make_fold(loaded.songs, options.split, folds=options.folds, repeat=repeat, fold=fold, seed=0)
             errors.append(measure(drawn))
             if kept:
                 kept.parent.mkdir(parents=True, exist_ok=True)

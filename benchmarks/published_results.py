@@ -1,11 +1,12 @@
 """Published results repeated: python benchmarks/published_results.py --source FILE [--networks]
 
 What other projects reported, their method on our data, and what honest folds say. Their methods are in
-published_methods.py. Honest folds are those of `compare`: no duplicates, each song tested once a repeat, and whatever is
-fitted or sampled stays inside the training songs.
+published_methods.py. Honest folds are those of `compare`: no duplicates, each song tested once a repeat, and whatever
+is fitted or sampled stays inside the training songs.
 
-The table goes between the markers of this source in docs/published_results.md, and to published_results.csv in the folder
---output, where a comparison's report finds it. With --networks the original Mamba is trained too, most of a minute a fit.
+The table goes between the markers of this source in docs/published_results.md, and to published_results.csv in the
+folder --output, where a comparison's report finds it. With --networks the original Mamba is trained too, most of a
+minute a fit.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ import pandas as pd
 from published_methods import RESULTS
 
 from popularity.data.songs import load_songs
+from popularity.data.sources import locate
 from popularity.errors import InputError
-from popularity.evaluation.folds import draw_fold
+from popularity.evaluation.folds import make_fold
 from popularity.io import write_atomically
 
 PAGE = Path(__file__).parents[1] / "docs" / "published_results.md"
@@ -48,9 +50,9 @@ def repeat_results(raw: pd.DataFrame, songs: pd.DataFrame, options: argparse.Nam
         splits = min(options.splits, NETWORK_SPLITS) if one.network else options.splits
         repeats = 1 if one.network else options.repeats
         seeds = range(options.seed, options.seed + splits)
-        drawn = [draw_fold(raw, "random", folds=one.parts, repeat=0, fold=0, seed=seed) for seed in seeds]
+        drawn = [make_fold(raw, "random", folds=one.parts, repeat=0, fold=0, seed=seed) for seed in seeds]
         held_out = [
-            draw_fold(songs, "random", folds=options.folds, repeat=repeat, fold=fold, seed=options.seed)
+            make_fold(songs, "random", folds=options.folds, repeat=repeat, fold=fold, seed=options.seed)
             for repeat in range(repeats)
             for fold in range(options.folds)
         ]
@@ -116,7 +118,7 @@ def main(argv: Sequence[str]) -> None:
     options = parser.parse_args(argv)
     if min(options.splits, options.repeats) < 1:
         raise InputError("--splits and --repeats: expected at least 1")
-    name, page = Path(options.source).name.partition(".")[0], options.page.read_text(encoding="utf-8")
+    name, page = locate(options.source).name.partition(".")[0], options.page.read_text(encoding="utf-8")
     put_between_markers(page, name, "")  # what is wrong with the page is said before the work
     raw, songs = (load_songs(options.source, deduplicate=deduplicate).songs for deduplicate in (False, True))
     table = repeat_results(raw, songs, options)

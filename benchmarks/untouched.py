@@ -18,7 +18,7 @@ import pandas as pd
 
 from popularity.data.songs import load_songs
 from popularity.errors import InputError
-from popularity.evaluation.folds import draw_fold
+from popularity.evaluation.folds import make_fold
 from popularity.evaluation.significance import LEVEL, song_intervals
 from popularity.io import write_atomically
 
@@ -81,7 +81,7 @@ def main(argv: list[str]) -> None:
     record = json.loads(protocol.read_text(encoding="utf-8"))
     if record["fingerprint"] != loaded.fingerprint:
         raise InputError(f"--source {options.source}: expected the songs of {options.folder}, {record['source']}")
-    rows = draw_fold(songs, "random", folds=5, repeat=0, fold=0, seed=0).rows
+    rows = make_fold(songs, "random", folds=5, repeat=0, fold=0, seed=0).rows
     predictions = pd.read_parquet(path)
     if options.against not in set(predictions["model"]):
         raise InputError(f"--against {options.against}: expected one of {', '.join(predictions['model'].unique())}")

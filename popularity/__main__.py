@@ -10,6 +10,7 @@ from importlib import import_module
 
 from popularity import __version__
 from popularity.errors import InputError
+from popularity.help import FLAGS, short_help
 from popularity.program import program
 
 #: verb -> (module with ``main(argv)``, what it does)
@@ -53,6 +54,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if argv[0] not in VERBS:
             raise InputError(_unknown(argv[0]))
+        if argv[0] in FLAGS and argv[1:] in (["-h"], ["--help"]):
+            print(short_help(argv[0]))
+            return 0
+        argv = argv[:-1] if argv[1:] == ["--help", "all"] else argv
         module = VERBS[argv[0]][0]
         # Lightning's command line has several verbs and wants to know which
         import_module(module).main(argv if module == "popularity.cli" else argv[1:])

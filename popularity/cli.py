@@ -47,7 +47,7 @@ class PopularityCLI(LightningCLI):
     model: PopularityModule
 
     def __init__(self, args: Sequence[str]) -> None:
-        self.checkpoint: dict[str, Any] = {}
+        self.argv, self.checkpoint = list(args), dict[str, Any]()
         super().__init__(
             PopularityModule,
             PopularityDataModule,
@@ -56,7 +56,7 @@ class PopularityCLI(LightningCLI):
             parser_class=Parser,
             save_config_callback=None,  # `RunRecord` writes it once training starts
             load_from_checkpoint_support=False,  # `remember` stores the hyper-parameters
-            args=list(args),
+            args=self.argv,
         )
 
     @staticmethod
@@ -68,7 +68,7 @@ class PopularityCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """See `popularity.training.fit`."""
-        add_fit_arguments(parser)
+        add_fit_arguments(parser, self.argv)
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         # private: no public hook adds a flag to one verb alone

@@ -178,7 +178,7 @@ def cdf_at(points: ArrayLike, probabilities: ArrayLike, edges: ArrayLike) -> Flo
     rows = np.arange(len(x))
     share = (inside - cut[k]) / (cut[k + 1] - cut[k])
     up_to_bin = np.cumsum(mass, axis=1)[rows, k]
-    return np.clip((up_to_bin - mass[rows, k] * (1 - share)) / total, 0.0, 1.0)
+    return np.asarray(np.clip((up_to_bin - mass[rows, k] * (1 - share)) / total, 0.0, 1.0))
 
 
 def probability_integral_transform(
@@ -217,7 +217,7 @@ def probability_integral_transform(
         raise ValueError(f"resolution: expected 0 or more points, got {resolution}")
     below = np.where(truth <= LOWEST, 0.0, cdf_at(truth - resolution / 2, probabilities, edges))
     up_to = np.where(truth >= HIGHEST, 1.0, cdf_at(truth + resolution / 2, probabilities, edges))
-    return below + np.random.default_rng(seed).random(len(truth)) * (up_to - below)
+    return np.asarray(below + np.random.default_rng(seed).random(len(truth)) * (up_to - below))
 
 
 def interval_coverage(transform: ArrayLike, nominal: ArrayLike = NOMINAL) -> Floats:

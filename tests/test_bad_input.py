@@ -174,10 +174,10 @@ def test_paths_that_are_no_file(source, named, refused, tmp_path, checkpoint):
 @pytest.mark.parametrize(
     ("table", "arguments", "named"),
     [
-        (songs().assign(artist_name="One"), ["--data.split", "artist"], ("artist", "at least 5", "found 1")),
+        (songs().assign(artist_name="One"), ["--data.split", "artist"], ("artist", "at least 5", "got 1")),
         (songs().drop(columns="release_date"), ["--data.split", "time"], ("time", "release dates", "none of the 40")),
         (songs().drop(columns="artist_name"), ["--data.split", "credits"], ("column artist", "none of the 40")),
-        (songs(3), [], ("at least 5 songs", "found 3")),
+        (songs(3), [], ("at least 5 songs", "got 3")),
         (songs(10), [], ("fewer than 2 of 10 songs", "validation")),
         (songs(), ["--data.fold", "7"], ("fold: expected a number from 0 to 4", "7")),
         (songs(), ["--data.folds", "1"], ("folds: expected at least 2", "1")),

@@ -41,7 +41,6 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("reader")
     make_songs(160).to_csv(path / "songs.csv", index=False)
     make_songs(20, seed=1).drop(columns="popularity").to_csv(path / "new_songs.csv", index=False)
-    (path / "configs").symlink_to(ROOT / "configs")
     for _, text in blocks("python"):
         if text.startswith("# my_package.py"):
             (path / "my_package.py").write_text(text)

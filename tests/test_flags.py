@@ -154,11 +154,11 @@ def test_another_source_may_be_scored_in_any_split(plain, song_file, tmp_path):
 
 def test_predict_takes_one_device_of_several(plain, song_file, monkeypatch):
     """With two devices in reach and none asked for, the rows must still come out in order, in one file."""
-    import popularity.cli as cli
+    from popularity.training import trainer
 
     asked: dict[str, object] = {}
-    build = cli.trainer_of
-    monkeypatch.setattr(cli, "trainer_of", lambda settings: asked.update(settings) or build(settings))
+    build = trainer.trainer_of
+    monkeypatch.setattr(trainer, "trainer_of", lambda settings: asked.update(settings) or build(settings))
     arguments = ["--ckpt_path", str(plain / "checkpoints" / "best.ckpt"), "--data.predict_source", str(song_file)]
     assert main(["predict", *arguments, *PLAIN]) == 0
     assert asked["devices"] == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import popularity
 from popularity.__main__ import VERBS, main
 from popularity.__main__ import run as run_program
+from popularity.help import FLAGS
 from popularity.parsing import Parser
 
 
@@ -163,3 +165,30 @@ def test_a_shipped_config_is_found_from_any_folder(tmp_path, capsys, monkeypatch
         main(["fit", "-c", "ablations/mse_head", "--print_config"])
     assert printed.value.code == 0
     assert "MSEHead" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", FLAGS)
+def test_the_short_help_names_flags_that_exist(verb, capsys):
+    assert main([verb, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert len(shown.splitlines()) < 40
+    assert max(map(len, shown.splitlines())) <= 140
+    with pytest.raises(SystemExit) as ended:
+        main([verb, "--help", "all"])
+    assert not ended.value.code
+    everything = capsys.readouterr().out
+    for flag in re.findall(r"--[a-z_.]+", " ".join(FLAGS[verb][1])):
+        whole = flag.replace("--model.net.", "--model.net ").replace("--data.encoder.", "--data.encoder ").split()[0]
+        assert whole in everything, f"{flag} is no flag of {verb}"
+
+
+def test_the_short_help_shows_the_defaults():
+    """A default that is written in the help is the default."""
+    from popularity.training.fit import read_config
+    from popularity.training.tensorboard import flat
+
+    settings = flat(read_config().as_dict())
+    for flags in FLAGS["fit"][1]:
+        for name, value in re.findall(r"--([a-z_.]+) ([0-9][-0-9.e]*)", flags):
+            if name != "trainer.devices":
+                assert float(settings[name]) == float(value), name

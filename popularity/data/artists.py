@@ -69,7 +69,7 @@ class NameRule:
     Attributes:
         form: ``""`` a comma is part of a name; ``"any"`` every comma parts names, but one written ``\\,``; ``"bare"``
             a comma parts names where no blank follows; ``"known"`` commas part names in cells of which a piece stands
-            alone in other cells.
+            alone in other cells; ``"list"`` brackets hold names parted by commas.
         featured: whether ``feat.`` parts names.
         note: the decision in words, "" where there is nothing to decide.
         whole: cells with commas that are one name, for ``known``.
@@ -84,6 +84,8 @@ class NameRule:
 
     def split(self, cell: str) -> list[str]:
         """Names in one plain cell."""
+        if self.form == "list":
+            return cell.removeprefix("[").removesuffix("]").split(",")
         names = self._at_commas(cell) if ";" not in cell else cell.split(";")
         return [part for name in names for part in _guests(name)] if self.featured else names
 
@@ -98,6 +100,7 @@ class NameRule:
 
 
 _PLAIN = NameRule()
+_ALL = 0.9  # of the cells, for brackets to be lists: a band may have them in its name
 
 
 def decide_names(cells: Sequence[str], *, exportify: bool, quoted_header: bool) -> NameRule:
@@ -109,10 +112,14 @@ def decide_names(cells: Sequence[str], *, exportify: bool, quoted_header: bool) 
     is a habit of the file, as in charts, and not a slip in one cell of a hundred.
 
     Args:
-        cells: the distinct plain cells of the column.
+        cells: the distinct cells of the column.
         exportify: whether the header is Exportify's.
         quoted_header: whether the names in the header stand in quotes.
     """
+    brackets = sum(cell.startswith("[") and cell.endswith("]") and _from_list(cell) is None for cell in cells)
+    if brackets >= max(2, _ALL * len(cells)):
+        return NameRule("list", note="split at ',' in brackets")
+    cells = [cell for cell in cells if _from_list(cell) is None]
     commas = [cell for cell in cells if "," in cell]
     featured = 100 * sum(_FEATURED.search(cell) is not None for cell in cells) >= max(1, len(cells))
     rule = _decide_commas(commas, cells, exportify, quoted_header) if commas else NameRule()

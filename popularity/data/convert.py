@@ -90,7 +90,7 @@ def _convert_number(
             found = by_distinct(odd, lambda cell: read_word(name, cell))
             note = "words to numbers"
         values[unreadable] = found
-        if not np.isnan(found).all():
+        if name != "explicit" and not np.isnan(found).all():  # True and False are its usual form
             notes.append(note)
         unreadable = unreadable.copy()
         unreadable[unreadable] = np.isnan(found)

@@ -51,6 +51,8 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     try:
         if pa.types.is_decimal(kind):
             return column.cast(pa.float64())
+        if pa.types.is_duration(kind):
+            return pc.divide(column.cast(pa.duration("us"), safe=False).cast(pa.int64()), pa.scalar(1000.0))  # ms
         if pa.types.is_list(kind) or pa.types.is_large_list(kind):
             return pc.binary_join(column.cast(pa.list_(pa.string())), ";")
         return column.cast(pa.string())
@@ -61,7 +63,7 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 def looks_like_json(text: bytes) -> bool:
     """Whether a text is JSON or JSON lines rather than a table with delimiters."""
     start = text[:200].lstrip()
-    return start.startswith((b"{", b"[{", b"[ {", b"[\n", b"[\r\n", b"[]"))
+    return start.startswith((b"{", b"["))
 
 
 def read_json(path: Path, text: bytes) -> RawTable:

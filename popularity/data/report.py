@@ -67,10 +67,8 @@ class LoadReport:
             lines.append(f"not in the file: {', '.join(absent)}")
         if self.blank:
             lines.append(f"empty in every row: {', '.join(self.blank)}")
-        if self.leaks:
-            lines.append(
-                f"not used, for they leak the popularity: {_listed([repr(column) for column, _ in self.leaks])}"
-            )
+        if leaks := [repr(column) for column, leak in self.leaks if leak != "row_number"]:
+            lines.append(f"not used, for they leak the popularity: {_listed(leaks)}")
         if self.left_out:
             lines.append(f"left out: {', '.join(str(left) for left in self.left_out)}")
         lines += [str(unread) for unread in self.unread]

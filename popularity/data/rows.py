@@ -44,8 +44,8 @@ def no_songs(songs: pd.DataFrame, frame: pd.DataFrame, match: ColumnMatch, *, le
     Returns:
         reason -> (n,) bool. No row has two reasons.
     """
-    empty = songs[list(match.mapped)].isna().all(axis=1).to_numpy(bool)
-    found = {"empty": empty, "headers in mid-file": _headers(frame, match)}
+    empty = np.logical_and.reduce([songs[name].isna().to_numpy(bool) for name in match.mapped])
+    found: dict[str, np.ndarray] = {"empty": empty, "headers in mid-file": _headers(frame, match)}
     if learn:
         found["removed from Spotify"] = _removed(songs, match)
         found["local files or podcasts"] = _local(frame, match)

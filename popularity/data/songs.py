@@ -71,8 +71,11 @@ def load_songs(
         NoPopularity: an `InputError` too: the file is good but for its popularity.
     """
     raw = read_table(locate(source, cache_dir))
+    header = list(raw.frame.columns)
+    if columns and not need_popularity:  # a prediction does without it, whatever the columns of the fit were called
+        columns = {name: column for name, column in columns.items() if name != "popularity" or column in header}
     try:
-        match = match_columns(list(raw.frame.columns), columns, Objections(raw.frame))
+        match = match_columns(header, columns, Objections(raw.frame))
     except InputError as error:
         raise InputError(f"{raw.path}: {error}") from error
     _require_columns(raw, match, need_popularity)
@@ -138,7 +141,7 @@ def _leave_out(
     keep = ~np.logical_or.reduce(list(found.values()))
     if not keep.any():
         raise InputError(f"{raw.path}: expected songs, got none: {', '.join(map(str, left_out))}")
-    return songs[keep], left_out
+    return (songs if keep.all() else songs[keep]), left_out
 
 
 def _refuse_blank(songs: pd.DataFrame, raw: RawTable, match: ColumnMatch, learn: bool) -> None:

@@ -11,27 +11,16 @@ tables only. The validation part is cut from the training rows by the same rule 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import GroupKFold, KFold
 
-from popularity.data.credits import artist_names, credits, normalise_name
+from popularity.data.groups import GROUPS, SplitKind, group_numbers, group_sizes
 from popularity.errors import InputError
 
-SplitKind = Literal["random", "artist", "credits", "album", "time"]
-
-#: What one group of each rule is, as messages name it.
-GROUPS = {
-    "random": "songs",
-    "artist": "first-named artists",
-    "credits": "groups of songs that share no name",
-    "album": "albums",
-    "time": "release dates",
-}
+__all__ = ["GROUPS", "Split", "SplitKind", "check_fold", "group_sizes", "inner_folds", "make_split"]
 
 
 @dataclass(frozen=True)
@@ -97,13 +86,13 @@ def make_split(
     _check_arguments(kind, folds, fold, seed, validation)
     if kind == "time":
         return _time_split(songs["release_date"], folds, fold, validation)
-    groups = _groups(songs, kind)
+    groups = group_numbers(songs, kind)
     n_groups = int(groups.max()) + 1 if len(groups) else 0
     if n_groups < folds:
-        raise InputError(f"split {kind} needs at least {folds} {GROUPS[kind]}, one per fold, but found {n_groups}")
+        raise InputError(f"split {kind} needs at least {folds} {GROUPS[kind]}, one per fold, got {n_groups}")
     test = _test_rows(groups, kind, folds, fold, seed)
     rest = np.setdiff1d(np.arange(len(songs)), test)
-    chosen = _draw_groups(groups[rest], kind, validation, np.random.default_rng([seed, fold]))
+    chosen = _sample_groups(groups[rest], kind, validation, np.random.default_rng([seed, fold]))
     return Split(train=rest[~chosen], validation=rest[chosen], test=test)
 
 
@@ -131,20 +120,6 @@ def inner_folds(
     return []
 
 
-def group_sizes(songs: pd.DataFrame, kind: SplitKind) -> np.ndarray:
-    """Songs in each group that a rule keeps on one side, the largest first.
-
-    Args:
-        songs: canonical song table.
-        kind: the rule; ``time`` has no groups, each song is one.
-
-    Raises:
-        InputError: a column that the rule needs and no song has.
-    """
-    sizes = np.bincount(_groups(songs, "random" if kind == "time" else kind))
-    return np.sort(sizes)[::-1]
-
-
 def _check_arguments(kind: str, folds: int, fold: int, seed: int, validation: float) -> None:
     if kind not in get_args(SplitKind):
         raise InputError(f"split: expected one of {', '.join(get_args(SplitKind))}, got {kind!r}")
@@ -167,55 +142,6 @@ def check_fold(folds: int, fold: int, seed: int, validation: float) -> None:
         raise InputError(f"seed: expected a number from 0 to {2**32 - 1}, got {seed}")
     if not 0 <= validation <= 0.5:
         raise InputError(f"validation: expected a share from 0 to 0.5 of the training songs, got {validation}")
-
-
-# --- groups -----------------------------------------------------------------------------------------------------------
-
-
-def _groups(songs: pd.DataFrame, kind: SplitKind) -> np.ndarray:
-    """Return the group number of each row, 0 to the number of groups - 1, numbered by first appearance."""
-    if kind == "random":
-        return np.arange(len(songs))
-    if kind == "album":
-        _require(songs, "album", kind)
-        artist = pd.Series(_first_artists(songs), dtype="str").fillna("")
-        codes, albums = pd.factorize(songs["album"])
-        keys = pd.Series([normalise_name(album) for album in albums] + [None], dtype="str")
-        album = keys.take(codes).reset_index(drop=True)  # code -1 takes the last: missing
-        return _own_group_where_missing((album + "\n" + artist).where(album.notna() & (album != "")))
-    _require(songs, "artist", kind)
-    if kind == "artist":
-        return _own_group_where_missing(pd.Series(_first_artists(songs), dtype="str"))
-    return _credit_components(credits(songs))
-
-
-def _require(songs: pd.DataFrame, column: str, kind: SplitKind) -> None:
-    if not songs[column].notna().any():
-        raise InputError(
-            f"split {kind} needs the column {column}, but none of the {len(songs):,} songs has a value there"
-        )
-
-
-def _first_artists(songs: pd.DataFrame) -> list[str | None]:
-    return [names[0] if names else None for names in artist_names(songs)]
-
-
-def _own_group_where_missing(keys: pd.Series) -> np.ndarray:
-    codes: np.ndarray = pd.factorize(keys)[0].astype(np.int64)
-    missing = codes < 0
-    codes[missing] = codes.max(initial=-1) + 1 + np.arange(missing.sum())
-    return codes
-
-
-def _credit_components(names: list[tuple[str, ...]]) -> np.ndarray:
-    n = len(names)
-    rows = np.repeat(np.arange(n), [len(names_of_song) for names_of_song in names])
-    codes, distinct = pd.factorize(np.array([name for names_of_song in names for name in names_of_song], dtype=object))
-    size = n + len(distinct)  # nodes: songs, then names
-    graph = coo_array((np.ones(len(rows), dtype=np.int8), (rows, n + codes)), shape=(size, size))
-    component = connected_components(graph, directed=False)[1][:n]
-    groups: np.ndarray = pd.factorize(component)[0].astype(np.int64)
-    return groups
 
 
 def _test_rows(groups: np.ndarray, kind: SplitKind, folds: int, fold: int, seed: int) -> np.ndarray:
@@ -247,7 +173,7 @@ def _deal(groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
     return np.take(np.append(rng.permutation(folds), -1), fold_of)
 
 
-def _draw_groups(groups: np.ndarray, kind: SplitKind, share: float, rng: np.random.Generator) -> np.ndarray:
+def _sample_groups(groups: np.ndarray, kind: SplitKind, share: float, rng: np.random.Generator) -> np.ndarray:
     """Return a mask over rows: whole groups in random order, each taken if it still fits into the share of rows."""
     chosen = np.zeros(len(groups), dtype=bool)
     if share == 0:
@@ -255,7 +181,7 @@ def _draw_groups(groups: np.ndarray, kind: SplitKind, share: float, rng: np.rand
     codes, distinct = pd.factorize(groups)
     if len(distinct) < 2:
         raise InputError(
-            f"split {kind} needs at least 2 {GROUPS[kind]} outside the test part to validate on, but found 1: "
+            f"split {kind} needs at least 2 {GROUPS[kind]} outside the test part to validate on, got 1: "
             "ask for fewer folds, or for validation 0"
         )
     sizes = np.bincount(codes)
@@ -295,7 +221,7 @@ def _time_split(dates: pd.Series, folds: int, fold: int, validation: float) -> S
         begin = _cut(ordered[:start], 1 - validation)
         if not begin:
             raise InputError(
-                "split time needs at least 2 release dates before the test part to validate on, but found 1: "
+                "split time needs at least 2 release dates before the test part to validate on, got 1: "
                 "ask for fewer folds, or for validation 0"
             )
     parts = (order[:begin], order[begin:start], order[start:stop])

@@ -43,8 +43,9 @@ def convert_text(canonical: str, cells: pd.Series, *, exportify: bool, quoted_he
     if canonical in ("artist", "genre", "subgenre"):
         return _names(canonical, cells, exportify, quoted_header)
     text = pc.utf8_trim_whitespace(pa.array(cells, pa.large_string(), from_pandas=True))
-    coded = _is_one_of(text, _PLACEHOLDER)
-    text = pc.if_else(pc.or_(coded, _is_one_of(text, _NO_TEXT)), None, text)
+    nothing = _is_one_of(text, _NO_TEXT | _PLACEHOLDER)
+    coded = sum(word in _PLACEHOLDER for word in text.filter(nothing).to_pylist())
+    text = pc.if_else(nothing, None, text)
     values, notes = _series(text), tuple[str, ...]()
     if canonical == "track_id":
         address = pc.fill_null(pc.match_substring_regex(text, URI), False)
@@ -52,7 +53,7 @@ def convert_text(canonical: str, cells: pd.Series, *, exportify: bool, quoted_he
             is_address = pd.Series(address.to_numpy(zero_copy_only=False))
             values = values.mask(is_address, values.str.extract(_ID, expand=False)).astype("str")
             notes = ("last 22 characters of the URI",)
-    return Converted(values, np.zeros(len(values), bool), notes, int(pc.sum(coded).as_py() or 0))
+    return Converted(values, np.zeros(len(values), bool), notes, coded)
 
 
 def _is_one_of(text: pa.Array, words: frozenset[str]) -> pa.Array:
@@ -88,8 +89,7 @@ def _reader(
     """How a cell is read, and two notes: on what changed, and on what was decided whether or not anything changed."""
     if canonical != "artist":
         return join_genres, ["lists joined with ';'", ""]
-    plain = [cell for cell in cells if not cell.startswith(("[", "{", "c("))]
-    rule = decide_names(plain, exportify=exportify, quoted_header=quoted_header)
+    rule = decide_names(cells, exportify=exportify, quoted_header=quoted_header)
     note = "split at ';' or as a list"
     if any(holds_dicts(cell) for cell in cells):
         note = "the names in the dicts"

@@ -182,10 +182,10 @@ def per_cent(columns: Mapping[str, str], converted: dict[str, Converted]) -> Non
 def _other_scale(name: str, values: np.ndarray) -> bool:
     """Whether a column beyond 1 is not in per cent either: it runs from 0 to 10, or mixes per cent and shares.
 
-    Of twenty songs one has more than 10 % in danceability, energy and valence; and hardly a song has less than 1 % in
+    Of ten songs one has more than 10 % in danceability, energy and valence; and hardly a song has less than 1 % in
     any feature but two.
     """
-    if name in ("danceability", "energy", "valence") and len(values) >= 20 and bool(values.max() <= 10):
+    if name in ("danceability", "energy", "valence") and len(values) >= 10 and bool(values.max() <= 10):
         return True
     return name not in _NEAR_ZERO and float(((values > 0) & (values < 1)).mean()) > 0.1
 

@@ -59,7 +59,8 @@ def validate(
     Raises:
         InputError: file, column, row, what was expected and found, how many more rows have this problem.
     """
-    wrong = {name: cells[songs.index] for name, cells in unreadable.items() if cells[songs.index].any()}
+    some = {name: cells[songs.index] for name, cells in unreadable.items() if cells.any()}
+    wrong = {name: cells for name, cells in some.items() if cells.any()}
     try:
         song_schema(learn).validate(songs.reset_index(drop=True)[list(CANONICAL)], lazy=True)
     except pa.errors.SchemaErrors as error:

@@ -35,7 +35,7 @@ class Baseline:
 
     Attributes:
         make: (parameters, seed) to an estimator with ``fit(rows, popularity)`` and ``predict(rows)``. One that has a
-            parameter ``cv`` is given inner folds, drawn by the rule of the split.
+            parameter ``cv`` is given inner folds by the rule of the split.
         feature_set: what it reads unless the config says otherwise.
         fixed_features: the config has no say in what it reads.
         whole_songs: it reads the song table itself in place of tabular features.

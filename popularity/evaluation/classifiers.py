@@ -29,6 +29,7 @@ Balance = Literal["none", "weights", "undersample"]
 
 #: Inner folds whose scores become probabilities, for a classifier whose own scores are none.
 CURVE_FOLDS = 3
+_FEWEST = 5  # songs of a class: from fewer nothing can be learned
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ CLASSIFIERS: dict[str, Row] = {
     ),
     # far too sure of itself: its scores are mapped to probabilities
     "qda": Row(
-        lambda seed: make_pipeline(prepared(), QuadraticDiscriminantAnalysis(reg_param=0.1)),
+        lambda seed: make_pipeline(prepared(), QuadraticDiscriminantAnalysis(solver="eigen", shrinkage="auto")),
         scores=True,
         weighable=False,
     ),
@@ -103,8 +104,8 @@ CLASSIFIERS: dict[str, Row] = {
 }
 
 
-def fit_probability(row: Row, balance: Balance, rows: Rows, hit: np.ndarray) -> np.ndarray:
-    """P(hit) of the test songs ``(n_test,)``; the share of hits where fewer than two songs are hits, or are not.
+def fit_probability(row: Row, balance: str, rows: Rows, hit: np.ndarray) -> np.ndarray:
+    """P(hit) of the test songs ``(n_test,)``; the share of hits where nearly all songs are hits, or nearly none.
 
     Args:
         row: what is fitted.
@@ -132,10 +133,10 @@ def fit_probability(row: Row, balance: Balance, rows: Rows, hit: np.ndarray) -> 
 
 
 def _learnable(hit: np.ndarray) -> bool:
-    return min(hit.sum(), (~hit).sum()) >= 2
+    return bool(min(hit.sum(), (~hit).sum()) >= _FEWEST)
 
 
-def _fitted(row: Row, balance: Balance, rows: pd.DataFrame, hit: np.ndarray, seed: int) -> Pipeline:
+def _fitted(row: Row, balance: str, rows: pd.DataFrame, hit: np.ndarray, seed: int) -> Pipeline:
     model = row.make(seed)
     if balance == "weights":
         weights = np.where(hit, 0.5 / hit.mean(), 0.5 / (1 - hit.mean()))
@@ -147,7 +148,7 @@ def _fitted(row: Row, balance: Balance, rows: pd.DataFrame, hit: np.ndarray, see
 def probability_curve(scores: np.ndarray, hit: np.ndarray, share: float) -> Callable[[np.ndarray], np.ndarray]:
     """A logistic curve from scores to P(hit) (Platt, 1999), fitted to songs that the scores were not fitted to.
 
-    Far scores are drawn in by an inverse hyperbolic sine: one song at 6,000 where the others are within 10 of 0 would
+    Far scores are compressed by an inverse hyperbolic sine: one song at 6,000 where the others are within 10 of 0 would
     tilt the curve.
 
     Args:
@@ -160,11 +161,11 @@ def probability_curve(scores: np.ndarray, hit: np.ndarray, share: float) -> Call
     middle = np.median(scores)
     spread = max(float(np.median(np.abs(scores - middle))), 1e-12)
 
-    def drawn_in(values: np.ndarray) -> np.ndarray:
-        return np.arcsinh((values[:, None] - middle) / spread)
+    def compressed(values: np.ndarray) -> np.ndarray:
+        return np.asarray(np.arcsinh((values[:, None] - middle) / spread))
 
-    curve = LogisticRegression().fit(drawn_in(scores), hit)
-    return lambda asked: np.asarray(curve.predict_proba(drawn_in(asked))[:, 1])
+    curve = LogisticRegression().fit(compressed(scores), hit)
+    return lambda asked: np.asarray(curve.predict_proba(compressed(asked))[:, 1])
 
 
 def undersampled(hit: np.ndarray, seed: int) -> np.ndarray:

@@ -35,7 +35,7 @@ def compare(comparison: Comparison) -> int:
     folder, console = Path(options.output), Console()
     runs = protocol.runs(comparison.chosen, hits=comparison.hits)
     for fold in {run.fold for run in runs}:
-        protocol.draw(songs, 0, fold)  # songs that cannot be split are refused now
+        protocol.make_fold(songs, 0, fold)  # songs that cannot be split are refused now
     for name in comparison.chosen:
         protocol.config_hash(Run(name, 0, 0))  # and settings that no model can have
     with folder_lock(folder):
@@ -47,6 +47,7 @@ def compare(comparison: Comparison) -> int:
         finished = {run: result.facts for run, result in found.items() if not result.error}
         missing = [run for run in runs if run not in finished]
         if missing:
+            console.print("\n".join(comparison.understood), highlight=False, markup=False, soft_wrap=True)
             again = sum(run.path(folder).exists() for run in missing)
             why = (
                 f", {again} of them again: they failed or are damaged, or their settings have changed" if again else ""

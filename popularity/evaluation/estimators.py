@@ -52,7 +52,7 @@ def _logarithms(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _clipped(values: np.ndarray) -> np.ndarray:
-    return np.clip(values, -_CLIP, _CLIP)
+    return np.asarray(np.clip(values, -_CLIP, _CLIP))
 
 
 def _codes(rows: pd.DataFrame) -> list[str]:

@@ -78,7 +78,7 @@ def _search(row: Baseline, rows: Rows, trials: int, seed: int) -> dict[str, Any]
 def fit_stack(members: Mapping[str, Callable[[Task], Outcome]], folds: int, task: Task) -> Outcome:
     """Stacking (Wolpert, 1992) with non-negative weights (Breiman, 1996, "Stacked Regressions").
 
-    Each member predicts inner folds of the training songs, drawn by the rule of the split; the weights are those of
+    Each member predicts inner folds of the training songs by the rule of the split; the weights are those of
     least squares on these predictions. Then each is fitted to all songs.
 
     Args:

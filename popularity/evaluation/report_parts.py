@@ -13,7 +13,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from popularity import plots
 from popularity.data.schema import AUDIO
-from popularity.evaluation import importance, report, results
+from popularity.evaluation import importance, report_tables, results
 from popularity.evaluation.results import Results
 
 #: Part to the name of the SVG file with its first picture.
@@ -29,8 +29,9 @@ Part = dict[str, list[dict[str, Any]]]
 def report_parts(found: Results) -> dict[str, Part]:
     """Return pictures (``heading, svg``) and tables (``caption, table, open``) by the name of each part."""
     parts = _comparison(found) | _songs(found) | _hits(found) | _columns(found)
-    if "published_results" in found.tables:
-        parts["published"] = _part([], ("Published and measured", found.tables["published_results"], True))
+    if (table := found.tables.get("published_results")) is not None:
+        names = ["project", "model", "metric", "reported", "theirs", "honest", "honest_sd", "method", "source"]
+        parts["published"] = _part([], ("Published and measured", table[[n for n in names if n in table]], True))
     for slug, part in parts.items():
         for number, picture in enumerate(part["pictures"]):
             picture["svg"] = plots.svg(picture.pop("figure"), f"{slug}-{number}")
@@ -45,7 +46,7 @@ def _part(pictures: Sequence[tuple[str, Figure]], *tables: tuple[str, pd.DataFra
 
 def _comparison(found: Results) -> dict[str, Part]:
     parts = {}
-    if (scores := report.scores(found)) is not None:
+    if (scores := report_tables.scores(found)) is not None:
         parts["scores"] = _part([], ("Mean over folds, best first", scores, True))
     if found.reference is None or "folds" not in found.tables:
         return parts
@@ -54,16 +55,16 @@ def _comparison(found: Results) -> dict[str, Part]:
     label = f"squared error as a share of that of {found.reference}"
     figure = plots.forest(ratios[["model", "folds", *names]].rename(columns=names), 1.0, label, ".3f")
     numbers = ratios[["model", "folds", "ratio_to_reference"]]
-    numbers = numbers.assign(**{"95 % over folds": report.intervals(ratios, "ratio_low", "ratio_high", 3)})
+    numbers = numbers.assign(**{"95 % over folds": report_tables.intervals(ratios, "ratio_low", "ratio_high", 3)})
     parts["ranking"] = _part([("Squared error relative to the reference", figure)], ("Ratios", numbers, False))
-    if (differences := report.differences(found)) is not None:
+    if (differences := report_tables.differences(found)) is not None:
         folds = found.tables["folds"].pivot_table(index=["repeat", "fold"], columns="model", values="mse")
         dots = {str(name): (folds[name] - folds[found.reference]).dropna().to_numpy() for name in folds}
         others = ratios[ratios["model"] != found.reference].rename(columns={"difference": "mean"})
         label = f"squared error minus that of {found.reference} (points²)"
         figure = plots.forest(others, 0.0, label, "+.2f", dots)
         parts["differences"] = _part([("Difference per fold", figure)], ("Differences in points²", differences, True))
-    if (repeated := report.repeated(found)) is not None:
+    if (repeated := report_tables.repeated(found)) is not None:
         caption = f"Differences to {found.tables['repeated_folds']['against'].iloc[0]}"
         parts["repeated"] = _part([], (caption, repeated, True))
     return parts
@@ -118,20 +119,20 @@ def _songs(found: Results) -> dict[str, Part]:
 
 
 def _hits(found: Results) -> dict[str, Part]:
-    if not (of_cutoff := report.hit_tables(found)):
+    if not (of_cutoff := report_tables.hit_tables(found)):
         return {}
     summary, hits = found.tables["hit_summary"], found.tables.get("hits")
-    words = {cutoff: report.cutoff_words(cutoff) for cutoff in of_cutoff}
+    words = {cutoff: report_tables.cutoff_words(cutoff) for cutoff in of_cutoff}
     chosen = next(iter(words))
     if hits is not None:  # the cut-off nearest to a quarter of hits is shown in full
         chosen = str((hits.groupby("cutoff")["hit"].mean() - 0.25).abs().sort_index().idxmin())
     first = sorted(of_cutoff, key=lambda cutoff: cutoff != chosen)
 
-    def tables(names: Sequence[str]) -> list[tuple[str, pd.DataFrame, bool]]:
+    def tables(names: list[str]) -> list[tuple[str, pd.DataFrame, bool]]:
         return [(f"Hit: {words[c]}", of_cutoff[c].drop(columns=names, errors="ignore"), c == chosen) for c in first]
 
-    ranked = [name for name in of_cutoff[chosen] if name not in ("model", *report.CALLED)]
-    parts = {"hits": _part([], *tables(report.CALLED)), "called": _part([], *tables(ranked))}
+    ranked = [name for name in of_cutoff[chosen] if name not in ("model", *report_tables.CALLED)]
+    parts = {"hits": _part([], *tables([*report_tables.CALLED])), "called": _part([], *tables(ranked))}
     scores = of_cutoff[chosen].dropna(subset="auroc").set_index("model")
     focus = found.focus()
     models = sorted(scores.index, key=lambda name: name not in focus)[:6]  # best first within both
@@ -142,32 +143,39 @@ def _hits(found: Results) -> dict[str, Part]:
     if hits is None or not models:
         return parts
     hits = hits[hits["cutoff"] == chosen]
-    of_model = {model: hits[hits["model"] == model] for model in models}
-    rate = float(hits["hit"].mean())
-    curves = {model: _mean_curves(part) for model, part in of_model.items()}
+    called, hit = hits["probability"] >= hits["threshold"], hits["hit"].astype(bool)
+    cells = {"hits found": hit & called, "hits missed": hit & ~called, "false alarms": ~hit & called}
+    counts = pd.DataFrame({"model": hits["model"], **cells, "others passed": ~hit & ~called}).groupby("model").sum()
+    shown = (f"Counts over all folds and repeats, hit: {words[chosen]}", counts.loc[scores.index].reset_index(), True)
+    parts["called"] = _part([], shown, *tables(ranked))
+    return parts | _hit_curves(hits, scores, styles, f"hit: {words[chosen]}")
+
+
+def _hit_curves(hits: pd.DataFrame, scores: pd.DataFrame, styles: Mapping[str, Any], heading: str) -> dict[str, Part]:
+    """ROC, precision-recall and calibration of the models with a style, at one cut-off."""
+    of_model = {model: hits[hits["model"] == model] for model in styles}
+    curves, rate = {model: _mean_curves(part) for model, part in of_model.items()}, float(hits["hit"].mean())
 
     def square(place: int, metric: str, guess: tuple[float, float], xlabel: str, ylabel: str) -> Figure:
-        labels = {model: {**styles[model], "label": f"{model} {scores.loc[model, metric]:.3f}"} for model in models}
+        labels = {
+            model: {**style, "label": f"{model} {scores.loc[model, metric]:.3f}"} for model, style in styles.items()
+        }
         lines = {model: curve[place] for model, curve in curves.items()}
         return plots.unit_square(lines, (f"guessing {np.mean(guess):.3f}", (0, 1), guess), xlabel, ylabel, labels)
 
     roc = square(0, "auroc", (0, 1), "share of the others called hits", "share of the hits found")
     labels = ("share of the hits found (recall)", "hits among the called (precision)")
     recall = square(1, "average_precision", (rate, rate), *labels)
-    parts["curves"] = _part([(f"ROC, hit: {words[chosen]}", roc), (f"Precision-recall, hit: {words[chosen]}", recall)])
     tenths = {
         model: calibration_curve(part["hit"], part["probability"], n_bins=10, strategy="quantile")[::-1]
         for model, part in of_model.items()
     }
-    line = ("calibrated", (0, 1), (0, 1))
-    figure = plots.unit_square(tenths, line, "probability given", "share that were hits", styles)
-    parts["calibration"] = _part([(f"Calibration, hit: {words[chosen]}", figure)])
-    called, hit = hits["probability"] >= hits["threshold"], hits["hit"].astype(bool)
-    cells = {"hits found": hit & called, "hits missed": hit & ~called, "false alarms": ~hit & called}
-    counts = pd.DataFrame({"model": hits["model"], **cells, "others passed": ~hit & ~called}).groupby("model").sum()
-    shown = (f"Counts over all folds and repeats, hit: {words[chosen]}", counts.loc[scores.index].reset_index(), True)
-    parts["called"] = _part([], shown, *tables(ranked))
-    return parts
+    diagonal = ("calibrated", (0, 1), (0, 1))
+    reliability = plots.unit_square(tenths, diagonal, "probability given", "share that were hits", styles)
+    return {
+        "curves": _part([(f"ROC, {heading}", roc), (f"Precision-recall, {heading}", recall)]),
+        "calibration": _part([(f"Calibration, {heading}", reliability)]),
+    }
 
 
 def _mean_curves(hits: pd.DataFrame) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:

@@ -68,10 +68,11 @@ def execute(protocol: Protocol, songs: pd.DataFrame, run: Run, folder: Path) -> 
         run: which model on which fold.
         folder: of the comparison.
     """
-    facts, arrays = header(protocol, run), {}
+    facts = header(protocol, run)
+    arrays: dict[str, np.ndarray] = {}
     began, began_cpu = time.perf_counter(), time.process_time()
     try:
-        fold = protocol.draw(songs, run.repeat, run.fold)
+        fold = protocol.make_fold(songs, run.repeat, run.fold)
         facts |= {"songs_train": len(fold.task.train), "songs_test": len(fold.task.test)}
         model = protocol.build(run.model)
         _seed(protocol.seed + run.repeat)
@@ -122,7 +123,7 @@ def write_result(path: Path, result: Result) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     facts = json.dumps(_plain(result.facts), allow_nan=False, default=str)
     with write_atomically(path, binary=True) as file:
-        np.savez_compressed(file, facts=np.array(facts), **result.arrays)
+        np.savez_compressed(file, facts=np.array(facts), **result.arrays)  # type: ignore[arg-type]
 
 
 def read_result(protocol: Protocol, run: Run, folder: Path) -> Result | None:

@@ -189,7 +189,7 @@ def first_artists(songs: pd.DataFrame) -> np.ndarray:
     codes = pd.factorize(np.array([names[0] if names else None for names in artist_names(songs)], dtype=object))[0]
     missing = codes < 0
     codes[missing] = codes.max(initial=-1) + 1 + np.arange(missing.sum())
-    return codes
+    return np.asarray(codes)
 
 
 def cluster_bootstrap(

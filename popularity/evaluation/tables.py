@@ -91,15 +91,18 @@ def tabulate(
     """
     plain = {run: result for run, result in results.items() if not run.hits}
     marked = {run: result for run, result in results.items() if run.hits}
-    folds = pd.DataFrame([_fold_row(run, result) for run, result in plain.items()], columns=_FOLDS)
-    predictions = _predictions(plain)
+    folds = pd.DataFrame(
+        [_row(run, result, **result.facts["metrics"]) for run, result in plain.items()], columns=_FOLDS
+    )
+    told = [_songs(run, result, prediction=result.arrays["prediction"]) for run, result in plain.items()]
+    predictions = _stack(told, [*_KEYS, "row", "prediction"])
     check_folds(predictions)
     differences = compare(folds, reference)
     if not differences.empty:
         differences = differences.join(song_intervals(predictions, songs, reference, seed), on="model")
-    hit_folds = pd.DataFrame(
-        [row for run, result in marked.items() for row in _hit_rows(run, result)], columns=_HIT_FOLDS
-    )
+    hit_folds = pd.DataFrame([row for run, one in marked.items() for row in _hit_rows(run, one)], columns=_HIT_FOLDS)
+    popularity = songs["popularity"].to_numpy(np.float64)
+    hits = [part for run, result in marked.items() for part in _hits(run, result, popularity)]
     compared = next((name for name in (against, reference) if name in set(hit_folds["model"])), None)
     opposite = against if against is not None and against in set(folds["model"]) else reference
     return Tables(
@@ -109,7 +112,7 @@ def tabulate(
         predictions=predictions,
         hit_summary=summarise_hits(hit_folds, compared),
         hit_folds=hit_folds,
-        hits=_hits(marked, songs),
+        hits=_stack(hits, ["model", "cutoff", "repeat", "fold", "row", "probability", "hit", "threshold"]),
         repeated_folds=repeated_folds(predictions, folds, opposite),
     )
 
@@ -166,61 +169,36 @@ def check_folds(predictions: pd.DataFrame) -> None:
             raise InputError(f"repeat {repeat}, fold {fold}: {names} were tested on different songs")
 
 
-def _where(run: Run, result: Result) -> dict[str, Any]:
-    songs = {key: result.facts[key] for key in ("songs_train", "songs_test")}
-    code = result.facts["versions"]["popularity"]
-    return {"model": run.model, "repeat": run.repeat, "fold": run.fold, **songs, "code": code}
-
-
-def _fold_row(run: Run, result: Result) -> dict[str, Any]:
-    metrics = {name: _number(result.facts["metrics"][name]) for name in REGRESSION}
+def _row(run: Run, result: Result, **more: Any) -> dict[str, Any]:
+    facts = {key: result.facts[key] for key in ("songs_train", "songs_test")}
     # of the processor: what else a machine did meanwhile is no cost of the model
-    return {**_where(run, result), **metrics, "seconds": result.facts["cpu_seconds"]}
+    facts |= {"seconds": result.facts["cpu_seconds"], "code": result.facts["versions"]["popularity"]}
+    missing = {key: float("nan") for key, value in more.items() if value is None and key != "skipped"}
+    return {"model": run.model, "repeat": run.repeat, "fold": run.fold, **facts, **more, **missing}
 
 
 def _hit_rows(run: Run, result: Result) -> list[dict[str, Any]]:
     found = result.facts["scores"]
     seconds = result.facts["cpu_seconds"] / len(found)  # a run serves all cut-offs: its cost is shared out
-    names = ("value", "threshold", "hits", *CLASSIFICATION)
+    return [_row(run, result, cutoff=cutoff, **{**scores, "seconds": seconds}) for cutoff, scores in found.items()]
+
+
+def _songs(run: Run, result: Result, **columns: Any) -> pd.DataFrame:
+    """A row per test song, in the order of the song table."""
+    where = {"model": run.model, "repeat": run.repeat, "fold": run.fold, "row": result.arrays["rows"]}
+    return pd.DataFrame({**where, **columns}).sort_values("row", ignore_index=True)
+
+
+def _hits(run: Run, result: Result, popularity: np.ndarray) -> list[pd.DataFrame]:
+    truth = popularity[result.arrays["rows"]]
     return [
-        {
-            **_where(run, result),
-            "cutoff": cutoff,
-            **{name: _number(scores.get(name)) for name in names},
-            "seconds": seconds,
-            "skipped": scores.get("skipped"),
-        }
-        for cutoff, scores in found.items()
-    ]
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value
-
-
-def _predictions(results: Mapping[Run, Result]) -> pd.DataFrame:
-    parts = []
-    for run, result in results.items():
-        order = np.argsort(result.arrays["rows"])
-        columns = {name: result.arrays[key][order] for name, key in (("row", "rows"), ("prediction", "prediction"))}
-        parts.append(pd.DataFrame({"model": run.model, "repeat": run.repeat, "fold": run.fold, **columns}))
-    return _stack(parts, [*_KEYS, "row", "prediction"])
-
-
-def _hits(results: Mapping[Run, Result], songs: pd.DataFrame) -> pd.DataFrame:
-    popularity = songs["popularity"].to_numpy(np.float64)
-    parts = []
-    for run, result in results.items():
-        order = np.argsort(result.arrays["rows"])
-        rows = result.arrays["rows"][order]
-        for cutoff, scores in result.facts["scores"].items():
-            if not scores.get("skipped"):
-                where = {"model": run.model, "cutoff": cutoff, "repeat": run.repeat, "fold": run.fold, "row": rows}
-                chance, hit = result.arrays[f"chance_{cutoff}"][order], popularity[rows] >= scores["value"]
-                parts.append(
-                    pd.DataFrame({**where, "probability": chance, "hit": hit, "threshold": scores["threshold"]})
-                )
-    return _stack(parts, ["model", "cutoff", "repeat", "fold", "row", "probability", "hit", "threshold"])
+        _songs(
+            run, result, cutoff=cutoff, probability=result.arrays[f"chance_{cutoff}"], hit=truth >= scores["value"],
+            threshold=scores["threshold"],
+        )
+        for cutoff, scores in result.facts["scores"].items()
+        if not scores.get("skipped")
+    ]  # fmt: skip
 
 
 def _stack(parts: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:

@@ -95,7 +95,7 @@ def _artist(known: RelatedBy, asked: RelatedBy) -> dict[str, np.ndarray]:
         size = int(max(code.max(initial=-1), where.max(initial=-1))) + 2  # code -1 takes the last, empty place
         count = np.bincount(code[finite], minlength=size)
         total = np.bincount(code[finite], values[finite], minlength=size)
-        return np.where(count > 0, total / np.maximum(count, 1), np.nan)[where]
+        return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan)[where])
 
     variance = mean(popularity**2) - mean(popularity) ** 2
     return {

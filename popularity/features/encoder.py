@@ -69,7 +69,6 @@ class HistoryEncoder(Encoder):
             ("history", history, 0),
             ("retrieved", retrieved, 0),
             ("eval_samples", eval_samples, 1),
-            ("bins", bins, 1),
         ):
             if value < least:
                 raise InputError(f"data.encoder.{name}: expected at least {least}, got {value}")
@@ -112,7 +111,13 @@ class HistoryEncoder(Encoder):
         keys = keys_of(songs)
         self.related = RelatedSongs(keys, earlier=earlier)
         self.hidden = shares_to_hide(songs, folds, earlier=earlier, at_least=self.hide_history)
-        self._remember({**self._vectors(songs), "popularity": _column(songs["popularity"]), "month": _months(keys)})
+        self._remember(
+            {
+                **self._vectors(songs),
+                "popularity": torch.tensor(songs["popularity"].to_numpy(np.float32)),
+                "month": _months(keys),
+            }
+        )
 
     def _remember(self, known: dict[str, Tensor]) -> None:
         """Keep known songs; their popularities are read as standardised labels."""
@@ -232,11 +237,10 @@ class HistoryEncoder(Encoder):
             thinning=Thinning(self.hidden[:2], self.thin_history, self.hidden[2:]) if training else None,
         )
         here, at = column >= 0, column.clamp_min(0)
-        wide = (len(role), samples, role.shape[1])
+        chosen = {name: rows[name].unsqueeze(1).expand(-1, samples, -1).gather(-1, at) for name in ("row", "role")}
         if same_album is not None:
-            rest["same_album"] = same_album.unsqueeze(1).expand(wide).gather(-1, at) & here
-        known = rows["row"].unsqueeze(1).expand(wide).gather(-1, at).long()
-        roles = torch.where(here, role.unsqueeze(1).expand(wide).gather(-1, at), NO_SONG)
+            rest["same_album"] = same_album.unsqueeze(1).expand(-1, samples, -1).gather(-1, at) & here
+        known, roles = chosen["row"].long(), torch.where(here, chosen["role"], NO_SONG)
         return {**rest, "known": known * here, "role": roles.long(), "length": here.sum(-1).amax(-1)}
 
     def attach(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -251,12 +255,8 @@ class HistoryEncoder(Encoder):
             if name in rest:
                 rest[name] = rest[name].transpose(0, 1).contiguous()
         known = batch["known"].transpose(0, 1)
-        looked_up = {name: self.known[name][known] for name in ("song", "category", "month")}
-        return {
-            **rest,
-            **{f"history_{name}": value for name, value in looked_up.items()},
-            "history_label": self._label[known],
-        }
+        found = {f"history_{name}": self.known[name][known] for name in ("song", "category", "month")}
+        return {**rest, **found, "history_label": self._label[known]}
 
     def known_artists(self, songs: pd.DataFrame) -> tuple[int, int] | None:
         """See the base class."""
@@ -290,10 +290,6 @@ class HistoryEncoder(Encoder):
         self._remember({name: value.cpu() for name, value in state["known"].items()})
         self._scores = state["scores"].cpu().numpy().copy()
         self.hidden = tuple(state["hidden"])
-
-
-def _column(values: pd.Series) -> Tensor:
-    return torch.from_numpy(values.to_numpy(np.float32, copy=True))
 
 
 def _months(keys: Keys) -> Tensor:

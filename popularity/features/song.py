@@ -18,6 +18,7 @@ from torch import Tensor
 
 from popularity.data.credits import artist_names
 from popularity.data.schema import AUDIO
+from popularity.errors import InputError
 from popularity.features.base import Encoder, Folds, Inputs
 from popularity.features.title_stats import TITLE_STATISTICS, title_statistics
 
@@ -124,7 +125,9 @@ class FeatureEncoder(Encoder):
 
     _ARRAYS = ("mean", "scale", "edges", "title_mean", "title_scale", "present", "met")
 
-    def __init__(self, bins: int = 8, *, audio_only: bool = False) -> None:
+    def __init__(self, bins: int = 8, audio_only: bool = False) -> None:
+        if bins < 1:
+            raise InputError(f"data.encoder.bins: expected at least 1, got {bins}")
         self.audio_only = audio_only
         features, titles = len(NUMERIC_FEATURES), len(TITLE_STATISTICS)
         self.mean, self.scale = np.zeros(features), np.ones(features)

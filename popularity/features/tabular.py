@@ -5,7 +5,7 @@ release date, explicit, artists and genre, title statistics, the known songs by 
 the same album (by the same artist, and by anybody) and of the same genre, and the n-grams of titles and names.
 
 Features that rest on popularities are **cross-fitted**, as in scikit-learn's ``TargetEncoder``: the row of a training
-song is made from the other inner folds of the training songs, drawn by the rule of the split, and the row of a new song
+song is made from the other inner folds of the training songs by the rule of the split, and the row of a new song
 from all training songs. A song's own label never reaches its own row, and under the ``artist`` rule no training song
 knows its own artist, just as no test song does.
 
@@ -14,11 +14,12 @@ Glossary of shapes: ``n`` songs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, Self, get_args
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_array, hstack
+from scipy.sparse import csr_array, hstack, vstack
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -60,7 +61,7 @@ class TabularFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc] # 
 
     Args:
         feature_set: ``audio`` or ``everything``.
-        split: the rule by which inner folds are drawn: that of the split the songs come from.
+        split: the rule by which inner folds are made: that of the split the songs come from.
         seed: of the inner folds.
         folds: number of inner folds; fewer where the songs have fewer groups.
 
@@ -89,8 +90,8 @@ class TabularFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc] # 
         if self.feature_set == "audio":
             rows = _audio(songs)
         else:
-            self._reader = _Reader(songs)
-            self._known = self._reader.read(songs, songs["popularity"].to_numpy(np.float64))
+            self._reader, self._train = _Reader(songs), songs
+            self._ngrams = self._reader.ngrams(songs)
             rows = pd.DataFrame({**self._reader.plain(songs), **self._out_of_fold(songs)})
         varied = [name for name in rows if rows[name].nunique(dropna=False) > 1]
         if not varied:
@@ -106,8 +107,12 @@ class TabularFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc] # 
         if self.feature_set == "audio":
             rows = _audio(songs)
         else:
-            asked = self._reader.read(songs, np.full(len(songs), np.nan))
-            rows = pd.DataFrame({**self._reader.plain(songs), **known_song_effects(self._known, asked)})
+            # read together: the artists of new songs are names to look for in the titles of known songs too
+            both = pd.concat([self._train, songs.assign(popularity=np.nan)], ignore_index=True)
+            ngrams = {name: vstack([self._ngrams[name], new]) for name, new in self._reader.ngrams(songs).items()}
+            related, known = self._reader.related(both, ngrams), np.arange(len(both)) < len(self._train)
+            effects = known_song_effects(related.take(np.flatnonzero(known)), related.take(np.flatnonzero(~known)))
+            rows = pd.DataFrame({**self._reader.plain(songs), **effects})
         rows = rows[self.columns_].reset_index(drop=True)
         for name, value in self._single.items():
             rows.loc[rows[name].notna(), name] = value
@@ -122,8 +127,9 @@ class TabularFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc] # 
         if not folds:
             raise InputError(f"the {len(songs):,} training songs cannot be split by the rule {self.split}")
         columns: dict[str, np.ndarray] = {}
+        related = self._reader.related(songs, self._ngrams)
         for fit, held_out in folds:
-            for name, values in known_song_effects(self._known.take(fit), self._known.take(held_out)).items():
+            for name, values in known_song_effects(related.take(fit), related.take(held_out)).items():
                 columns.setdefault(name, np.full(len(songs), np.nan))[held_out] = values
         return columns
 
@@ -133,7 +139,7 @@ def _audio(songs: pd.DataFrame) -> pd.DataFrame:
 
 
 class _Reader:
-    """Fitted on training songs without their labels: vocabularies of groups, names, categories and n-grams.
+    """Fitted on training songs without their labels: vocabularies of categories and n-grams.
 
     What songs share - first artist, credits, albums - are the keys of the network's related songs.
     """
@@ -144,10 +150,6 @@ class _Reader:
         train = self._without_constant(train)
         self.encoder = FeatureEncoder()
         self.encoder.fit(train)
-        keys = keys_of(train)
-        self.names = pd.Index(pd.unique(keys.name))
-        groups = {name: pd.Index(values.dropna().unique()) for name, values in _groups(train, keys).items()}
-        self.groups = {name: levels for name, levels in groups.items() if len(levels) or name == "artist"}
         self.vectorizers = {
             name: fitted
             for name, column, vectorizer in (
@@ -175,30 +177,30 @@ class _Reader:
             **{f"title_{name}": titles[:, i] for i, name in enumerate(TITLE_STATISTICS)},
         }
 
-    def read(self, songs: pd.DataFrame, popularity: np.ndarray) -> RelatedBy:
-        """What relates these songs to the training songs."""
+    def related(self, songs: pd.DataFrame, ngrams: Mapping[str, csr_array]) -> RelatedBy:
+        """What relates these songs to each other; ``ngrams`` are theirs."""
         songs = self._without_constant(songs)
         keys = keys_of(songs)
-        rows, code = np.repeat(np.arange(len(songs)), np.diff(keys.start)), self.names.get_indexer(keys.name)
+        rows, (code, names) = np.repeat(np.arange(len(songs)), np.diff(keys.start)), pd.factorize(keys.name)
         lead = keys.name == keys.first[rows]
 
         def incidence(chosen: np.ndarray) -> csr_array:
-            chosen = chosen & (code >= 0)
-            shape = (len(songs), max(len(self.names), 1))
+            shape = (len(songs), max(len(names), 1))
             return csr_array((np.ones(int(chosen.sum())), (rows[chosen], code[chosen])), shape=shape)
 
-        numeric, groups = numeric_features(songs), _groups(songs, keys)
+        numeric = numeric_features(songs)
         return RelatedBy(
-            group={name: levels.get_indexer(groups[name]) for name, levels in self.groups.items()},
+            group={name: pd.factorize(key)[0] for name, key in _groups(songs, keys).items()},
             first=incidence(lead),
             guest=incidence(~lead),
             profile={name: numeric[:, NUMERIC_FEATURES.index(name)] for name in _PROFILE},
-            ngrams=self._ngrams(songs),
-            popularity=popularity,
+            ngrams=ngrams,
+            popularity=songs["popularity"].to_numpy(np.float64),
         )
 
-    def _ngrams(self, songs: pd.DataFrame) -> dict[str, csr_array]:
+    def ngrams(self, songs: pd.DataFrame) -> dict[str, csr_array]:
         """N-grams of the titles, and these with those of the artist names."""
+        songs = self._without_constant(songs)
         text = {"title": _plain_text(songs["title"]), "artist": _plain_text(songs["artist"])}
         found = {name: one.transform(text[name.partition("_")[0]]) for name, one in self.vectorizers.items()}
         titles = [found[name] for name in ("title_letters", "title_words") if name in found]

@@ -29,12 +29,12 @@ _STATISTICS = 3  # numbers that describe a history, beside the extras
 
 
 class History(NamedTuple):
-    """One sampled history of each song of a batch.
+    """One sampled history of each song of a batch; only ``role`` and ``same_album`` tell padding from songs.
 
     Attributes:
         song: ``(B, H, S)`` vectors of known songs.
         category: ``(B, H, C)`` their categories.
-        label: ``(B, H)`` their standardised popularities, 0 at padding.
+        label: ``(B, H)`` their standardised popularities.
         month: ``(B, H)`` their release in months since 1970, NaN where unknown.
         role: ``(B, H)``, ``NO_SONG`` at padding.
         same_album: ``(B, H)`` on the song's album, or None where no album is known.
@@ -50,13 +50,12 @@ class History(NamedTuple):
 
 def history_of(batch: Mapping[str, Tensor], sample: int) -> History:
     """One sample of the histories of a batch, as `HistoryEncoder.attach` gives them."""
-    role = batch["role"][sample]
     return History(
         batch["history_song"][sample],
         batch["history_category"][sample],
-        batch["history_label"][sample] * (role != NO_SONG),
+        batch["history_label"][sample],
         batch["history_month"][sample],
-        role,
+        batch["role"][sample],
         batch["same_album"][sample] if "same_album" in batch else None,
     )
 

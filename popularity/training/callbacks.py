@@ -131,7 +131,8 @@ class BestSoFar(Callback):
         if float(mse) < self.best:
             self.best, self.epoch = float(mse), trainer.current_epoch
         for logger in trainer.loggers:
-            logger.log_metrics({self.metric: self.best}, trainer.global_step)
+            # the step under which Lightning logs the metrics of this validation
+            logger.log_metrics({self.metric: self.best}, trainer.global_step - 1)
 
     def state_dict(self) -> dict[str, Any]:
         """The best value so far."""

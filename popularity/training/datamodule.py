@@ -188,7 +188,7 @@ class PopularityDataModule(LightningDataModule):
         self.encoder.load_state(state_dict["encoder"])
         self._fitted_on, self._columns = dict(state_dict["fingerprint"]), list(state_dict["columns"])
 
-    def _batches(self, songs: pd.DataFrame, *, training: bool = False) -> SongBatches:
+    def _song_batches(self, songs: pd.DataFrame, *, training: bool = False) -> SongBatches:
         trainer = self.trainer
         if trainer is None:
             raise RuntimeError("the data module is not attached to a Trainer")
@@ -205,22 +205,22 @@ class PopularityDataModule(LightningDataModule):
 
     def train_dataloader(self) -> SongBatches:
         """Batches of the training songs, in a new order every epoch."""
-        return self._batches(self.songs("train"), training=True)
+        return self._song_batches(self.songs("train"), training=True)
 
     def val_dataloader(self) -> SongBatches | list[SongBatches]:
         """Batches of the validation songs; none if ``validation`` is 0."""
         songs = self.songs("validation")
-        return self._batches(songs) if len(songs) else []
+        return self._song_batches(songs) if len(songs) else []
 
     def test_dataloader(self) -> SongBatches:
         """Batches of the test songs."""
-        return self._batches(self.songs("test"))
+        return self._song_batches(self.songs("test"))
 
     def predict_dataloader(self) -> SongBatches:
         """Batches of the songs to predict, in the order of the file."""
         if self.predict_table is None:
             raise RuntimeError("call setup('predict') first")
-        return self._batches(self.predict_table.songs)
+        return self._song_batches(self.predict_table.songs)
 
 
 def check_same_data(before: Mapping[str, Any], today: Mapping[str, Any]) -> None:

@@ -23,11 +23,14 @@ from popularity.data.songs import SongTable
 from popularity.data.splits import Split
 from popularity.errors import InputError
 from popularity.parsing import one_line
+from popularity.parsing.classes import chosen_classes
 from popularity.training.datamodule import PopularityDataModule
 from popularity.training.module import PopularityModule
 from popularity.training.quiet import quiet_lightning
 from popularity.training.trainer import CALLBACKS, TRAINER_DEFAULTS, make_trainer
 
+#: Settings that hold a class.
+_CLASSES = ("model.net", "model.head", "data.encoder")
 _DEFAULTS: dict[str, Any] = {
     "checkpoint.monitor": "val/mse",
     "checkpoint.filename": "best",
@@ -47,19 +50,25 @@ def _members(net: Any) -> int:
     return int((net.get("init_args") or {}).get("members", 1))
 
 
-def add_fit_arguments(parser: LightningArgumentParser) -> None:
-    """Declare what a fit has beside Trainer, module and data: where runs go, callbacks, and links."""
+def add_fit_arguments(parser: LightningArgumentParser, argv: Sequence[str]) -> None:
+    """Declare what a fit has beside Trainer, module and data: where runs go, callbacks, and links.
+
+    Args:
+        parser: to declare them in.
+        argv: what it will parse; the classes chosen there bring their own defaults.
+    """
     parser.add_argument("--name", type=str, default="mamba", help="Runs go to LOG_DIR/NAME/version_N.")
     parser.add_argument("--log_dir", type=str, default="lightning_logs", help="Folder of all runs.")
     for key, kind in CALLBACKS.items():
         parser.add_lightning_class_args(kind, key)
     parser.set_defaults(_DEFAULTS)
+    parser.set_defaults({key: {"class_path": name} for key, name in chosen_classes(argv, _CLASSES).items()})
     parser.link_arguments("model.net", "data.samples", compute_fn=_members)
     parser.link_arguments("data.inputs", "model.inputs", apply_on="instantiate")
 
 
-def fit_parser() -> Parser:
-    """A parser of everything that a fit takes, without a verb."""
+def fit_parser(argv: Sequence[str] = ()) -> Parser:
+    """A parser of everything that a fit takes, without a verb, for a command line."""
     parser = Parser()
     parser.add_argument("-c", "--config", action="config", help="Config file or name of a shipped config.")
     parser.add_argument("--seed_everything", type=int, default=0, help="Seed of weights, dropout and histories.")
@@ -67,7 +76,7 @@ def fit_parser() -> Parser:
     parser.set_defaults({f"trainer.{key}": value for key, value in TRAINER_DEFAULTS.items()})
     parser.add_lightning_class_args(PopularityModule, "model")
     parser.add_lightning_class_args(PopularityDataModule, "data")
-    add_fit_arguments(parser)
+    add_fit_arguments(parser, argv)
     parser.add_optimizer_args()
     parser.add_lr_scheduler_args()
     return parser
@@ -83,13 +92,12 @@ def read_config(files: Sequence[str | Path] = (), settings: Mapping[str, Any] | 
     Raises:
         InputError: a file, a name or a value is wrong, in one line.
     """
-    parser = fit_parser()
     arguments = [f"--config={parsing.resolve_config(str(file))}" for file in files]
     for name, value in (settings or {}).items():
         arguments.append(f"--{name}={value if isinstance(value, str) else json.dumps(value)}")
     with warnings.catch_warnings():
         quiet_lightning()
-        return parser.parse_args(arguments)
+        return fit_parser(arguments).parse_args(arguments)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import optuna
 import torch
 import yaml
+from optuna.trial import TrialState
 
 from popularity.errors import InputError
 from popularity.training.fit import fit_parser, instantiate
@@ -25,13 +26,13 @@ from popularity.training.tensorboard import flat
 from popularity.tuning.report import show_progress, write_report
 from popularity.tuning.space import Options, Search, edges, load_space
 from popularity.tuning.storage import hide_password, open_storage
-from popularity.tuning.study import SharedStudy, Stop, StudyEndedError, begin_study, queue_lost_trials
+from popularity.tuning.study import NOTE, SharedStudy, Stop, StudyEndedError, begin_study, queue_lost_trials
 from popularity.tuning.trial import RunTrial, lightgbm_settings, search_songs, trial_config
 
 
 def read_search(argv: Sequence[str]) -> Search:
     """Parse a command line: that of a fit with the flags of `Options`."""
-    parser = fit_parser()
+    parser = fit_parser(argv)
     parser.description = "Search hyper-parameters: the flags of `fit`, and these."
     parser.add_class_arguments(Options, None)
     config = yaml.safe_load(parser.dump(parser.parse_args(list(argv)), skip_none=False))
@@ -49,19 +50,17 @@ def check_space(search: Search) -> dict[str, Any] | None:
                 raise InputError(f"{search.options.space}: {key} = {json.dumps(value)}: {error}") from error
     known = _settings(search, {})
     first = {key: known.get(key.replace(".init_args", "")) for key in search.space}
-    try:
+    with suppress(ValueError):  # outside of the space
         optuna.trial.create_trial(params=first, distributions=search.space, value=0.0)
-    except ValueError:  # outside of the space
-        return None
-    return first
+        return first
+    return None
 
 
 def _settings(search: Search, params: dict[str, Any]) -> dict[str, Any]:
     """All settings of a trial by dotted names, after its objects have been built once."""
     if search.lightgbm:
         return {f"lightgbm.{name}": value for name, value in lightgbm_settings(search, params).items()}
-    config = trial_config(search, params)
-    instantiate(fit_parser(), config)
+    instantiate(fit_parser(), config := trial_config(search, params))
     return flat(config.as_dict())
 
 
@@ -69,15 +68,13 @@ def tune(search: Search) -> int:
     """Run a search and write its report; the exit code."""
     (table, _), first = search_songs(search), check_space(search)
     with open_storage(search.storage, search.options.heartbeat) as storage:
-        begin_study(search, storage, table.fingerprint, first)
-    shown = hide_password(search.storage)
-    print(f"study:     {search.options.study} in {shown}   (optuna-dashboard {shown})")
-    try:
-        code = work(search) if search.options.workers == 1 else run_workers(search)
-    except KeyboardInterrupt:
-        code = 130
-    with open_storage(search.storage, search.options.heartbeat) as storage:
-        study = optuna.load_study(study_name=search.options.study, storage=storage.optuna)
+        study = begin_study(search, storage, table.fingerprint, first)
+        shown = hide_password(search.storage)
+        print(f"study:     {search.options.study} in {shown}   (optuna-dashboard {shown})")
+        try:
+            code = work(search) if search.options.workers == 1 else run_workers(search)
+        except KeyboardInterrupt:
+            code = 130
         with storage.lock():
             queue_lost_trials(study)
         write_report(search, study)
@@ -96,7 +93,8 @@ def work(search: Search) -> int:
                 print(f"ended:     {ended}", flush=True)
                 return 0
             except (ValueError, optuna.exceptions.UpdateFinishedTrialError):  # of a trial that was taken for lost
-                if not study.lost_latest():
+                latest = study.get_trials(deepcopy=False)[study.latest]
+                if latest.state != TrialState.FAIL or NOTE in latest.user_attrs:
                     raise
                 print(f"trial {study.latest}: gave no heartbeat for too long and is tried again", flush=True)
 
@@ -104,7 +102,7 @@ def work(search: Search) -> int:
 def run_workers(search: Search) -> int:
     """Run the worker processes of this machine until they end; the exit code."""
     # forked from a process that has imported everything but run nothing: importing costs seconds, threads do not fork
-    context = multiprocessing.get_context("forkserver")
+    context: Any = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
     context.set_forkserver_preload([__name__])
     count = search.options.workers
     threads = max(1, torch.get_num_threads() // count)
@@ -141,8 +139,7 @@ def quiet() -> Iterator[None]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         quiet_lightning()
-        # heartbeat, retry, journal and signed-rank pruner: tests show that they hold
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeat, journal: they are tested
         warnings.filterwarnings("ignore", category=UserWarning, module="optuna.importance")  # two objectives
         yield
 

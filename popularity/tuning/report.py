@@ -72,8 +72,8 @@ def best_config(search: Search, params: dict[str, Any]) -> str:
     """What ``fit -c`` (for LightGBM: ``tune -c``) reads to have a trial's settings, as YAML."""
     if search.lightgbm:
         settings = {**search.options.lightgbm, **{key.removeprefix("lightgbm."): params[key] for key in params}}
-        return yaml.safe_dump({"data": search.config["data"], "lightgbm": settings}, sort_keys=False)
-    return fit_parser().dump(trial_config(search, params), skip_none=False)
+        return str(yaml.safe_dump({"data": search.config["data"], "lightgbm": settings}, sort_keys=False))
+    return str(fit_parser().dump(trial_config(search, params), skip_none=False))
 
 
 def study_table(search: Search, trials: list[FrozenTrial], best: set[int]) -> pd.DataFrame:
@@ -81,9 +81,8 @@ def study_table(search: Search, trials: list[FrozenTrial], best: set[int]) -> pd
     rows = []
     for trial in trials:
         row = {"trial": trial.number, "state": trial.state.name, "best": trial.number in best}
-        row |= dict(zip(search.objectives, trial.values or [], strict=False))
-        row |= {**trial.params, **trial.user_attrs.get("metrics", {}), "seconds": trial.user_attrs.get("seconds")}
-        row |= {"begun": trial.datetime_start, "ended": trial.datetime_complete}
+        row |= {**dict(zip(search.objectives, trial.values or [], strict=False)), **trial.params}
+        row |= {**trial.user_attrs.get("metrics", {}), "begun": trial.datetime_start, "ended": trial.datetime_complete}
         rows.append(row | {name: trial.user_attrs.get(name) for name in (NOTE, WORKER)})
     return pd.DataFrame(rows)
 

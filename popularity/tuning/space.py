@@ -16,7 +16,7 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner,
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 
 from popularity.errors import InputError
-from popularity.parsing import Parser, one_line
+from popularity.parsing import Parser, one_line, shipped_config
 from popularity.training.module import METRICS
 
 Space = dict[str, BaseDistribution]
@@ -44,7 +44,7 @@ class Options:
     """Hyper-parameter search.
 
     Args:
-        space: YAML file that maps config keys to Optuna distributions.
+        space: YAML file that maps config keys to Optuna distributions, or the name of a shipped one: ``search/mamba``.
         trials: how many finished trials the study holds in the end, including those of earlier and other processes.
         study: name of the study; its results go to LOG_DIR/STUDY.
         storage: URL of SQLite or PostgreSQL, or a journal FILE.log; by default SQLite in LOG_DIR/STUDY/study.db.
@@ -92,7 +92,7 @@ class Search:
         self.lightgbm = any(key.startswith("lightgbm.") for key in self.space)
         self.seed = max(0, self.config["seed_everything"])
         self.objectives = [name.strip() for name in options.objective.split(",")]
-        self.directions = ["maximize" if name in _MAXIMIZED else "minimize" for name in self.objectives]
+        self.directions: list[Any] = ["maximize" if name in _MAXIMIZED else "minimize" for name in self.objectives]
         by_epoch = len(self.objectives) == 1 and self.objectives[0] not in COSTS and not self.lightgbm
         self.pruner = options.pruner or ("median" if by_epoch else "none")
         self.sampler = _SAMPLERS[options.sampler]  # all its state is in the study, except for the seed
@@ -129,11 +129,11 @@ class Search:
 
 
 def load_space(path: str) -> Space:
-    """Read a search space; InputError for what is no distribution of Optuna, or a key that must not vary."""
+    """Read a search space: a file, or the name of a shipped one; InputError for an entry that cannot be searched."""
     parser, space, key = Parser(), Space(), ""
     parser.add_argument("--distribution", type=BaseDistribution)
     try:
-        for key, entry in yaml.safe_load(Path(path).read_text(encoding="utf-8")).items():
+        for key, entry in yaml.safe_load(Path(shipped_config(path) or path).read_text(encoding="utf-8")).items():
             section, _, name = key.partition(".")
             if (section == "data" and name in _SONGS) or (section == "trainer" and name not in TRAINER):
                 raise InputError("a search cannot vary this, trials would not be comparable")

@@ -1,8 +1,7 @@
 """Where a study lives: SQLite, PostgreSQL or Optuna's journal file, each with a lock and a heartbeat.
 
-Optuna makes single steps atomic, but not "count the trials, then begin another". Trials are therefore begun under one
-lock per storage: a file lock beside SQLite and the journal, an advisory lock in PostgreSQL. Both are released when the
-process that holds them ends, however it ends.
+Optuna makes single steps atomic, but not "count the trials, then begin another": trials begin under one lock per
+storage, a file lock or PostgreSQL's advisory lock, which is released when the process that holds it ends.
 """
 
 from __future__ import annotations
@@ -27,8 +26,6 @@ from optuna.trial import TrialState
 from popularity.errors import InputError
 
 _MISSED = 4  # heartbeats in a row after which a trial is lost
-_BEAT = "heartbeat"
-_EXPECTED = "expected sqlite:///FILE, postgresql://USER@HOST/DATABASE or the name of a journal FILE.log"
 
 
 class Journal(JournalStorage, BaseHeartbeat):
@@ -44,12 +41,12 @@ class Journal(JournalStorage, BaseHeartbeat):
     def record_heartbeat(self, trial_id: int) -> None:
         """Record the time, unless the trial was taken for lost."""
         with suppress(optuna.exceptions.UpdateFinishedTrialError):
-            self.set_trial_system_attr(trial_id, _BEAT, time.time())
+            self.set_trial_user_attr(trial_id, "heartbeat", time.time())
 
     def _get_stale_trial_ids(self, study_id: int) -> list[int]:
         oldest = time.time() - _MISSED * self._interval
         running = self.get_all_trials(study_id, deepcopy=False, states=(TrialState.RUNNING,))
-        return [trial._trial_id for trial in running if trial.system_attrs.get(_BEAT, oldest) < oldest]
+        return [trial._trial_id for trial in running if trial.user_attrs.get("heartbeat", oldest) < oldest]
 
     def get_heartbeat_interval(self) -> int:
         """Seconds between heartbeats."""
@@ -92,7 +89,8 @@ def _open(text: str, heartbeat: int) -> Storage:
     file = Path(text if url is None else url.database or "")
     kind = file.suffix if url is None else url.get_backend_name()
     if kind not in (".log", "sqlite", "postgresql") or str(file) in (".", ":memory:"):
-        raise InputError(f"--storage: {_EXPECTED}, got {hide_password(text)}")
+        expected = "sqlite:///FILE, postgresql://USER@HOST/DATABASE or the name of a journal FILE.log"
+        raise InputError(f"--storage: expected {expected}, got {hide_password(text)}")
     lock: Callable[[], AbstractContextManager[Any]] = partial(FileLock, f"{file}.claim")  # FILE.lock is Optuna's own
     if kind != "postgresql":
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import time
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -27,11 +28,13 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 #: A trial that has killed its worker this often is not tried again.
 RETRIES = 3
 _QUESTION = "question"
+_key = partial(json.dumps, sort_keys=True)
 #: Settings of a fit that its scores depend on, and those among them that only say where something is.
-_ASKED = ("seed", "model", "data", "optimizer", "lr_scheduler", "ema", "early_stopping", "checkpoint.mo")
-_ASKED += tuple(f"trainer.{name}" for name in TRAINER)
+_ASKED = (
+    *("seed", "model", "data", "optimizer", "lr_scheduler", "ema", "early_stopping", "checkpoint.mo"),
+    *(f"trainer.{name}" for name in TRAINER),
+)
 _PLACES = ("data.source", "data.cache_dir", "data.predict_source")
-_POLL = 1.0  # seconds between looks at a study whose last trials run elsewhere
 
 
 class Stop:
@@ -88,7 +91,7 @@ class SharedStudy(optuna.Study):
                     raise StudyEndedError("the time is over")
                 if finished + states.count(TrialState.RUNNING) < wanted:
                     return self._begin()
-            pause = _POLL  # the last trials run elsewhere: if their worker dies, they are tried again here
+            pause = 1.0  # the last trials run elsewhere: if their worker dies, they are tried again here
 
     def _begin(self) -> Trial:
         """A trial with settings that no finished or running trial has; only under the lock."""
@@ -99,8 +102,7 @@ class SharedStudy(optuna.Study):
             seed = int(np.random.SeedSequence([self.search.seed, len(trials)]).generate_state(1)[0])
             self.sampler = self.search.sampler(seed=seed)
             trial = super().ask(self.search.space)
-            twin = used.get(_key(trial.params))
-            if twin is None:
+            if (twin := used.get(_key(trial.params))) is None:
                 trial.set_user_attr(WORKER, f"{socket.gethostname()}:{os.getpid()}")
                 self.storage.optuna.record_heartbeat(trial._trial_id)  # without one Optuna never takes it for lost
                 self.latest = trial.number
@@ -114,11 +116,6 @@ class SharedStudy(optuna.Study):
             if unused is None:
                 raise StudyEndedError("the space holds no other settings")
             self.enqueue_trial(unused)
-
-    def lost_latest(self) -> bool:
-        """Whether this process was so slow that its latest trial was taken for lost."""
-        trial = self.get_trials(deepcopy=False)[self.latest]
-        return trial.state == TrialState.FAIL and NOTE not in trial.user_attrs
 
 
 def queue_lost_trials(study: optuna.Study) -> None:
@@ -140,25 +137,26 @@ def queue_lost_trials(study: optuna.Study) -> None:
             retry(study, trial)
 
 
-def begin_study(search: Search, storage: Storage, songs: str, first: dict[str, Any] | None) -> None:
+def begin_study(search: Search, storage: Storage, songs: str, first: dict[str, Any] | None) -> optuna.Study:
     """Create the study, with settings to try first, or make sure that the one that exists asks the same question.
 
     ``songs`` is the fingerprint of the song table. With other songs or settings trials would not be comparable.
     """
     name, asked = search.options.study, _question(search, songs)
     with storage.lock():
-        names = {"study_name": name, "storage": storage.optuna, "directions": search.directions}
-        study = optuna.create_study(**names, load_if_exists=True)
+        study = optuna.create_study(
+            study_name=name, storage=storage.optuna, directions=search.directions, load_if_exists=True
+        )
         before = study.user_attrs.get(_QUESTION)
         if before is None:
             study.set_user_attr(_QUESTION, asked)
             if first is not None:
                 study.enqueue_trial(first)
-            return
-    changed = [f"{k}: {before.get(k)} -> {asked.get(k)}" for k in before | asked if before.get(k) != asked.get(k)]
-    if changed:
+            return study
+    if changed := [f"{k}: {before.get(k)} -> {asked.get(k)}" for k in before | asked if before.get(k) != asked.get(k)]:
         told = "; ".join(changed[:3])
         raise InputError(f"study {name!r} was begun with other settings ({told}), give another --study")
+    return study
 
 
 def _question(search: Search, songs: str) -> dict[str, Any]:
@@ -167,7 +165,3 @@ def _question(search: Search, songs: str) -> dict[str, Any]:
     space = {f"space.{key}": str(distribution) for key, distribution in search.space.items()}
     options = {"objective": ",".join(search.objectives), "folds": search.options.folds, "songs": songs}
     return {**config, **flat(search.options.lightgbm, "lightgbm."), **space, **options}
-
-
-def _key(params: dict[str, Any]) -> str:
-    return json.dumps(params, sort_keys=True)

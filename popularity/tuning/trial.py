@@ -6,8 +6,7 @@ import json
 import math
 import statistics
 import time
-from dataclasses import dataclass, replace
-from importlib.util import find_spec
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,11 +19,10 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import ParallelStrategy
 from optuna_integration import PyTorchLightningPruningCallback
 
-from popularity.data.schema import AUDIO
 from popularity.data.songs import SongTable
 from popularity.data.splits import Split, SplitKind, inner_folds
 from popularity.errors import InputError
-from popularity.features.song import FeatureEncoder
+from popularity.features.tabular import TabularFeatures
 from popularity.parsing import one_line
 from popularity.training.callbacks import BestSoFar
 from popularity.training.fit import build_fit, read_config
@@ -35,12 +33,9 @@ from popularity.tuning.study import NOTE, STOPPED, Stop
 #: What a trial's Trainer leaves out.
 SILENT = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
 #: What a space or ``--lightgbm.NAME`` may replace or add to, under LightGBM's own names.
-_LIGHTGBM = {
-    **{"learning_rate": 0.05, "n_estimators": 2000, "num_leaves": 31, "min_child_samples": 20},
-    **{"subsample": 0.8, "subsample_freq": 1, "colsample_bytree": 0.8, "reg_alpha": 1e-3, "reg_lambda": 1.0},
-}
-_FIXED = {"deterministic": True, "force_row_wise": True, "verbosity": -1}  # equal trees on every run
-_STOPPING_ROUNDS = 50  # trees without a better validation MSE
+_LIGHTGBM: dict[str, Any] = {"learning_rate": 0.05, "n_estimators": 2000, "num_leaves": 31, "min_child_samples": 20}
+_LIGHTGBM |= {"subsample": 0.8, "subsample_freq": 1, "colsample_bytree": 0.8, "reg_alpha": 1e-3, "reg_lambda": 1.0}
+_LIGHTGBM |= {"verbosity": -1, "deterministic": True, "force_row_wise": True}  # equal trees on every run
 
 
 def trial_config(search: Search, params: dict[str, Any]) -> Namespace:
@@ -89,7 +84,7 @@ class BestEpoch(Callback):
         """Compare this epoch with the best so far."""
         metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
         best = self.metrics.get(self.monitor, self.sign * math.inf)
-        if not trainer.sanity_checking and (not self.metrics or self.sign * metrics[self.monitor] < self.sign * best):
+        if not trainer.sanity_checking and (not self.metrics or self.sign * (metrics[self.monitor] - best) < 0):
             self.metrics = metrics
 
 
@@ -101,6 +96,7 @@ class RunTrial:
     table: SongTable
     splits: list[Split]
     stop: Stop
+    rows: dict[int, Any] = field(default_factory=dict)  # of LightGBM, by fold
 
     def __call__(self, trial: optuna.Trial) -> list[float]:
         """Fit a trial; its objectives. What ends it early is noted in the trial."""
@@ -123,25 +119,23 @@ class RunTrial:
     def metrics(self, trial: optuna.Trial) -> dict[str, float]:
         """The mean metrics over the folds, with ``seconds`` of training (their sum) and ``parameters`` of the model."""
         found: list[dict[str, float]] = []
-        began, search = time.perf_counter(), self.search
         for fold, split in enumerate(self.splits):
             self.stop.check()
-            try:
-                found.append(self._fit(trial, split, fold))
-            finally:
-                trial.set_user_attr("seconds", time.perf_counter() - began)  # also of a trial that is pruned
-            if search.pruner == "wilcoxon":
-                trial.report(found[-1][search.objectives[0]], step=fold)
+            found.append(self._fit(trial, split, fold))
+            if self.search.pruner == "wilcoxon":
+                trial.report(found[-1][self.search.objectives[0]], step=fold)
                 if fold + 1 < len(self.splits) and trial.should_prune():
                     raise optuna.TrialPruned(f"pruned after fold {fold}")
         means = {name: statistics.fmean(one[name] for one in found) for name in found[0]}
-        return {**means, "seconds": time.perf_counter() - began}
+        return {**means, "seconds": means["seconds"] * len(found)}
 
     def _fit(self, trial: optuna.Trial, split: Split, fold: int) -> dict[str, float]:
         search, name = self.search, f"trial_{trial.number:04d}" + (f"_fold_{fold}" if len(self.splits) > 1 else "")
         logger = TensorBoardLogger(search.folder, name, version="", default_hp_metric=False)
         if search.lightgbm:
-            metrics = fit_lightgbm(search, trial.params, self.table.songs, split)
+            if fold not in self.rows:  # the same for all trials
+                self.rows[fold] = features(search, self.table.songs, split)
+            metrics = fit_lightgbm(search, trial.params, self.rows[fold])
             logger.log_hyperparams(trial.params, {BestSoFar.metric: metrics["val/mse"]})
             logger.finalize("success")
             return metrics
@@ -152,45 +146,47 @@ class RunTrial:
             callbacks.append(PyTorchLightningPruningCallback(trial, monitor=search.objectives[0]))
         settings = {**SILENT, "logger": logger}
         fit = build_fit(config, table=self.table, split=split, callbacks=callbacks, trainer=settings)
+        began = time.perf_counter()
         fit.run()
-        return {**best.metrics, "parameters": sum(weight.numel() for weight in fit.module.parameters())}
+        parameters = sum(weight.numel() for weight in fit.module.parameters())
+        return {**best.metrics, "seconds": time.perf_counter() - began, "parameters": parameters}
 
 
 def lightgbm_settings(search: Search, params: dict[str, Any]) -> dict[str, Any]:
     """The settings of LightGBM for a trial's parameters; InputError for one that it does not have."""
-    if find_spec("lightgbm") is None:
-        raise InputError("the package lightgbm is missing, install this project's extra [baselines]")
-    from lightgbm import LGBMRegressor
-
+    try:
+        from lightgbm import LGBMRegressor
+    except ImportError as error:
+        raise InputError("the package lightgbm is missing, install this project's extra [baselines]") from error
     given = {**search.options.lightgbm, **{key.removeprefix("lightgbm."): params[key] for key in params}}
     if unknown := sorted(set(given) - set(LGBMRegressor().get_params())):
         raise InputError(f"lightgbm.{unknown[0]}: LightGBM has no such setting")
     return {**_LIGHTGBM, **given}
 
 
-def features(train: pd.DataFrame, held_out: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """The tabular features of training songs and of held-out songs, learned from the training songs alone."""
-    encoder = FeatureEncoder()
-    encoder.fit(train)
-    rows = [np.column_stack([songs[list(AUDIO)], *encoder.encode(songs).values()]) for songs in (train, held_out)]
-    return rows[0], rows[1]
+def features(search: Search, songs: pd.DataFrame, split: Split) -> list[tuple[pd.DataFrame, np.ndarray]]:
+    """Tabular features and popularity: of a split's training songs, out of fold, and of its validation songs."""
+    tabular = TabularFeatures("everything", split=search.config["data"]["split"], seed=search.seed)
+    train, held_out = songs.iloc[split.train], songs.iloc[split.validation]
+    rows = tabular.fit_transform(train), tabular.transform(held_out)
+    return [(rows[0], train["popularity"].to_numpy(np.float64)), (rows[1], held_out["popularity"].to_numpy(np.float64))]
 
 
-def fit_lightgbm(search: Search, params: dict[str, Any], songs: pd.DataFrame, split: Split) -> dict[str, float]:
-    """Fit LightGBM to training songs; the ``val/*`` metrics of its best round, and ``parameters``, its leaves."""
+def fit_lightgbm(search: Search, params: dict[str, Any], songs: list[tuple[Any, np.ndarray]]) -> dict[str, float]:
+    """Fit LightGBM to :func:`features`; ``val/*`` metrics of its best round, ``seconds``, leaves as ``parameters``."""
     import lightgbm
 
-    settings = {**lightgbm_settings(search, params), **_FIXED, "seed": search.seed, "n_jobs": torch.get_num_threads()}
-    train, held_out = features(songs.iloc[split.train], songs.iloc[split.validation])
-    truth = songs["popularity"].to_numpy(np.float64)
-    learned = lightgbm.Dataset(train, truth[split.train])
-    scored = lightgbm.Dataset(held_out, truth[split.validation], reference=learned)
-    stop = lightgbm.early_stopping(_STOPPING_ROUNDS, verbose=False)
+    began = time.perf_counter()
+    settings = {**lightgbm_settings(search, params), "seed": search.seed, "n_jobs": torch.get_num_threads()}
+    learned = lightgbm.Dataset(*songs[0])
+    scored = lightgbm.Dataset(*songs[1], reference=learned)
+    stop = lightgbm.early_stopping(50, verbose=False)  # trees without a better validation MSE
     try:
         model = lightgbm.train(settings, learned, settings.pop("n_estimators"), [scored], callbacks=[stop])
     except lightgbm.basic.LightGBMError as error:
         raise InputError(f"lightgbm: {error}") from error
-    predicted = torch.from_numpy(np.asarray(model.predict(held_out))).clamp(0, 100)
-    scores = regression_metrics("val")(predicted, torch.from_numpy(truth[split.validation]))
+    predicted = torch.from_numpy(np.asarray(model.predict(songs[1][0]))).clamp(0, 100)
+    scores = regression_metrics("val")(predicted, torch.tensor(songs[1][1]))
     trees = model.dump_model(num_iteration=model.best_iteration)["tree_info"]
-    return {**{name: float(score) for name, score in scores.items()}, "parameters": sum(t["num_leaves"] for t in trees)}
+    costs = {"seconds": time.perf_counter() - began, "parameters": sum(tree["num_leaves"] for tree in trees)}
+    return {**{name: float(score) for name, score in scores.items()}, **costs}

@@ -87,6 +87,11 @@ def test_a_chance_meeting_does_not_part_the_names_of_a_file() -> None:
     assert "4 names with commas taken as one name, such as 'Tyler, The Creator'" in rule.note
 
 
+def test_lists_without_quotes_where_every_cell_is_one() -> None:
+    assert split(["[A, B]", "[C]", "[D]"]) == ["A;B", "C", "D"]
+    assert split(["[spunge]", "A", "B"]) == ["[spunge]", "A", "B"]
+
+
 def test_guests_are_names_of_their_own_where_the_file_does_so() -> None:
     cells = ["Drake Featuring Rihanna", "A (feat. B)", "C ft. D & E", "Little Feat", "Ft. Worth"]
     assert split(cells) == ["Drake;Rihanna", "A;B", "C;D & E", "Little Feat", "Ft. Worth"]

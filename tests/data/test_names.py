@@ -112,6 +112,15 @@ def test_what_the_user_says_wins_even_over_the_exact_name(raw_songs: pd.DataFram
     assert table.songs["popularity"].max() < 26
 
 
+def test_a_prediction_does_without_the_column_of_the_popularity(raw_songs: pd.DataFrame, write: Write) -> None:
+    songs = raw_songs.drop(columns="popularity").rename(columns={"energy": "power"})
+    columns = {"popularity": "my score", "energy": "power"}
+    table = load_songs(write(songs), need_popularity=False, columns=columns)
+    np.testing.assert_array_equal(table.songs["energy"], raw_songs["energy"])
+    with pytest.raises(InputError, match="columns: popularity: expected a column of the file, got 'my score'"):
+        load_songs(write(songs), columns=columns)
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [

@@ -144,6 +144,11 @@ def test_a_column_on_another_scale_is_refused(
     assert "\n" not in str(caught.value)
 
 
+def test_a_few_songs_all_louder_than_can_be_are_refused(raw_songs: pd.DataFrame, write: Write) -> None:
+    with pytest.raises(InputError, match="column 'loudness': expected decibels, mostly below 0"):
+        load_songs(write(raw_songs.head(6).assign(loudness=[1.5, 2, 3, 4, 5, 6])))
+
+
 def test_two_loud_songs_and_two_zero_popularities_are_no_foreign_scale(raw_songs: pd.DataFrame, write: Write) -> None:
     songs = raw_songs.head(2).assign(loudness=[0.5, 1.0], popularity=[0, 1])
     assert len(load_songs(write(songs), need_popularity=False, deduplicate=False).songs) == 2

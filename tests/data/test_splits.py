@@ -259,14 +259,14 @@ def test_index_labels_do_not_matter() -> None:
 @pytest.mark.parametrize(
     ("rows", "kind", "arguments", "message"),
     [
-        (3, "random", {}, "split random needs at least 5 songs, one per fold, but found 3"),
-        (0, "random", {}, "split random needs at least 5 songs, one per fold, but found 0"),
-        (9, "artist", {}, "split artist needs at least 5 first-named artists, one per fold, but found 1"),
+        (3, "random", {}, "split random needs at least 5 songs, one per fold, got 3"),
+        (0, "random", {}, "split random needs at least 5 songs, one per fold, got 0"),
+        (9, "artist", {}, "split artist needs at least 5 first-named artists, one per fold, got 1"),
         (
             9,
             "credits",
             {},
-            "split credits needs at least 5 groups of songs that share no name, one per fold, but found 1",
+            "split credits needs at least 5 groups of songs that share no name, one per fold, got 1",
         ),
         (9, "album", {}, "split album needs the column album, but none of the 9 songs has a value there"),
         (9, "time", {}, "split time needs release dates, but none of the 9 songs has one"),

@@ -52,10 +52,22 @@ def test_a_cell_in_another_unit(raw_songs: pd.DataFrame, write: Write, factor: i
     assert "1 cell in another unit" in "\n".join(table.report.lines())
 
 
+def test_ninety_in_a_column_of_minutes_may_be_either_and_is_missing(raw_songs: pd.DataFrame, write: Write) -> None:
+    raw_songs["duration_ms"] = (raw_songs["duration_ms"] / 60_000).round(3)
+    raw_songs.loc[5, "duration_ms"] = 90
+    assert load_songs(write(raw_songs)).songs["duration_ms"].isna().to_numpy().nonzero()[0].tolist() == [5]
+
+
 def test_what_no_unit_makes_a_song_is_missing(raw_songs: pd.DataFrame, write: Write) -> None:
     raw_songs["duration_ms"] = raw_songs["duration_ms"].astype(float)
     raw_songs.loc[5, "duration_ms"] = 0.2
     assert np.isnan(load_songs(write(raw_songs)).songs["duration_ms"][5])
+
+
+def test_a_column_of_time_spans(raw_songs: pd.DataFrame, write: Write) -> None:
+    spans = pd.to_timedelta(raw_songs["duration_ms"], unit="ms")
+    songs = load_songs(write(raw_songs.assign(duration_ms=spans), "songs.parquet")).songs
+    np.testing.assert_array_equal(songs["duration_ms"], raw_songs["duration_ms"])
 
 
 def test_hours_and_minutes_of_a_spreadsheet(raw_songs: pd.DataFrame, write: Write) -> None:

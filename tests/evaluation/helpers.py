@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 def made_up_task(count: int = 150, split: str = "random", seed: int = 0) -> tuple[Task, np.ndarray]:
     """A task on made-up songs, and its answers."""
-    from popularity.evaluation.folds import draw_fold
+    from popularity.evaluation.folds import make_fold
 
-    fold = draw_fold(made_up(count, seed), split, folds=3, repeat=0, fold=0, seed=seed)  # type: ignore[arg-type]
+    fold = make_fold(made_up(count, seed), split, folds=3, repeat=0, fold=0, seed=seed)  # type: ignore[arg-type]
     return fold.task, fold.answers
 
 

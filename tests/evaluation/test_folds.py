@@ -17,9 +17,9 @@ SPLITS = ["random", "artist", "credits", "album", "time"]
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_the_answers_are_not_in_the_task(songs, split):
-    from popularity.evaluation.folds import draw_fold
+    from popularity.evaluation.folds import make_fold
 
-    fold = draw_fold(songs, split, folds=4, repeat=1, fold=2, seed=5)
+    fold = make_fold(songs, split, folds=4, repeat=1, fold=2, seed=5)
     task = fold.task
     assert task.test["popularity"].isna().all()
     assert task.train["popularity"].notna().all()
@@ -35,10 +35,10 @@ def test_the_answers_are_not_in_the_task(songs, split):
 
 def test_the_order_of_the_songs_says_nothing(songs):
     """In some files the row number tells the popularity."""
-    from popularity.evaluation.folds import draw_fold
+    from popularity.evaluation.folds import make_fold
 
     ordered = songs.sort_values("popularity", ignore_index=True)
-    fold = draw_fold(ordered, "random", folds=4, repeat=0, fold=0, seed=0)
+    fold = make_fold(ordered, "random", folds=4, repeat=0, fold=0, seed=0)
     position = np.arange(len(fold.task.train))
     assert abs(np.corrcoef(position, fold.task.train["popularity"])[0, 1]) < 0.3
     assert abs(np.corrcoef(np.arange(len(fold.answers)), fold.answers)[0, 1]) < 0.4
@@ -47,10 +47,10 @@ def test_the_order_of_the_songs_says_nothing(songs):
 
 def test_folds_are_those_of_make_split_for_the_repeats_seed(songs):
     from popularity.data.splits import make_split
-    from popularity.evaluation.folds import draw_fold
+    from popularity.evaluation.folds import make_fold
 
     for repeat in range(2):
-        fold = draw_fold(songs, "artist", folds=4, repeat=repeat, fold=1, seed=7)
+        fold = make_fold(songs, "artist", folds=4, repeat=repeat, fold=1, seed=7)
         expected = make_split(songs, "artist", folds=4, fold=1, seed=7 + repeat, validation=0)
         assert (np.sort(fold.rows) == expected.test).all()
         assert set(fold.task.train["track_id"]) == set(songs["track_id"][expected.train])
@@ -59,9 +59,9 @@ def test_folds_are_those_of_make_split_for_the_repeats_seed(songs):
 @pytest.mark.parametrize("split", SPLITS)
 def test_inner_folds_follow_the_rule_of_the_split(songs, split):
     from popularity.data.credits import artist_names
-    from popularity.evaluation.folds import draw_fold
+    from popularity.evaluation.folds import make_fold
 
-    task = draw_fold(songs, split, folds=4, repeat=0, fold=0, seed=0).task
+    task = make_fold(songs, split, folds=4, repeat=0, fold=0, seed=0).task
     inner = task.inner(3)
     assert len(inner) == 3
     for fit, held in inner:
@@ -77,14 +77,14 @@ def test_inner_folds_follow_the_rule_of_the_split(songs, split):
         assert (part.test["track_id"].to_numpy() == task.train["track_id"].to_numpy()[held]).all()
     if split != "time":
         assert sorted(np.concatenate([held for _, held in inner])) == list(range(len(task.train)))
-        other = draw_fold(songs, split, folds=4, repeat=1, fold=0, seed=0).task.inner(3)
+        other = make_fold(songs, split, folds=4, repeat=1, fold=0, seed=0).task.inner(3)
         assert any(len(a[1]) != len(b[1]) or (a[1] != b[1]).any() for a, b in zip(inner, other, strict=True))
 
 
 def test_rows_are_made_once_and_those_of_inner_folds_anew(songs):
-    from popularity.evaluation.folds import Rows, draw_fold
+    from popularity.evaluation.folds import Rows, make_fold
 
-    task = draw_fold(songs, "random", folds=4, repeat=0, fold=0, seed=0).task
+    task = make_fold(songs, "random", folds=4, repeat=0, fold=0, seed=0).task
     rows = Rows(task, "everything")
     assert rows.tables[0] is rows.tables[0]
     assert rows.parts(3) is rows.parts(3)

@@ -101,7 +101,7 @@ def test_a_fit_that_hits_take_over_is_a_cost_of_theirs(plan, songs, tmp_path):
 def test_quantiles_are_those_of_the_training_songs(plan, songs):
     from popularity.evaluation.hits import cutoff_value
 
-    popularity = plan.draw(songs, 0, 0).task.popularity
+    popularity = plan.make_fold(songs, 0, 0).task.popularity
     assert np.mean(popularity >= cutoff_value("top_quarter", popularity)) == pytest.approx(0.25, abs=0.05)
     assert np.mean(popularity >= cutoff_value("median", popularity)) == pytest.approx(0.5, abs=0.05)
     assert cutoff_value("70", popularity) == 70
@@ -110,7 +110,7 @@ def test_quantiles_are_those_of_the_training_songs(plan, songs):
 def test_test_songs_have_no_say_in_what_a_hit_is(plan, songs):
     from popularity.evaluation.hits import cutoff_value, score
 
-    fold = plan.draw(songs, 0, 0)
+    fold = plan.make_fold(songs, 0, 0)
     other = replace(fold, answers=np.where(np.arange(len(fold.answers)) < 5, 0.0, 100.0))
     everybody = np.append(fold.task.popularity, fold.answers)
     assert cutoff_value("median", everybody) != cutoff_value("median", fold.task.popularity), "this shows nothing"
@@ -124,7 +124,7 @@ def test_test_songs_have_no_say_in_what_a_hit_is(plan, songs):
 def test_a_regressor_is_fitted_once_more_for_all_cutoffs(plan, songs):
     from popularity.evaluation.hits import INNER_FOLDS, score
 
-    fold, regressor = plan.draw(songs, 0, 0), Lively()
+    fold, regressor = plan.make_fold(songs, 0, 0), Lively()
     score(model(regressor), fold, CUTOFFS, Lively()(fold.task))
     assert regressor.fits == [len(fold.task.inner(INNER_FOLDS)[0][0])]
     score(model(regressor), fold, ["99"], Lively()(fold.task))
@@ -134,7 +134,7 @@ def test_a_regressor_is_fitted_once_more_for_all_cutoffs(plan, songs):
 def test_the_threshold_is_chosen_without_the_test_songs(plan, songs):
     from popularity.evaluation.hits import score
 
-    fold, spy = plan.draw(songs, 0, 0), Spy()
+    fold, spy = plan.make_fold(songs, 0, 0), Spy()
     plain = score(model(None, spy), fold, ["40"], None)["40"]
     (inner, inner_hit), (outer, outer_hit) = spy.seen
     ours = set(fold.task.train["track_id"])
@@ -159,7 +159,7 @@ def test_the_threshold_of_a_regressor_is_chosen_without_the_test_songs(distribut
         outcome = Lively()(task)
         return outcome if distribution else replace(outcome, at_least=None)
 
-    fold = plan.draw(songs, 0, 0)
+    fold = plan.make_fold(songs, 0, 0)
     both = (fold, replace(fold, answers=fold.answers[::-1]))
     plain, other = (score(model(fit_predict), one, ["40"], fit_predict(fold.task))["40"] for one in both)
     assert plain.scores["threshold"] == other.scores["threshold"]
@@ -180,7 +180,9 @@ def test_what_is_no_probability_fails(plan, songs):
     from popularity.evaluation.hits import score
 
     with pytest.raises(ValueError, match=r"P\(hit\): expected values from 0 to 1, got 1.5"):
-        score(model(None, lambda rows, hit: np.full(len(rows.task.test), 1.5)), plan.draw(songs, 0, 0), ["40"], None)
+        score(
+            model(None, lambda rows, hit: np.full(len(rows.task.test), 1.5)), plan.make_fold(songs, 0, 0), ["40"], None
+        )
 
 
 def test_a_classifier_makes_its_rows_once_for_all_cutoffs(plan, songs, monkeypatch):
@@ -189,7 +191,7 @@ def test_a_classifier_makes_its_rows_once_for_all_cutoffs(plan, songs, monkeypat
 
     asked, real = [], Task.features
     monkeypatch.setattr(Task, "features", lambda self, feature_set: asked.append(self) or real(self, feature_set))
-    score(plan.build("logistic"), plan.draw(songs, 0, 0), CUTOFFS, None)
+    score(plan.build("logistic"), plan.make_fold(songs, 0, 0), CUTOFFS, None)
     assert len(asked) == 2
 
 

@@ -83,7 +83,7 @@ def test_one_column_alone_says_nothing_as_a_part_of_a_key(songs, protocol, name,
     """Albums are told apart by name and day, recordings by artist and title, compilations by name and day."""
     plan, predictions = protocol({"model": quick(name, MODELS)}), []
     run = plan.runs()[1]
-    rows = plan.draw(songs, run.repeat, run.fold).rows
+    rows = plan.make_fold(songs, run.repeat, run.fold).rows
     table = hidden(songs, {column: HIDING[how][column]})
     for variant in (table, planted(table, rows, [column])):
         predictions.append(judged(plan, variant, run, tmp_path).arrays["prediction"])
@@ -103,7 +103,7 @@ def test_of_one_value_and_gaps_another_value_says_nothing(songs, protocol, name,
     """In training a column is .2 or missing; the answer stands in test rows, where it was not missing."""
     plan, predictions = protocol({"model": quick(name, MODELS) | more}), []
     run = plan.runs()[1]
-    rows = plan.draw(songs, run.repeat, run.fold).rows
+    rows = plan.make_fold(songs, run.repeat, run.fold).rows
     table = songs.assign(instrumentalness=np.where(np.arange(len(songs)) % 2, 0.2, np.nan))
     for variant in (table, planted(table, rows[rows % 2 == 1], ["instrumentalness"])):
         predictions.append(judged(plan, variant, run, tmp_path).arrays["prediction"])
@@ -118,7 +118,7 @@ def test_what_test_songs_alone_show_cannot_be_learned(songs, protocol, name, how
     """Neither columns that equal the label in test rows alone, nor the test labels, change a prediction."""
     plan, predictions = protocol({"model": quick(name, MODELS)}), []
     run = plan.runs()[1]
-    rows = plan.draw(songs, run.repeat, run.fold).rows
+    rows = plan.make_fold(songs, run.repeat, run.fold).rows
     table = hidden(songs, HIDING[how])
     other = table.copy()
     other.loc[rows, "popularity"] = np.random.default_rng(0).permutation(other["popularity"][rows])
@@ -136,7 +136,7 @@ def test_what_classifiers_are_judged_by_cannot_be_learned(songs, protocol, name,
     settings = quick(name, CLASSIFIERS)
     plan = protocol({"linear": {"baseline": "linear"}}, classifiers={"model": settings}, cutoffs=("40",))
     run = plan.runs({"model"})[0]
-    rows = plan.draw(songs, run.repeat, run.fold).rows
+    rows = plan.make_fold(songs, run.repeat, run.fold).rows
     table = hidden(songs, HIDING[how])
     thresholds, chances = [], []
     for variant in (table, planted(table, rows, HIDING[how])):

@@ -90,6 +90,36 @@ def test_shapes(titles, songs):
         assert batch["history_category"].shape == (*shape, len(CODES))
 
 
+def test_a_song_vector_is_made_of_its_features_and_texts(songs):
+    """Numbers, marks of missing ones, their bins, title statistics and the components of the title's characters."""
+    holes = songs.assign(energy=songs["energy"].where(songs.index % 3 > 0))
+    encoder = fitted(holes.iloc[:100])
+    new = holes.iloc[100:]
+    encoded, own = encoder.encode(new)["song"], encoder.features.encode(new)
+    numeric, bins = own["numeric"], own["bins"].flatten(1)
+    components = torch.from_numpy(encoder.text.encode(new)[0]).float().clamp(-4, 4)
+    marks = numeric.isnan().float()
+    assert marks.any(0).sum() == 1 + marks.all(0).sum()
+    parts = [numeric.nan_to_num(), marks, bins, own["title"], components]
+    assert torch.equal(encoded, torch.cat(parts, 1))
+    assert all(part.std() > 0 for part in parts)
+
+
+def test_songs_are_near_by_sound_year_and_title(songs):
+    """The distance counts the numeric features, and of the title whether it is a remaster, names and a year."""
+    from popularity.features.title_stats import TITLE_STATISTICS
+
+    encoder = fitted(songs)
+    own = encoder.features.encode(songs)
+    chosen = [TITLE_STATISTICS.index(name) for name in ("remaster", "credited_names", "year")]
+    expected = torch.cat([own["numeric"].nan_to_num(), own["title"][:, chosen]], 1)
+    assert torch.equal(encoder.known["near"], expected)
+    rows = encoder.encode(songs, training=True)
+    here = rows["role"] != related.NO_SONG
+    distance = (expected[rows["row"].long()] - expected[:, None]).square().sum(-1)
+    torch.testing.assert_close(rows["key"][here], distance[here])
+
+
 def test_without_text_scores_there_are_no_extras(songs):
     encoder = fitted(songs)
     assert encoder.inputs.extras == 0
@@ -186,6 +216,15 @@ def test_training_hides_what_the_split_will_hide(kind, songs):
         assert encoder.hidden[1] == 1.0
     rows = sampled(encoder, songs, training=True)
     assert not (rows["role"] == related.SAME).any()
+
+
+def test_outside_training_nothing_is_hidden(songs):
+    encoder = fitted(songs.iloc[:100], hide_history=1.0, thin_history=1.0, history=40)
+    new = songs.iloc[100:]
+    there = (encoder.encode(new)["role"] != related.NO_SONG).sum(1)
+    shown = (sampled(encoder, new, training=False)["role"] != related.NO_SONG).sum(-1)
+    assert there.max() > 4
+    assert (shown == there[:, None]).all()
 
 
 def test_a_random_split_hides_what_was_asked_for_or_a_bit_more(songs):

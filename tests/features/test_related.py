@@ -172,6 +172,26 @@ def test_songs_on_one_album_are_hidden_together_and_sampled_first():
     assert same_album[:50].gather(1, column).all()
 
 
+def test_each_sample_is_thinned_at_a_rate_of_its_own():
+    """From nothing to the most: of one rate for all, samples would hardly differ in length."""
+    role = torch.zeros((2000, 24), dtype=torch.int8)
+    key = torch.zeros(role.shape)
+    column = sampled(role, key, samples=1, length=24, thinning=sampling.Thinning((0.0, 0.0), 0.6))
+    share = (column >= 0).sum(-1).flatten() / 24
+    assert share.max() == 1
+    assert share.min() < 0.3
+    assert share.std() > 0.15  # 0.2 for rates drawn evenly from 0 to 0.6, 0.09 for one rate
+
+
+def test_songs_by_others_on_the_album_are_thinned_too():
+    role = torch.full((4000, 8), related.ALBUM, dtype=torch.int8)
+    together = torch.ones(role.shape, dtype=torch.bool)
+    column = sampled(
+        role, torch.zeros(role.shape), together, samples=1, length=8, thinning=sampling.Thinning((0, 0), 0.6)
+    )
+    assert abs((column >= 0).sum() / role.numel() - 0.7) < 0.02
+
+
 def test_thinning_hides_as_often_as_it_should():
     role = torch.tensor([[0] * 6 + [1] * 4], dtype=torch.int8).expand(4000, -1)
     key = torch.zeros(role.shape)

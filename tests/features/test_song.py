@@ -128,6 +128,26 @@ def test_a_feature_that_never_varied_in_training_stays_silent(songs):
     assert torch.equal(columns.encode(songs.assign(**same))["columns"], columns.encode(songs)["columns"])
 
 
+def test_of_a_feature_with_one_value_only_its_absence_is_learned(songs):
+    """Where training rows have one value or none, any other value is read as that one."""
+    half = songs["energy"].where(songs.index % 2 == 0).mask(songs.index % 2 == 0, 0.5)
+    encoder = fitted(songs.assign(energy=half))
+    energy = encoders.NUMERIC_FEATURES.index("energy")
+    assert encoder.present[energy]
+    one, other = (encoder.encode(songs.assign(energy=value)) for value in (0.5, 0.9))
+    assert torch.equal(one["numeric"].nan_to_num(), other["numeric"].nan_to_num())
+    assert torch.equal(one["bins"], other["bins"])
+    assert not one["numeric"][:, energy].isnan().any()
+    assert encoder.encode(songs.assign(energy=np.nan))["numeric"][:, energy].isnan().all()
+
+
+def test_extreme_values_are_clipped(songs):
+    encoder = fitted(songs)
+    encoded = encoder.encode(songs.assign(tempo=1e6, loudness=-1e6))["numeric"]
+    assert (encoded[:, encoders.NUMERIC_FEATURES.index("tempo")] == 4).all()
+    assert (encoded[:, encoders.NUMERIC_FEATURES.index("loudness")] == -4).all()
+
+
 def test_of_a_single_song_all_that_occurs_is_present(songs):
     encoder = fitted(songs.iloc[:1])
     assert encoder.present[: len(encoders.NUMERIC_FEATURES)].all()

@@ -46,7 +46,10 @@ def predict(trained: Path, output: str) -> int:
 def test_links_pipes_and_standard_output(trained, songs, capfd):
     """The same predictions, wherever they go."""
     assert predict(trained, "plain.csv") == 0
-    assert capfd.readouterr() == ("", "20 predictions written to plain.csv\n")
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("songs.csv (CSV, utf-8): 20 rows, 20 songs\n")
+    assert shown.err.endswith("20 predictions written to plain.csv\n")
     expected = Path("plain.csv").read_text()
     assert len(pd.read_csv("plain.csv")) == 20
 

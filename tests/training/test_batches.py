@@ -191,7 +191,11 @@ def test_histories_are_sampled_anew_each_epoch(shuffle):
     loader = batches_of(table, 10, histories="random", shuffle=shuffle, epoch=lambda: epoch)
 
     def sampled() -> list[list[int]]:
-        return sorted([int(row), *map(int, one.flatten())] for b in loader for row, one in zip(b["row"], b["history"]))
+        return sorted(
+            [int(row), *map(int, one.flatten())]
+            for b in loader
+            for row, one in zip(b["row"], b["history"], strict=True)
+        )
 
     first = [(row[0], row.count(-1)) for row in sampled()]
     epoch = 1

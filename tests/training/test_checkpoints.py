@@ -48,6 +48,23 @@ def test_a_resumed_run_remembers_its_best(worsened: Path, song_file: Path) -> No
     assert kept(worsened, "last") == 5
 
 
+def test_the_best_error_so_far_is_logged_and_survives_resuming(worsened: Path, tmp_path: Path, song_file: Path) -> None:
+    """``best/val_mse`` is the running minimum of ``val/mse``."""
+    fit(tmp_path, song_file, epochs=1)
+    run = fit(tmp_path, song_file, "--ckpt_path", "last", "--model.learning_rate", "0.002", epochs=2)
+    for folder in (worsened, run):
+        with open(folder / "metrics.csv") as file:
+            rows = [row for row in csv.DictReader(file) if row.get("val/mse")]
+        best = [float(row["best/val_mse"]) for row in rows]
+        errors = [float(row["val/mse"]) for row in rows]
+        assert best == [min(errors[: i + 1]) for i in range(len(errors))]
+
+
 def test_checkpoints_every_second_epoch(tmp_path: Path, song_file: Path) -> None:
     run = fit(tmp_path, song_file, "--checkpoint.every_n_epochs", "2", epochs=3)
     assert kept(run, "last") == 1
+
+
+def test_without_validation_the_last_epoch_is_the_model(tmp_path: Path, song_file: Path) -> None:
+    run = fit(tmp_path, song_file, "--data.validation", "0", epochs=2)
+    assert kept(run, "best") == kept(run, "last") == 1

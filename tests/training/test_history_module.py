@@ -75,9 +75,10 @@ def test_predicting_twice_gives_the_same_numbers(fit, songs, split):
     assert torch.equal(raw(fit, test), first)
 
 
-def test_predicting_leaves_the_module_as_it_was(fit, songs):
+def test_predicting_is_without_dropout_and_leaves_the_module_as_it_was(fit, songs):
+    expected = raw(fit, songs.head(3))
     fit.module.train()
-    raw(fit, songs.head(3))
+    assert torch.equal(raw(fit, songs.head(3)), expected)
     assert fit.module.training
     fit.module.eval()
     raw(fit, songs.head(3))

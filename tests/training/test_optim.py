@@ -9,7 +9,6 @@ import pytest
 
 from tests.conftest import Lazy
 
-
 optim = Lazy("popularity.training.optim")
 
 

@@ -63,3 +63,20 @@ def test_what_is_wrong_is_one_line(files, more, message) -> None:
         fits.read_config(files, more)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("way", ["settings", "file"])
+def test_a_chosen_class_has_its_own_defaults(way, tmp_path):
+    """Not the width of the default network, nor the history of the default encoder."""
+    import inspect
+
+    from popularity.models.feature_tokens import FeatureTokensMamba
+
+    chosen = {"model.net": "FeatureTokensMamba", "data.encoder": "FeatureEncoder"}
+    path = tmp_path / "net.yaml"
+    path.write_text("model: {net: {class_path: FeatureTokensMamba}}\ndata: {encoder: FeatureEncoder}\n")
+    config = fits.read_config([path]) if way == "file" else fits.read_config([], chosen)
+    found = config.model.net.init_args.as_dict()
+    defaults = inspect.signature(FeatureTokensMamba).parameters
+    assert found == {name: defaults[name].default for name in found}
+    assert config.data.encoder.init_args.as_dict() == {"bins": 8, "audio_only": False}

@@ -54,7 +54,7 @@ def distribution(kind: str, **init_args) -> str:
             "got both",
         ),
         ("", "mapping"),
-        ("model: [", "not YAML"),
+        ("model: [", "expected a mapping"),
     ],
 )
 def test_a_bad_space_is_one_line_before_anything_runs(line, told, tune, tmp_path, capsys):
@@ -146,6 +146,11 @@ def test_the_config_as_it_stands_is_tried_first_if_it_lies_in_the_space(line, fo
     with quiet():
         first = check_space(read_search(arguments(tmp_path, song_file, space)[1:]))
     assert first == (None if found is None else {line.partition(":")[0]: found})
+
+
+def test_a_shipped_space_is_found_by_name_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "model.net.width" in load_space("search/mamba")
 
 
 def test_spaces_are_optunas_distributions(space_file):

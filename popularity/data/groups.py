@@ -1,0 +1,84 @@
+"""Groups of songs that a split keeps on one side: by first-named artist, by credited names, by album."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from popularity.data.credits import artist_names, credits, normalise_name
+from popularity.errors import InputError
+
+SplitKind = Literal["random", "artist", "credits", "album", "time"]
+
+#: What one group of each rule is, as messages name it.
+GROUPS = {
+    "random": "songs",
+    "artist": "first-named artists",
+    "credits": "groups of songs that share no name",
+    "album": "albums",
+    "time": "release dates",
+}
+
+
+def group_numbers(songs: pd.DataFrame, kind: SplitKind) -> np.ndarray:
+    """Return the group number of each row, 0 to the number of groups - 1, numbered by first appearance."""
+    if kind == "random":
+        return np.arange(len(songs))
+    if kind == "album":
+        _require(songs, "album", kind)
+        artist = pd.Series(_first_artists(songs), dtype="str").fillna("")
+        codes, albums = pd.factorize(songs["album"])
+        keys = pd.Series([normalise_name(album) for album in albums] + [None], dtype="str")
+        album = keys.take(codes).reset_index(drop=True)  # code -1 takes the last: missing
+        return _own_group_where_missing((album + "\n" + artist).where(album.notna() & (album != "")))
+    _require(songs, "artist", kind)
+    if kind == "artist":
+        return _own_group_where_missing(pd.Series(_first_artists(songs), dtype="str"))
+    return _credit_components(credits(songs))
+
+
+def _require(songs: pd.DataFrame, column: str, kind: SplitKind) -> None:
+    if not songs[column].notna().any():
+        raise InputError(
+            f"split {kind} needs the column {column}, but none of the {len(songs):,} songs has a value there"
+        )
+
+
+def _first_artists(songs: pd.DataFrame) -> list[str | None]:
+    return [names[0] if names else None for names in artist_names(songs)]
+
+
+def _own_group_where_missing(keys: pd.Series) -> np.ndarray:
+    codes: np.ndarray = pd.factorize(keys)[0].astype(np.int64)
+    missing = codes < 0
+    codes[missing] = codes.max(initial=-1) + 1 + np.arange(missing.sum())
+    return codes
+
+
+def _credit_components(names: list[tuple[str, ...]]) -> np.ndarray:
+    n = len(names)
+    rows = np.repeat(np.arange(n), [len(names_of_song) for names_of_song in names])
+    codes, distinct = pd.factorize(np.array([name for names_of_song in names for name in names_of_song], dtype=object))
+    size = n + len(distinct)  # nodes: songs, then names
+    graph = coo_array((np.ones(len(rows), dtype=np.int8), (rows, n + codes)), shape=(size, size))
+    component = connected_components(graph, directed=False)[1][:n]
+    groups: np.ndarray = pd.factorize(component)[0].astype(np.int64)
+    return groups
+
+
+def group_sizes(songs: pd.DataFrame, kind: SplitKind) -> np.ndarray:
+    """Songs in each group that a rule keeps on one side, the largest first.
+
+    Args:
+        songs: canonical song table.
+        kind: the rule; ``time`` has no groups, each song is one.
+
+    Raises:
+        InputError: a column that the rule needs and no song has.
+    """
+    sizes = np.bincount(group_numbers(songs, "random" if kind == "time" else kind))
+    return np.sort(sizes)[::-1]

