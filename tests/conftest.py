@@ -43,7 +43,7 @@ class Lazy:
         self._name = name
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith(("__", "_pytest")):  # what pytest asks of everything it finds in a module
+        if name.startswith("_"):  # what pytest asks of everything it finds in a module
             raise AttributeError(name)
         return getattr(importlib.import_module(self._name), name)
 

@@ -251,7 +251,9 @@ def test_a_forked_process_does_not_hang(implementation: str, set_threads: Any) -
 def test_one_log_line_says_what_is_in_use(
     implementation: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scan._announce.cache_clear()
+    from popularity.models.scan import _announce
+
+    _announce.cache_clear()
     with caplog.at_level(logging.INFO, logger="popularity"):
         scan.selective_scan(*arguments(), True)
         scan.selective_scan(*arguments(), True)
