@@ -94,6 +94,9 @@ def _convert_number(
             notes.append(note)
         unreadable = unreadable.copy()
         unreadable[unreadable] = np.isnan(found)
+    if name == "key" and (values == 12).any() and not (values == 0).any():
+        values = np.where(values > 0, values - 1, np.nan)  # as people count; Spotify begins with 0
+        notes.append("1 to 12 taken as 0 to 11")
     coded = numbers.coded.copy()
     if name != "duration_ms":  # its codes depend on its unit
         code = np.isin(values, _CODES.get(name, _USUAL_CODES))
