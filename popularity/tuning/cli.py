@@ -67,6 +67,8 @@ def _settings(search: Search, params: dict[str, Any]) -> dict[str, Any]:
 def tune(search: Search) -> int:
     """Run a search and write its report; the exit code."""
     (table, _), first = search_songs(search), check_space(search)
+    if table.report is not None:
+        print(*table.report.lines(), sep="\n", flush=True)
     with open_storage(search.storage, search.options.heartbeat) as storage:
         study = begin_study(search, storage, table.fingerprint, first)
         shown = hide_password(search.storage)
