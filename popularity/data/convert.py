@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -20,7 +22,7 @@ from popularity.data.units import HAS_UNIT, Converted, per_cent, to_milliseconds
 _WHOLE = ("duration_ms", "popularity")  # whole numbers, so "228,639" is grouped and not a decimal comma
 _USUAL_CODES = (-1, -99, -999, -9999)
 _CODES = {"loudness": (-999, -9999), "tempo": (0, *_USUAL_CODES), "time_signature": (0, *_USUAL_CODES)}
-_SECOND_ARTISTS = ("secondaryartistsnames", "secondaryartistnames", "featuredartists", "featuredartistnames")
+_SECOND_ARTISTS = re.compile("secondaryartists?names|featuredartist(s|names?)?|artist(name)?[2-9]|secondartist")
 
 
 def convert(raw: RawTable, match: ColumnMatch) -> dict[str, Converted]:
@@ -54,13 +56,12 @@ def convert(raw: RawTable, match: ColumnMatch) -> dict[str, Converted]:
     if "duration_ms" in converted:
         converted["duration_ms"] = to_milliseconds(match.mapped["duration_ms"], converted["duration_ms"])
     per_cent(match.mapped, converted)
-    second = next((column for column in header if normalise(column) in _SECOND_ARTISTS), None)
-    if second and "artist" in converted:
-        artist = converted["artist"]
-        others = convert_text("artist", raw.frame[second], exportify=False, quoted_header=False)
-        note = f"and {second!r}"
-        both = add_names(artist.values, others.values)
-        converted["artist"] = Converted(both, artist.unreadable, (*artist.notes, note), artist.coded_missing)
+    for column in header:
+        if "artist" in converted and _SECOND_ARTISTS.fullmatch(normalise(column)):
+            artist = converted["artist"]
+            others = convert_text("artist", raw.frame[column], exportify=False, quoted_header=False)
+            both = add_names(artist.values, others.values)
+            converted["artist"] = replace(artist, values=both, notes=(*artist.notes, f"and {column!r}"))
     return {name: converted[name] for name in CANONICAL if name in converted}
 
 
