@@ -13,7 +13,7 @@ NAMES: dict[str, str] = {
     "title name names tracknames titles songs",
     "artist": "artist artists artistname artistnames trackartist trackartists trackartistname trackartistnames "
     "artistsname artistsnames songartist mainartist primaryartist primaryartistname performer performers singer "
-    "singers band musician artistsnamesjoined",
+    "singers band musician artistsnamesjoined artist1 artistname1 firstartist",
     "album": "album albumname albumnames trackalbum trackalbumname albumtitle songalbum albums",
     "genre": "genre genres trackgenre trackgenres playlistgenre topgenre artistgenre artistgenres artistsgenres "
     "maingenre songgenre maingenres genrename genrelist",

@@ -11,8 +11,8 @@ from popularity.data.columns import ColumnMatch, normalise
 from popularity.data.schema import REQUIRED
 
 _SUMMARIES = (
-    *("total", "totals", "sum", "average", "averages", "avg", "mean", "median", "count", "std", "min", "max", "summe"),
-    *("gesamt", "mittelwert", "durchschnitt", "moyenne", "promedio", "média", "media", "gemiddelde", "平均"),
+    *("total", "totals", "sum", "average", "averages", "avg", "mean", "median", "count", "std", "min", "max"),
+    *("summe", "gesamt", "mittelwert", "durchschnitt", "moyenne", "promedio", "média", "media", "gemiddelde", "平均"),
 )
 _WHOLE = ("key", "mode", "time_signature")
 _KINDS = ("type", "tracktype", "itemtype", "mediatype")

@@ -201,3 +201,11 @@ def test_html_entities_are_characters_in_titles_too(raw_songs: pd.DataFrame, wri
     table = load_songs(write(raw_songs.assign(track_name=["Rock &amp; Don&#39;t", *raw_songs["track_name"][1:]])))
     assert table.songs["title"][0] == "Rock & Don't"
     assert "HTML entities" in "\n".join(table.report.lines())
+
+
+def test_one_column_for_each_artist(raw_songs: pd.DataFrame, write: Write) -> None:
+    songs = raw_songs.head(2).drop(columns="artists")
+    songs = songs.assign(artist_1=["Nora", "Zoë"], artist_2=["Zoë", ""], artist_3=["Basil", ""])
+    table = load_songs(write(songs))
+    assert table.songs["artist"].tolist() == ["Nora;Zoë;Basil", "Zoë"]
+    assert "and 'artist_2', and 'artist_3'" in "\n".join(table.report.lines())

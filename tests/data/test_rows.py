@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 
+from popularity.data.schema import AUDIO_UNIT
 from popularity.data.songs import NoPopularity, load_songs
 from popularity.errors import InputError
 
@@ -137,3 +138,12 @@ def test_episodes_are_told_by_their_address_or_type(raw_songs: pd.DataFrame, wri
     raw_songs.loc[3, "track_id"] = "https://open.spotify.com/episode/" + "a" * 22
     songs = raw_songs.assign(type=["episode" if i == 5 else "track" for i in range(40)])
     assert load_songs(write(songs)).report.left_out[0].count == 2
+
+
+def test_zeros_in_all_features_are_missing_features(raw_songs: pd.DataFrame, write: Write) -> None:
+    raw_songs.loc[3, [*AUDIO_UNIT, "loudness", "tempo", "key", "mode", "time_signature"]] = 0
+    raw_songs.loc[4, [*AUDIO_UNIT]] = 0  # silence with a tempo
+    table = load_songs(write(raw_songs), deduplicate=False)
+    assert table.songs.loc[3, [*AUDIO_UNIT, "loudness", "key"]].isna().all()
+    assert (table.songs.loc[4, [*AUDIO_UNIT]] == 0).all()
+    assert table.report.coded_missing["energy"] == 1
