@@ -204,7 +204,8 @@ class PopularityCLI(LightningCLI):
         prediction = torch.cat([batch for batch in batches if isinstance(batch, torch.Tensor)]).double().cpu().numpy()
         output = self.config.predict.output
         write_predictions(output, self.datamodule.predict_table.songs, prediction)
-        print(f"{len(prediction):,} predictions written to {output}", file=sys.stderr)  # not among them: --output -
+        told = "standard output" if output == "-" else output
+        print(f"{len(prediction):,} predictions written to {told}", file=sys.stderr)  # not among them: --output -
 
 
 def main(argv: Sequence[str]) -> None:

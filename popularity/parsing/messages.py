@@ -17,7 +17,7 @@ GUESSES: dict[str, tuple[str, ...]] = {
     "epochs": ("trainer.max_epochs",),
     "gpus": ("trainer.devices",),
     "lr": ("model.learning_rate",),
-    "model": ("config",),
+    "model": ("models", "config"),
     "seed": ("seed_everything",),
 }
 #: The same by the ending of the value, which says more than the flag, unless that is for the output.

@@ -38,9 +38,9 @@ def songs(tmp_path, monkeypatch) -> Path:
     return Path("songs.csv")
 
 
-def predict(trained: Path, output: str) -> int:
+def predict(trained: Path, output: str, *flags: str) -> int:
     arguments = ["--ckpt_path", str(trained), "--data.predict_source", "songs.csv", "--output", output]
-    return main(["predict", *arguments, *PLAIN])
+    return main(["predict", *arguments, *PLAIN, *flags])
 
 
 def test_links_pipes_and_standard_output(trained, songs, capfd):
@@ -70,8 +70,11 @@ def test_links_pipes_and_standard_output(trained, songs, capfd):
     assert stat.S_ISFIFO(os.stat("fifo").st_mode)
 
     capfd.readouterr()
-    assert predict(trained, "-") == 0
-    assert capfd.readouterr().out == expected, "nothing else on standard output: it is read by another program"
+    assert predict(trained, "-", "--trainer.enable_progress_bar", "true") == 0
+    shown = capfd.readouterr()
+    assert shown.out == expected, "nothing else on standard output: it is read by another program"
+    assert "Predicting" in shown.err
+    assert shown.err.endswith("20 predictions written to standard output\n")
 
     assert predict(trained, "out.parquet") == 0
     parquet = pd.read_parquet("out.parquet")["predicted_popularity"]
