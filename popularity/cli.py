@@ -123,7 +123,9 @@ class PopularityCLI(LightningCLI):
         if verb == "fit":
             check_monitors(config)
         if verb == "predict":
-            if config.trainer.fast_dev_run or config.trainer.limit_predict_batches not in (None, 1.0):
+            limit = config.trainer.limit_predict_batches
+            whole = limit is None or (isinstance(limit, float) and limit == 1)  # 1 is one batch, 1.0 is all of them
+            if config.trainer.fast_dev_run or not whole:
                 raise InputError(
                     "predict writes a line for every song: it takes no limit on batches, and no fast_dev_run"
                 )
