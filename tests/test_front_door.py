@@ -122,6 +122,7 @@ def test_another_broken_pipe_is_a_fault_of_ours(monkeypatch):
         ),
         ("predict songs.csv", "unexpected argument 'songs.csv'; did you mean --data.predict_source songs.csv?"),
         ("predict --out out.csv", "unknown flag --out; did you mean --output?"),
+        ("tune", "expected --space (see python -m popularity tune --help)"),
         ("tune --no_such_flag 1", "unknown flag --no_such_flag (see python -m popularity tune --help)"),
         ("compare --epochs 3", "unknown flag --epochs (see python -m popularity compare --help)"),
         ("compare --model mamba", "unknown flag --model; did you mean --models?"),
