@@ -26,6 +26,7 @@ from popularity.inference.checkpoint import (
     read_checkpoint,
 )
 from popularity.inference.predictions import check_output, write_predictions
+from popularity.models.scan import forced_implementation
 from popularity.parsing import one_line
 from popularity.training.callbacks import RunRecord
 from popularity.training.datamodule import PopularityDataModule, check_held_out, check_same_data
@@ -120,6 +121,7 @@ class PopularityCLI(LightningCLI):
 
     def _check_input(self, verb: str, config: Any) -> None:
         """Refuse bad input before the Trainer is built: by then nothing was written, and little time is lost."""
+        forced_implementation()
         if verb == "fit":
             check_monitors(config)
         if verb == "predict":

@@ -212,3 +212,13 @@ def test_the_console_script_finds_modules_in_the_current_folder(tmp_path, monkey
     assert run_program() == 0
     assert sys.path[-1] == str(tmp_path)
     assert capsys.readouterr().out.startswith("popularity ")
+
+
+def test_an_unknown_kernel_is_refused_before_anything_is_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("POPULARITY_SCAN", "bogus")
+    assert main(["fit", "--trainer.max_epochs", "1", "--model.net.width", "8"]) == 2
+    assert capsys.readouterr().err == (
+        "error: POPULARITY_SCAN: expected one of torch, cpp, cuda, triton, got 'bogus'\n"
+    )
+    assert not list(tmp_path.iterdir())
