@@ -197,7 +197,7 @@ def _decide_commas(commas: Sequence[str], cells: Sequence[str], exportify: bool,
         cell for cell in commas if first[_pieces(cell)[0]] > 1 or any(piece in alone for piece in _pieces(cell))
     )
     if 3 * len(joined) < len(commas):
-        return NameRule(note=f"{len(commas):,} names with commas taken as one name, such as {commas[0][:60]!r}")
+        return NameRule(note=f"cells with commas taken as one name: {len(commas):,}, such as {commas[0][:60]!r}")
     whole = frozenset(cell for cell in commas if cell not in joined)
     note = f"split at ',' where a part is the artist of other songs, such as {min(joined)[:60]!r}"
     return NameRule("known", note=note, whole=whole, joined=joined)

@@ -235,7 +235,7 @@ def check_same_data(before: Mapping[str, Any], today: Mapping[str, Any]) -> None
     """
     changed = [key for key, value in before.items() if key != "source" and today.get(key) != value]
     if changed:
-        told = ", ".join(f"{key} {before[key]} -> {today.get(key)}" for key in changed[:3])
+        told = ", ".join(f"{key} {str(before[key])[:12]} -> {str(today.get(key))[:12]}" for key in changed[:3])
         raise InputError(f"--ckpt_path: this checkpoint was trained on other data ({told}); start a new run instead")
 
 

@@ -26,6 +26,8 @@ _COLUMNS = {
     "Pearson": ("pearson", 3),
 }
 
+_CORRELATIONS = ("spearman", "pearson")
+
 
 def describe_data(trainer: Trainer, datamodule: PopularityDataModule) -> None:
     """Print what was read from the file, and how it is split.
@@ -67,7 +69,7 @@ def print_scores(datamodule: PopularityDataModule, stage: str, metrics: Mapping[
     for name, prediction in baseline_predictions(train, scored).items():
         own = regression_metrics(prefix, sync=False)  # only the first process is here
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a constant has no correlation: the table shows nan
+            warnings.simplefilter("ignore")  # a constant has no correlation: the table shows a dash
             own.update(torch.from_numpy(prediction), truth)
             rows[name] = own.compute()
     rows["Mamba"] = dict(metrics)
@@ -78,7 +80,9 @@ def print_scores(datamodule: PopularityDataModule, stage: str, metrics: Mapping[
     for column in _COLUMNS:
         table.add_column(column, justify="right")
     for name, row in rows.items():
-        table.add_row(name, *(f"{float(row[f'{prefix}/{key}']):.{digits}f}" for key, digits in _COLUMNS.values()))
+        constant = not torch.isfinite(row[f"{prefix}/pearson"])  # has no correlation, also where a metric says 0
+        cells = {key: f"{float(row[f'{prefix}/{key}']):.{digits}f}" for key, digits in _COLUMNS.values()}
+        table.add_row(name, *("-" if constant and key in _CORRELATIONS else cell for key, cell in cells.items()))
     Console().print(table)
 
 

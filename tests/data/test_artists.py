@@ -84,7 +84,7 @@ def test_a_chance_meeting_does_not_part_the_names_of_a_file() -> None:
     cells = ["Tyler, The Creator", "Tyler", "Earth, Wind & Fire", "Crosby, Stills & Nash", "Peter, Paul and Mary"]
     rule = decide_names(cells, exportify=False, quoted_header=False)
     assert [join_artists(cell, rule) for cell in cells] == cells
-    assert "4 names with commas taken as one name, such as 'Tyler, The Creator'" in rule.note
+    assert "cells with commas taken as one name: 4, such as 'Tyler, The Creator'" in rule.note
 
 
 def test_lists_without_quotes_where_every_cell_is_one() -> None:
