@@ -79,7 +79,7 @@ def test_test_songs_of_the_outer_fold_are_never_seen(command, parts, tasks, tmp_
 
     assert command("linear", "--outer", "1", "--inner", "2", rivals=["--rivals", "linear"]) == 0
     songs = load_songs(str(tmp_path / "songs.csv")).songs
-    results = [one for one in kept(tmp_path).values()]
+    results = list(kept(tmp_path).values())
     assert {one["cell"] for one in results} == set(parts.CELLS)
     assert len(results) == len(tasks) == 2 * len(parts.CELLS)
     for place, cell in enumerate(parts.CELLS.values()):
