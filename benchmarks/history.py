@@ -1,7 +1,7 @@
 """Time and memory of finding the histories of a million songs: ``python benchmarks/history.py [SONGS]``.
 
 The songs are made up. The busiest artist has thousands of songs, most have a few; a tenth of the titles credits
-somebody else, and a tenth of the songs is on an album by many artists. Seconds are CPU time of one process; memory is
+somebody else, and a tenth of the songs are on albums by many artists. Seconds are CPU time of one process; memory is
 the peak of what the search itself allocates, beside the table.
 """
 

@@ -212,6 +212,27 @@ def speed(results: Path) -> str:
     return table(["batch, length, d_model, d_state", *block], rows)
 
 
+def speed_mamba2(results: Path) -> str:
+    """How many times as fast as plain PyTorch the Mamba-2 kernels are, and how far from their matrix products alone."""
+    path = results / "block_mamba2.json"
+    if not path.exists():
+        return NOT_RUN
+    block = json.loads(path.read_text(encoding="utf-8"))["figures"]
+    rows = []
+    for kind, title in (("both", "forward + backward"), ("forward", "forward")):
+        ours, plain, limit = (
+            [times[name][kind] for times in block.values()]
+            for name in ("C++ kernels", "plain PyTorch", "matrix products alone")
+        )
+        rows.append(
+            [f"times as fast as plain PyTorch, {title}", *(f"{b / a:.1f}" for a, b in zip(ours, plain, strict=True))]
+        )
+        rows.append(
+            [f"times the matrix products alone, {title}", *(f"{a / b:.1f}" for a, b in zip(ours, limit, strict=True))]
+        )
+    return table(["batch, length, d_model, d_state, headdim", *block], rows)
+
+
 #: page -> name of a table in it -> (folder of measurements, function that writes the table)
 PAGES: dict[str, dict[str, tuple[str, Callable[[Path], str]]]] = {
     "README.md": {"results": ("results", results_in_short)},
@@ -223,7 +244,10 @@ PAGES: dict[str, dict[str, tuple[str, Callable[[Path], str]]]] = {
         "sets": ("results", other_sets),
         "hits": ("results", hits),
     },
-    "docs/benchmarks.md": {"speed": ("benchmarks/results", speed)},
+    "docs/benchmarks.md": {
+        "speed": ("benchmarks/results", speed),
+        "speed of Mamba-2": ("benchmarks/results", speed_mamba2),
+    },
 }
 
 

@@ -72,6 +72,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def run() -> int:
     """Run the verb of the command line, and end quietly if the reader of the output stops early, as ``head`` does."""
+    if os.getcwd() not in sys.path:  # `python -m` looks for own networks in this folder, a console script would not
+        sys.path.append(os.getcwd())
     try:
         try:
             code = main()

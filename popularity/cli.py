@@ -26,6 +26,7 @@ from popularity.inference.checkpoint import (
     read_checkpoint,
 )
 from popularity.inference.predictions import check_output, write_predictions
+from popularity.models.scan import forced_implementation
 from popularity.parsing import one_line
 from popularity.training.callbacks import RunRecord
 from popularity.training.datamodule import PopularityDataModule, check_held_out, check_same_data
@@ -120,10 +121,13 @@ class PopularityCLI(LightningCLI):
 
     def _check_input(self, verb: str, config: Any) -> None:
         """Refuse bad input before the Trainer is built: by then nothing was written, and little time is lost."""
+        forced_implementation()
         if verb == "fit":
             check_monitors(config)
         if verb == "predict":
-            if config.trainer.fast_dev_run or config.trainer.limit_predict_batches not in (None, 1.0):
+            limit = config.trainer.limit_predict_batches
+            whole = limit is None or (isinstance(limit, float) and limit == 1)  # 1 is one batch, 1.0 is all of them
+            if config.trainer.fast_dev_run or not whole:
                 raise InputError(
                     "predict writes a line for every song: it takes no limit on batches, and no fast_dev_run"
                 )
@@ -204,7 +208,8 @@ class PopularityCLI(LightningCLI):
         prediction = torch.cat([batch for batch in batches if isinstance(batch, torch.Tensor)]).double().cpu().numpy()
         output = self.config.predict.output
         write_predictions(output, self.datamodule.predict_table.songs, prediction)
-        print(f"{len(prediction):,} predictions written to {output}", file=sys.stderr)  # not among them: --output -
+        told = "standard output" if output == "-" else output
+        print(f"{len(prediction):,} predictions written to {told}", file=sys.stderr)  # not among them: --output -
 
 
 def main(argv: Sequence[str]) -> None:

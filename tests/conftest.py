@@ -33,6 +33,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class Lazy:
     """A module that is imported when one of its names is first used: collecting tests must not import torch.
 
+    It is for reading: ``monkeypatch.setattr`` takes the module's name as text.
+
     Args:
         name: of the module.
     """

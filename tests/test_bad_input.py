@@ -20,7 +20,7 @@ import pytest
 from popularity.__main__ import main
 from popularity.data import sources as catalog
 from popularity.data.sources import Download
-from tests.conftest import make_songs
+from tests.conftest import Lazy, make_songs
 
 PLAIN = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
 SMALL = ["--model.net.width", "4", "--model.net.layers", "1", "--model.net.d_state", "2", "--data.batch_size", "16"]
@@ -30,13 +30,8 @@ READOUT = "net.members.0.readout.1.weight"  # a tensor of the default model
 Refused = Callable[..., None]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _imports() -> None:
-    """What is slow to import: with the first of these tests, not while tests are collected."""
-    global torch, read_checkpoint
-    import torch
-
-    from popularity.inference.checkpoint import read_checkpoint
+torch = Lazy("torch")
+checkpoints = Lazy("popularity.inference.checkpoint")
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:
@@ -236,7 +231,7 @@ class _Code:
 
 
 def changed(path: Path, change: Callable[[dict], object]) -> dict:
-    content = read_checkpoint(path)
+    content = checkpoints.read_checkpoint(path)
     change(content)
     return content
 

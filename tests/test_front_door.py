@@ -122,6 +122,14 @@ def test_another_broken_pipe_is_a_fault_of_ours(monkeypatch):
         ),
         ("predict songs.csv", "unexpected argument 'songs.csv'; did you mean --data.predict_source songs.csv?"),
         ("predict --out out.csv", "unknown flag --out; did you mean --output?"),
+        (
+            "fit --model.net no_such_module.Net",
+            "--model.net: expected a class by its name or import path: No module named 'no_such_module'",
+        ),
+        ("tune", "expected --space (see python -m popularity tune --help)"),
+        ("tune --no_such_flag 1", "unknown flag --no_such_flag (see python -m popularity tune --help)"),
+        ("compare --epochs 3", "unknown flag --epochs (see python -m popularity compare --help)"),
+        ("compare --model mamba", "unknown flag --model; did you mean --models?"),
         ("test", "test needs a trained model: give --ckpt_path CHECKPOINT"),
     ],
 )
@@ -192,3 +200,25 @@ def test_the_short_help_shows_the_defaults():
         for name, value in re.findall(r"--([a-z_.]+) ([0-9][-0-9.e]*)", flags):
             if name != "trainer.devices":
                 assert float(settings[name]) == float(value), name
+
+
+def test_the_console_script_finds_modules_in_the_current_folder(tmp_path, monkeypatch, capsys):
+    """As ``python -m popularity`` does: own networks are named by their import path."""
+    from popularity.__main__ import run as run_program
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder])
+    monkeypatch.setattr(sys, "argv", ["popularity", "--version"])
+    assert run_program() == 0
+    assert sys.path[-1] == str(tmp_path)
+    assert capsys.readouterr().out.startswith("popularity ")
+
+
+def test_an_unknown_kernel_is_refused_before_anything_is_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("POPULARITY_SCAN", "bogus")
+    assert main(["fit", "--trainer.max_epochs", "1", "--model.net.width", "8"]) == 2
+    assert capsys.readouterr().err == (
+        "error: POPULARITY_SCAN: expected one of torch, cpp, cuda, triton, got 'bogus'\n"
+    )
+    assert not list(tmp_path.iterdir())

@@ -13,7 +13,7 @@ NAMES: dict[str, str] = {
     "title name names tracknames titles songs",
     "artist": "artist artists artistname artistnames trackartist trackartists trackartistname trackartistnames "
     "artistsname artistsnames songartist mainartist primaryartist primaryartistname performer performers singer "
-    "singers band musician artistsnamesjoined",
+    "singers band musician artistsnamesjoined artist1 artistname1 firstartist",
     "album": "album albumname albumnames trackalbum trackalbumname albumtitle songalbum albums",
     "genre": "genre genres trackgenre trackgenres playlistgenre topgenre artistgenre artistgenres artistsgenres "
     "maingenre songgenre maingenres genrename genrelist",
@@ -32,7 +32,7 @@ NAMES: dict[str, str] = {
     "duration_ms": "durationms songdurationms trackdurationms duration trackduration songduration ms durationinms "
     "durationsec durationseconds durationinseconds durations durationinsec dur length tracklength songlength "
     "lengthduration lengthms durationmin durationmins durationminutes durationinminutes durationinminms "
-    "durationminms time tracktime runtime",
+    "durationminms time tracktime runtime dauer durée duración duração durata",
     "loudness": "loudness loudnessdb loud db loudnessindb louddb",
     "tempo": "tempo bpm beatsperminute beatsperminutebpm tempobpm",
     "key": "key keysignature musicalkey songkey chord keynote pitchkey camelot camelotkey",
@@ -80,7 +80,8 @@ TRANSLATED: dict[str, str] = {
     "Konuşma Oranı|Ομιλητικότητα|スピーチ性|محتوى الكلام|语音度|語音度",
     "acousticness": "Akustik|Acoustique|Acústica|Acustica|Akoestiek|Akustiklik|Ακουστικότητα|アコースティック性|"
     "الطابع الصوتي|原声性|原音性",
-    "instrumentalness": "Instrumentalität|Instrumentalidad|Strumentalità|Instrumentalidade|Instrumentaliteit|"
+    "instrumentalness": "Instrumentalität|Instrumentalité|"
+    "Instrumentalidad|Strumentalità|Instrumentalidade|Instrumentaliteit|"
     "Instrumentalhet|Enstrümantalite|Οργανοκεντρικότητα|インストゥルメンタル性|الطابع الآلي|器乐度|器樂度",
     "liveness": "Lebendigkeit|Vivacité|Vivacidad|Vivacità|Vivacidade|Levendigheid|Livlighet|Canlılık|Ζωντάνια|"
     "ライブ感|الحيوية|现场感|現場感",

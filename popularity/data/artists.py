@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
 _LIST = re.compile(
@@ -19,10 +20,13 @@ _LIST = re.compile(
     rf"(?:,\s*dtype=\w+)?\)?"
 )
 _OPENS = re.compile(r"(?:list|c|array|tuple|set|frozenset)\(|[\[({]")
-_DICTS = re.compile(r"\s*\[?\s*\{\s*['\"]")
-_NAME = re.compile(rf"""['"](?:name|artist_name|artist)['"]\s*:\s*({_QUOTED.pattern})""")
+_DICTS = re.compile(r"""\s*\[?\s*\{\s*(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')\s*:|\s*\[?\s*\{\s*\}""")
+_NESTED = re.compile(r"""\s*(?:\[\s*\[|"\s*[\[{])""")
+_NAME_KEYS = ("name", "artist_name", "artist")
+_NAME = re.compile(rf"""['"](?:{"|".join(_NAME_KEYS)})['"]\s*:\s*({_QUOTED.pattern})""", re.IGNORECASE)
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))")
 _FEATURED = re.compile(r"\s+[(\[]?(?:feat|ft|featuring)\b\.?\s+", re.IGNORECASE)
+_MARKS = ("|", "\n", " / ", "•", "·", "、")  # and not &, x or +, which stand in names of duos
 _COMMA = re.compile(r"(?<!\\),")
 _BARE_COMMA = re.compile(r"(?<![\\\d]),(?=\S)|(?<=\d),(?=[^\s\d])")  # and not the one of 10,000 Maniacs
 
@@ -34,21 +38,44 @@ def holds_dicts(cell: str) -> bool:
 
 def name_in_dict(cell: str) -> str:
     """The name in the dict that Spotify's interface gives for an album; "" for a dict that cannot be read."""
-    for read in (json.loads, ast.literal_eval):
-        try:
-            found = read(cell)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            continue
-        return str(found.get("name") or "") if isinstance(found, dict) else ""
-    return ""
+    found = _parsed(cell)
+    return str(found.get("name") or "") if isinstance(found, dict) else ""
 
 
 def _from_list(cell: str) -> list[str] | None:
-    """Names in a written list or in dicts; None for a plain text, such as the band [spunge]."""
-    if holds_dicts(cell) and (names := _NAME.findall(cell)):
-        return [_unquote(name) for name in names]
-    if _OPENS.match(cell) and _LIST.fullmatch(cell):
-        return [_unquote(name) for name in _QUOTED.findall(cell)]
+    """Names in a written list or in dicts, none in dicts without names; None for a plain text, such as [spunge]."""
+    if _NESTED.match(cell):
+        return _from_parsed(_parsed(cell))
+    if holds_dicts(cell):
+        if cell.count("[") < 2:  # a dict may hold lists of its own, of images or genres
+            return [_unquote(name) for name in _NAME.findall(cell)]
+        found = _parsed(cell)
+        return [_unquote(name) for name in _NAME.findall(cell)[:1]] if found is None else _from_parsed(found)
+    if (_OPENS.match(cell) or cell.startswith('"')) and _LIST.fullmatch(cell):
+        names = [_unquote(name) for name in _QUOTED.findall(cell)]
+        return names if cell[0] != '"' or len(names) > 1 else None  # one name in quotes may be called so
+    return None
+
+
+def _parsed(cell: str) -> Any:
+    """What JSON or Python reads in a cell; None where neither can."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(cell)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+    return None
+
+
+def _from_parsed(found: Any) -> list[str] | None:
+    """The names in lists of texts or dicts, lists within lists included; None for a plain text."""
+    if isinstance(found, str):  # JSON in JSON
+        return _from_list(found)
+    if isinstance(found, dict):
+        names = [value for key, value in found.items() if str(key).lower() in _NAME_KEYS and isinstance(value, str)]
+        return names[:1]
+    if isinstance(found, list | tuple):
+        return [name for item in found for name in ([item] if isinstance(item, str) else _from_parsed(item) or [])]
     return None
 
 
@@ -69,7 +96,8 @@ class NameRule:
     Attributes:
         form: ``""`` a comma is part of a name; ``"any"`` every comma parts names, but one written ``\\,``; ``"bare"``
             a comma parts names where no blank follows; ``"known"`` commas part names in cells of which a piece stands
-            alone in other cells; ``"list"`` brackets hold names parted by commas.
+            alone in other cells; ``"list"`` brackets hold names parted by commas; ``"quoted"`` every name is in quotes.
+        marks: what parts names like ``;`` does, such as ``|``.
         featured: whether ``feat.`` parts names.
         note: the decision in words, "" where there is nothing to decide.
         whole: cells with commas that are one name, for ``known``.
@@ -77,6 +105,7 @@ class NameRule:
     """
 
     form: str = ""
+    marks: tuple[str, ...] = ()
     featured: bool = False
     note: str = ""
     whole: frozenset[str] = field(default=frozenset(), repr=False)
@@ -85,7 +114,10 @@ class NameRule:
     def split(self, cell: str) -> list[str]:
         """Names in one plain cell."""
         if self.form == "list":
-            return cell.removeprefix("[").removesuffix("]").split(",")
+            return [name.strip(' "') for name in cell[1:-1].split(",")]
+        if self.form == "quoted":
+            return [_unquote(name) for name in _QUOTED.findall(cell)]
+        cell = _part(cell, self.marks)
         names = self._at_commas(cell) if ";" not in cell else cell.split(";")
         return [part for name in names for part in _guests(name)] if self.featured else names
 
@@ -108,7 +140,8 @@ def decide_names(cells: Sequence[str], *, exportify: bool, quoted_header: bool) 
 
     Exportify has had three forms: names joined by ``, `` with ``\\,`` inside a name (and its header in quotes), by a
     comma alone, and today by ``;`` with commas inside names. Elsewhere the file tells: where at least a third of the
-    cells with commas have a piece that is the artist of other songs, commas join names. ``feat.`` parts names where it
+    cells with commas have a piece that is the artist of other songs, commas join names; the same for ``|``, `` / ``
+    and the like. ``feat.`` parts names where it
     is a habit of the file, as in charts, and not a slip in one cell of a hundred.
 
     Args:
@@ -116,16 +149,37 @@ def decide_names(cells: Sequence[str], *, exportify: bool, quoted_header: bool) 
         exportify: whether the header is Exportify's.
         quoted_header: whether the names in the header stand in quotes.
     """
-    brackets = sum(cell.startswith("[") and cell.endswith("]") and _from_list(cell) is None for cell in cells)
-    if brackets >= max(2, _ALL * len(cells)):
+    most = max(2, _ALL * len(cells))
+    plain = [cell for cell in cells if _from_list(cell) is None]
+    if plain and sum(cell[0] + cell[-1] in ("[]", "{}") for cell in cells) >= most:
         return NameRule("list", note="split at ',' in brackets")
-    cells = [cell for cell in cells if _from_list(cell) is None]
+    if plain and sum(cell[0] == cell[-1] == '"' for cell in cells) >= most:
+        return NameRule("quoted", note="quotes taken off the names")
+    marks = _decide_marks(plain)
+    cells = [_part(cell, marks) for cell in plain]
     commas = [cell for cell in cells if "," in cell]
     featured = 100 * sum(_FEATURED.search(cell) is not None for cell in cells) >= max(1, len(cells))
     rule = _decide_commas(commas, cells, exportify, quoted_header) if commas else NameRule()
-    if not featured:
-        return rule
-    return replace(rule, featured=True, note=", ".join(filter(None, ("split at 'feat.'", rule.note))))
+    notes = [f"split at {mark!r}" for mark in marks] + ["split at 'feat.'"] * featured + [rule.note]
+    return replace(rule, marks=marks, featured=featured, note=", ".join(filter(None, notes)))
+
+
+def _part(cell: str, marks: Sequence[str]) -> str:
+    for mark in marks:
+        cell = cell.replace(mark, ";")
+    return cell
+
+
+def _decide_marks(cells: Sequence[str]) -> tuple[str, ...]:
+    """What else parts names: a third of the cells with it have a piece that is the artist of other songs."""
+    found = []
+    for mark in _MARKS:
+        several = [[piece.strip() for piece in cell.split(mark)] for cell in cells if mark in cell]
+        if several:
+            alone = {cell for cell in cells if mark not in cell}
+            if 3 * sum(any(piece in alone for piece in pieces) for pieces in several) >= len(several):
+                found.append(mark)
+    return tuple(found)
 
 
 def _decide_commas(commas: Sequence[str], cells: Sequence[str], exportify: bool, quoted_header: bool) -> NameRule:

@@ -14,6 +14,7 @@ from popularity.errors import InputError
 
 # What public tools put before a name: Skiley's "trackFeatureEnergy", an API answer's "track.name", "audio_features.key"
 _PREFIXES = ("spotifytrack", "trackfeature", "audiofeatures", "audiofeature", "trackaudiofeatures", "spotify", "track")
+_SCALE = re.compile(r"(?P<name>.*[^\s])\s*[(\[][^)\]]*[\d%][^)\]]*[)\]]")  # "Energy (0-1)", "Popularity [out of 100]"
 _MERGED = re.compile(r"(?P<name>.+)[_. ](?P<side>[xy])", re.IGNORECASE)  # pandas and R after a join
 
 
@@ -134,6 +135,8 @@ def _named(column: str) -> tuple[str, int] | None:
         return None
     if (merged := _MERGED.fullmatch(column)) and (found := _named(merged["name"])):
         return found[0], 1000 + (merged["side"].casefold() == "y")
+    if (scaled := _SCALE.fullmatch(column)) and (found := _named(scaled["name"])):
+        return found[0], 2000 + max(found[1], 0)
     for prefix in _PREFIXES:
         rest = name.removeprefix(prefix)
         if rest != name and rest in _CANONICAL_OF:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -13,14 +15,14 @@ from popularity.data.dates import convert_date
 from popularity.data.numbers import by_distinct, has_decimal_commas, read_numbers
 from popularity.data.pitch import read_key, read_word
 from popularity.data.raw import RawTable
-from popularity.data.schema import CANONICAL, NUMBERS, TEXT
+from popularity.data.schema import AUDIO, AUDIO_UNIT, CANONICAL, NUMBERS, TEXT
 from popularity.data.texts import add_names, convert_text
 from popularity.data.units import HAS_UNIT, Converted, per_cent, to_milliseconds, with_unit
 
 _WHOLE = ("duration_ms", "popularity")  # whole numbers, so "228,639" is grouped and not a decimal comma
 _USUAL_CODES = (-1, -99, -999, -9999)
 _CODES = {"loudness": (-999, -9999), "tempo": (0, *_USUAL_CODES), "time_signature": (0, *_USUAL_CODES)}
-_SECOND_ARTISTS = ("secondaryartistsnames", "secondaryartistnames", "featuredartists", "featuredartistnames")
+_SECOND_ARTISTS = re.compile("secondaryartists?names|featuredartist(s|names?)?|artist(name)?[2-9]|secondartist")
 
 
 def convert(raw: RawTable, match: ColumnMatch) -> dict[str, Converted]:
@@ -54,14 +56,27 @@ def convert(raw: RawTable, match: ColumnMatch) -> dict[str, Converted]:
     if "duration_ms" in converted:
         converted["duration_ms"] = to_milliseconds(match.mapped["duration_ms"], converted["duration_ms"])
     per_cent(match.mapped, converted)
-    second = next((column for column in header if normalise(column) in _SECOND_ARTISTS), None)
-    if second and "artist" in converted:
-        artist = converted["artist"]
-        others = convert_text("artist", raw.frame[second], exportify=False, quoted_header=False)
-        note = f"and {second!r}"
-        both = add_names(artist.values, others.values)
-        converted["artist"] = Converted(both, artist.unreadable, (*artist.notes, note), artist.coded_missing)
+    _never_analysed(converted)
+    for column in header:
+        if "artist" in converted and _SECOND_ARTISTS.fullmatch(normalise(column)):
+            artist = converted["artist"]
+            others = convert_text("artist", raw.frame[column], exportify=False, quoted_header=False)
+            both = add_names(artist.values, others.values)
+            converted["artist"] = replace(artist, values=both, notes=(*artist.notes, f"and {column!r}"))
     return {name: converted[name] for name in CANONICAL if name in converted}
+
+
+def _never_analysed(converted: dict[str, Converted]) -> None:
+    """Make missing, in place, the features of songs that have none: files hold zeros for them, tempo included."""
+    shares = [converted[name].values for name in AUDIO_UNIT if name in converted]
+    if len(shares) < len(AUDIO_UNIT) - 1 or "tempo" not in converted:
+        return
+    none = np.logical_and.reduce([~(converted["tempo"].values > 0), *(values == 0 for values in shares)])
+    if none.any():
+        for name in converted.keys() & set(AUDIO) - {"duration_ms"}:
+            old = converted[name]
+            new = int((none & old.values.notna()).sum())
+            converted[name] = replace(old, values=old.values.mask(none), coded_missing=old.coded_missing + new)
 
 
 def _convert_number(
@@ -94,6 +109,9 @@ def _convert_number(
             notes.append(note)
         unreadable = unreadable.copy()
         unreadable[unreadable] = np.isnan(found)
+    if name == "key" and (values == 12).any() and not (values == 0).any():
+        values = np.where(values > 0, values - 1, np.nan)  # as people count; Spotify begins with 0
+        notes.append("1 to 12 taken as 0 to 11")
     coded = numbers.coded.copy()
     if name != "duration_ms":  # its codes depend on its unit
         code = np.isin(values, _CODES.get(name, _USUAL_CODES))

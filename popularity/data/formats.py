@@ -107,19 +107,31 @@ def _json_lines(path: Path, lines: Sequence[str]) -> list[Any]:
 def _records(found: Any) -> list[dict[str, Any]]:
     """The records in parsed JSON; empty if there are none."""
     if isinstance(found, list):
-        return found if found and all(isinstance(record, dict) for record in found) else []
+        if not found or not all(isinstance(record, dict) for record in found):
+            return []
+        lists = [key for key, value in found[0].items() if isinstance(value, list) and _are_records(value)]
+        if len(lists) == 1 and _songs_in(found) < _FEWEST_COLUMNS <= _songs_in(found[0][lists[0]]):  # playlists
+            return [song for record in found for song in _records(record.get(lists[0]))]
+        return found
     if not isinstance(found, dict):
         return []
     if {"columns", "data"} <= found.keys():  # pandas, orient="split"
         return [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
     columns = list(found.values())
     if len(columns) >= _FEWEST_COLUMNS:
-        if all(isinstance(c, dict) and list(c) == list(columns[0]) for c in columns):  # pandas' default
+        if all(isinstance(c, dict) and list(c) == list(columns[0]) for c in columns):  # pandas' default, or songs by id
+            if len(match_columns(list(columns[0])).mapped) > len(match_columns(list(found)).mapped):
+                return [{"id": key, **record} for key, record in found.items()]
             return [{name: found[name][row] for name in found} for row in columns[0]]
         if all(isinstance(c, list) and len(c) == len(columns[0]) and not _are_records(c) for c in columns):
             return [dict(zip(found, row, strict=True)) for row in zip(*columns, strict=True)]
     inner = [_records(value) for value in columns if isinstance(value, list | dict)]
-    return max(inner, key=len, default=[]) or [found]
+    return max(inner, key=lambda records: (_songs_in(records), len(records)), default=[]) or [found]
+
+
+def _songs_in(records: list[dict[str, Any]]) -> int:
+    """How many columns of songs the first of some records has."""
+    return len(match_columns(list(pd.json_normalize(records[:1]))).mapped) if records else 0
 
 
 def _are_records(values: list[Any]) -> bool:
@@ -153,6 +165,13 @@ def read_workbook(path: Path, content: bytes) -> RawTable:
     if not title or not tables[title].columns.size:
         raise InputError(f"{path}: the Excel workbook is empty")
     form = "Excel workbook" + (f", sheet {title!r} of {len(tables)}" if len(tables) > 1 else "")
+    others = [
+        repr(name)
+        for name, table in tables.items()
+        if name != title and len(match_columns(list(table)).mapped) >= _FEWEST_COLUMNS
+    ]
+    if others:
+        form += f"; not read, though songs too: {', '.join(others)}"
     return RawTable(path, tables[title], form)
 
 

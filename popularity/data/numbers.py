@@ -91,7 +91,12 @@ def read_numbers(
 def clean(text: pa.Array) -> pa.Array:
     """Cells without blanks at their ends, with plain minus signs and plain blanks."""
     text = pc.utf8_trim_whitespace(text)
-    for odd, plain in (("\N{MINUS SIGN}", "-"), ("\N{NO-BREAK SPACE}", " "), ("\N{NARROW NO-BREAK SPACE}", " ")):
+    for odd, plain in (
+        ("\N{MINUS SIGN}", "-"),
+        ("\N{EN DASH}", "-"),
+        ("\N{NO-BREAK SPACE}", " "),
+        ("\N{NARROW NO-BREAK SPACE}", " "),
+    ):
         text = pc.replace_substring(text, odd, plain)
     return text
 

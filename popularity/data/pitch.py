@@ -6,7 +6,7 @@ import re
 
 _NATURAL = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 _SIGN = {"": 0, "#": 1, "♯": 1, "sharp": 1, "b": -1, "♭": -1, "flat": -1}
-_MODE = {"major": 1, "maj": 1, "dur": 1, "M": 1, "minor": 0, "min": 0, "moll": 0, "m": 0}
+_MODE = {"major": 1, "maj": 1, "dur": 1, "M": 1, "true": 1, "minor": 0, "min": 0, "moll": 0, "m": 0, "false": 0}
 _KEY = re.compile(
     r"(?P<letter>[A-Ga-g])\s*(?P<sign>#|♯|b|♭|sharp|flat)?"
     r"(?:\s*/\s*[A-Ga-g]\s*(?:#|♯|b|♭|sharp|flat)?)?"
@@ -14,7 +14,22 @@ _KEY = re.compile(
 )
 _CAMELOT = re.compile(r"(1[0-2]|0?[1-9])\s*([ABab])")
 # in the languages in which spreadsheets write truth values
-_YES = ("true", "yes", "y", "t", "explicit", "ja", "oui", "wahr", "vrai", "verdadero", "vero", "verdadeiro", "sant")
+_YES = (
+    "true",
+    "yes",
+    "y",
+    "t",
+    "e",
+    "explicit",
+    "ja",
+    "oui",
+    "wahr",
+    "vrai",
+    "verdadero",
+    "vero",
+    "verdadeiro",
+    "sant",
+)
 _NO = ("false", "no", "n", "f", "clean", "nein", "non", "falsch", "faux", "falso", "falskt", "not explicit")
 
 
@@ -42,6 +57,6 @@ def read_word(canonical: str, cell: str) -> float | None:
     if canonical == "explicit":
         return 1.0 if word in _YES else 0.0 if word in _NO else None
     if canonical == "mode":
-        return _MODE.get(word) if len(word) > 1 else None
+        return _MODE.get(cell if len(cell) == 1 else word)
     match = re.fullmatch(r"([1-7])\s*[/:]\s*(?:2|4|8|16)", word)
     return float(match[1]) if match else None

@@ -10,6 +10,13 @@ import pandas as pd
 from popularity.data.columns import ColumnMatch, normalise
 from popularity.data.schema import REQUIRED
 
+_SUMMARIES = (
+    *("total", "totals", "sum", "average", "averages", "avg", "mean", "median", "count", "std", "min", "max"),
+    *("summe", "gesamt", "mittelwert", "durchschnitt", "moyenne", "promedio", "média", "media", "gemiddelde", "平均"),
+)
+_WHOLE = ("key", "mode", "time_signature")
+_KINDS = ("type", "tracktype", "itemtype", "mediatype")
+_NO_TRACK = r"spotify:(?:local|episode):|open\.spotify\.com/(?:intl-\w+/)?episode/"
 _LOCAL_FLAGS = ("islocal", "local", "trackislocal")
 
 
@@ -45,7 +52,11 @@ def no_songs(songs: pd.DataFrame, frame: pd.DataFrame, match: ColumnMatch, *, le
         reason -> (n,) bool. No row has two reasons.
     """
     empty = np.logical_and.reduce([songs[name].isna().to_numpy(bool) for name in match.mapped])
-    found: dict[str, np.ndarray] = {"empty": empty, "headers in mid-file": _headers(frame, match)}
+    found: dict[str, np.ndarray] = {
+        "empty": empty,
+        "headers in mid-file": _headers(frame, match),
+        "sums or means": _summaries(songs, frame, match),
+    }
     if learn:
         found["removed from Spotify"] = _removed(songs, match)
         found["local files or podcasts"] = _local(frame, match)
@@ -66,6 +77,26 @@ def _headers(frame: pd.DataFrame, match: ColumnMatch) -> np.ndarray:
     return repeated
 
 
+def _summaries(songs: pd.DataFrame, frame: pd.DataFrame, match: ColumnMatch) -> np.ndarray:
+    """Rows without a name below a table, such as "Average": called so, or with a fraction where songs have a number."""
+    names = [name for name in ("track_id", "title", "artist") if name in match.mapped]
+    if len(names) < 2:
+        return np.zeros(len(songs), bool)
+    missing = songs[names].isna().sum(axis=1).to_numpy()
+    nameless = np.flatnonzero(missing >= len(names) - 1)
+    cells = frame.iloc[nameless].astype("str")
+    called = np.zeros(len(nameless), bool)
+    for position in range(min(3, cells.shape[1])):
+        called |= cells.iloc[:, position].str.strip(" :").str.lower().isin(_SUMMARIES).fillna(False).to_numpy(bool)
+    fraction = np.zeros(len(nameless), bool)
+    for name in _WHOLE:
+        if name in match.mapped:
+            fraction |= (pd.to_numeric(cells[match.mapped[name]], "coerce") % 1 > 0).to_numpy(bool)
+    summary = np.zeros(len(songs), bool)
+    summary[nameless] = called | (fraction & (missing[nameless] == len(names)))
+    return summary
+
+
 def _removed(songs: pd.DataFrame, match: ColumnMatch) -> np.ndarray:
     """Rows without title, artist, length and popularity, where the file has these columns."""
     if not {"title", "artist", "duration_ms", "popularity"} <= match.mapped.keys():
@@ -80,8 +111,11 @@ def _local(frame: pd.DataFrame, match: ColumnMatch) -> np.ndarray:
     if "track_id" in match.mapped:
         cells = frame[match.mapped["track_id"]]
         if pd.api.types.is_string_dtype(cells.dtype):
-            local |= cells.str.contains("spotify:(?:local|episode):").fillna(False).to_numpy(bool)
+            local |= cells.str.contains(_NO_TRACK).fillna(False).to_numpy(bool)
     for column in frame:
+        if normalise(str(column)) in _KINDS:
+            words = frame[column].astype("str").str.strip().str.lower()
+            local |= words.isin(("episode", "podcast")).fillna(False).to_numpy(bool)
         if normalise(str(column)) in _LOCAL_FLAGS:
             words = frame[column].astype("str").str.strip().str.lower()
             local |= words.isin(("true", "1", "1.0", "yes", "local")).fillna(False).to_numpy(bool)

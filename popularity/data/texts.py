@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -24,6 +26,7 @@ _NOBODY = frozenset(
 _PERHAPS = frozenset(("unknown", "unknown artist", "artist unknown", "none", "no artist", "not available", "empty"))
 _OFTEN = 0.01
 
+_ENTITY = r"&(?:amp|lt|gt|quot|apos|nbsp|#\d{2,6}|#x[0-9a-fA-F]{2,6});"
 URI = r"(?:spotify[:/]|open\.spotify\.com/|spotify\.link/)"
 _ID = r"([0-9A-Za-z]{22})(?:[?#].*)?$"
 
@@ -40,6 +43,16 @@ def convert_text(canonical: str, cells: pd.Series, *, exportify: bool, quoted_he
     cells = cells.astype("str")
     if canonical == "album" and cells.str.startswith("{").fillna(False).any():
         cells = pd.Series([name_in_dict(cell) if holds_dicts(str(cell)) else cell for cell in cells], dtype="str")
+    entity = pc.match_substring_regex(pa.array(cells, pa.large_string(), from_pandas=True), _ENTITY)
+    if pc.any(entity).as_py():  # a web page's &amp;, whose ; would part names
+        found = _convert_text(
+            canonical, cells.map(html.unescape, na_action="ignore").astype("str"), exportify, quoted_header
+        )
+        return replace(found, notes=(*found.notes, "HTML entities to characters"))
+    return _convert_text(canonical, cells, exportify, quoted_header)
+
+
+def _convert_text(canonical: str, cells: pd.Series, exportify: bool, quoted_header: bool) -> Converted:
     if canonical in ("artist", "genre", "subgenre"):
         return _names(canonical, cells, exportify, quoted_header)
     text = pc.utf8_trim_whitespace(pa.array(cells, pa.large_string(), from_pandas=True))
@@ -80,7 +93,9 @@ def _names(canonical: str, cells: pd.Series, exportify: bool, quoted_header: boo
         notes = notes[1:]
     values = pd.array(new, dtype="str").take(codes, allow_fill=True)
     coded = int(counts[nobody].sum())
-    return Converted(pd.Series(values), np.zeros(len(cells), bool), tuple(filter(None, notes)), coded)
+    nameless = [name is None and holds_dicts(cell) for name, cell in zip(new, plain, strict=True)]
+    unreadable = np.array([*nameless, False])[codes]  # code -1, missing, takes the last
+    return Converted(pd.Series(values), unreadable, tuple(filter(None, notes)), coded)
 
 
 def _reader(
@@ -93,7 +108,7 @@ def _reader(
     note = "split at ';' or as a list"
     if any(holds_dicts(cell) for cell in cells):
         note = "the names in the dicts"
-    elif rule.form or rule.featured:
+    elif rule.form or rule.featured or rule.marks:
         note = ""  # the rule says more
     return lambda cell: join_artists(cell, rule), [note, rule.note]
 

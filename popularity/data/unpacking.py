@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import re
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import pyarrow as pa
 from popularity.errors import InputError
 
 TABLES = (".csv", ".tsv", ".tab", ".parquet", ".json", ".jsonl", ".ndjson", ".xlsx", ".psv")
+_BESIDE = re.compile(r"read.?me|licen[cs]e|notice|metadata|datapackage|schema", re.IGNORECASE)
 _PACKED = (".gz", ".bz2", ".xz", ".zst")
 
 # first bytes -> what it is and what to do
@@ -35,6 +37,8 @@ _KINDS: tuple[tuple[bytes, str], ...] = (
     (b"Rar!", "a RAR archive: unpack it first"),
     (b"<!doctype html", "a web page (HTML), not a table: download the file itself"),
     (b"<html", "a web page (HTML), not a table: download the file itself"),
+    (b"<table", "a web page (HTML), not a table: open it in a spreadsheet and save it as CSV"),
+    (b"{\\rtf", "a text document (RTF): save the table as CSV"),
     (b"<?xml", "an XML file: save the table as CSV"),
 )
 _ZIPPED_KINDS = (
@@ -104,6 +108,7 @@ def _unzip(path: Path, content: bytes) -> bytes:
                 for name in archive.namelist()
                 if not name.endswith("/") and not name.startswith("__MACOSX/") and not Path(name).name.startswith(".")
             ]
+            names = [name for name in names if not _BESIDE.search(Path(name).name)] or names
             tables = [name for name in names if _plain_suffix(name) in TABLES]
             tables = tables or [name for name in names if _plain_suffix(name) in (".txt", ".dat")]
             if len(tables) != 1:

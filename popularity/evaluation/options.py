@@ -15,6 +15,7 @@ from popularity.errors import InputError
 from popularity.evaluation.hits import parse_cutoff
 from popularity.evaluation.protocol import Protocol, Settings
 from popularity.parsing import Parser
+from popularity.program import program
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class Comparison:
 
 def make_parser() -> Parser:
     """The parser of ``compare``."""
-    parser = Parser(description="Compare models on identical folds.")
+    parser = Parser(prog=f"{program()} compare", description="Compare models on identical folds.")
     parser.add_argument("-c", "--config", action="config", help="YAML file with models and defaults of the flags.")
     parser.add_class_arguments(Data, "data")
     parser.add_argument(

@@ -38,7 +38,7 @@ class HistoryEncoder(Encoder):
         history: maximum number of known songs read for one song; 0 for none.
         hide_history: minimum probability that training hides all songs of the same artist. Where the split leaves more
             held-out songs without any, it is raised to match, up to 1 under ``artist``.
-        thin_history: training drops each song of a history with a probability drawn from 0 to this.
+        thin_history: training drops each song of a history with a probability sampled from 0 to this.
         eval_samples: histories sampled per song and member outside training; their predictions are averaged.
         retrieved: most similar known songs by others that are read as well.
         titles: read titles and artists' names by their letters and words (`TextEncoder`). Without it, names still

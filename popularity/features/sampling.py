@@ -22,7 +22,7 @@ class Thinning:
 
     Attributes:
         hide: probability that all songs of a role are hidden, for the roles ``SAME`` and ``CREDITED``.
-        most: each remaining song is dropped with a probability drawn from 0 to this, anew for every sample.
+        most: each remaining song is dropped with a probability sampled from 0 to this, anew for every sample.
         hide_album: probability that all songs by others on the same album are hidden, and that all songs by the artist
             on the same album are.
     """

@@ -42,7 +42,8 @@ def needs_plain_graph(tensor: Tensor) -> bool:
     return torch.compiler.is_exporting() or jit.is_tracing() or tensor.numel() == 0
 
 
-def _forced() -> str:
+def forced_implementation() -> str:
+    """The implementation that ``POPULARITY_SCAN`` names, empty if none; InputError if there is no such one."""
     forced = os.environ.get(VARIABLE, "")
     if forced not in ("", *IMPLEMENTATIONS):
         raise InputError(f"{VARIABLE}: expected one of {', '.join(IMPLEMENTATIONS)}, got {forced!r}")
@@ -83,7 +84,7 @@ def implementation(tensor: Tensor, states: int, taps: int = 1) -> str:
     Raises:
         InputError: ``POPULARITY_SCAN`` is none of these, or asks for an implementation that is not installed.
     """
-    forced = _forced()
+    forced = forced_implementation()
     if forced == "cuda" and not scan_cuda.available():
         raise InputError(f"{VARIABLE}=cuda: mamba-ssm and causal-conv1d with their CUDA kernels are not installed")
     if forced == "triton" and importlib.util.find_spec("triton") is None:
@@ -113,7 +114,7 @@ def block_implementation(block: str, kernels_take: bool) -> str:
     Raises:
         InputError: ``POPULARITY_SCAN`` is not the name of an implementation, or asks for kernels that are not built.
     """
-    forced = _forced()
+    forced = forced_implementation()
     if forced == "cpp":
         _require_kernels()
     if forced in ("", "cpp") and kernels_take:

@@ -17,7 +17,7 @@ GUESSES: dict[str, tuple[str, ...]] = {
     "epochs": ("trainer.max_epochs",),
     "gpus": ("trainer.devices",),
     "lr": ("model.learning_rate",),
-    "model": ("config",),
+    "model": ("models", "config"),
     "seed": ("seed_everything",),
 }
 #: The same by the ending of the value, which says more than the flag, unless that is for the output.
@@ -108,6 +108,8 @@ def _about_value(key: str, text: str, did_you_mean: Callable[[str, str], str]) -
         return f"--{key}: expected {_plain_type(found[1])}, got {found[2]!r}"
     if found := re.search(r"Subtypes: \[(.+?)\] Errors: .* Given value: (.*)", text):
         return f"--{key}: expected {_plain_type(found[1])}, got {found[2]!r}"
+    if found := re.search(r"expects a function or a callable class: (No module named .+?)\. Got value", text):
+        return f"--{key}: expected a class by its name or import path: {found[1]}"
     if found := re.fullmatch(r"Expected a dot import path string: (.*)", text):
         return f"--{key}: expected a class by its name or import path, got {found[1]!r}"
     return f"--{key}: {text}"

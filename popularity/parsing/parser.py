@@ -58,6 +58,10 @@ class ErrorsInOneLine(_Base):
         """Raise the message in one line of plain English."""
         if not self.exit_on_error:  # a parser inside of jsonargparse, which tries one type after the other
             super().error(message, ex)
+        head, required, names = message.partition("arguments are required: ")
+        if required:  # jsonargparse names flags without their dashes
+            flags = (f"--{name}" if f"--{name}" in self._option_string_actions else name for name in names.split(", "))
+            message = head + required + ", ".join(flags)
         raise InputError(plain_english(message, self._did_you_mean)) from ex
 
     @property

@@ -151,7 +151,8 @@ class ProgressBar(RichProgressBar):
     """
 
     def __init__(self, best: BestSoFar | None = None) -> None:
-        super().__init__(refresh_rate=10)
+        # on standard error: standard output may be the file of predictions
+        super().__init__(refresh_rate=10, console_kwargs={"stderr": True})
         self.best = best
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import yaml
 from optuna.trial import TrialState
 
 from popularity.errors import InputError
+from popularity.program import program
 from popularity.training.fit import fit_parser, instantiate
 from popularity.training.quiet import quiet_lightning
 from popularity.training.tensorboard import flat
@@ -33,6 +34,7 @@ from popularity.tuning.trial import RunTrial, lightgbm_settings, search_songs, t
 def read_search(argv: Sequence[str]) -> Search:
     """Parse a command line: that of a fit with the flags of `Options`."""
     parser = fit_parser(argv)
+    parser.prog = f"{program()} tune"
     parser.description = "Search hyper-parameters: the flags of `fit`, and these."
     parser.add_class_arguments(Options, None)
     config = yaml.safe_load(parser.dump(parser.parse_args(list(argv)), skip_none=False))
@@ -67,6 +69,8 @@ def _settings(search: Search, params: dict[str, Any]) -> dict[str, Any]:
 def tune(search: Search) -> int:
     """Run a search and write its report; the exit code."""
     (table, _), first = search_songs(search), check_space(search)
+    if table.report is not None:
+        print(*table.report.lines(), sep="\n", flush=True)
     with open_storage(search.storage, search.options.heartbeat) as storage:
         study = begin_study(search, storage, table.fingerprint, first)
         shown = hide_password(search.storage)

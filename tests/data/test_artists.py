@@ -154,3 +154,58 @@ def test_plain_names_win_over_dicts_and_over_ids(raw_songs: pd.DataFrame, write:
     dicts = [repr([{"name": "X"}])] * 40
     songs = raw_songs.rename(columns={"artists": "artist_names"}).assign(artists=dicts)
     assert load_songs(write(songs)).songs["artist"][0] == "Artist 0"
+
+
+SEVERAL = ["Nora Quill", "Nora Quill;Zoë Åse", "Zoë Åse", "Basil & Reed", "Zoë Åse;Basil & Reed"]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda names: json.dumps([{"name": name, "images": [{"name": "cover"}]} for name in names]),
+        lambda names: repr([{"genres": [{"name": "pop"}], "name": name} for name in names]),
+        lambda names: json.dumps([{"Id": 7, "Name": name} for name in names]),
+        lambda names: json.dumps(json.dumps(names)),
+        lambda names: repr([names]),
+        lambda names: ";".join(f'"{name}"' for name in names),
+        lambda names: ",".join(f'"{name}"' for name in names),
+        lambda names: "{" + ",".join(names) + "}",
+        lambda names: "|".join(names),
+        lambda names: " / ".join(names),
+        lambda names: " • ".join(names),
+        lambda names: "\n".join(names),
+        lambda names: "、".join(names),
+        lambda names: ";".join(names).replace("&", "&amp;"),
+    ],
+)
+def test_several_names_in_further_forms(
+    raw_songs: pd.DataFrame, write: Write, form: Callable[[list[str]], str]
+) -> None:
+    songs = raw_songs.head(5).assign(artists=[form(cell.split(";")) for cell in SEVERAL])
+    assert load_songs(write(songs)).songs["artist"].tolist() == SEVERAL
+
+
+def test_a_bar_or_slash_whose_parts_never_stand_alone_is_part_of_a_name(raw_songs: pd.DataFrame, write: Write) -> None:
+    names = ["AC / DC", "Either|Or", "Zoë Åse", "Basil & Reed", '"Weird" Al']
+    assert load_songs(write(raw_songs.head(5).assign(artists=names))).songs["artist"].tolist() == names
+
+
+@pytest.mark.parametrize("cell", ['[{"id": 1, "label": "Nora"}]', '{"0Xa1": "Nora", "0Xa2": "Zoë"}', "[{}]"])
+def test_dicts_without_names_are_missing_and_said(raw_songs: pd.DataFrame, write: Write, cell: str) -> None:
+    table = load_songs(write(raw_songs.assign(artists=[cell, *raw_songs["artists"][1:]])))
+    assert pd.isna(table.songs["artist"][0])
+    assert f"artist: 1 cell taken as missing, such as {cell!r} in row 1" in "\n".join(table.report.lines())
+
+
+def test_html_entities_are_characters_in_titles_too(raw_songs: pd.DataFrame, write: Write) -> None:
+    table = load_songs(write(raw_songs.assign(track_name=["Rock &amp; Don&#39;t", *raw_songs["track_name"][1:]])))
+    assert table.songs["title"][0] == "Rock & Don't"
+    assert "HTML entities" in "\n".join(table.report.lines())
+
+
+def test_one_column_for_each_artist(raw_songs: pd.DataFrame, write: Write) -> None:
+    songs = raw_songs.head(2).drop(columns="artists")
+    songs = songs.assign(artist_1=["Nora", "Zoë"], artist_2=["Zoë", ""], artist_3=["Basil", ""])
+    table = load_songs(write(songs))
+    assert table.songs["artist"].tolist() == ["Nora;Zoë;Basil", "Zoë"]
+    assert "and 'artist_2', and 'artist_3'" in "\n".join(table.report.lines())

@@ -18,6 +18,17 @@ def read(*cells: str | None) -> list[str | None]:
     ("cell", "date"),
     [
         ("2001", "2001-01-01"),
+        ("2001年2月4日", "2001-02-04"),
+        ("4 février 2001", "2001-02-04"),
+        ("15 août 2017", "2017-08-15"),
+        ("1 juil. 2017", "2017-07-01"),
+        ("1 juin 2017", "2017-06-01"),
+        ("29. Dezember 2007", "2007-12-29"),
+        ("1. März 2007", "2007-03-01"),
+        ("15 de agosto de 2017", "2017-08-15"),
+        ("1 out 2017", "2017-10-01"),
+        ("3 luglio 1999", "1999-07-03"),
+        ("1502755200000000000", "2017-08-15"),
         ("2001.0", "2001-01-01"),
         ("2001-02", "2001-02-01"),
         ("2001-2-4", "2001-02-04"),
@@ -78,3 +89,12 @@ def test_where_nothing_tells_the_order_only_the_year_is_kept() -> None:
 def test_numbers_of_a_parquet_file() -> None:
     values = convert_date(pd.Series([2001, 1999])).values
     np.testing.assert_array_equal(values, np.array(["2001-01-01", "1999-01-01"], "datetime64[us]"))
+
+
+def test_a_day_above_twelve_in_second_place_tells_the_order_of_the_column() -> None:
+    assert read("2017-15-08", "2017-05-08", "2001") == ["2017-08-15", "2017-08-05", "2001-01-01"]
+    assert "year-day-month" in convert_date(pd.Series(["2017-15-08"])).notes
+
+
+def test_where_both_places_hold_days_the_usual_order_stays() -> None:
+    assert read("2017-15-08", "2017-05-18", "2017-05-08") == [None, "2017-05-18", "2017-05-08"]

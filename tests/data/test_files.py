@@ -219,3 +219,43 @@ def test_records_within_records(raw_songs: pd.DataFrame, write: Write) -> None:
     ]
     expected = load_songs(write(raw_songs)).songs
     pd.testing.assert_frame_equal(load_songs(write(json.dumps(nested), "songs.json")).songs, expected)
+
+
+def test_songs_by_id(songs: pd.DataFrame, write: Write) -> None:
+    by_id = songs.set_index("track_id").to_dict("index")
+    found = load_songs(write(json.dumps(by_id, default=str), "songs.json")).songs
+    assert found["track_id"].tolist() == songs["track_id"].tolist()
+    assert found["title"].tolist() == songs["track_name"].tolist()
+
+
+def test_playlists_of_songs_beside_other_records(songs: pd.DataFrame, write: Write) -> None:
+    records = json.loads(songs.to_json(orient="records"))
+    parts = [{"name": "A", "tracks": records[:25]}, {"name": "B", "tracks": records[25:]}]
+    text = json.dumps({"info": {"made_by": "x", "version": 1}, "playlists": parts})
+    assert load_songs(write(text, "songs.json")).songs["title"].tolist() == songs["track_name"].tolist()
+
+
+def test_sheets_of_songs_that_are_not_read_are_named(songs: pd.DataFrame, write: Write) -> None:
+    pytest.importorskip("openpyxl")
+    stream = io.BytesIO()
+    with pd.ExcelWriter(stream, engine="openpyxl") as book:
+        songs.to_excel(book, sheet_name="2019", index=False)
+        songs.head(3).to_excel(book, sheet_name="2020", index=False)
+        songs[["track_id"]].to_excel(book, sheet_name="notes", index=False)
+    table = load_songs(write(stream.getvalue(), "songs.xlsx"))
+    assert "sheet '2019' of 3; not read, though songs too: '2020')" in table.report.lines()[0]
+
+
+@pytest.mark.parametrize(("table", "beside"), [("songs.csv", "dataset-metadata.json"), ("songs.txt", "readme.txt")])
+def test_what_stands_beside_the_table_in_a_zip(songs: pd.DataFrame, write: Write, table: str, beside: str) -> None:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr(table, songs.to_csv(index=False))
+        archive.writestr(beside, "{}")
+    assert len(load_songs(write(stream.getvalue(), "songs.zip")).songs) == 40
+
+
+@pytest.mark.parametrize("text", ["<table><tr><td>energy</td></tr></table>", "{\\rtf1 energy}"])
+def test_a_document_is_named(write: Write, text: str) -> None:
+    with pytest.raises(InputError, match=r"expected a table, got a (web page|text document)"):
+        load_songs(write(text))

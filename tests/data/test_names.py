@@ -174,3 +174,17 @@ def test_a_track_number_is_no_title(raw_songs: pd.DataFrame, write: Write) -> No
 def test_an_empty_column_gives_way(raw_songs: pd.DataFrame, write: Write) -> None:
     songs = raw_songs.rename(columns={"track_name": "title"}).assign(track_name="")
     assert load_songs(write(songs)).songs["title"][0] == "Song 0"
+
+
+@pytest.mark.parametrize("name", ["Popularity (0-100)", "popularity [0 to 100]", "Popularity (in %)"])
+def test_a_scale_in_brackets_is_no_part_of_the_name(name: str) -> None:
+    assert match_columns([name, "energy (0-1)"]).mapped == {"popularity": name, "energy": "energy (0-1)"}
+
+
+def test_brackets_with_words_are_part_of_the_name() -> None:
+    assert "popularity" not in match_columns(["Popularity (artist)"]).mapped
+
+
+def test_of_two_columns_with_one_name_the_one_with_values_is_read(raw_songs: pd.DataFrame, write: Write) -> None:
+    text = raw_songs.assign(blank="")[["blank", *raw_songs]].to_csv(index=False).replace("blank,", "energy,", 1)
+    assert load_songs(write(text)).songs["energy"].tolist() == raw_songs["energy"].tolist()

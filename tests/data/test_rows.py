@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 
+from popularity.data.schema import AUDIO_UNIT
 from popularity.data.songs import NoPopularity, load_songs
 from popularity.errors import InputError
 
@@ -113,3 +114,36 @@ def test_the_whole_report_is_json(raw_songs: pd.DataFrame, write: Write) -> None
     assert kept["leaks"] == [["streams", "streams"]]
     assert kept["unread"] == [{"name": "mode", "count": 1, "example": "'sad'", "place": "row 4 (line 5)"}]
     assert kept["songs"] == 40
+
+
+@pytest.mark.parametrize("word", ["Total", "Average:", "mean", ""])
+@pytest.mark.parametrize("learn", [True, False])
+def test_sums_and_means_below_the_songs_are_no_songs(
+    raw_songs: pd.DataFrame, write: Write, word: str, learn: bool
+) -> None:
+    mean = raw_songs.mean(numeric_only=True).to_dict() | {"track_id": word}
+    path = write(pd.concat([raw_songs, pd.DataFrame([mean])], ignore_index=True))
+    table = load_songs(path, need_popularity=learn)
+    assert table.songs["title"].tolist() == raw_songs["track_name"].tolist()
+    assert "1 sums or means (such as row 41 (line 42))" in "\n".join(table.report.lines())
+
+
+def test_a_song_without_names_and_one_called_total_are_songs(raw_songs: pd.DataFrame, write: Write) -> None:
+    raw_songs.loc[3, ["track_id", "track_name", "artists"]] = None
+    raw_songs.loc[4, "track_name"] = "Total"
+    assert len(load_songs(write(raw_songs)).songs) == 40
+
+
+def test_episodes_are_told_by_their_address_or_type(raw_songs: pd.DataFrame, write: Write) -> None:
+    raw_songs.loc[3, "track_id"] = "https://open.spotify.com/episode/" + "a" * 22
+    songs = raw_songs.assign(type=["episode" if i == 5 else "track" for i in range(40)])
+    assert load_songs(write(songs)).report.left_out[0].count == 2
+
+
+def test_zeros_in_all_features_are_missing_features(raw_songs: pd.DataFrame, write: Write) -> None:
+    raw_songs.loc[3, [*AUDIO_UNIT, "loudness", "tempo", "key", "mode", "time_signature"]] = 0
+    raw_songs.loc[4, [*AUDIO_UNIT]] = 0  # silence with a tempo
+    table = load_songs(write(raw_songs), deduplicate=False)
+    assert table.songs.loc[3, [*AUDIO_UNIT, "loudness", "key"]].isna().all()
+    assert (table.songs.loc[4, [*AUDIO_UNIT]] == 0).all()
+    assert table.report.coded_missing["energy"] == 1

@@ -174,3 +174,66 @@ def test_a_lone_comma_in_a_duration_follows_the_file(raw_songs: pd.DataFrame, wr
     minutes["energy"] = [f"0,{digits}" for digits in ("4865", "12", "9")]
     loaded = load_songs(write(minutes, sep=";")).songs["duration_ms"]
     np.testing.assert_allclose(loaded, np.array([3.516, 2.633, 4.608]) * 60_000)
+
+
+def test_minutes_and_seconds_with_a_point_between_them(raw_songs: pd.DataFrame, write: Write) -> None:
+    ms = raw_songs["duration_ms"] // 1000 * 1000
+    cells = [f"{m // 60_000}.{m // 1000 % 60:02}" for m in ms]
+    table = load_songs(write(raw_songs.drop(columns="duration_ms").assign(duration=cells)))
+    assert table.songs["duration_ms"].tolist() == ms.tolist()
+    assert "3.31 taken as 3 min 31 s" in "\n".join(table.report.lines())
+
+
+def test_decimal_minutes_with_two_digits_stay_decimal(raw_songs: pd.DataFrame, write: Write) -> None:
+    minutes = (raw_songs["duration_ms"] / 60_000).round(2)
+    found = load_songs(write(raw_songs.assign(duration_ms=minutes))).songs["duration_ms"]
+    np.testing.assert_allclose(found, minutes * 60_000)
+
+
+@pytest.mark.parametrize("cell", ["3'31''", "3分31秒", "3 m 31 s"])
+def test_further_ways_to_write_minutes_and_seconds(raw_songs: pd.DataFrame, write: Write, cell: str) -> None:
+    assert (load_songs(write(raw_songs.assign(duration_ms=cell))).songs["duration_ms"] == 211_000).all()
+
+
+@pytest.mark.parametrize("minus", ["-", "\u2212", "\u2013"])
+@pytest.mark.parametrize("unit", ["", " dB"])
+def test_a_minus_of_any_kind(raw_songs: pd.DataFrame, write: Write, minus: str, unit: str) -> None:
+    cells = [f"{minus}{-loudness}{unit}" for loudness in raw_songs["loudness"]]
+    found = load_songs(write(raw_songs.assign(loudness=cells))).songs["loudness"]
+    assert found.tolist() == raw_songs["loudness"].tolist()
+
+
+def test_instrumentalness_alone_in_per_cent_is_mostly_below_one(raw_songs: pd.DataFrame, write: Write) -> None:
+    shares = np.where(np.arange(len(raw_songs)) % 4 == 0, 0.5, 0.0003)
+    table = load_songs(write(raw_songs.assign(instrumentalness=shares * 100)), deduplicate=False)
+    np.testing.assert_allclose(table.songs["instrumentalness"], shares)
+
+
+@pytest.mark.parametrize(
+    ("column", "change", "line"),
+    [
+        ("tempo", lambda tempo: 100 * (tempo - tempo.min()) / (tempo.max() - tempo.min()), "beats per minute"),
+        ("popularity", lambda popularity: popularity / 10, "from 0 to 9.9 with decimals"),
+        ("popularity", np.log1p, "with decimals"),
+    ],
+)
+def test_a_rescaled_column_is_refused(
+    raw_songs: pd.DataFrame, write: Write, column: str, change: Callable[[pd.Series], pd.Series], line: str
+) -> None:
+    raw_songs["tempo"] = 60 + np.linspace(0, 1, len(raw_songs)) ** 2 * 140
+    raw_songs["popularity"] = [0, 99, *raw_songs["popularity"][2:]]
+    with pytest.raises(InputError, match=rf"column '{column}': .*{line}"):
+        load_songs(write(raw_songs.assign(**{column: change(raw_songs[column])})))
+
+
+def test_keys_from_1_to_12(raw_songs: pd.DataFrame, write: Write) -> None:
+    raw_songs["key"] = np.arange(len(raw_songs)) % 12
+    table = load_songs(write(raw_songs.assign(key=raw_songs["key"] + 1)))
+    assert table.songs["key"].tolist() == raw_songs["key"].tolist()
+    assert "1 to 12 taken as 0 to 11" in "\n".join(table.report.lines())
+
+
+@pytest.mark.parametrize("words", [("False", "True"), ("m", "M"), ("MINOR", "MAJOR")])
+def test_words_for_the_mode(raw_songs: pd.DataFrame, write: Write, words: tuple[str, str]) -> None:
+    cells = [words[mode] for mode in raw_songs["mode"]]
+    assert load_songs(write(raw_songs.assign(mode=cells))).songs["mode"].tolist() == raw_songs["mode"].tolist()

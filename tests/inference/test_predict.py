@@ -38,9 +38,9 @@ def songs(tmp_path, monkeypatch) -> Path:
     return Path("songs.csv")
 
 
-def predict(trained: Path, output: str) -> int:
+def predict(trained: Path, output: str, *flags: str) -> int:
     arguments = ["--ckpt_path", str(trained), "--data.predict_source", "songs.csv", "--output", output]
-    return main(["predict", *arguments, *PLAIN])
+    return main(["predict", *arguments, *PLAIN, *flags])
 
 
 def test_links_pipes_and_standard_output(trained, songs, capfd):
@@ -70,8 +70,11 @@ def test_links_pipes_and_standard_output(trained, songs, capfd):
     assert stat.S_ISFIFO(os.stat("fifo").st_mode)
 
     capfd.readouterr()
-    assert predict(trained, "-") == 0
-    assert capfd.readouterr().out == expected, "nothing else on standard output: it is read by another program"
+    assert predict(trained, "-", "--trainer.enable_progress_bar", "true") == 0
+    shown = capfd.readouterr()
+    assert shown.out == expected, "nothing else on standard output: it is read by another program"
+    assert "Predicting" in shown.err
+    assert shown.err.endswith("20 predictions written to standard output\n")
 
     assert predict(trained, "out.parquet") == 0
     parquet = pd.read_parquet("out.parquet")["predicted_popularity"]
@@ -94,3 +97,15 @@ def test_an_output_that_is_an_input_is_refused(output, trained, songs, capsys):
 def test_an_ending_of_another_format_is_refused_before_any_work(trained, songs, capsys):
     assert predict(trained, "out.xlsx") == 2
     assert capsys.readouterr().err == "error: out.xlsx: expected a name ending in .csv, .parquet or .jsonl, got .xlsx\n"
+
+
+@pytest.mark.parametrize(
+    "flags", [("limit_predict_batches", "1"), ("limit_predict_batches", "0.5"), ("fast_dev_run", "true")]
+)
+def test_a_limit_on_batches_is_refused_in_one_line(flags, trained, songs, capsys):
+    """One batch is a limit as well, although 1 equals 1.0, which is all batches."""
+    assert predict(trained, "out.csv", f"--trainer.{flags[0]}", flags[1], "--data.batch_size", "8") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: predict writes a line for every song")
+    assert error.count("\n") == 1
+    assert not Path("out.csv").exists()

@@ -5,21 +5,22 @@ from __future__ import annotations
 import subprocess
 import sys
 import types
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.conftest import Lazy
 
-@pytest.fixture(scope="module", autouse=True)
-def _imports() -> None:
-    """What is slow to import: with the first of these tests, not while tests are collected."""
-    global torch, Tensor, F, kernel_library, mamba, scan, Mamba
-    import torch
+if TYPE_CHECKING:
     from torch import Tensor
-    from torch.nn import functional as F
 
-    from popularity.models import kernel_library, mamba, scan
     from popularity.models.mamba import Mamba
+
+torch = Lazy("torch")
+F = Lazy("torch.nn.functional")
+kernel_library = Lazy("popularity.models.kernel_library")
+mamba = Lazy("popularity.models.mamba")
+scan = Lazy("popularity.models.scan")
 
 
 def reference_block(block: Mamba, u: Tensor) -> Tensor:
@@ -43,7 +44,7 @@ def reference_block(block: Mamba, u: Tensor) -> Tensor:
 
 def make(*arguments: int, seed: int = 0, **options: Any) -> Mamba:
     torch.manual_seed(seed)
-    block = Mamba(*arguments, **options)
+    block = mamba.Mamba(*arguments, **options)
     with torch.no_grad():  # away from the start, where A's rows and D are alike
         block.A_log.add_(0.3 * torch.randn_like(block.A_log))
         block.D.add_(torch.randn_like(block.D))
@@ -51,7 +52,9 @@ def make(*arguments: int, seed: int = 0, **options: Any) -> Mamba:
 
 
 def in_float64(block: Mamba) -> Mamba:
-    copy = Mamba(block.d_model, block.d_state, block.d_conv, block.d_inner // block.d_model, block.dt_rank).double()
+    copy = mamba.Mamba(
+        block.d_model, block.d_state, block.d_conv, block.d_inner // block.d_model, block.dt_rank
+    ).double()
     copy.load_state_dict(block.state_dict())
     return copy
 
@@ -115,7 +118,7 @@ def test_every_width(implementation: str, expand: int) -> None:
 
 
 def test_names_and_shapes_are_those_of_mamba_ssm() -> None:
-    assert {name: tuple(p.shape) for name, p in Mamba(64).named_parameters()} == {
+    assert {name: tuple(p.shape) for name, p in mamba.Mamba(64).named_parameters()} == {
         "in_proj.weight": (256, 64),
         "conv1d.weight": (128, 1, 4),
         "conv1d.bias": (128,),
@@ -129,7 +132,7 @@ def test_names_and_shapes_are_those_of_mamba_ssm() -> None:
 
 
 def test_start_is_that_of_the_paper() -> None:
-    block = Mamba(64)
+    block = mamba.Mamba(64)
     assert torch.allclose(-torch.exp(block.A_log[7]), -torch.arange(1.0, 17))
     step = F.softplus(block.dt_proj.bias)
     assert 0.9e-3 < float(step.min().detach()) < 3e-3  # 128 draws, log-uniform between 0.001 and 0.1
@@ -215,12 +218,12 @@ def test_a_second_derivative_is_refused(implementation: str) -> None:
 
 def test_shapes_that_do_not_fit_are_named() -> None:
     with pytest.raises(ValueError, match=r"u: expected shape \(batch, length, 16\), got \(2, 16\)"):
-        Mamba(16)(torch.zeros(2, 16))
+        mamba.Mamba(16)(torch.zeros(2, 16))
 
 
 def test_no_tokens_and_no_sequences(implementation: str) -> None:
-    assert Mamba(16)(torch.zeros(2, 0, 16)).shape == (2, 0, 16)
-    assert Mamba(16)(torch.zeros(0, 3, 16)).shape == (0, 3, 16)
+    assert mamba.Mamba(16)(torch.zeros(2, 0, 16)).shape == (2, 0, 16)
+    assert mamba.Mamba(16)(torch.zeros(0, 3, 16)).shape == (0, 3, 16)
 
 
 def test_under_torch_compile(implementation: str) -> None:
@@ -251,7 +254,7 @@ def test_mamba_ssm_gets_its_arguments_in_order(monkeypatch: pytest.MonkeyPatch) 
         rank, states = delta_proj_weight.shape[1], A.shape[1]
         delta, b, c = F.linear(x.mT, x_proj_weight).split([rank, states, states], -1)
         delta = F.linear(delta, delta_proj_weight).mT
-        monkeypatch.setattr(scan, "implementation", lambda *_, **__: "torch")
+        monkeypatch.setattr("popularity.models.scan.implementation", lambda *_, **__: "torch")
         y = scan.selective_scan(x, delta, A, b.mT, c.mT, D, z, delta_bias, delta_softplus)
         return F.linear(y.mT, out_proj_weight, out_proj_bias)
 
@@ -262,7 +265,7 @@ def test_mamba_ssm_gets_its_arguments_in_order(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, module.__name__, module)
     block, u = make(16), torch.randn(2, 9, 16)
     wanted = block(u)
-    monkeypatch.setattr(mamba, "implementation", lambda *_, **__: "cuda")
+    monkeypatch.setattr("popularity.models.mamba.implementation", lambda *_, **__: "cuda")
     torch.testing.assert_close(block(u), wanted, rtol=1e-5, atol=1e-6)
 
 

@@ -7,25 +7,23 @@ import multiprocessing
 import sys
 import types
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from popularity.errors import InputError
+from tests.conftest import Lazy
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _imports() -> None:
-    """What is slow to import: with the first of these tests, not while tests are collected."""
-    global torch, Tensor, F, kernel_library, scan, scan_cuda, selective_scan
-    import torch
+if TYPE_CHECKING:
     from torch import Tensor
-    from torch.nn import functional as F
 
-    from popularity.models import kernel_library, scan, scan_cuda
-    from popularity.models.scan import selective_scan
+torch = Lazy("torch")
+F = Lazy("torch.nn.functional")
+kernel_library = Lazy("popularity.models.kernel_library")
+scan = Lazy("popularity.models.scan")
+scan_cuda = Lazy("popularity.models.scan_cuda")
 
 
 def reference_scan(
@@ -96,7 +94,7 @@ CASES = {
 def test_values_and_gradients(implementation: str, case: str) -> None:
     inputs = arguments(**CASES[case])  # type: ignore[arg-type]
     dout = torch.randn(inputs[0].shape, generator=torch.Generator().manual_seed(1))
-    got = with_gradients(selective_scan, inputs, True, dout)
+    got = with_gradients(scan.selective_scan, inputs, True, dout)
     wanted = with_gradients(reference_scan, [tensor.double() for tensor in inputs], True, dout)
     assert distance(got[0], wanted[0]) < 1e-6
     names = ("u", "delta", "A", "B", "C", "D", "z", "bias")
@@ -112,7 +110,7 @@ def test_every_width(implementation: str) -> None:
     for width in range(1, 41):
         inputs = arguments(dim=width, states=1 + width % 21)
         dout = torch.ones_like(inputs[0])
-        got = with_gradients(selective_scan, inputs, True, dout)
+        got = with_gradients(scan.selective_scan, inputs, True, dout)
         wanted = with_gradients(reference_scan, [tensor.double() for tensor in inputs], True, dout)
         errors = [distance(a, b) for a, b in zip(got, wanted, strict=True)]
         if not all(error < 2e-5 for error in errors):
@@ -124,7 +122,7 @@ def test_without_the_optional_arguments(implementation: str) -> None:
     inputs = arguments(delta=0)[:5]
     inputs[1].abs_()
     dout = torch.ones_like(inputs[0])
-    got = with_gradients(selective_scan, inputs, False, dout)
+    got = with_gradients(scan.selective_scan, inputs, False, dout)
     wanted = with_gradients(reference_scan, [tensor.double() for tensor in inputs], False, dout)
     assert distance(got[0], wanted[0]) < 1e-6
     assert max(distance(g, w) for g, w in zip(got[1:], wanted[1:], strict=True)) < 1e-5
@@ -138,15 +136,15 @@ def test_without_the_optional_arguments(implementation: str) -> None:
 def test_any_shape_and_scale(batch: int, dim: int, length: int, states: int, delta: float, A: float, seed: int) -> None:
     inputs = arguments(batch, dim, length, states, delta=delta, A=A, seed=seed)
     wanted = reference_scan(*(tensor.double() for tensor in inputs), True)
-    assert distance(selective_scan(*inputs, True), wanted) < 1e-6
+    assert distance(scan.selective_scan(*inputs, True), wanted) < 1e-6
 
 
 def test_a_token_does_not_see_later_ones(implementation: str) -> None:
     inputs = arguments(length=40)
-    before = selective_scan(*inputs, True)
+    before = scan.selective_scan(*inputs, True)
     for tensor in (inputs[0], inputs[1], inputs[3], inputs[4], inputs[6]):
         tensor[..., 20:] = 9
-    assert torch.equal(selective_scan(*inputs, True)[..., :20], before[..., :20])
+    assert torch.equal(scan.selective_scan(*inputs, True)[..., :20], before[..., :20])
 
 
 def test_strides_do_not_matter(implementation: str) -> None:
@@ -154,16 +152,16 @@ def test_strides_do_not_matter(implementation: str) -> None:
     strided = [torch.stack([tensor, tensor], -1)[..., 0] for tensor in inputs]
     strided[0] = inputs[0].transpose(1, 2).contiguous().transpose(1, 2)
     assert not any(tensor.is_contiguous() for tensor in strided)
-    assert distance(selective_scan(*strided, True), selective_scan(*inputs, True)) < 1e-6
+    assert distance(scan.selective_scan(*strided, True), scan.selective_scan(*inputs, True)) < 1e-6
 
 
 @pytest.mark.parametrize("name", ["bfloat16", "float16"])
 def test_half_precision_is_computed_in_float32(implementation: str, name: str) -> None:
     dtype = getattr(torch, name)
     inputs = [tensor.to(dtype) for tensor in arguments()]
-    y = selective_scan(*inputs, True)
+    y = scan.selective_scan(*inputs, True)
     assert y.dtype == dtype
-    assert torch.equal(y, selective_scan(*(tensor.float() for tensor in inputs), True).to(dtype))
+    assert torch.equal(y, scan.selective_scan(*(tensor.float() for tensor in inputs), True).to(dtype))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -173,7 +171,7 @@ def test_nan_and_infinity_pass_through(implementation: str, where: int, value: f
         pytest.skip("A is not positive")
     inputs = arguments(dim=16, length=30)
     inputs[where].view(-1)[inputs[where].numel() // 2] = value
-    got = selective_scan(*inputs, True)
+    got = scan.selective_scan(*inputs, True)
     wanted = reference_scan(*(tensor.double() for tensor in inputs), True)
     assert torch.equal(got.isnan(), wanted.isnan())
     assert torch.equal(got.isposinf(), wanted.isposinf())
@@ -184,14 +182,14 @@ def test_gradcheck_of_the_portable_path(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("popularity.models.scan_torch.SEGMENT", 3)  # several segments, and sub-batches of one
     monkeypatch.setattr("popularity.models.scan_torch.CACHE_ELEMENTS", 1)
     inputs = [tensor.double().requires_grad_() for tensor in arguments(2, 3, 10, 2)]
-    assert torch.autograd.gradcheck(lambda *tensors: selective_scan(*tensors, True), inputs)
+    assert torch.autograd.gradcheck(lambda *tensors: scan.selective_scan(*tensors, True), inputs)
     steps = inputs[1].detach().abs().requires_grad_()
-    assert torch.autograd.gradcheck(selective_scan, (inputs[0], steps, *inputs[2:5]))
+    assert torch.autograd.gradcheck(scan.selective_scan, (inputs[0], steps, *inputs[2:5]))
 
 
 def test_a_second_derivative_is_refused(implementation: str) -> None:
     inputs = [tensor.requires_grad_() for tensor in arguments()]
-    y = selective_scan(*inputs, True)
+    y = scan.selective_scan(*inputs, True)
     with pytest.raises(RuntimeError, match="no second derivative"):
         torch.autograd.grad(y.sum(), inputs, create_graph=True)
 
@@ -200,12 +198,12 @@ def test_shapes_that_do_not_fit_are_named() -> None:
     inputs = arguments()
     inputs[3] = inputs[3][..., 1:]
     with pytest.raises(ValueError, match=r"B: expected shape \(2, 5, 19\) for u \(2, 24, 19\), got \(2, 5, 18\)"):
-        selective_scan(*inputs)
+        scan.selective_scan(*inputs)
 
 
 def test_no_tokens_and_no_sequences(implementation: str) -> None:
-    assert selective_scan(*arguments(length=0), True).shape == (2, 24, 0)
-    assert selective_scan(*arguments(batch=0), True).shape == (0, 24, 19)
+    assert scan.selective_scan(*arguments(length=0), True).shape == (2, 24, 0)
+    assert scan.selective_scan(*arguments(batch=0), True).shape == (0, 24, 19)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -213,7 +211,7 @@ def test_the_same_bits_each_time(implementation: str, threads: int, set_threads:
     set_threads(threads)
     inputs = arguments(batch=5, dim=32, length=50, states=16)
     dout = torch.ones_like(inputs[0])
-    first, second = (with_gradients(selective_scan, inputs, True, dout) for _ in range(2))
+    first, second = (with_gradients(scan.selective_scan, inputs, True, dout) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
@@ -225,7 +223,7 @@ def set_threads() -> Iterator[Any]:
 
 
 def _scan_in_child(inputs: list[Tensor], queue: Any) -> None:
-    y = selective_scan(*inputs, True)
+    y = scan.selective_scan(*inputs, True)
     queue.put(y.sum().item())
 
 
@@ -236,7 +234,7 @@ def test_a_forked_process_does_not_hang(implementation: str, set_threads: Any) -
         pytest.skip("PyTorch's own threads do not survive a fork; loaders set one thread in their workers")
     set_threads(2)
     inputs = arguments(batch=4, dim=16, states=16)
-    wanted = selective_scan(*inputs, True).sum().item()  # the parent's OpenMP threads are running from here on
+    wanted = scan.selective_scan(*inputs, True).sum().item()  # the parent's OpenMP threads are running from here on
     context = multiprocessing.get_context("fork")
     queue = context.SimpleQueue()
     child = context.Process(target=_scan_in_child, args=(inputs, queue))
@@ -253,10 +251,12 @@ def test_a_forked_process_does_not_hang(implementation: str, set_threads: Any) -
 def test_one_log_line_says_what_is_in_use(
     implementation: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scan._announce.cache_clear()
+    from popularity.models.scan import _announce
+
+    _announce.cache_clear()
     with caplog.at_level(logging.INFO, logger="popularity"):
-        selective_scan(*arguments(), True)
-        selective_scan(*arguments(), True)
+        scan.selective_scan(*arguments(), True)
+        scan.selective_scan(*arguments(), True)
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 1
     assert (implementation.partition("-")[2] or "PyTorch") in said[0]
@@ -265,21 +265,21 @@ def test_one_log_line_says_what_is_in_use(
 def test_an_unknown_implementation_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(scan.VARIABLE, "numpy")
     with pytest.raises(InputError, match="expected one of torch, cpp, cuda, triton, got 'numpy'"):
-        selective_scan(*arguments())
+        scan.selective_scan(*arguments())
 
 
 def test_an_implementation_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel_library, "instruction_set", lambda: None)
-    monkeypatch.setattr(scan_cuda, "available", lambda: False)
+    monkeypatch.setattr("popularity.models.kernel_library.instruction_set", lambda: None)
+    monkeypatch.setattr("popularity.models.scan_cuda.available", lambda: False)
     for name in ("cpp", "cuda"):
         monkeypatch.setenv(scan.VARIABLE, name)
         with pytest.raises(InputError, match=f"{scan.VARIABLE}={name}"):
-            selective_scan(*arguments())
+            scan.selective_scan(*arguments())
 
 
 def test_without_kernels_plain_pytorch_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(scan.VARIABLE, raising=False)
-    monkeypatch.setattr(kernel_library, "instruction_set", lambda: None)
+    monkeypatch.setattr("popularity.models.kernel_library.instruction_set", lambda: None)
     assert scan.implementation(torch.zeros(1), 16) == "torch"
 
 
@@ -289,6 +289,6 @@ def test_mamba_ssm_gets_its_arguments_in_order(monkeypatch: pytest.MonkeyPatch) 
     for name in ("mamba_ssm", "mamba_ssm.ops"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(scan, "implementation", lambda *_, **__: "cuda")
+    monkeypatch.setattr("popularity.models.scan.implementation", lambda *_, **__: "cuda")
     inputs = arguments()
-    torch.testing.assert_close(selective_scan(*inputs, True), reference_scan(*inputs, True))
+    torch.testing.assert_close(scan.selective_scan(*inputs, True), reference_scan(*inputs, True))

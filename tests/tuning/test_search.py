@@ -54,6 +54,7 @@ def searched(tmp_path_factory, song_file, space_file) -> tuple[Path, str]:
 
 def test_a_search_leaves_everything_behind(searched):
     folder, printed = searched
+    assert "songs.csv (CSV, utf-8): 240 rows, 240 songs" in printed, "what was read is said, as by every verb"
     trials = table(folder)
     assert len(trials) == 8
     assert set(trials["state"]) == {"COMPLETE", "PRUNED"}, "the median pruner ends what is worse"

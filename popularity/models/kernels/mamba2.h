@@ -117,6 +117,7 @@ static void gated_norm_backward(const Mamba2Call &a, int64_t inner, const float 
   float *gate = scratch, *slope = scratch + inner, *gated = slope + inner;
   vec squares = {}, products = {};
   for (int64_t d = 0; d < inner; d += W) {
+    __builtin_prefetch(z + d + Mamba2Widths(a).row);  // of the next token: nothing else has read it in this pass
     const vec v = load(z + d), s = sigmoid(v), g = load(y + d) * v * s;
     store(gate + d, v * s);
     store(slope + d, s * (1.f + v * (1.f - s)));

@@ -145,10 +145,10 @@ INLINE vec softplus(vec x, vec *derivative) {
 }
 
 INLINE float sum_lanes(vec v) {
-  float lanes[W], sum = 0;
+  float lanes[W];
   store(lanes, v);
-  for (int i = 0; i < W; i++) sum += lanes[i];
-  return sum;
+  UNROLL for (int half = W / 2; half; half /= 2) UNROLL for (int i = 0; i < half; i++) lanes[i] += lanes[i + half];
+  return lanes[0];
 }
 
 #if W == 16
