@@ -30,7 +30,7 @@ from typing import Any
 import pandas as pd
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
-from suite_runs import CELLS, INNER_FOLDS, OUTER_FOLDS, SETS, Cell, Run, Setting, measure, parse_setting
+from suite_runs import CELLS, INNER_FOLDS, OUTER_FOLDS, SETS, Cell, Run, Setting, code_version, measure, parse_setting
 from suite_tables import markdown, tabulate
 
 from popularity.data.songs import SongTable, load_songs
@@ -208,7 +208,8 @@ def main(argv: Sequence[str]) -> int:
         ordered = [results[run] for run in runs if run in results]
         text = markdown(tabulate(ordered, rivals, means))
         with write_atomically(options.output / "suite.md") as file:
-            file.write(f"{text}\nOuter fold {options.outer}, {options.inner} of {INNER_FOLDS} inner folds.\n")
+            file.write(f"{text}\nOuter fold {options.outer}, {options.inner} of {INNER_FOLDS} inner folds. Code: ")
+            file.write(f"networks {code_version('network')}, baselines {code_version('baseline')}.\n")
     print(f"\n{text}\n{options.output / 'suite.md'}")
     return 1 if failed else 0
 
