@@ -125,9 +125,8 @@ class PopularityCLI(LightningCLI):
         if verb == "fit":
             check_monitors(config)
         if verb == "predict":
-            limit = config.trainer.limit_predict_batches
-            whole = limit is None or (isinstance(limit, float) and limit == 1)  # 1 is one batch, 1.0 is all of them
-            if config.trainer.fast_dev_run or not whole:
+            # not even 1: one batch as a whole number, all of them as a fraction
+            if config.trainer.fast_dev_run or config.trainer.limit_predict_batches is not None:
                 raise InputError(
                     "predict writes a line for every song: it takes no limit on batches, and no fast_dev_run"
                 )

@@ -172,7 +172,7 @@ def test_the_right_refusal(name: str, line: str) -> None:
         ("R01.csv", "release_date from 'Release Date': month/day/year"),
         ("R01b.csv", "release_date from 'release_date': day/month/year"),
         ("W03.csv", "artist from 'artist_name': split at ','"),
-        ("W04.csv", "taken as one name, such as 'Petra, The Painter'"),
+        ("W04.csv", "commas taken as one name: 1, such as 'Petra, The Painter'"),
         ("W17.csv", "duration_ms from 'duration_ms': 3 cells in another unit"),
         ("U04.csv", "header in line 2"),
         ("W09.csv", "utf-8, 2 bytes of Windows-1252"),
