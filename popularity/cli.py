@@ -16,6 +16,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from popularity.data.sources import EMBEDDED
 from popularity.errors import InputError
 from popularity.inference.checkpoint import (
     check_fits,
@@ -96,6 +97,8 @@ class PopularityCLI(LightningCLI):
             config.ckpt_path = path
             return
         saved = {key: value for key, value in data_settings(self.checkpoint).items() if key not in _OF_THE_COMMAND}
+        if verb == "predict" or config.data.source not in (EMBEDDED, saved["source"]):
+            saved.pop("columns", None)  # names of columns belong to the file that the checkpoint was trained on
         settings = json.dumps({"model": self.checkpoint["hyper_parameters"], "data": saved})
         try:
             super().parse_arguments(parser, [verb, f"--config={settings}", *args[1:]])
