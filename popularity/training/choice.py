@@ -17,6 +17,7 @@ import torch
 from jsonargparse import Namespace
 from torch import Tensor
 
+from popularity.data.groups import group_numbers
 from popularity.data.splits import Split, SplitKind, make_split
 from popularity.errors import InputError
 from popularity.models.calibration import Calibration
@@ -26,11 +27,11 @@ from popularity.models.calibration import Calibration
 CANDIDATES: dict[str, dict[str, float]] = {
     "strong": {
         "model.net.width": 32,
-        "model.net.dropout": 0.35,
-        "model.net.feature_dropout": 0.5,
+        "model.net.dropout": 0.25,
+        "model.net.feature_dropout": 0.35,
         "model.weight_decay": 0.3,
-        "data.encoder.thin_history": 0.6,
-        "data.encoder.hide_history": 0.15,
+        "data.encoder.thin_history": 0.4,
+        "data.encoder.hide_history": 0.05,
     },
     "medium": {
         "model.net.width": 24,
@@ -188,8 +189,11 @@ def choose(config: Namespace, songs: Any, split: Split, fit_candidate: FitCandid
         if risen:
             break
     best = min(found, key=lambda name: found[name][0])
-    calibration = Calibration()
-    if config.choice.calibrate:
-        calibration.learn(found[best][1], found[best][2].cpu(), torch.from_numpy(truth))
+    calibration = Calibration() if config.choice.calibrate else None
+    if calibration is not None:
+        kind = config.data.split
+        held_out = songs.iloc[rows.validation].reset_index(drop=True)
+        groups = None if kind == "time" else torch.from_numpy(group_numbers(held_out, kind))
+        calibration.learn(found[best][1], found[best][2].cpu(), torch.from_numpy(truth), groups)
     errors = {name: error for name, (error, _, _) in found.items()} if len(found) > 1 else {}
     return Choice({**settings, **candidates.get(best, {})}, calibration, errors, len(truth))
