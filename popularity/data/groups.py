@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from popularity.data.albums import album_keys, first_artists, nameless_artists
+from popularity.data.albums import album_keys, albums, first_artists, nameless_artists
 from popularity.data.credits import credits
 from popularity.errors import InputError
 
@@ -48,11 +48,10 @@ def _require(songs: pd.DataFrame, column: str, kind: SplitKind) -> None:
 
 
 def _albums(songs: pd.DataFrame) -> list[tuple[str, ...]]:
-    """What the album of each song may be known by: its date and its artist, or else its name."""
-    keys = album_keys(songs)
-    unknown = keys["by_date"].isna() & keys["by_artist"].isna()
-    columns = (keys["by_date"], keys["by_artist"], keys["name"].where(unknown))
-    return [_known(of_song) for of_song in zip(*columns, strict=True)]
+    """What the album of each song may be known by: rather two albums are joined than one is parted."""
+    keys = album_keys(songs).assign(album=albums(songs))
+    keys["name"] = keys["name"].where(keys["album"].isna())
+    return [_known(of_song) for of_song in zip(keys["album"], keys["by_artist"], keys["name"], strict=True)]
 
 
 def _known(names: Iterable[object]) -> tuple[str, ...]:
