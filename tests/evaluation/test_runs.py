@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,19 @@ def test_runs_in_order(protocol):
 def test_time_is_split_once(protocol):
     plan = protocol({"a": {"baseline": "mean"}}, split="time", folds=5, repeats=3)
     assert plan.folds_of("a") == [(0, 0), (0, 1), (0, 2), (0, 3)]
+
+
+def test_six_folds_of_time_are_five_rolling_origins(protocol, songs):
+    plan = protocol({"a": {"baseline": "mean"}}, split="time", folds=6, repeats=3)
+    dated = songs.assign(
+        release_date=pd.date_range("1990-01-01", periods=len(songs), freq="61D").astype("datetime64[us]")
+    )
+    folds = [plan.make_fold(dated, *origin) for origin in plan.folds_of("a")]
+    assert len(folds) == 5
+    for newer, older in pairwise(fold.task for fold in folds):
+        assert older.test["release_date"].max() < newer.test["release_date"].min()
+        assert older.test["release_date"].max() <= newer.train["release_date"].max()
+        assert older.train["release_date"].max() < older.test["release_date"].min()
 
 
 def test_models_stand_where_they_belong(protocol):
