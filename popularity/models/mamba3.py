@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from popularity.models import mamba3_torch
 from popularity.models.mamba import STEP_FLOOR, STEP_RANGE
 from popularity.models.mamba2 import Gain
 from popularity.models.mamba2_torch import EPSILON
-from popularity.models.scan import announce_plain
-from popularity.models.trapezoid import rotate, trapezoid
+from popularity.models.scan import announce_plain, needs_plain_graph
+from popularity.models.ssd import CHUNK
+from popularity.models.trapezoid import rotate, trapezoid, turning_order
+
+TWICE = "the Mamba-3 block has no second derivative: create_graph=True is not supported"
+
+
+class _Mamba3Function(torch.autograd.Function):
+    """The whole block, with the gradients of ``mamba3_torch``."""
+
+    @staticmethod
+    def forward(ctx, order, floor, *tensors):  # type: ignore[no-untyped-def]
+        out, saved = mamba3_torch.block_forward(tensors, order, floor, True)
+        ctx.floor = floor
+        ctx.save_for_backward(order, *tensors, *saved)
+        return out
+
+    @staticmethod
+    def backward(ctx, dout):  # type: ignore[no-untyped-def]
+        if torch.is_grad_enabled():
+            raise RuntimeError(TWICE)
+        order, *rest = ctx.saved_tensors
+        tensors, saved = tuple(rest[:9]), tuple(rest[9:])
+        want_du = ctx.needs_input_grad[2]
+        return None, None, *mamba3_torch.block_backward(tensors, order, ctx.floor, saved, dout, want_du)
 
 
 class ScanParts(NamedTuple):
@@ -66,6 +90,8 @@ class Mamba3(nn.Module):
         (batch, length, d_model) -> (batch, length, d_model)
     """
 
+    order: Tensor
+
     def __init__(
         self,
         d_model: int,
@@ -111,9 +137,18 @@ class Mamba3(nn.Module):
             self.mimo_o = nn.Parameter(torch.full(by_rank, 1 / self.rank))
         self.D = nn.Parameter(torch.ones(self.nheads))
         self.norm = Gain(self.d_inner) if is_outproj_norm else None
+        self._simple = not is_mimo and not is_outproj_norm and ngroups == 1  # mamba3_torch takes it
         self.out_proj = nn.Linear(self.d_inner, d_model, bias=False)
+        self.register_buffer("order", turning_order(d_state, self.num_angles, halves=is_mimo), persistent=False)
         for parameter in (self.dt_bias, self.D):
             parameter._no_weight_decay = True  # type: ignore[attr-defined]
+
+    def block_parameters(self) -> tuple[Tensor, ...]:
+        """The parameters in the order in which ``mamba3_torch`` takes them; without a norm and of SISO."""
+        return (
+            self.in_proj.weight, self.dt_bias, self.B_bias, self.C_bias, self.B_norm.weight, self.C_norm.weight, self.D,
+            self.out_proj.weight,
+        )  # fmt: skip
 
     def forward(self, u: Tensor) -> Tensor:
         """Read a batch of sequences.
@@ -126,18 +161,31 @@ class Mamba3(nn.Module):
 
         Raises:
             ValueError: The shape of ``u`` is wrong.
+            RuntimeError: The backward pass is called with ``create_graph=True``, for up to 32 tokens of SISO.
         """
         if u.dim() != 3 or u.shape[2] != self.d_model:
             raise ValueError(f"u: expected shape (batch, length, {self.d_model}), got {tuple(u.shape)}")
-        if not torch.compiler.is_compiling():
-            announce_plain("Mamba-3 block")
         work = u.dtype if u.dtype == torch.float64 else torch.float32
         with torch.autocast(u.device.type, enabled=False):
+            if not torch.compiler.is_compiling():
+                announce_plain("Mamba-3 block")
+                if self._simple and u.shape[1] <= CHUNK and not needs_plain_graph(u):
+                    return self._by_hand(u, work)
             p = {name: parameter.to(work) for name, parameter in self.named_parameters()}
             parts = self._before_scan(u.to(work), p)
-            C, B = rotate(parts.CB, parts.turn.cumsum(2).unsqueeze(3), self.is_mimo).unbind(0)
+            C, B = rotate(parts.CB, parts.turn.cumsum(2).unsqueeze(3)).unbind(0)
             y = trapezoid(C, B, parts.x, parts.log_decay, parts.dt, parts.share)
             return self._after_scan(y, parts, p).to(u.dtype)
+
+    def _by_hand(self, u: Tensor, work: torch.dtype) -> Tensor:
+        """The block with the gradients of ``mamba3_torch``."""
+        tensors = tuple(tensor.to(work) for tensor in (u, *self.block_parameters()))
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+            function: Any = _Mamba3Function  # its ``apply`` has no types
+            out: Tensor = function.apply(self.order, self.A_floor, *tensors)
+        else:
+            out = mamba3_torch.block_forward(tensors, self.order, self.A_floor, False)[0]
+        return out.to(u.dtype)
 
     def _before_scan(self, u: Tensor, p: dict[str, Tensor]) -> ScanParts:
         """What the scan reads of tokens (b, l, d_model); ``p`` are the parameters by name."""
@@ -152,12 +200,15 @@ class Mamba3(nn.Module):
         return ScanParts(gate, x.transpose(1, 2), self._matrices(BC, p), A * dt, dt, trap.sigmoid(), turn)
 
     def _matrices(self, BC: Tensor, p: dict[str, Tensor]) -> Tensor:
-        """C and B, normalised, for each head with its bias, (2, b, h, l, r, n), from B and C in (b, l, 2 r g n)."""
+        """C and B, normalised, for each head with its bias, (2, b, h, l, r, n), from B and C in (b, l, 2 r g n).
+
+        Their states are in the order that `rotate` takes.
+        """
         shape = (2, self.rank, self.ngroups, 1, self.d_state)
         normed = F.rms_norm(BC.unflatten(2, shape), (self.d_state,), eps=EPSILON).permute(2, 0, 4, 5, 1, 3, 6).flip(0)
         weight = torch.stack([p["C_norm.weight"], p["B_norm.weight"]]).view(2, 1, 1, 1, 1, 1, self.d_state)
         bias = torch.stack([p["C_bias"], p["B_bias"]]).view(2, 1, self.ngroups, -1, 1, self.rank, self.d_state)
-        return torch.addcmul(bias, normed, weight).flatten(2, 3)
+        return torch.addcmul(bias, normed, weight).flatten(2, 3)[..., self.order]
 
     def _after_scan(self, y: Tensor, parts: ScanParts, p: dict[str, Tensor]) -> Tensor:
         """Skip, norm, gate and second projection of the scan's output (b, h, l, r, p)."""
@@ -197,7 +248,7 @@ class Mamba3(nn.Module):
         p: dict[str, Tensor] = dict(self.named_parameters())
         parts = self._before_scan(u.unsqueeze(1), p)
         angles.add_(parts.turn.squeeze(2)).remainder_(2 * math.pi)
-        C, B = rotate(parts.CB.squeeze(3), angles.unsqueeze(2), self.is_mimo).unbind(0)
+        C, B = rotate(parts.CB.squeeze(3), angles.unsqueeze(2)).unbind(0)
         x, now = parts.x.squeeze(2), (parts.dt * parts.share).unsqueeze(3)
         scan.add_((parts.dt.unsqueeze(3) - now) * (last_B.mT @ last_x)).mul_(parts.log_decay.exp().unsqueeze(3))
         scan.add_(now * (B.mT @ x))

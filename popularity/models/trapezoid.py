@@ -25,27 +25,38 @@ from torch.nn import functional as F
 from popularity.models.ssd import CHUNK, segment_indicator
 
 
-def rotate(states: Tensor, angles: Tensor, halves: bool) -> Tensor:
-    """Turn the first ``s`` pairs of states by an angle each.
+def turning_order(states: int, angles: int, halves: bool) -> Tensor:
+    """Order of states in which first members of pairs that turn come first, then second members, then the others.
+
+    Only products of B and C are used, so that any order will do that is the same for both.
 
     Args:
-        states: (..., n), of B or C.
-        angles: (..., s), in radians, ``2 s <= n``.
+        states: ``n``.
+        angles: ``s``, pairs that turn.
         halves: State i is paired with state i + n / 2 instead of states 2 i and 2 i + 1.
 
     Returns:
-        (..., n): first members of the pairs, second members, then the states that do not turn. The order is the same
-        for B and C, which is all that matters, since only their products are used.
+        (n,), integers.
     """
-    count, half = angles.shape[-1], states.shape[-1] // 2
-    if halves:
-        first, second = states[..., :count], states[..., half : half + count]
-        rest = [states[..., count:half], states[..., half + count :]]
-    else:
-        first, second = states[..., 0 : 2 * count : 2], states[..., 1 : 2 * count : 2]
-        rest = [states[..., 2 * count :]]
+    numbers = torch.arange(states)
+    first, second = (numbers[: states // 2], numbers[states // 2 :]) if halves else (numbers[0::2], numbers[1::2])
+    return torch.cat([first[:angles], second[:angles], first[angles:], second[angles:]])
+
+
+def rotate(states: Tensor, angles: Tensor) -> Tensor:
+    """Turn pairs of states by an angle each.
+
+    Args:
+        states: (..., n), of B or C in `turning_order`.
+        angles: (..., s), in radians.
+
+    Returns:
+        (..., n).
+    """
+    count = angles.shape[-1]
+    first, second, others = states.split([count, count, states.shape[-1] - 2 * count], -1)
     cos, sin = angles.cos(), angles.sin()
-    return torch.cat([first * cos - second * sin, first * sin + second * cos, *rest], -1)
+    return torch.cat([first * cos - second * sin, first * sin + second * cos, others], -1)
 
 
 def trapezoid(

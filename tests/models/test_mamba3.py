@@ -344,3 +344,40 @@ def test_under_torch_export(length: int) -> None:
     program = torch.export.export(block, (u,), dynamic_shapes=({0: torch.export.Dim("batch")},))
     other = torch.randn(5, length, 12)
     torch.testing.assert_close(program.module()(other), block(other), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("length", [4, 40])
+def test_every_parameter_gets_a_gradient_and_frozen_ones_get_none(length: int) -> None:
+    import torch
+
+    block = make()
+    block.D.requires_grad_(False)
+    block(torch.randn(2, length, 12)).square().sum().backward()
+    assert [name for name, p in block.named_parameters() if p.grad is None] == ["D"]
+    assert all(float(p.grad.abs().sum()) > 0 for p in block.parameters() if p.grad is not None)
+
+
+def test_gradients_by_hand_and_by_autograd_agree_at_the_edges() -> None:
+    """Where -A is at its floor, and where steps are so small that they are 0."""
+    import torch
+
+    block, u = make(), torch.randn(2, 9, 12, requires_grad=True)
+    with torch.no_grad():
+        inputs = 2 * block.d_inner + 2 * block.d_state
+        block.in_proj.weight[inputs + block.nheads] *= 200  # A of the first head
+        block.dt_bias[1:] -= 150
+    dout = torch.randn_like(u)
+    got = torch.autograd.grad(block(u), [u, *block.parameters()], dout)
+    block._simple = False
+    wanted = torch.autograd.grad(block(u), [u, *block.parameters()], dout)
+    for a, b in zip(got, wanted, strict=True):
+        assert a.isfinite().all()
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_a_second_derivative_is_refused_for_short_sequences() -> None:
+    import torch
+
+    block = make()
+    with pytest.raises(RuntimeError, match="Mamba-3 block has no second derivative"):
+        torch.autograd.grad(block(torch.randn(2, 5, 12)).sum(), block.parameters(), create_graph=True)

@@ -94,21 +94,27 @@ def test_a_long_past_takes_no_digits_and_nothing_overflows(chunk: int) -> None:
     assert all(bool(tensor.grad.isfinite().all()) for tensor in inputs if tensor.grad is not None)
 
 
-@pytest.mark.parametrize("halves", [False, True])
-def test_turning_keeps_lengths_and_products_depend_on_the_difference_of_angles(halves: bool) -> None:
+def test_turning_keeps_lengths_and_products_depend_on_the_difference_of_angles() -> None:
     import torch
 
     from popularity.models.trapezoid import rotate
 
-    first, second, angles, more = torch.randn(4, 5, 10, dtype=torch.float64)
-    turned = rotate(first, angles[:, :3], halves)
-    torch.testing.assert_close(turned.norm(dim=1), first.norm(dim=1))
-    assert sorted(turned[:, 6:].flatten().tolist()) == sorted(set(turned[:, 6:].flatten().tolist()))
-    assert set(turned[:, 6:].flatten().tolist()) < set(first.flatten().tolist()), "these do not turn"
-    one, other = angles[:, :3], more[:, :3]
-    product = (rotate(first, one, halves) * rotate(second, other, halves)).sum(1)
-    wanted = (rotate(first, one - other, halves) * rotate(second, 0 * other, halves)).sum(1)
+    states, other, angles, more = torch.randn(4, 5, 10, dtype=torch.float64)
+    turned = rotate(states, angles[:, :3])
+    torch.testing.assert_close(turned.norm(dim=1), states.norm(dim=1))
+    assert (turned[:, :6] != states[:, :6]).all()
+    assert torch.equal(turned[:, 6:], states[:, 6:])
+    product = (turned * rotate(other, more[:, :3])).sum(1)
+    wanted = (rotate(states, angles[:, :3] - more[:, :3]) * other).sum(1)
     torch.testing.assert_close(product, wanted)
+
+
+def test_states_that_turn_together_are_neighbours_or_half_of_all_apart() -> None:
+    from popularity.models.trapezoid import turning_order
+
+    assert turning_order(10, 2, halves=False).tolist() == [0, 2, 1, 3, 4, 6, 8, 5, 7, 9]
+    assert turning_order(10, 2, halves=True).tolist() == [0, 1, 5, 6, 2, 3, 4, 7, 8, 9]
+    assert turning_order(4, 2, halves=False).tolist() == [0, 2, 1, 3]
 
 
 @pytest.mark.parametrize(
