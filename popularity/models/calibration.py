@@ -18,7 +18,7 @@ from popularity.models.heads import Head
 #: Standard deviations of what is believed before any song is seen: a slope around 1, the log of a sharpness around 0,
 #: a mean error around 0 points. A few hundred songs cannot tell a slope of .95 from 1, and following their noise would
 #: cost more than it gains.
-_PRIOR_SLOPE, _PRIOR_SHARPNESS, _PRIOR_BIAS = 0.1, 0.3, 1.0
+_PRIOR_SLOPE, _PRIOR_SHARPNESS, _PRIOR_BIAS = 0.05, 0.3, 1.0
 
 
 class Calibration(nn.Module):
