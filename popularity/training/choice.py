@@ -1,9 +1,9 @@
 """A fit suits itself to its songs: settings that depend on the file are chosen on songs that are held out.
 
 Which strength of regularisation is right differs from file to file by up to a tenth of the squared error, and no number
-known beforehand tells it. Candidates are therefore fitted, one after the other as long as the error falls, to most of
-the training songs. The rest, held out by the rule of the split, says which is best, and calibrates it. Then the model
-is fitted to all training songs. A setting that is given, in a config or as a flag, is left as it is.
+known beforehand tells it. A few candidates are therefore fitted to most of the training songs. The rest, held out by
+the rule of the split, says which is best, and calibrates it. Then the model is fitted to all training songs. A setting
+that is given, in a config or as a flag, is left as it is.
 """
 
 from __future__ import annotations
@@ -183,11 +183,7 @@ def choose(config: Namespace, songs: Any, split: Split, fit_candidate: FitCandid
     found: dict[str, tuple[float, Any, Tensor]] = {}
     for name, values in distinct(candidates).items():
         head, raw = fit_candidate(with_settings(config, {**settings, **values}), rows)
-        error = float(np.mean((head.predict(raw).double().cpu().numpy() - truth) ** 2))
-        risen = bool(found) and error > list(found.values())[-1][0]
-        found[name] = (error, head, raw)
-        if risen:
-            break
+        found[name] = (float(np.mean((head.predict(raw).double().cpu().numpy() - truth) ** 2)), head, raw)
     best = min(found, key=lambda name: found[name][0])
     calibration = Calibration() if config.choice.calibrate else None
     if calibration is not None:
