@@ -361,11 +361,9 @@ def test_gradients_by_hand_and_by_autograd_agree_at_the_edges() -> None:
     """Where -A is at its floor, and where steps are so small that they are 0."""
     import torch
 
-    block, u = make(), torch.randn(2, 9, 12, requires_grad=True)
+    block, u = make(A_floor=0.7), torch.randn(2, 9, 12, requires_grad=True)
     with torch.no_grad():
-        inputs = 2 * block.d_inner + 2 * block.d_state
-        block.in_proj.weight[inputs + block.nheads] *= 200  # A of the first head
-        block.dt_bias[1:] -= 150
+        block.dt_bias[1] -= 150
     dout = torch.randn_like(u)
     got = torch.autograd.grad(block(u), [u, *block.parameters()], dout)
     block._simple = False
