@@ -8,6 +8,7 @@ that is given, in a config or as a flag, is left as it is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -93,7 +94,7 @@ class Choice:
 
 def epochs_for(songs: int) -> int:
     """Epochs of a fit to ``songs`` training songs: inversely proportional to the square root of their number."""
-    return round(min(max(_EPOCHS * (_SONGS / max(songs, 1)) ** 0.5, _FEWEST), _MOST))
+    return round(min(max(_EPOCHS * math.sqrt(_SONGS / max(songs, 1)), _FEWEST), _MOST))
 
 
 def open_settings(config: Namespace, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -103,7 +103,13 @@ def test_a_huge_gradient_in_one_member_does_not_slow_down_another(songs, split):
     weights = []
     for factor in (1.0, 1e6):
         two = {"model.net.members": 2}
-        sgd = {"optimizer": "SGD", "optimizer.lr": 1.0, "trainer.max_steps": 1, "trainer.gradient_clip_val": 0.01, **two}
+        sgd = {
+            "optimizer": "SGD",
+            "optimizer.lr": 1.0,
+            "trainer.max_steps": 1,
+            "trainer.gradient_clip_val": 0.01,
+            **two,
+        }
         fit = quick_fit(songs, split, callbacks=[grow(factor)], **sgd)
         weights.append([torch.cat([p.detach().flatten() for p in m.parameters()]) for m in fit.module.net.members])
     start = quick_fit(songs, split, **{"trainer.max_steps": 0, **two}).module.net.members
