@@ -27,8 +27,6 @@ class Task:
         test: the same columns, index 0 to n_test - 1; `popularity` is missing in every row.
         split: the rule by which the test songs were held out.
         seed: for whatever the model samples; seed of the comparison + repeat.
-        repeat: the repeat that the fold belongs to.
-        fold: the fold that is held out.
     """
 
     train: pd.DataFrame
@@ -121,13 +119,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Fold:
-    """A task and, for the referee, its answers.
-
-    Attributes:
-        task: what the model is given.
-        rows: (n_test,) row numbers of `task.test` in the whole table.
-        answers: (n_test,) popularity of the test songs.
-    """
+    """A task and, for the referee, (n_test,) row numbers of its test songs in the whole table and their popularity."""
 
     task: Task
     rows: np.ndarray

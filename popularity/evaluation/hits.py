@@ -59,12 +59,7 @@ def parse_cutoff(value: float | str) -> str:
 
 
 def cutoff_value(cutoff: str, popularity: np.ndarray) -> float:
-    """The popularity from which a song is a hit.
-
-    Args:
-        cutoff: a number or a name of `QUANTILES`.
-        popularity: (n_train,) of the training songs.
-    """
+    """The popularity from which a song is a hit, where training songs have (n_train,) popularity."""
     if cutoff in QUANTILES:
         return float(np.quantile(popularity, QUANTILES[cutoff], method="higher"))
     return float(cutoff)

@@ -50,7 +50,7 @@ class Progress:
         parts += [f"best so far {best} {statistics.fmean(self._mse[best]):.2f}"] if best else []
         left = self.seconds_left()
         parts += [f"{timedelta(seconds=round(left))} left"] if left is not None else []
-        self.console.print("; ".join(parts), soft_wrap=True, highlight=False, markup=False)
+        self.console.print("; ".join(parts))
 
     def seconds_left(self) -> float | None:
         """How long the waiting runs will take if each takes as long as those of its model did; None if unknown."""

@@ -24,14 +24,7 @@ Settings = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Run:
-    """One model on one fold.
-
-    Attributes:
-        model: its name.
-        repeat: the repeat that the fold belongs to.
-        fold: the fold.
-        hits: hit prediction, at all cut-offs; otherwise popularity.
-    """
+    """One model on one fold of a repeat; with `hits`, its hit prediction at all cut-offs, otherwise popularity."""
 
     model: str
     repeat: int
@@ -76,6 +69,11 @@ class Protocol:
     limits: dict[str, int] = field(default_factory=dict)
     cutoffs: tuple[str, ...] = ()
 
+    @property
+    def every(self) -> dict[str, Settings]:
+        """Name -> settings of all models."""
+        return {**self.models, **self.classifiers}
+
     def shared(self) -> dict[str, Any]:
         """What all results of one folder share."""
         keys = ("source", "fingerprint", "deduplicate", "split", "folds", "seed")
@@ -91,7 +89,7 @@ class Protocol:
         Raises:
             InputError: unknown settings, or a missing package.
         """
-        model = build_model(name, {**self.models, **self.classifiers}[name])
+        model = build_model(name, self.every[name])
         if (model.fit_predict is None) == (name in self.models):
             raise InputError(
                 f"model {name}: expected classifiers under hits.models, and models of popularity under models"
@@ -100,14 +98,11 @@ class Protocol:
 
     def runs(self, chosen: Collection[str] | None = None, *, hits: bool = True) -> list[Run]:
         """The runs of these models, or of all: a fold for all models before the next fold, popularity before hits."""
-        names = [name for name in (*self.models, *self.classifiers) if chosen is None or name in chosen]
-        of_hits = [(True, name) for name in names if hits and self.cutoffs]
-        found = [
-            (of_hit, repeat, fold, place, name)
-            for place, (of_hit, name) in enumerate([(False, name) for name in names if name in self.models] + of_hits)
-            for repeat, fold in self.folds_of(name)
-        ]
-        return [Run(name, repeat, fold, of_hit) for of_hit, repeat, fold, _, name in sorted(found)]
+        names = [name for name in self.every if chosen is None or name in chosen]
+        kinds = [(name, False) for name in names if name in self.models]
+        kinds += [(name, True) for name in names if hits and self.cutoffs]
+        runs = [Run(name, repeat, fold, kind) for name, kind in kinds for repeat, fold in self.folds_of(name)]
+        return sorted(runs, key=lambda run: (run.hits, run.repeat, run.fold))
 
     def folds_of(self, model: str) -> list[tuple[int, int]]:
         """(repeat, fold) of each run of a model."""
@@ -118,16 +113,14 @@ class Protocol:
 
     def config_hash(self, run: Run) -> str:
         """SHA-256 of all that a run's result depends on beside songs and folds: settings, defaults, config files."""
-        text = json.dumps(
-            [VERSION, self.build(run.model).settings, self.cutoffs if run.hits else ()], sort_keys=True, default=str
-        )
-        return hashlib.sha256(text.encode()).hexdigest()
+        what = [VERSION, self.build(run.model).settings, self.cutoffs if run.hits else ()]
+        return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
 
     def described(self, names: Collection[str]) -> dict[str, dict[str, Any]]:
-        """Name -> settings of a model, and what it reads and may try."""
+        """Name -> settings of a model, and what it reads and may try, in the order of the config."""
         found = {}
-        for name in names:
-            model, settings = self.build(name), {**self.models, **self.classifiers}[name]
-            found[name] = {"settings": dict(settings), "feature_set": model.feature_set, "budget": model.budget}
+        for name in [name for name in self.every if name in names]:
+            model = self.build(name)
+            found[name] = {"settings": self.every[name], "feature_set": model.feature_set, "budget": model.budget}
             found[name] |= {"balance": model.settings["balance"]} if "balance" in model.settings else {}
         return found

@@ -50,17 +50,17 @@ def _comparison(found: Results) -> dict[str, Part]:
         parts["scores"] = _part([], ("Mean over folds, best first", scores, True))
     if found.reference is None or "folds" not in found.tables:
         return parts
-    ratios = results.with_ratio_intervals(found)
+    table = found.tables["differences"]
     names = {"ratio_to_reference": "mean", "ratio_low": "low", "ratio_high": "high"}
     label = f"squared error as a share of that of {found.reference}"
-    figure = plots.forest(ratios[["model", "folds", *names]].rename(columns=names), 1.0, label, ".3f")
-    numbers = ratios[["model", "folds", "ratio_to_reference"]]
-    numbers = numbers.assign(**{"95 % over folds": report_tables.intervals(ratios, "ratio_low", "ratio_high", 3)})
+    figure = plots.forest(table[["model", "folds", *names]].rename(columns=names), 1.0, label, ".3f")
+    ends = {"95 % over folds": report_tables.intervals(table, "ratio_low", "ratio_high", 3)}
+    numbers = table[["model", "folds", "ratio_to_reference"]].assign(**ends)
     parts["ranking"] = _part([("Squared error relative to the reference", figure)], ("Ratios", numbers, False))
     if (differences := report_tables.differences(found)) is not None:
         folds = found.tables["folds"].pivot_table(index=["repeat", "fold"], columns="model", values="mse")
         dots = {str(name): (folds[name] - folds[found.reference]).dropna().to_numpy() for name in folds}
-        others = ratios[ratios["model"] != found.reference].rename(columns={"difference": "mean"})
+        others = table[table["model"] != found.reference].rename(columns={"difference": "mean"})
         label = f"squared error minus that of {found.reference} (points²)"
         figure = plots.forest(others, 0.0, label, "+.2f", dots)
         parts["differences"] = _part([("Difference per fold", figure)], ("Differences in points²", differences, True))
@@ -70,19 +70,11 @@ def _comparison(found: Results) -> dict[str, Part]:
     return parts
 
 
-def _styles(models: Sequence[str], reference: str | None, taken: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """A line style for each of at most six models; the reference, and those that have one already, keep theirs."""
-    known = {**(taken or {}), str(reference): plots.STYLES[0]}
-    kept = {name: style for name, style in known.items() if name in models}
-    free = iter([style for style in plots.STYLES[1:] if style not in kept.values()])
-    return {name: kept[name] if name in kept else next(free) for name in models}
-
-
 def _songs(found: Results) -> dict[str, Part]:
     if not (models := found.focus()):
         return {}
     songs, reference = found.tables["songs"], found.reference or models[0]
-    errors, styles = results.song_errors(found, models), _styles(models, found.reference)
+    errors, styles = results.song_errors(found, models), plots.line_styles(models, found.reference)
     of_model = {model: errors[errors["model"] == model] for model in models}
 
     def each(plot: Callable[..., Figure]) -> list[tuple[str, Figure]]:
@@ -136,7 +128,7 @@ def _hits(found: Results) -> dict[str, Part]:
     scores = of_cutoff[chosen].dropna(subset="auroc").set_index("model")
     focus = found.focus()
     models = sorted(scores.index, key=lambda name: name not in focus)[:6]  # best first within both
-    styles = _styles(models, found.reference, _styles(focus, found.reference))
+    styles = plots.line_styles(models, found.reference, plots.line_styles(focus, found.reference))
     measures = {name: label for name, label in MEASURES.items() if name in summary}
     short = {cutoff: text.replace("popularity of at least", "≥") for cutoff, text in words.items()}
     parts["cutoffs"] = _part([("Metrics by cut-off", plots.scores_by_cutoff(summary, measures, short, styles))])

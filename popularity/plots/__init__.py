@@ -6,7 +6,7 @@ without a display. Popularity is in points (0-100); a residual is true minus pre
 
 from popularity.plots.comparison import bars, correlation_map, errors_by_group, forest, scores_by_cutoff, unit_square
 from popularity.plots.songs import calibration, popularity_histogram, predicted_against_true, residuals
-from popularity.plots.style import STYLES, svg
+from popularity.plots.style import STYLES, line_styles, svg
 
 __all__ = [
     "STYLES",
@@ -15,6 +15,7 @@ __all__ = [
     "correlation_map",
     "errors_by_group",
     "forest",
+    "line_styles",
     "popularity_histogram",
     "predicted_against_true",
     "residuals",
