@@ -30,14 +30,14 @@ def group_numbers(songs: pd.DataFrame, kind: SplitKind) -> np.ndarray:
         return np.arange(len(songs))
     if kind == "album":
         _require(songs, "album", kind)
-        artist = pd.Series(_first_artists(songs), dtype="str").fillna("")
+        artist = pd.Series(first_names(songs), dtype="str").fillna("")
         codes, albums = pd.factorize(songs["album"])
         keys = pd.Series([normalise_name(album) for album in albums] + [None], dtype="str")
         album = keys.take(codes).reset_index(drop=True)  # code -1 takes the last: missing
         return _own_group_where_missing((album + "\n" + artist).where(album.notna() & (album != "")))
     _require(songs, "artist", kind)
     if kind == "artist":
-        return _own_group_where_missing(pd.Series(_first_artists(songs), dtype="str"))
+        return first_artists(songs)
     return _credit_components(credits(songs))
 
 
@@ -48,8 +48,14 @@ def _require(songs: pd.DataFrame, column: str, kind: SplitKind) -> None:
         )
 
 
-def _first_artists(songs: pd.DataFrame) -> list[str | None]:
+def first_names(songs: pd.DataFrame) -> list[str | None]:
+    """The first-named artist of each song, normalised; None where there is none."""
     return [names[0] if names else None for names in artist_names(songs)]
+
+
+def first_artists(songs: pd.DataFrame) -> np.ndarray:
+    """The number of each song's first artist (n,), 0 to the number of artists - 1; without one, a number of its own."""
+    return _own_group_where_missing(pd.Series(first_names(songs), dtype="str"))
 
 
 def _own_group_where_missing(keys: pd.Series) -> np.ndarray:

@@ -14,13 +14,12 @@ from rich.console import Console
 
 from popularity.errors import InputError
 from popularity.evaluation.options import Comparison, read_command
-from popularity.evaluation.progress import Progress
 from popularity.evaluation.protocol import Protocol, Run
 from popularity.evaluation.report import write_report, write_summary
 from popularity.evaluation.runs import Result, read_result
 from popularity.evaluation.significance import compare as paired
 from popularity.evaluation.tables import tabulate, write_tables
-from popularity.evaluation.workers import run_all
+from popularity.evaluation.workers import Progress, run_all
 from popularity.io import folder_lock, write_atomically
 
 
@@ -31,8 +30,8 @@ def compare(comparison: Comparison) -> int:
         InputError: whatever cannot work.
         KeyboardInterrupt: finished runs are kept.
     """
-    options, protocol, songs = comparison.options, comparison.protocol, comparison.songs
-    folder, console = Path(options.output), Console(highlight=False, markup=False, soft_wrap=True)
+    protocol, songs = comparison.protocol, comparison.songs
+    folder, console = Path(protocol.output), Console(highlight=False, markup=False, soft_wrap=True)
     runs = protocol.runs(comparison.chosen, hits=comparison.hits)
     for fold in {run.fold for run in runs}:
         protocol.make_fold(songs, 0, fold)  # songs that cannot be split are refused now
@@ -52,16 +51,16 @@ def compare(comparison: Comparison) -> int:
             why = f", {again} of them again: they failed or are damaged, or their settings have changed"
             told = f"{len(finished)} of {len(runs)} runs are done, {len(missing)} to do{why if again else ''}"
             console.print(told)
-            progress = Progress(runs, finished, options.workers, console)
+            progress = Progress(runs, finished, protocol.workers, console)
             for of_hits in (False, True):  # hits start from predictions of popularity
                 wave = [run for run in missing if run.hits == of_hits]
-                for run, facts in run_all(protocol, songs, wave, folder, options.workers):
+                for run, facts in run_all(protocol, songs, wave, folder, protocol.workers):
                     progress.ended(run, facts)
         results = _write(comparison, folder)
         failed = [run for run in runs if run not in results or results[run].error]
     text = write_summary(folder).read_text(encoding="utf-8")
     console.print(text)
-    if options.report:
+    if protocol.report:
         write_report(folder)
     elif (folder / "report.html").exists():
         print(f"{folder / 'report.html'} and its pictures are of an earlier run: --report false", file=sys.stderr)
@@ -95,7 +94,7 @@ def _record(protocol: Protocol, folder: Path) -> None:
 
 
 def _check_reference(comparison: Comparison, folder: Path) -> None:
-    protocol, reference = comparison.protocol, comparison.options.reference
+    protocol, reference = comparison.protocol, comparison.protocol.reference
     if reference in comparison.chosen or not comparison.chosen & protocol.models.keys():
         return
     found = _results(protocol, protocol.runs({reference}, hits=False), folder)
@@ -109,36 +108,29 @@ def _write(comparison: Comparison, folder: Path) -> Mapping[Run, Result]:
     Raises:
         InputError: no run has succeeded, or models were tested on different songs.
     """
-    protocol, options = comparison.protocol, comparison.options
+    protocol = comparison.protocol
     results = _results(protocol, protocol.runs(), folder)
     done = {run: result for run, result in results.items() if not result.error}
     if not done:
         raise InputError(f"{folder}: no run has succeeded; {_first_error(results)}")
-    tables = tabulate(done, comparison.songs, reference=options.reference, against=options.against, seed=protocol.seed)
+    tables = tabulate(done, comparison.songs, protocol)
     write_tables(tables | {"songs": comparison.songs}, folder)
-    if options.against is not None and options.against in set(tables["folds"]["model"]):
-        with write_atomically(folder / f"against_{options.against}.json") as file:
-            paired(tables["folds"], options.against).to_json(file, orient="records", indent=1, double_precision=6)
+    if protocol.against is not None and protocol.against in set(tables["folds"]["model"]):
+        with write_atomically(folder / f"against_{protocol.against}.json") as file:
+            paired(tables["folds"], protocol.against).to_json(file, orient="records", indent=1, double_precision=6)
     with write_atomically(folder / "protocol.json") as file:
-        json.dump(_protocol(comparison, results), file, indent=1)
+        json.dump(_about(protocol, results) | {"songs": len(comparison.songs)}, file, indent=1)
     return results
 
 
-def _protocol(comparison: Comparison, results: Mapping[Run, Result]) -> dict[str, Any]:
+def _about(protocol: Protocol, results: Mapping[Run, Result]) -> dict[str, Any]:
     """All about a comparison that its tables do not say."""
-    protocol, options = comparison.protocol, comparison.options
-    versions: dict[str, set[str]] = {}
-    for result in results.values():
-        for package, version in result.facts.get("versions", {}).items():
-            versions.setdefault(package, set()).add(version)
+    found = [result.facts.get("versions", {}) for result in results.values()]
+    packages = sorted({package for versions in found for package in versions})
     return protocol.shared() | {
-        "repeats": protocol.repeats,
-        "songs": len(comparison.songs),
-        "cutoffs": protocol.cutoffs,
-        "reference": options.reference,
-        "against": options.against,
+        **{key: getattr(protocol, key) for key in ("repeats", "cutoffs", "reference", "against")},
         "models": protocol.described({run.model for run in results}),
-        "versions": {package: sorted(found) for package, found in sorted(versions.items())},
+        "versions": {name: sorted({one[name] for one in found if name in one}) for name in packages},
         "failed": {str(run): result.error for run, result in results.items() if result.error},
     }
 

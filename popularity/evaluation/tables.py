@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from popularity.errors import InputError
-from popularity.evaluation.protocol import Run
+from popularity.evaluation.protocol import Protocol, Run
 from popularity.evaluation.runs import Result
 from popularity.evaluation.significance import compare, compare_hits, ranked, repeated_folds, song_intervals
 from popularity.io import write_atomically
@@ -51,9 +51,7 @@ def write_tables(tables: Tables, folder: Path) -> None:
                     table.to_csv(file, index=False, float_format="%.6g", lineterminator="\n")
 
 
-def tabulate(
-    results: Mapping[Run, Result], songs: pd.DataFrame, *, reference: str, against: str | None = None, seed: int = 0
-) -> Tables:
+def tabulate(results: Mapping[Run, Result], songs: pd.DataFrame, protocol: Protocol) -> Tables:
     """Make all tables by name.
 
     ``summary`` and ``differences`` have a row per model, best ratio to the reference first; ``folds`` per model and
@@ -63,13 +61,12 @@ def tabulate(
     Args:
         results: of the runs that have ended well.
         songs: the whole song table.
-        reference: the model that the others are compared with.
-        against: another one; models of hits are compared with it, or with the reference if only that predicts hits.
-        seed: of the bootstrap.
+        protocol: models of hits are compared with its `against`, or with its `reference` if only that predicts hits.
 
     Raises:
         InputError: models were tested on other songs than each other.
     """
+    reference, against = protocol.reference, protocol.against
     plain = [(run, result) for run, result in results.items() if not run.hits]
     marked = [(run, result) for run, result in results.items() if run.hits]
     folds = pd.DataFrame([_row(*one) | one[1].facts["metrics"] for one in plain], columns=_FOLDS)
@@ -79,7 +76,7 @@ def tabulate(
     check_folds(predictions)
     differences = compare(folds, reference)
     if not differences.empty:
-        differences = differences.join(song_intervals(predictions, songs, reference, seed), on="model")
+        differences = differences.join(song_intervals(predictions, songs, reference, protocol.seed), on="model")
     hit_folds = pd.DataFrame([row for one in marked for row in _hit_rows(*one)], columns=_HIT_FOLDS)
     popularity = songs["popularity"].to_numpy(np.float64)
     hits = _stack([part for one in marked for part in _hits(*one, popularity)], _HITS)

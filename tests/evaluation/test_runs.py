@@ -164,7 +164,7 @@ def test_time_left_is_of_what_runs_take_here(protocol):
     """What a run takes over is a cost of its model, and no time to wait for."""
     from rich.console import Console
 
-    from popularity.evaluation.progress import Progress
+    from popularity.evaluation.workers import Progress
 
     runs = protocol({"mean": {"baseline": "mean"}, "other": {"baseline": "linear"}}).runs()
     facts = {"error": None, "seconds": 90.0, "elapsed": 3.0, "metrics": {"mse": 7.0}}

@@ -133,7 +133,7 @@ def test_correlated_folds_as_the_correction_supposes_them_are_rejected_at_five_p
 
 
 def test_first_artists():
-    from popularity.evaluation.significance import first_artists
+    from popularity.data.groups import first_artists
 
     songs = pd.DataFrame({"artist": pd.Series(["A;B", None, "B", "a", None], dtype="str")})
     found = first_artists(songs)
