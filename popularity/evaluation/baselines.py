@@ -75,12 +75,6 @@ def _splines(parameters: dict[str, Any], seed: int) -> Pipeline:
     return maker("sklearn.linear_model.Ridge", before, alpha=parameters["alpha"])({}, seed)
 
 
-def _adaboost(parameters: dict[str, Any], seed: int) -> Pipeline:
-    tree = DecisionTreeRegressor(max_depth=parameters["max_depth"], min_samples_leaf=5)
-    fixed = {"n_estimators": 60, "learning_rate": parameters["learning_rate"]}
-    return maker("sklearn.ensemble.AdaBoostRegressor", medians, estimator=tree, **fixed)({}, seed)
-
-
 def _watch_lightgbm(model: Any, rows: pd.DataFrame, popularity: np.ndarray, held_out: tuple[Any, Any]) -> int:
     stop = import_module("lightgbm").early_stopping(PATIENCE, verbose=False)
     return int(model.fit(rows, popularity, eval_X=held_out[0], eval_y=held_out[1], callbacks=[stop]).best_iteration_)
@@ -112,14 +106,15 @@ def _boosted(make: Make, trials: int, search: Mapping[str, tuple[float, BaseDist
     return _searched(make, trials, search, feature_set="everything", members=3, **more)
 
 
+_TREE = DecisionTreeRegressor(min_samples_leaf=5)
 _FOREST = {"min_samples_leaf": (4, Int(2, 16, log=True)), "max_features": (0.4, Float(0.15, 0.8))}
 _TREES: Mapping[str, tuple[float, BaseDistribution]] = {
     "learning_rate": (0.03, Float(0.02, 0.1, log=True)),
     "colsample_bytree": (0.4, Float(0.2, 0.8)),
     "reg_lambda": (5.0, Float(0.1, 30.0, log=True)),
 }
-_REPRODUCIBLE = {"deterministic": True, "force_row_wise": True, "verbosity": -1}
-_STOPPED = {"use_early_stopping": True, "early_stopping_multiplicative_patience": 1}
+_REPRODUCIBLE: dict[str, Any] = {"deterministic": True, "force_row_wise": True, "verbosity": -1}
+_STOPPED: dict[str, Any] = {"use_early_stopping": True, "early_stopping_multiplicative_patience": 1}
 _BAGGED: dict[str, Any] = {"feature_set": "everything", "bagged": True, "package": "pytabkit"}
 
 BASELINES: dict[str, Baseline] = {
@@ -158,7 +153,9 @@ BASELINES: dict[str, Baseline] = {
         _FOREST | {"max_features": (0.6, Float(0.15, 0.8))},
     ),
     "adaboost": _searched(
-        _adaboost, 5, {"max_depth": (5, Int(2, 8)), "learning_rate": (0.05, Float(0.01, 1.0, log=True))}
+        maker("sklearn.ensemble.AdaBoostRegressor", medians, estimator=_TREE, n_estimators=60),
+        5,
+        {"estimator__max_depth": (5, Int(2, 8)), "learning_rate": (0.05, Float(0.01, 1.0, log=True))},
     ),
     "lightgbm": _boosted(
         maker("lightgbm.LGBMRegressor", subsample=0.7, subsample_freq=1, n_jobs=1, **_REPRODUCIBLE),

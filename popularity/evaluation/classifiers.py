@@ -47,7 +47,7 @@ def _boosted(class_path: str, **fixed: Any) -> Row:
 
 
 _SHRUNK = "sklearn.discriminant_analysis."
-_REPRODUCIBLE = {"deterministic": True, "force_row_wise": True, "verbosity": -1, "subsample_freq": 1}
+_REPRODUCIBLE: dict[str, Any] = {"deterministic": True, "force_row_wise": True, "verbosity": -1, "subsample_freq": 1}
 _STUMP, _TREE = DecisionTreeClassifier(max_depth=2), DecisionTreeClassifier(min_samples_leaf=5)
 
 CLASSIFIERS: dict[str, Row] = {

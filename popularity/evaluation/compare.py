@@ -49,8 +49,7 @@ def compare(comparison: Comparison) -> int:
             console.print("\n".join(comparison.understood))
             again = sum(run.path(folder).exists() for run in missing)
             why = f", {again} of them again: they failed or are damaged, or their settings have changed"
-            told = f"{len(finished)} of {len(runs)} runs are done, {len(missing)} to do{why if again else ''}"
-            console.print(told)
+            console.print(f"{len(finished)} of {len(runs)} runs are done, {len(missing)} to do{why if again else ''}")
             progress = Progress(runs, finished, protocol.workers, console)
             for of_hits in (False, True):  # hits start from predictions of popularity
                 wave = [run for run in missing if run.hits == of_hits]
@@ -58,8 +57,7 @@ def compare(comparison: Comparison) -> int:
                     progress.ended(run, facts)
         results = _write(comparison, folder)
         failed = [run for run in runs if run not in results or results[run].error]
-    text = write_summary(folder).read_text(encoding="utf-8")
-    console.print(text)
+    console.print(write_summary(folder).read_text(encoding="utf-8"))
     if protocol.report:
         write_report(folder)
     elif (folder / "report.html").exists():

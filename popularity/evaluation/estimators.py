@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from copy import deepcopy
 from importlib import import_module
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.compose import ColumnTransformer
+from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.impute import SimpleImputer
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -20,7 +21,7 @@ from popularity.data.groups import first_names
 
 # The constant added before the logarithm keeps an exact 0 finite, about one step below the smallest value found.
 _SKEWED = {"duration_ms": 0.0, "instrumentalness": 1e-6, "liveness": 1e-3, "speechiness": 1e-2}
-_CODES = ("key", "mode", "time_signature", "explicit", "genre", "subgenre")
+_CODES = "(?:key|mode|time_signature|explicit|genre|subgenre)"
 _CLIP = 4.0  # standard deviations
 
 
@@ -39,12 +40,14 @@ def maker(class_path: str, before: Callable[[], Any] | None = None, **fixed: Any
 
     def make(parameters: dict[str, Any], seed: int) -> Any:
         module, _, name = class_path.rpartition(".")
-        kind, arguments = getattr(import_module(module), name), {**fixed, **parameters}
+        kind, arguments = getattr(import_module(module), name), deepcopy(fixed)
         model = kind(**arguments)
         # some name it in their signature, others where scikit-learn asks for it
         known = {*inspect.signature(kind).parameters, *getattr(model, "get_params", dict)()}
-        if "random_state" in known - arguments.keys():
+        if "random_state" in known - fixed.keys():
             model = kind(**arguments, random_state=seed)
+        if parameters:
+            model.set_params(**parameters)
         return make_pipeline(before(), model) if before else model
 
     return make
@@ -72,29 +75,18 @@ def prepared(knots: int = 0) -> Pipeline:
     numbers = make_pipeline(
         medians(),
         StandardScaler(),
-        FunctionTransformer(_clipped, feature_names_out="one-to-one"),
+        FunctionTransformer(np.clip, feature_names_out="one-to-one", kw_args={"a_min": -_CLIP, "a_max": _CLIP}),
     )
     if knots:
         numbers.steps.append(("splines", SplineTransformer(n_knots=knots, extrapolation="linear", include_bias=False)))
     one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
-    split = ColumnTransformer([("numbers", numbers, _numbers), ("codes", one_hot, _codes)])
+    columns = (make_column_selector(rf"^(?!{_CODES}$)"), make_column_selector(rf"^{_CODES}$"))
+    split = ColumnTransformer([("numbers", numbers, columns[0]), ("codes", one_hot, columns[1])])
     return make_pipeline(FunctionTransformer(_logarithms), split)
 
 
 def _logarithms(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**{name: np.log(rows[name] + least) for name, least in _SKEWED.items() if name in rows})
-
-
-def _clipped(values: np.ndarray) -> np.ndarray:
-    return np.asarray(np.clip(values, -_CLIP, _CLIP))
-
-
-def _codes(rows: pd.DataFrame) -> list[str]:
-    return [name for name in rows if name in _CODES]
-
-
-def _numbers(rows: pd.DataFrame) -> list[str]:
-    return [name for name in rows if name not in _CODES]
 
 
 class Neighbours(KNeighborsRegressor):  # type: ignore[misc] # scikit-learn has no types

@@ -66,10 +66,7 @@ class Task:
 
 
 class Rows:
-    """Tables that an estimator reads of a task, made when first asked for and kept.
-
-    The feature set is ``audio`` or ``everything``: tabular features; None: the song table itself, without popularity.
-    """
+    """Tables that an estimator reads of a task, kept: tabular features, or without a feature set the song table."""
 
     def __init__(self, task: Task, feature_set: str | None) -> None:
         self.task = task

@@ -24,8 +24,7 @@ class Net(RegressorMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn h
     Args:
         estimator: name of an estimator of pytabkit, such as ``RealMLP_TD``, without ``_Regressor``.
         settings: its arguments; the others have the values of its authors.
-        trials: settings tried at random in the space of its authors (the one that TabArena uses), on the same held-out
-            songs; 0 for `settings` alone.
+        trials: settings tried at random in TabArena's space, on the same held-out songs; 0 for `settings` alone.
         seed: of the weights, the order of the songs, dropout and the trials.
     """
 

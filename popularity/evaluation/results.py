@@ -101,17 +101,12 @@ def known_songs(results: Results) -> pd.DataFrame:
 
 
 def grouped_errors(errors: pd.DataFrame, groups: np.ndarray, songs: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Errors of each model in each group of predictions.
-
-    Args:
-        errors: What :func:`song_errors` returns, n rows.
-        groups: (n,) number of each row's group.
-        songs: The song table.
-        reference: The model that ``ratio`` (of mean squared errors) is to.
+    """Errors of each model in each group of predictions: of :func:`song_errors`, n rows with (n,) numbers of groups.
 
     Returns:
-        ``model, group, predictions, songs, mse, mse_half, residual, residual_half, rmse, rmse_half, ratio``; a half is
-        half the width of a 95 % interval clustered by artist. `songs` counts a song once, however often it was tested.
+        ``model, group, predictions, songs, mse, mse_half, residual, residual_half, rmse, rmse_half``, and ``ratio`` of
+        mean squared errors to the reference's; a half is half the width of a 95 % interval clustered by artist. `songs`
+        counts a song once, however often it was tested.
     """
     artists, rows = first_artists(songs), []
     for (model, group), part in errors.groupby([errors["model"], groups]):

@@ -31,7 +31,7 @@ from popularity.metrics import regression_scores
 #: Modules whose version a result records if they are loaded.
 _PACKAGES = (
     *("numpy", "pandas", "scipy", "sklearn", "torch", "lightning", "optuna"),
-    *("lightgbm", "xgboost", "catboost", "pytabkit", "tabm", "tabicl", "tabpfn"),
+    *("lightgbm", "xgboost", "catboost", "pytabkit", "tabicl", "tabpfn"),
 )
 
 

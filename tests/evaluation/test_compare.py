@@ -221,11 +221,11 @@ def test_a_failed_run_is_told_of_and_tried_again(arguments, config, capsys, tmp_
         raise RuntimeError("bad\nluck")
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "_checked", refuse)
+        patch.setattr(runs, "regression_scores", refuse)
         assert run(arguments()) == 2
         assert "no run has succeeded; mean, repeat 0, fold 0: RuntimeError: bad luck" in capsys.readouterr().err
-    checked, left = runs._checked, [True]
-    monkeypatch.setattr(runs, "_checked", lambda *given: refuse() if left and left.pop() else checked(*given))
+    checked, left = runs.regression_scores, [True]
+    monkeypatch.setattr(runs, "regression_scores", lambda *given: refuse() if left and left.pop() else checked(*given))
     assert run(arguments("--report", "false")) == 1
     told = capsys.readouterr()
     # its hits cannot start from a prediction that is not there
