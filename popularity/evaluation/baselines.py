@@ -193,6 +193,10 @@ BASELINES: dict[str, Baseline] = {
     "mlp": Baseline(_net("RealMLP_TD_S", **_STOPPED), members=4, **_BAGGED),
     "realmlp": Baseline(_net("RealMLP_TD", **_STOPPED), members=4, **_BAGGED),
     "tabm": Baseline(_net("TabM_D"), **_BAGGED),
+    # a tenth of its cost, and more dropout and weight decay for files of a few thousand songs
+    "tabm_small": Baseline(
+        _net("TabM_D", tabm_k=16, d_block=160, n_blocks=2, dropout=0.2, weight_decay=0.03), members=4, **_BAGGED
+    ),
     # pretrained: `fit` only takes the songs in
     "tabicl": Baseline(
         maker("tabicl.TabICLRegressor", allow_auto_download=False, device="cpu"),

@@ -17,9 +17,9 @@ CHEAP: dict[str, dict[str, Any]] = {
     **{name: {"trials": 2} for name in ("ridge", "lasso", "splines", "knn", "svr", "lightgbm")},
     **{name: {"trials": 0} for name in ("forest", "extra_trees", "adaboost", "xgboost")},
     "catboost": {"trials": 0, "feature_set": "audio"},
-    **{name: {} for name in ("mlp", "tabm", "realmlp")},
+    **{name: {} for name in ("mlp", "realmlp", "tabm", "tabm_small")},
 }
-NETS = ("mlp", "tabm", "realmlp")
+NETS = ("mlp", "realmlp", "tabm", "tabm_small")
 FREE = [name for name in CHEAP if name not in ("mean", "artist_mean", "linear", "forward", *NETS)]
 PRETRAINED = ("tabicl", "tabpfn")
 PACKAGE = {name: name for name in ("lightgbm", "xgboost", "catboost")} | dict.fromkeys(NETS, "pytabkit")

@@ -41,8 +41,8 @@ def quick(name: str, described: dict[str, Any]) -> dict[str, Any]:
     if "configs" in settings:
         settings["overrides"] = {"trainer.max_epochs": 2}
     package = settings.get("baseline", settings.get("classifier"))
-    if package in ("lightgbm", "xgboost", "catboost", "tabm", "realmlp", "mlp"):
-        pytest.importorskip("pytabkit" if package in ("tabm", "realmlp", "mlp") else package)
+    if package in ("lightgbm", "xgboost", "catboost", "mlp", "realmlp", "tabm", "tabm_small"):
+        pytest.importorskip(package if package in ("lightgbm", "xgboost", "catboost") else "pytabkit")
     return settings
 
 
