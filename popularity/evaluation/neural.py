@@ -61,12 +61,10 @@ class Net(RegressorMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn h
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the messages of pytabkit and Lightning about themselves: nothing in them can be changed here."""
-    lightning = logging.getLogger("lightning.pytorch")
-    level = lightning.level
-    lightning.setLevel(logging.ERROR)
+    logging.disable(logging.WARNING)  # not by its level, which Lightning sets when it is imported
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        lightning.setLevel(level)
+        logging.disable(logging.NOTSET)
