@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from popularity.data.albums import count_nameless
 from popularity.data.columns import ColumnMatch, match_columns
 from popularity.data.convert import convert
-from popularity.data.duplicates import remove_duplicates
+from popularity.data.duplicates import Conflicts, remove_duplicates
 from popularity.data.leaks import read_leak
 from popularity.data.objections import Objections
 from popularity.data.raw import RawTable
@@ -93,9 +94,9 @@ def load_songs(
     songs = songs.reset_index(drop=True)
 
     missing = {name: int(songs[name].isna().sum()) for name in converted}
-    duplicates: dict[str, int] = {}
+    duplicates, conflicts = dict[str, int](), Conflicts()
     if deduplicate:
-        songs, duplicates = remove_duplicates(songs)
+        songs, duplicates, conflicts = remove_duplicates(songs)
     if need_popularity and songs["popularity"].nunique() < 2:
         value = songs["popularity"].iloc[0]
         raise InputError(f"{raw.path}: every song has popularity {value:g}; there is nothing to learn")
@@ -112,6 +113,8 @@ def load_songs(
         missing=missing,
         coded_missing={name: c.coded_missing for name, c in converted.items() if c.coded_missing},
         duplicates=duplicates,
+        conflicts=conflicts,
+        nameless=count_nameless(songs) if need_popularity else None,
         left_out=left_out,
         unread=unread,
     )

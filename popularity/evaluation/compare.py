@@ -14,12 +14,13 @@ from rich.console import Console
 
 from popularity.errors import InputError
 from popularity.evaluation.options import Comparison, read_command
+from popularity.evaluation.progress import Progress
 from popularity.evaluation.protocol import Protocol, Run
 from popularity.evaluation.report import write_report, write_summary
 from popularity.evaluation.runs import Result, read_result
 from popularity.evaluation.significance import compare as paired
 from popularity.evaluation.tables import tabulate, write_tables
-from popularity.evaluation.workers import Progress, run_all
+from popularity.evaluation.workers import run_all
 from popularity.io import folder_lock, write_atomically
 
 
@@ -50,7 +51,7 @@ def compare(comparison: Comparison) -> int:
             again = sum(run.path(folder).exists() for run in missing)
             why = f", {again} of them again: they failed or are damaged, or their settings have changed"
             console.print(f"{len(finished)} of {len(runs)} runs are done, {len(missing)} to do{why if again else ''}")
-            progress = Progress(runs, finished, protocol.workers, console)
+            progress = Progress(runs, finished, protocol.workers, console, protocol.every, len(songs))
             for of_hits in (False, True):  # hits start from predictions of popularity
                 wave = [run for run in missing if run.hits == of_hits]
                 for run, facts in run_all(protocol, songs, wave, folder, protocol.workers):

@@ -17,7 +17,7 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTransformer, StandardScaler
 
-from popularity.data.groups import first_names
+from popularity.data.albums import first_artists
 
 # The constant added before the logarithm keeps an exact 0 finite, about one step below the smallest value found.
 _SKEWED = {"duration_ms": 0.0, "instrumentalness": 1e-6, "liveness": 1e-3, "speechiness": 1e-2}
@@ -112,11 +112,11 @@ class ArtistMean(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, songs: pd.DataFrame, popularity: np.ndarray) -> Self:
         """Fit to a song table."""
         self.mean_ = float(popularity.mean())
-        residuals = pd.Series(popularity - self.mean_, first_names(songs))
+        residuals = pd.Series(popularity - self.mean_, first_artists(songs))
         self.known_ = residuals.groupby(level=0).agg(["sum", "size"])
         return self
 
     def predict(self, songs: pd.DataFrame) -> np.ndarray:
         """Popularity of songs ``(n,)``."""
-        found = self.known_.reindex(first_names(songs)).fillna(0.0)
+        found = self.known_.reindex(first_artists(songs)).fillna(0.0)
         return np.asarray(self.mean_ + found["sum"] / (found["size"] + self.shrinkage))

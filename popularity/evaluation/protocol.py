@@ -17,7 +17,7 @@ from popularity.evaluation.folds import Fold, make_fold
 from popularity.evaluation.models import Model, build_model
 
 #: Goes up when the same settings give other results because the judging has changed, or what a model does beyond them.
-VERSION = 3
+VERSION = 4
 
 Settings = Mapping[str, Any]
 
@@ -63,7 +63,7 @@ class Options:
     """A comparison.
 
     Args:
-        folds: folds of a repeat.
+        folds: folds of a repeat; of ``time``, one more than the rolling origins.
         repeats: how often the folds are made; a model may have a limit of its own.
         seed: the folds of repeat r are made with seed + r.
         reference: the model that the others are compared with.

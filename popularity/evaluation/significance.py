@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from popularity.data.groups import first_artists
+from popularity.data.albums import first_artists
+from popularity.data.groups import own_group_where_missing
 
 #: Samples of the bootstrap, and the share of them that an interval holds.
 SAMPLES, LEVEL = 10_000, 0.95
@@ -169,7 +170,7 @@ def song_intervals(predictions: pd.DataFrame, songs: pd.DataFrame, reference: st
     sums, counts = (np.zeros((len(songs), len(models))) for _ in range(2))
     np.add.at(sums, (both["row"].to_numpy(), place), (both["error"] - both["base"]).to_numpy())
     np.add.at(counts, (both["row"].to_numpy(), place), 1)
-    low, high = cluster_bootstrap(sums, counts, first_artists(songs), seed=seed)
+    low, high = cluster_bootstrap(sums, counts, own_group_where_missing(first_artists(songs)), seed=seed)
     return pd.DataFrame({"song_low": low, "song_high": high}, index=pd.Index(models, name="model"))
 
 

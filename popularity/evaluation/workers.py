@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import statistics
 import sys
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +15,11 @@ import pandas as pd
 import torch
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
-from rich.console import Console
 from threadpoolctl import threadpool_limits
 
 from popularity.errors import InputError
 from popularity.evaluation.protocol import Protocol, Run
 from popularity.evaluation.runs import Result, execute, header, read_result, write_result
-from popularity.parsing import one_line
 
 _STARTS = 3  # pools that may die one after the other without beginning a run: the next would fare no better
 
@@ -109,52 +104,3 @@ def _end_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.2)
     os._exit(1)
-
-
-class Progress:
-    """Lines such as ``12/75  lightgbm, repeat 0, fold 2: MSE 312.05, 8.1 s; best so far mamba 148.20; 0:12:30 left``.
-
-    Of all `runs`, some are `finished`, with facts of their results; `workers` processes do the others.
-    """
-
-    def __init__(
-        self, runs: Iterable[Run], finished: Mapping[Run, Mapping[str, Any]], workers: int, console: Console
-    ) -> None:
-        self.waiting = [run for run in runs if run not in finished]
-        self.finished, self.failed = dict(finished), 0
-        self.workers, self.console = workers, console
-
-    def ended(self, run: Run, facts: Mapping[str, Any]) -> None:
-        """Print the line of a run that has ended."""
-        self.waiting.remove(run)
-        if facts["error"]:
-            self.failed += 1
-            told = f"failed ({one_line(facts['error'], 200)})"
-        else:
-            self.finished[run] = facts
-            told = f"MSE {facts['metrics']['mse']:.2f}, " if "metrics" in facts else ""
-            told += f"{facts['elapsed']:.1f} s"
-        ended = len(self.finished) + self.failed
-        parts = [f"{ended}/{ended + len(self.waiting)}  {run}: {told}"]
-        mse = self._means(lambda facts: facts.get("metrics", {}).get("mse"))
-        best = min(mse, key=lambda key: mse[key], default=None)
-        parts += [f"best so far {best[0]} {mse[best]:.2f}"] if best else []
-        left = self.seconds_left()
-        parts += [f"{timedelta(seconds=round(left))} left"] if left is not None else []
-        self.console.print("; ".join(parts))
-
-    def seconds_left(self) -> float | None:
-        """How long the waiting runs will take if each takes as long as those of its model did; None if unknown."""
-        means = self._means(lambda facts: facts["elapsed"])
-        if not means:
-            return None
-        typical = statistics.fmean(means.values())
-        return sum(means.get((run.model, run.hits), typical) for run in self.waiting) / self.workers
-
-    def _means(self, value: Any) -> dict[tuple[str, bool], float]:
-        """Mean over the finished runs of each model of what a function says of their facts, unless that is None."""
-        values = defaultdict(list)
-        for run, facts in self.finished.items():
-            if (found := value(facts)) is not None:
-                values[run.model, run.hits].append(found)
-        return {key: statistics.fmean(of_key) for key, of_key in values.items()}

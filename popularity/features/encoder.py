@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from popularity.errors import InputError
 from popularity.features.base import Encoder, Folds, Inputs
 from popularity.features.hiding import shares_to_hide
 from popularity.features.ngrams import TextEncoder
-from popularity.features.related import NO_SONG, RETRIEVED, CandidateSet, Keys, RelatedSongs, keys_of
+from popularity.features.related import NO_SONG, Keys, RelatedSongs, keys_of
+from popularity.features.retrieved import add_retrieved
 from popularity.features.sampling import Candidates, Thinning, sample_histories
 from popularity.features.song import CODES, NUMERIC_FEATURES, FeatureEncoder
 from popularity.features.title_stats import TITLE_STATISTICS
@@ -37,8 +37,10 @@ class HistoryEncoder(Encoder):
     Args:
         history: maximum number of known songs read for one song; 0 for none.
         hide_history: minimum probability that training hides all songs of the same artist. Where the split leaves more
-            held-out songs without any, it is raised to match, up to 1 under ``artist``.
-        thin_history: training drops each song of a history with a probability sampled from 0 to this.
+            held-out songs without any, it is raised to match, up to 1 under ``artist``. None: chosen by the fit, else
+            0.15.
+        thin_history: training drops each song of a history with a probability sampled from 0 to this. None: chosen by
+            the fit, else 0.6.
         eval_samples: histories sampled per song and member outside training; their predictions are averaged.
         retrieved: most similar known songs by others that are read as well.
         titles: read titles and artists' names by their letters and words (`TextEncoder`). Without it, names still
@@ -46,6 +48,8 @@ class HistoryEncoder(Encoder):
         text_scores: also read the scores of `TextEncoder`, as extras.
         audio_only: read only the 13 audio columns of the song itself.
         bins: quantile bins of the piecewise-linear encoding of a numeric feature.
+        shuffled: read the known songs in random order; for comparison.
+        gaps: tell the network the months between a known song and the song.
 
     Raises:
         InputError: a setting is out of range.
@@ -56,14 +60,16 @@ class HistoryEncoder(Encoder):
     def __init__(
         self,
         history: int = 14,
-        hide_history: float = 0.15,
-        thin_history: float = 0.6,
+        hide_history: float | None = None,
+        thin_history: float | None = None,
         eval_samples: int = 4,
         retrieved: int = 0,
         titles: bool = True,
         text_scores: bool = False,
         audio_only: bool = False,
         bins: int = 8,
+        shuffled: bool = False,
+        gaps: bool = True,
     ) -> None:
         for name, value, least in (
             ("history", history, 0),
@@ -72,6 +78,8 @@ class HistoryEncoder(Encoder):
         ):
             if value < least:
                 raise InputError(f"data.encoder.{name}: expected at least {least}, got {value}")
+        hide_history = 0.15 if hide_history is None else hide_history
+        thin_history = 0.6 if thin_history is None else thin_history
         for name, share in (("hide_history", hide_history), ("thin_history", thin_history)):
             if not 0 <= share <= 1:
                 raise InputError(f"data.encoder.{name}: expected a number from 0 to 1, got {share}")
@@ -79,6 +87,7 @@ class HistoryEncoder(Encoder):
         self.text = TextEncoder(scores=text_scores) if titles and not audio_only else None
         self.history, self.retrieved = (0, 0) if audio_only else (history, retrieved)
         self.hide_history, self.thin_history, self.eval_samples = hide_history, thin_history, eval_samples
+        self.shuffled, self.gaps = shuffled, gaps
         self.hidden: tuple[float, ...] = (hide_history, 0.0, 0.0, 0.0)  # in the order of `shares_to_hide`
         self.earlier = False
         self.related: RelatedSongs | None = None
@@ -166,7 +175,7 @@ class HistoryEncoder(Encoder):
         own = np.arange(len(songs)) if training else None
         found = self.related.candidates(keys, own)
         if self.retrieved:
-            found = self._with_retrieved(keys, near, found, own)
+            found = add_retrieved(self.related, found, keys, own, count=self.retrieved, near=(near, self.known["near"]))
         if self.text is None:
             extras = np.zeros((len(songs), 0))
         else:
@@ -174,7 +183,7 @@ class HistoryEncoder(Encoder):
         return {
             **vectors,
             "extras": torch.from_numpy(extras).float(),
-            "month": _months(keys),
+            "month": _months(keys) if self.gaps else torch.full((len(songs),), torch.nan),
             "row": found.row,
             "role": found.role,
             "key": self._places(keys, near, found.row.long()),
@@ -191,32 +200,6 @@ class HistoryEncoder(Encoder):
             key[part] = (self.known["near"][row[part]] - near[part].unsqueeze(1)).square().sum(-1)
         return key
 
-    def _with_retrieved(self, keys: Keys, near: Tensor, found: CandidateSet, own: np.ndarray | None) -> CandidateSet:
-        """Add the nearest known songs by other first-named artists, in further columns."""
-        assert self.related is not None
-        wanted = min(4 * self.retrieved + 8, len(self.related.keys))
-        neighbours = NearestNeighbors(n_neighbors=wanted).fit(self.known["near"].numpy())
-        row = neighbours.kneighbors(near.numpy(), return_distance=False)
-        known, mine = self.related.keys, keys.first[:, None]
-        other = (known.first[row] != mine) | (mine == 0)
-        for kind in range(keys.identity.shape[1]):
-            same = known.identity[row, kind] == keys.identity[:, kind : kind + 1]
-            other &= ~(same & (keys.identity[:, kind : kind + 1] >= 0))
-        if own is not None:  # a song may have neither names nor enough audio to be recognised by
-            other &= row != own[:, None]
-        if self.earlier:
-            other &= known.day[row] < keys.day[:, None]
-        other &= np.cumsum(other, axis=1) <= self.retrieved
-        order = np.argsort(~other, axis=1, kind="stable")[:, : self.retrieved]
-        kept = np.take_along_axis(other, order, 1)
-        row = np.where(kept, np.take_along_axis(row, order, 1), 0).astype(np.int32)
-        role = np.where(kept, RETRIEVED, NO_SONG).astype(np.int8)
-        return CandidateSet(
-            torch.cat([found.row, torch.from_numpy(row)], 1),
-            torch.cat([found.role, torch.from_numpy(role)], 1),
-            torch.cat([found.same_album, torch.zeros(row.shape, dtype=torch.bool)], 1),
-        )
-
     def sample(
         self, rows: dict[str, Tensor], generator: torch.Generator, *, training: bool, samples: int
     ) -> dict[str, Tensor]:
@@ -230,7 +213,7 @@ class HistoryEncoder(Encoder):
         role, same_album = rows["role"], rows.get("same_album")
         samples = samples if training else samples * self.eval_samples
         column = sample_histories(
-            Candidates(role, rows["key"], same_album),
+            Candidates(role, torch.rand(role.shape, generator=generator) if self.shuffled else rows["key"], same_album),
             generator,
             samples=samples,
             length=self.history,
