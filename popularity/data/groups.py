@@ -36,7 +36,7 @@ def group_numbers(songs: pd.DataFrame, kind: SplitKind) -> np.ndarray:
     _require(songs, "artist", kind)
     nameless = nameless_artists(songs)
     if kind == "artist":
-        return _own_group_where_missing(first_artists(songs).fillna(nameless))
+        return own_group_where_missing(first_artists(songs).fillna(nameless))
     return _components([(*names, *_known(one)) for *one, names in zip(nameless, credits(songs), strict=True)])
 
 
@@ -58,7 +58,8 @@ def _known(names: Iterable[object]) -> tuple[str, ...]:
     return tuple(name for name in names if isinstance(name, str))
 
 
-def _own_group_where_missing(keys: pd.Series) -> np.ndarray:
+def own_group_where_missing(keys: pd.Series) -> np.ndarray:
+    """The number of each key (n,), 0 to the number of groups - 1; a missing key is a group of its own."""
     codes: np.ndarray = pd.factorize(keys)[0].astype(np.int64)
     missing = codes < 0
     codes[missing] = codes.max(initial=-1) + 1 + np.arange(missing.sum())

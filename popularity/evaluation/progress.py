@@ -21,13 +21,8 @@ _NETWORK, _BASELINE = 20.0, 2.0
 class Progress:
     """Lines such as ``12/75  lightgbm, repeat 0, fold 2: MSE 312.05, 8.1 s; best so far mamba 148.20; 0:12:30 left``.
 
-    Args:
-        runs: all that the comparison consists of.
-        finished: facts of the results that there are already.
-        workers: processes that work on the rest.
-        console: where it is shown.
-        models: name -> settings.
-        songs: number of songs, with which the time of a run grows.
+    Of all `runs`, some are `finished`, with facts of their results; `workers` processes do the others. `models` are
+    settings by name; the time of a run grows with the number of `songs`.
     """
 
     def __init__(
@@ -63,7 +58,7 @@ class Progress:
         parts = [f"{self.total - len(self.waiting)}/{self.total}  {run}: {told}"]
         parts += [f"best so far {best} {statistics.fmean(self._mse[best]):.2f}"] if best else []
         parts += [f"{timedelta(seconds=round(self.seconds_left()))} left"]
-        self.console.print("; ".join(parts), soft_wrap=True, highlight=False, markup=False)
+        self.console.print("; ".join(parts))
 
     def seconds_left(self) -> float:
         """How long the waiting runs will take if each takes as long as those of its model did, or as is usual."""
