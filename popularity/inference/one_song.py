@@ -92,7 +92,7 @@ def _check(canonical: str, cell: str, value: object) -> None:
         return
     expected, check = RANGES.get(canonical, ("a date such as 2019, 2019-06 or 2019-06-14", None))
     if pd.isna(value):
-        possible = cell.lower() in (*BLANK, *CODES) or canonical in _MAY_BE_NONE and cell in ("-1", "0")
+        possible = cell.lower() in (*BLANK, *CODES) or (canonical in _MAY_BE_NONE and cell in ("-1", "0"))
     elif canonical == "key" and cell == "12":  # of a whole column that begins with 1 it would be a B
         possible = False
     else:

@@ -75,5 +75,5 @@ def test_an_unknown_name_with_nothing_like_it_lists_the_known_ones():
 
 
 def test_an_artist_is_given_once():
-    with pytest.raises(InputError, match="^--artist: given in --song too, as 'singer'$"):
+    with pytest.raises(InputError, match=r"^--artist: given in --song too, as 'singer'$"):
         song_table("singer=A,energy=.7", artist="B", title=None)
