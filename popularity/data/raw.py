@@ -33,9 +33,8 @@ class RawTable:
 
     def place(self, row: int) -> str:
         """Name the row with this number (from 0) as a person counts it: from 1, with the line where it is known."""
-        return f"row {row + self.rows_before + 1}" + (
-            f" (line {row + self.first_line})" if self.first_line is not None else ""
-        )
+        line = f" (line {row + self.first_line})" if self.first_line is not None else ""
+        return f"row {row + self.rows_before + 1}{line}"
 
 
 def more_rows(count: int) -> str:

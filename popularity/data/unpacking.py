@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, cast
 
 import pyarrow as pa
@@ -114,7 +115,8 @@ def _unpacked(file: IO[bytes]) -> AbstractContextManager[IO[bytes]]:
     if first == b"\xfd7zXZ\0":
         return lzma.LZMAFile(file)
     if first[:4] == b"\x28\xb5\x2f\xfd":
-        return nullcontext(pa.input_stream(file, compression="zstd"))  # closing it would close the file
+        kept = SimpleNamespace(read=file.read, closed=False, close=lambda: None)  # Arrow closes what it has read
+        return nullcontext(pa.input_stream(pa.PythonFile(kept, "r"), compression="zstd"))
     if first[:4] == b"PK\3\4":
         archive = zipfile.ZipFile(file)
         if len(archive.namelist()) == 1:
