@@ -60,7 +60,7 @@ def parquet_parts(path: Path, file: IO[bytes], rows: int) -> Iterator[RawTable]:
                 batches.append(batch)
             if batches and (batch is None or sum(map(len, batches)) >= rows):
                 part = _of_parquet(path, pa.Table.from_batches(batches))
-                yield replace(part, rows_before=before)
+                yield replace(part, form="Parquet, in parts", rows_before=before)
                 before, batches = before + len(part.frame), []
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error

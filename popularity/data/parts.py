@@ -123,7 +123,8 @@ class _Lines:
                 rest, more = rest + more, stream.read(PART_BYTES)
             block, rest = (rest[:cut], rest[cut:] + more) if more else (rest, b"")
             if block.strip():
-                table = replace(self.parse(block, line), rows_before=rows)
+                table = self.parse(block, line)
+                table = replace(table, form=f"{table.form}, in parts", rows_before=rows)
                 rows += len(table.frame)
                 yield table
             line += block.count(b"\n")

@@ -101,7 +101,7 @@ def open_unpacked(path: Path, file: IO[bytes]) -> Iterator[IO[bytes]]:
     try:
         with _unpacked(file) as stream:
             yield stream
-    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zipfile.BadZipFile, pa.ArrowException) as error:
+    except (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException) as error:
         raise InputError(f"{path}: the file is cut off or damaged ({error})") from error
 
 
