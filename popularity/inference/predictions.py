@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import IO, Any
 
@@ -54,12 +55,10 @@ def write_predictions(path: str | Path, tables: Iterable[pd.DataFrame]) -> int:
     """
     kind = {".parquet": _Parquet, ".jsonl": _JsonLines}.get(Path(path).suffix.lower(), _CSV)
     rows = 0
-    with write_atomically(path, binary=kind is _Parquet) as file:
-        writer = kind(file)
+    with write_atomically(path, binary=kind is _Parquet) as file, closing(kind(file)) as writer:
         for table in tables:
             writer.write(table)
             rows += len(table)
-        writer.close()
     return rows
 
 

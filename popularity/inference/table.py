@@ -49,9 +49,9 @@ def prediction_table(
         wanted: what is told.
 
     Returns:
-        ``track_id, artist, title, predicted_popularity``; ``low_50, high_50``, likewise 80 and 95, and ``chance_50`` for
-        a cut-off of 50, where the model has a distribution; ``known_songs``, where it reads them; ``warning``; and
-        ``reasons``, if wanted.
+        ``track_id, artist, title, predicted_popularity``; where the model has a distribution ``low_50, high_50``,
+        likewise 80 and 95, and ``chance_50`` for a cut-off of 50; ``known_songs``, where it reads them; ``warning``;
+        and ``reasons``, if wanted.
 
     Raises:
         InputError: cut-offs of a model without a distribution.
