@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from popularity.data.raw import RawTable
+from popularity.data.raw import RawTable, distinct_names
 from popularity.data.songs import SongTable, songs_of
 from popularity.data.splits import Split
 from popularity.errors import InputError
@@ -181,8 +181,10 @@ def _songs(frame: pd.DataFrame, target: ArrayLike | None, *, deduplicate: bool, 
         )
     if frame.empty:
         raise InputError("X: expected songs, got an empty DataFrame")
-    texts = {name: _as_text(cells) for name, cells in frame.items() if cells.dtype in (object, "category")}
-    frame = frame.assign(**{str(name): cells for name, cells in texts.items()}).reset_index(drop=True)
+    frame = frame.set_axis(distinct_names([str(name) for name in frame]), axis=1).reset_index(drop=True)
+    frame = frame.assign(
+        **{str(n): _as_text(cells) for n, cells in frame.items() if cells.dtype in (object, "category")}
+    )
     columns = None
     if target is not None:
         if len(np.asarray(target)) != len(frame):

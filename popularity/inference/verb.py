@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from torch import Tensor
 
 from popularity.errors import InputError
 from popularity.inference.distribution import parse_cutoffs
@@ -78,23 +79,33 @@ def predict(config: Any, trainer: Trainer, module: PopularityModule, data: Popul
     model = Model(module, data, Wanted(parse_cutoffs(config.cutoffs), config.reasons or song is not None))
     if not has_distribution(module):
         print("this model predicts a number and no distribution: intervals are not written", file=sys.stderr)
-    trainer.precision_plugin.convert_module(module).to(trainer.strategy.root_device).eval()
+    _place(trainer, module)
     output = _output(config)
-    with trainer.precision_plugin.forward_context():
-        if output is None and song is not None:
-            _show(next(model.tables(song)))
-            return
-        assert output is not None
-        with _progress(bool(config.trainer.enable_progress_bar is not False and song is None)) as tell:
-            tables: Iterator[pd.DataFrame]
-            if song is not None:
-                tables = model.tables(song)
-            else:
-                names = sources(config.files or [config.data.predict_source])
-                tables = predicted_files(model, names, tell)
-            rows = write_predictions(output, tables)
+    if output is None and song is not None:
+        _show(next(model.tables(song)))
+        return
+    assert output is not None
+    with _progress(config.trainer.enable_progress_bar is not False and song is None) as tell:
+        if song is not None:
+            tables = model.tables(song)
+        else:
+            tables = predicted_files(model, sources(config.files or [config.data.predict_source]), tell)
+        rows = write_predictions(output, tables)
     told = "standard output" if output == "-" else output
     print(f"{rows:,} predictions written to {told}", file=sys.stderr)  # not among them: --output -
+
+
+def _place(trainer: Trainer, module: PopularityModule) -> None:
+    """Bring a module to the Trainer's device and precision, for its forward pass alone: songs are encoded as ever."""
+    precision = trainer.precision_plugin
+    precision.convert_module(module).to(trainer.strategy.root_device).eval()
+    forward = module.forward
+
+    def in_context(batch: Mapping[str, Tensor]) -> Tensor:
+        with precision.forward_context():
+            return forward(batch)
+
+    module.forward = in_context  # type: ignore[method-assign]
 
 
 def _one_song(config: Any) -> pd.DataFrame | None:

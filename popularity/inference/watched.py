@@ -43,7 +43,7 @@ def without_known_songs(encoded: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def known_songs(encoder: Encoder, encoded: Mapping[str, Tensor]) -> Tensor | None:
     """``(n,)`` number of known songs by the first-named artist that are read for a song; None if none ever are."""
-    if "role" not in encoded:
+    most = int(getattr(encoder, "history", 0))
+    if not most or "role" not in encoded:
         return None
-    most = int(getattr(encoder, "history", encoded["role"].shape[1]))
     return (encoded["role"] == SAME).sum(1).clamp_max(most)
