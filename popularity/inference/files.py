@@ -89,7 +89,7 @@ def predicted_files(
             reports.append(part.report)
             for table in model.tables(part.songs):
                 tell(len(table))
-                yield table.assign(file=name) if len(names) > 1 else table
+                yield table.assign(file="standard input" if name == "-" else name) if len(names) > 1 else table
         if len(reports) > 1:
             _say(["all parts: " + line for line in _totals(reports).lines() if not line.startswith("columns: ")])
 

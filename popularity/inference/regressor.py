@@ -176,9 +176,7 @@ def _to_predict(frame: pd.DataFrame) -> pd.DataFrame:
 def _songs(frame: pd.DataFrame, target: ArrayLike | None, *, deduplicate: bool, learn: bool = True) -> SongTable:
     """A DataFrame as a song table, read as a file would be."""
     if not isinstance(frame, pd.DataFrame):
-        raise InputError(
-            f"X: expected a DataFrame with a column for each feature of a song, got {type(frame).__name__}"
-        )
+        raise InputError(f"X: expected a DataFrame with a row for each song, got {type(frame).__name__}")
     if frame.empty:
         raise InputError("X: expected songs, got an empty DataFrame")
     frame = frame.set_axis(distinct_names([str(name) for name in frame]), axis=1).reset_index(drop=True)

@@ -27,8 +27,12 @@ def warned(encoder, songs: pd.DataFrame) -> list[str]:
 # --- warnings ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_training_song_has_no_warning(encoder, song_table):
-    assert set(warned(encoder, song_table[:60].reset_index(drop=True))) == {""}
+def test_a_training_song_has_no_warning_unless_it_is_extreme(encoder, song_table):
+    """Beyond 4 standard deviations the model sees no difference, among training songs either."""
+    training, features = song_table[:60].reset_index(drop=True), encoder.features
+    extreme = (np.abs((song.numeric_features(training) - features.mean) / features.scale) > 4).any(1)
+    assert [text != "" for text in warned(encoder, training)] == extreme.tolist()
+    assert 0 < extreme.sum() < 5
 
 
 def test_what_training_did_not_see_is_named_in_the_units_of_the_file(encoder, song_table, songs):

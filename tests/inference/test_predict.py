@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 import threading
 from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
@@ -109,7 +111,7 @@ def test_columns(trained, songs, capsys):
     assert found["chance_30"].between(0, 1).all()
     assert found["known_songs"][3] == 0
     assert found["known_songs"].max() > 0
-    assert found["warning"][3].startswith("tempo 499 outside ")
+    assert "tempo 499 outside " in found["warning"][3]
     assert (found["warning"] == "").any()
     assert found["title"][4] == "'=1+1"
     assert "Predicting" not in capsys.readouterr().err
@@ -145,7 +147,7 @@ def test_several_files_patterns_and_standard_input(trained, songs, monkeypatch, 
     arguments = ["--ckpt_path", str(trained), "--files", "lists/*", "-", "songs.csv", "--output", "out.csv"]
     assert main(["predict", *arguments, *PLAIN]) == 0
     found = read()
-    names = ["lists/a.parquet"] * 5 + ["lists/b.csv"] * 4 + ["-"] * 3 + ["songs.csv"] * 20
+    names = ["lists/a.parquet"] * 5 + ["lists/b.csv"] * 4 + ["standard input"] * 3 + ["songs.csv"] * 20
     assert found["file"].tolist() == names
     assert list(found)[-1] == "file"
     assert found["title"].tolist()[:9] == [*table["track_name"][4:9], *table["track_name"][:4]]
@@ -237,6 +239,34 @@ def test_a_model_without_a_distribution_says_that_it_has_no_intervals(tmp_path, 
     assert predict(checkpoint, "out2.csv", "--cutoffs", "50") == 2
     assert "--cutoffs: expected a model with a distribution" in capsys.readouterr().err
     assert not Path("out2.csv").exists()
+
+
+MEMORY = """
+import resource, sys
+from popularity.__main__ import main
+from popularity.data import parts
+from popularity.inference import files
+parts.PART_BYTES, files.SONGS_AT_ONCE = 1 << 20, 2048
+assert main(sys.argv[1:]) == 0
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("output", ["out.csv", "out.parquet"])
+def test_memory_does_not_grow_with_the_file(output, trained, songs):
+    """The larger file alone takes twice the memory that is allowed, and its song table more."""
+    header, body = pd.read_csv(songs).to_csv(index=False).split("\n", 1)
+    used = []
+    for copies in (2000, 10_000):
+        Path("large.csv").write_text(header + "\n" + body * copies)
+        flags = ["--ckpt_path", str(trained), "--files", "large.csv", "--output", output, "--data.batch_size", "512"]
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+        command = [sys.executable, "-c", MEMORY, "predict", *flags, *PLAIN]
+        used.append(int(subprocess.check_output(command, env=environment, text=True)) / 1024)
+        assert len(pd.read_csv(output) if output.endswith("csv") else pd.read_parquet(output)) == 20 * copies
+    assert Path("large.csv").stat().st_size > 30e6
+    assert used[1] - used[0] < 20
 
 
 @pytest.mark.parametrize("output", ["songs.csv", "./songs.csv", "link.csv", "best.ckpt"])
