@@ -22,7 +22,7 @@ from popularity.inference.distribution import at_least, interval
 from popularity.inference.predictor import Prediction, predict_songs
 from popularity.inference.table import Wanted, prediction_table
 from popularity.training.datamodule import PopularityDataModule
-from popularity.training.fit import build_fit, read_config
+from popularity.training.fit import read_config, suited_fit
 from popularity.training.module import PopularityModule
 
 _TARGET = "popularity"
@@ -35,8 +35,8 @@ class PopularityRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] 
     """Predicts popularity from a DataFrame of songs, with intervals.
 
     A DataFrame may have any columns and units that a file may have (see `popularity.load_songs`); which is which is
-    decided by its values, so predict songs in the form in which the model was fitted. Training uses all songs that are
-    given and as many epochs as the config says.
+    decided by its values, so predict songs in the form in which the model was fitted. As ``fit`` does, it chooses what
+    the config leaves open and calibrates on a part of the songs, then trains on all of them, to the last epoch.
 
     Args:
         config: a shipped config or a YAML file, or several, each layered over the ones before.
@@ -82,7 +82,7 @@ class PopularityRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] 
         rows = np.arange(len(table.songs))
         with tempfile.TemporaryDirectory() as folder:
             trainer = {**_TRAINER, "limit_val_batches": 0, "default_root_dir": folder}
-            fit = build_fit(settings, table=table, split=Split(rows, rows[:0], rows[:0]), trainer=trainer)
+            fit = suited_fit(settings, table, Split(rows, rows[:0], rows[:0]), trainer=trainer)
             fit.run()
         self.module_: PopularityModule = fit.module.eval()
         self.data_: PopularityDataModule = fit.datamodule

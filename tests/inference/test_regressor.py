@@ -12,7 +12,12 @@ from tests.conftest import Lazy, make_songs
 
 regressor = Lazy("popularity.inference.regressor")
 SETTINGS = {"model.net.width": 4, "model.net.layers": 1, "model.net.d_state": 2, "data.batch_size": 32}
-SETTINGS |= {"trainer.max_epochs": 1, "trainer.accelerator": "cpu"}
+SETTINGS |= {
+    "trainer.max_epochs": 1,
+    "trainer.accelerator": "cpu",
+    "choice.candidates": None,
+    "choice.calibrate": False,
+}
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +101,11 @@ def test_what_is_refused(fitted, songs):
         regressor.PopularityRegressor().predict(songs)
     with pytest.raises(ValueError, match="share: expected a number between 0 and 1, got 80"):
         fitted.predict_interval(songs, 80)
+
+
+def test_it_is_calibrated_as_by_the_command_fit(songs):
+    settings = {**SETTINGS, "choice.calibrate": True}
+    assert not regressor.PopularityRegressor(settings=settings).fit(songs).module_.calibration.is_identity()
 
 
 def test_in_scikit_learns_tools(songs):
