@@ -78,6 +78,10 @@ def test_python(page, text, folder, monkeypatch):
     read = popularity.read_config
     quick = {"trainer.fast_dev_run": True, "data.source": "songs.csv"}
     monkeypatch.setattr(popularity, "read_config", lambda files, settings: read(files, {**settings, **quick}))
+    short = {"trainer.max_epochs": 1, "choice.candidates": None}
+    monkeypatch.setattr(
+        "popularity.inference.regressor.read_config", lambda files, settings: read(files, {**settings, **short})
+    )
     (folder / "page.py").write_text(text)
     runpy.run_path(str(folder / "page.py"))
 

@@ -79,14 +79,14 @@ class LoadReport:
 
     def with_more(self, part: LoadReport) -> LoadReport:
         """The report of a file of which this is the report so far, and ``part`` that of the rows that follow."""
-        left_out = {left.reason: left for left in part.left_out}
-        for left in self.left_out:
-            more = left_out.get(left.reason)
-            left_out[left.reason] = replace(left, count=left.count + (more.count if more else 0))
-        unread = {cells.name: cells for cells in part.unread}
-        for cells in self.unread:
-            further = unread.get(cells.name)
-            unread[cells.name] = replace(cells, count=cells.count + (further.count if further else 0))
+        left_out = {left.reason: left for left in self.left_out}
+        for left in part.left_out:
+            count = left_out[left.reason].count if left.reason in left_out else 0
+            left_out[left.reason] = replace(left_out.get(left.reason, left), count=count + left.count)
+        unread = {cells.name: cells for cells in self.unread}
+        for cells in part.unread:
+            count = unread[cells.name].count if cells.name in unread else 0
+            unread[cells.name] = replace(unread.get(cells.name, cells), count=count + cells.count)
         return replace(
             self,
             rows=self.rows + part.rows,

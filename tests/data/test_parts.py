@@ -152,6 +152,26 @@ def test_fields_that_only_some_records_have(frame, tmp_path):
     assert same_as_whole(tmp_path / "songs.jsonl")["genre"].isna().sum() == ROWS - 200
 
 
+def test_the_reports_of_the_parts_add_up_to_that_of_the_whole(frame, tmp_path):
+    frame["track_name"] = "Song"
+    frame = frame.astype({"key": object, "tempo": object})
+    frame.loc[[30, 31, 350], "key"] = "H#"
+    frame.loc[[40, 360, 370], "tempo"] = 0
+    frame.loc[[50, 380]] = None
+    frame.loc[[390], "artist_name"] = "?"
+    path = tmp_path / "songs.csv"
+    frame.to_csv(path, index=False)
+    reports = [table.report for table in songs_in_parts(str(path))]
+    total, whole = reports[0], load_songs(str(path), deduplicate=False, need_popularity=False).report
+    for report in reports[1:]:
+        total = total.with_more(report)
+    assert total.lines()[1:] == whole.lines()[1:]
+    assert "2 empty (such as row 51" in total.lines()[-2]
+    assert total.lines()[-1] == "key: 3 cells taken as missing, such as 'H#' in row 31 (line 32)"
+    assert (total.rows, total.songs, total.missing) == (whole.rows, whole.songs, whole.missing)
+    assert total.coded_missing == whole.coded_missing
+
+
 def test_standard_input(frame, tmp_path, monkeypatch):
     class Stdin:
         buffer = io.BytesIO(frame.to_csv(index=False).encode())
