@@ -53,7 +53,8 @@ def compare(comparison: Comparison) -> int:
                 f", {again} of them again: they failed or are damaged, or their settings have changed" if again else ""
             )
             console.print(f"{len(finished)} of {len(runs)} runs are done, {len(missing)} to do{why}", highlight=False)
-            progress = Progress(runs, finished, options.workers, console)
+            models = {**protocol.models, **protocol.classifiers}
+            progress = Progress(runs, finished, options.workers, console, models, len(songs))
             for of_hits in (False, True):  # hits start from predictions of popularity
                 wave = [run for run in missing if run.hits == of_hits]
                 for run, facts in run_all(protocol, songs, wave, folder, options.workers):

@@ -57,7 +57,7 @@ class Options:
     """A comparison.
 
     Args:
-        folds: folds of a repeat.
+        folds: folds of a repeat; of ``time``, one more than the rolling origins.
         repeats: how often the folds are made; a model may have a limit of its own.
         seed: the folds of repeat r are made with seed + r.
         reference: the model that the others are compared with.

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from popularity.errors import InputError
 from popularity.features.base import Encoder, Folds, Inputs
 from popularity.features.hiding import shares_to_hide
 from popularity.features.ngrams import TextEncoder
-from popularity.features.related import NO_SONG, RETRIEVED, CandidateSet, Keys, RelatedSongs, keys_of
+from popularity.features.related import NO_SONG, Keys, RelatedSongs, keys_of
+from popularity.features.retrieved import add_retrieved
 from popularity.features.sampling import Candidates, Thinning, sample_histories
 from popularity.features.song import CODES, NUMERIC_FEATURES, FeatureEncoder
 from popularity.features.title_stats import TITLE_STATISTICS
@@ -175,7 +175,7 @@ class HistoryEncoder(Encoder):
         own = np.arange(len(songs)) if training else None
         found = self.related.candidates(keys, own)
         if self.retrieved:
-            found = self._with_retrieved(keys, near, found, own)
+            found = add_retrieved(self.related, found, keys, own, count=self.retrieved, near=(near, self.known["near"]))
         if self.text is None:
             extras = np.zeros((len(songs), 0))
         else:
@@ -199,32 +199,6 @@ class HistoryEncoder(Encoder):
         for part in torch.arange(len(keys)).split(4096):
             key[part] = (self.known["near"][row[part]] - near[part].unsqueeze(1)).square().sum(-1)
         return key
-
-    def _with_retrieved(self, keys: Keys, near: Tensor, found: CandidateSet, own: np.ndarray | None) -> CandidateSet:
-        """Add the nearest known songs by other first-named artists, in further columns."""
-        assert self.related is not None
-        wanted = min(4 * self.retrieved + 8, len(self.related.keys))
-        neighbours = NearestNeighbors(n_neighbors=wanted).fit(self.known["near"].numpy())
-        row = neighbours.kneighbors(near.numpy(), return_distance=False)
-        known, mine = self.related.keys, keys.first[:, None]
-        other = (known.first[row] != mine) | (mine == 0)
-        for kind in range(keys.identity.shape[1]):
-            same = known.identity[row, kind] == keys.identity[:, kind : kind + 1]
-            other &= ~(same & (keys.identity[:, kind : kind + 1] >= 0))
-        if own is not None:  # a song may have neither names nor enough audio to be recognised by
-            other &= row != own[:, None]
-        if self.earlier:
-            other &= known.day[row] < keys.day[:, None]
-        other &= np.cumsum(other, axis=1) <= self.retrieved
-        order = np.argsort(~other, axis=1, kind="stable")[:, : self.retrieved]
-        kept = np.take_along_axis(other, order, 1)
-        row = np.where(kept, np.take_along_axis(row, order, 1), 0).astype(np.int32)
-        role = np.where(kept, RETRIEVED, NO_SONG).astype(np.int8)
-        return CandidateSet(
-            torch.cat([found.row, torch.from_numpy(row)], 1),
-            torch.cat([found.role, torch.from_numpy(role)], 1),
-            torch.cat([found.same_album, torch.zeros(row.shape, dtype=torch.bool)], 1),
-        )
 
     def sample(
         self, rows: dict[str, Tensor], generator: torch.Generator, *, training: bool, samples: int

@@ -23,6 +23,7 @@ from scipy.sparse import csr_array, hstack, vstack
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from popularity.data.albums import album_keys
 from popularity.data.schema import AUDIO
 from popularity.data.splits import SplitKind, inner_folds
 from popularity.errors import InputError
@@ -213,7 +214,7 @@ def _groups(songs: pd.DataFrame, keys: Keys) -> dict[str, pd.Series]:
     """Keys ``(n,)`` of what songs may share beside guests, missing where there is none."""
     return {
         "artist": pd.Series(keys.first).where(keys.first != 0),
-        "album": (songs["album"].str.casefold() + "\n" + songs["artist"].str.casefold()).reset_index(drop=True),
+        "album": album_keys(songs)["by_artist"].reset_index(drop=True),
         "compilation": pd.Series(keys.album).where(keys.album >= 0),  # whoever is on it
         "genre": songs["genre"].reset_index(drop=True),
         "subgenre": songs["subgenre"].reset_index(drop=True),

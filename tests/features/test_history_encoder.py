@@ -275,7 +275,7 @@ def test_roles_are_what_they_say(songs):
 def compilations(songs) -> pd.DataFrame:
     """Four albums of thirty songs by everybody, each released on one day."""
     number = pd.Series(np.arange(len(songs)) % 4, songs.index)
-    return songs.assign(album="Hits " + number.astype("str"), release_date=pd.Timestamp("2001-01-01"))
+    return songs.assign(album="Road Songs " + number.astype("str"), release_date=pd.Timestamp("2001-01-01"))
 
 
 def test_songs_on_the_same_album_come_first_and_are_marked(compilations):
