@@ -9,8 +9,11 @@ import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import IO, cast
 
 import pyarrow as pa
 
@@ -41,6 +44,14 @@ _KINDS: tuple[tuple[bytes, str], ...] = (
     (b"{\\rtf", "a text document (RTF): save the table as CSV"),
     (b"<?xml", "an XML file: save the table as CSV"),
 )
+#: First bytes -> what packs a file.
+_PACKERS = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "Zstandard",
+    b"PK\3\4": "zip",
+}
 _ZIPPED_KINDS = (
     ("content.xml", "an OpenDocument spreadsheet: save it as .xlsx or CSV"),
     ("Index/Document.iwa", "an Apple Numbers document: export it as CSV"),
@@ -82,6 +93,47 @@ def _one_layer(path: Path, content: bytes) -> tuple[bytes, str] | None:
     if content[:4] in (b"PK\3\4", b"PK\5\6") and not is_workbook(content):
         return _unzip(path, content), "zipped"
     return None
+
+
+@contextmanager
+def open_unpacked(path: Path, file: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Open what a file at its start holds, unpacked as it is read: for tables too large to be held in memory.
+
+    Args:
+        path: of the file, for messages.
+        file: can be sought in. Of a zip file with several members, nothing is unpacked.
+
+    Raises:
+        InputError: the archive turns out to be damaged while it is read.
+    """
+    first = file.read(6)
+    file.seek(0)
+    kind = next((name for magic, name in _PACKERS.items() if first.startswith(magic)), "")
+    try:
+        with _unpacked(kind, file) as stream:
+            yield stream
+    except (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException) as error:
+        if not kind:
+            raise
+        raise InputError(f"{path}: the {kind} file is cut off or damaged ({error})") from error
+
+
+def _unpacked(kind: str, file: IO[bytes]) -> AbstractContextManager[IO[bytes]]:
+    if kind == "gzip":
+        return cast(IO[bytes], gzip.GzipFile(fileobj=file))
+    if kind == "bzip2":
+        return bz2.BZ2File(file)
+    if kind == "xz":
+        return lzma.LZMAFile(file)
+    if kind == "Zstandard":
+        kept = SimpleNamespace(read=file.read, closed=False, close=lambda: None)  # Arrow closes what it has read
+        return nullcontext(pa.input_stream(pa.PythonFile(kept, "r"), compression="zstd"))
+    if kind == "zip":
+        archive = zipfile.ZipFile(file)
+        if len(archive.namelist()) == 1:
+            return archive.open(archive.namelist()[0])
+        file.seek(0)
+    return nullcontext(file)
 
 
 def _decompress(path: Path, kind: str, read: Callable[[], bytes]) -> bytes:
