@@ -180,7 +180,7 @@ def test_standard_input(frame, tmp_path, monkeypatch):
     tables = list(songs_in_parts("-"))
     assert len(tables) > 4
     assert sum(len(table.songs) for table in tables) == ROWS
-    assert tables[0].report.lines()[0].startswith("standard input (CSV, utf-8)")
+    assert tables[0].report.lines()[0].startswith("standard input (CSV, utf-8, in parts): ")
     assert not Stdin.buffer.closed
 
 
