@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 
@@ -64,6 +64,26 @@ def convert(raw: RawTable, match: ColumnMatch) -> dict[str, Converted]:
             both = add_names(artist.values, others.values)
             converted["artist"] = replace(artist, values=both, notes=(*artist.notes, f"and {column!r}"))
     return {name: converted[name] for name in CANONICAL if name in converted}
+
+
+def canonical_table(converted: Mapping[str, Converted], rows: int) -> pd.DataFrame:
+    """Put converted columns in the canonical order; those that the file has not are missing in every row.
+
+    Args:
+        converted: canonical name -> converted column of ``rows`` rows.
+        rows: number of rows.
+    """
+    return pd.DataFrame(
+        {name: converted[name].values if name in converted else _absent(name, rows) for name in CANONICAL}
+    )
+
+
+def _absent(name: str, rows: int) -> pd.Series:
+    if name in TEXT:
+        return pd.Series(np.nan, index=range(rows), dtype="str")
+    if name == "release_date":
+        return pd.Series(np.full(rows, np.datetime64("NaT", "us")))
+    return pd.Series(np.full(rows, np.nan))
 
 
 def _never_analysed(converted: dict[str, Converted]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from popularity.data.columns import ColumnMatch, match_columns
-from popularity.data.convert import convert
+from popularity.data.convert import canonical_table, convert
 from popularity.data.duplicates import remove_duplicates
 from popularity.data.leaks import read_leak
 from popularity.data.objections import Objections
@@ -80,9 +80,7 @@ def load_songs(
         raise InputError(f"{raw.path}: {error}") from error
     _require_columns(raw, match, need_popularity)
     converted = convert(raw, match)
-    songs = pd.DataFrame(
-        {name: converted[name].values if name in converted else _absent(name, len(raw.frame)) for name in CANONICAL}
-    )
+    songs = canonical_table(converted, len(raw.frame))
     for asked in leaks:
         songs[f"leak_{asked}"] = read_leak(raw, match, asked)[1]
     songs, left_out = _leave_out(songs, raw, match, converted, need_popularity)
@@ -174,14 +172,6 @@ def fingerprint(songs: pd.DataFrame) -> str:
             values = column.to_numpy("<f8") + 0.0  # no negative zero
             digest.update(np.where(np.isnan(values), np.nan, values).astype("<f8").tobytes())
     return digest.hexdigest()
-
-
-def _absent(name: str, rows: int) -> pd.Series:
-    if name in TEXT:
-        return pd.Series(np.nan, index=range(rows), dtype="str")
-    if name == "release_date":
-        return pd.Series(np.full(rows, np.datetime64("NaT", "us")))
-    return pd.Series(np.full(rows, np.nan))
 
 
 def _require_columns(raw: RawTable, match: ColumnMatch, need_popularity: bool) -> None:
