@@ -58,10 +58,10 @@ def write_predictions(path: str | Path, songs: pd.DataFrame, prediction: np.ndar
         elif ending == ".jsonl":
             table.to_json(file, orient="records", lines=True, force_ascii=False)
         else:
-            _for_spreadsheets(table).to_csv(file, index=False, lineterminator="\n")
+            for_spreadsheets(table).to_csv(file, index=False, lineterminator="\n")
 
 
-def _for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
+def for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
     """Text without formulas, and without carriage returns, which pandas does not quote: they would end the row."""
     texts = {str(name): column.astype("str") for name, column in table.select_dtypes(exclude="number").items()}
     safe = {name: text.mask(text.str.startswith(_FORMULAS), "'" + text) for name, text in texts.items()}
