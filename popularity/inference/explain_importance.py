@@ -19,9 +19,6 @@ from popularity.data.credits import artist_names
 from popularity.inference.explain_features import CANDIDATES, COLUMNS, KNOWN_SONGS
 from popularity.inference.explain_model import Model
 
-#: Features whose columns also decide which songs are known, and lose that part when they are shuffled.
-_WITHOUT_CANDIDATES = ("title", "names", "release_date")
-
 #: Half the width of a 95 % interval in standard errors.
 _Z = 1.96
 
@@ -49,7 +46,8 @@ def permutation_importance(
         without popularity; ``change_low, change_high, mse_rise_low, mse_rise_high``, ends of their 95 % intervals over
         songs, in which songs by the same first artist count as one observation.
     """
-    encoded = model.encoder.encode(songs)
+    pinned = model.pinned(songs)
+    encoded = pinned.encoder.encode(songs)
     before = model.mean_of(songs, encoded)
     truth, artist = songs["popularity"].to_numpy(np.float64), _artists(songs)
     rows = []
@@ -58,7 +56,11 @@ def permutation_importance(
         after = []
         for _ in range(shuffles):
             shuffled = _shuffled(songs, COLUMNS[feature], generator)
-            mixed = _mixed(feature, encoded, model.encoder.encode(shuffled))
+            if feature == KNOWN_SONGS:
+                others = model.encoder.encode(shuffled)
+                mixed = {name: (others if name in CANDIDATES else encoded)[name] for name in encoded}
+            else:
+                mixed = pinned.encoder.encode(shuffled)
             if _equal(mixed, encoded):
                 continue
             after.append(model.mean_of(shuffled, mixed))
@@ -76,15 +78,6 @@ def permutation_importance(
 def _shuffled(songs: pd.DataFrame, columns: Iterable[str], generator: np.random.Generator) -> pd.DataFrame:
     order = generator.permutation(len(songs))
     return songs.assign(**{name: songs[name].iloc[order].set_axis(songs.index) for name in columns})
-
-
-def _mixed(feature: str, encoded: Mapping[str, Tensor], shuffled: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Encoded songs of which one feature was shuffled."""
-    if feature == KNOWN_SONGS:
-        return {name: (shuffled if name in CANDIDATES else encoded)[name] for name in encoded}
-    if feature in _WITHOUT_CANDIDATES:
-        return {name: (encoded if name in CANDIDATES else shuffled)[name] for name in encoded}
-    return dict(shuffled)
 
 
 def _equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:

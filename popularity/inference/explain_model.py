@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from popularity.errors import InputError
 from popularity.features.base import Encoder
-from popularity.features.related import NO_SONG
+from popularity.features.encoder import HistoryEncoder
+from popularity.features.related import NO_SONG, CandidateSet, Keys, RelatedSongs
 from popularity.inference.checkpoint import load_checkpoint
 from popularity.inference.predictor import Prediction, predict_songs
 from popularity.training.datamodule import PopularityDataModule
@@ -36,6 +37,31 @@ class Model:
     encoder: Encoder
     samples: int
 
+    def pinned(self, songs: pd.DataFrame) -> Model:
+        """The same model, for which each of these songs keeps its known songs whatever else changes in its row.
+
+        Where a song has more known songs than are read, a hash of all its columns chooses among them: predictions would
+        differ by that choice too. Retrieved songs, which are found by their features, still follow the features.
+
+        Args:
+            songs: ``n`` songs. The model that is returned predicts tables of ``n`` songs, or of variants of one.
+        """
+        if not isinstance(self.encoder, HistoryEncoder) or self.encoder.related is None:
+            return self
+        encoder, related = copy.copy(self.encoder), copy.copy(self.encoder.related)
+        kept: list[CandidateSet] = []
+
+        def candidates(keys: Keys, own: np.ndarray | None = None) -> CandidateSet:
+            if not kept:
+                kept.append(RelatedSongs.candidates(related, keys, own))
+            found, index = kept[0], torch.arange(len(keys)) % len(kept[0].row)
+            return CandidateSet(found.row[index], found.role[index], found.same_album[index])
+
+        related.candidates = candidates  # type: ignore[assignment]
+        encoder.related = related
+        encoder.encode(songs)
+        return Model(self.module, encoder, self.samples)
+
     def mean(self, songs: pd.DataFrame) -> np.ndarray:
         """Predicted popularity ``(n,)`` in points. Tables of the same length get the same sampled histories."""
         return predict_songs(self.module, self.encoder, songs, samples=self.samples).mean
@@ -47,7 +73,11 @@ class Model:
         return predict_songs(self.module, encoder, songs, samples=self.samples).mean
 
     def predict_variants(self, songs: pd.DataFrame) -> Prediction:
-        """Predict variants of one song. Each is predicted as if it were alone, so that all read the same samples."""
+        """Predict variants of one song. Each is predicted as if it were alone, so that all read the same samples.
+
+        Args:
+            songs: ``n`` variants; see :meth:`pinned`.
+        """
         encoder, sample = copy.copy(self.encoder), self.encoder.sample
 
         def sample_each(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,15 +50,16 @@ def explain_songs(
         features = _features(row, found)
         history = known.table(found)
         parts.append(features.assign(song=number + 1))
-        histories.append(history.assign(song=number + 1))
+        if len(history):
+            histories.append(history.assign(song=number + 1))
         names, values = _shown_parts(features, history, found)
-        title = f"{_cut(row['title'])} - {_cut(row['artist'])}"
+        title = described(row)
         figure = plots.sum_of_parts(names, values, found.baseline, title.replace("$", r"\$"))
         results.figure(f"song_{number + 1}", figure, f"3 songs/{number + 1}")
         print(f"song {number + 1}, {title}: {found.prediction:.1f}, from {found.baseline:.1f} by {_strongest(found)}")
     results.table("songs", pd.DataFrame(one_row))
-    results.table("attributions", pd.concat(parts, ignore_index=True)[["song", "feature", "value", "points"]])
-    if any(len(table) for table in histories):
+    results.table("attributions", pd.concat(parts, ignore_index=True)[["song", "feature", "value", "text", "points"]])
+    if histories:
         results.table("known_songs", pd.concat(histories, ignore_index=True)[["song", *histories[0].columns[:-1]]])
     missed = [str(number + 1) for number, gap in zip(numbers, gaps, strict=True) if gap > TOLERANCE]
     if missed:
@@ -81,17 +83,21 @@ def _row(number: int, song: pd.Series, found: Attribution, predicted: float) -> 
 
 
 def _features(song: pd.Series, found: Attribution) -> pd.DataFrame:
-    """``feature, value, points`` of the features that the network reads, the strongest first."""
-    rows = [(name, _value(song, name), points) for name, points in found.features.items() if points]
-    table = pd.DataFrame(rows, columns=["feature", "value", "points"])
+    """``feature, value, text, points`` of the features that the network reads, the strongest first.
+
+    A number is a ``value``; names, titles, genres and dates are ``text``.
+    """
+    rows = [(name, *_value(song, name), points) for name, points in found.features.items() if points]
+    table = pd.DataFrame(rows, columns=["feature", "value", "text", "points"]).astype({"value": "float64"})
     return table.sort_values("points", key=np.abs, ascending=False, ignore_index=True)
 
 
-def _value(song: pd.Series, feature: str) -> str:
-    """A song's value of a feature as text, empty where it is missing."""
+def _value(song: pd.Series, feature: str) -> tuple[float, str]:
+    """A song's value of a feature, as a number or a text."""
     values = [song[column] for column in COLUMNS[feature] if pd.notna(song[column])]
-    texts = (f"{value:%Y-%m-%d}" if isinstance(value, pd.Timestamp) else value for value in values)
-    return ", ".join(text if isinstance(text, str) else f"{text:.4g}" for text in texts)
+    if values and isinstance(values[0], float):
+        return values[0], ""
+    return np.nan, ", ".join(f"{value:%Y-%m-%d}" if isinstance(value, pd.Timestamp) else value for value in values)
 
 
 class _KnownSongs:
@@ -135,7 +141,7 @@ class _KnownSongs:
 
 def _shown_parts(features: pd.DataFrame, history: pd.DataFrame, found: Attribution) -> tuple[list[str], np.ndarray]:
     """Names and effects of a picture: that songs are known, the strongest known songs and features, and the rest."""
-    named = [(_feature_name(row["feature"], row["value"]), row["points"]) for row in features.to_dict("records")]
+    named = [(_feature_name(row), row["points"]) for row in features.to_dict("records")]
     for row in history.to_dict("records"):
         named.append((f"“{_cut(row['known_title'], 22)}” has {row['known_popularity']:.0f}", row["points"]))
     named.sort(key=lambda part: -abs(part[1]))
@@ -148,18 +154,42 @@ def _shown_parts(features: pd.DataFrame, history: pd.DataFrame, found: Attributi
     return [name.replace("$", r"\$") for name, _ in shown_parts], np.array([points for _, points in shown_parts])
 
 
-def _feature_name(feature: str, value: str) -> str:
-    name = feature.replace("_", " ")
-    return name if feature in ("title", "names") else f"{name} {_cut(value, 20) if value else 'missing'}"
+def _feature_name(row: Mapping[Hashable, Any]) -> str:
+    """A feature with its value, but for texts that the title of the picture shows."""
+    if row["feature"] in ("title", "names"):
+        return str(row["feature"])
+    if row["text"]:
+        return f"{plain(row['feature'])} {_cut(row['text'], 20)}"
+    return f"{plain(row['feature'])} {readable(row['feature'], row['value'])}"
 
 
 def _strongest(found: Attribution, count: int = 3) -> str:
     """The strongest parts in words, known songs as one."""
-    parts = {name.replace("_", " "): points for name, points in found.features.items()}
+    parts = {plain(name): points for name, points in found.features.items()}
     if found.known:
         parts["known songs"] = found.having + sum(found.known.values())
     strongest = sorted(parts.items(), key=lambda part: -abs(part[1]))[:count]
     return ", ".join(f"{name} {points:+.1f}" for name, points in strongest)
+
+
+def described(song: pd.Series) -> str:
+    """Title and artist of a song, cut to what fits above a picture."""
+    return f"{_cut(song['title'])} - {_cut(song['artist'])}"
+
+
+def readable(column: str, value: float) -> str:
+    """A number of a column as a person reads it: a duration as minutes and seconds."""
+    if np.isnan(value):
+        return "missing"
+    if column == "duration_ms":
+        minutes, seconds = divmod(round(value / 1000), 60)
+        return f"{minutes}:{seconds:02d}"
+    return f"{value:.3g}"
+
+
+def plain(feature: str) -> str:
+    """A feature's name in a sentence."""
+    return "duration" if feature == "duration_ms" else feature.replace("_", " ")
 
 
 def _cut(text: object, length: int = _TEXT) -> str:

@@ -18,12 +18,12 @@ from popularity.plots.style import (
     GREY,
     LARGE,
     LIGHT,
-    MEDIUM,
     ORANGE,
     SMALL,
     finish,
     legend,
     new_figure,
+    values_beside,
 )
 
 Floats = NDArray[np.float64]
@@ -40,7 +40,7 @@ def curves(xlabel: str, grid: Floats, individual: Floats, effects: pd.DataFrame)
     """
     figure = new_figure(5.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
-    upper.plot(grid, individual.T, color=BLUE, alpha=float(np.clip(4 / len(individual), 0.06, 0.5)), linewidth=0.8)
+    upper.plot(grid, individual.T, color=BLUE, alpha=float(np.clip(15 / len(individual), 0.15, 0.6)), linewidth=0.8)
     upper.plot([], [], color=BLUE, alpha=0.5, linewidth=0.8, label="one song")
     upper.plot(grid, individual.mean(0), color=BLACK, linewidth=2.2, label="partial dependence: mean of these songs")
     finish(upper, grid="y", ylabel="predicted, points")
@@ -90,13 +90,8 @@ def sum_of_parts(names: Sequence[str], values: Floats, baseline: float, title: s
     low, high = min(baseline, *starts, *ends), max(baseline, *starts, *ends)
     margin = 0.08 * (high - low) or 1.0
     axes.set_yticks(range(len(names) + 2), ["average song, nobody known", *names, "prediction"])
-    beside = axes.secondary_yaxis("right")
-    signed = [f"{value:+.1f}".replace("-", "\u2212") for value in values]
-    beside.set_yticks(range(len(names) + 2), [f"{baseline:.1f}", *signed, f"{ends[-1]:.1f}"])
     finish(axes, grid="x", xlabel=UNIT, ylim=(len(names) + 1.6, -0.6), xlim=(low - margin, high + margin))
-    for axis in (axes, beside):
-        axis.tick_params(axis="y", length=0, labelsize=MEDIUM)
-    beside.spines[["right"]].set_visible(False)
+    values_beside(axes, [f"{baseline:.1f}", *(f"{value:+.1f}" for value in values), f"{ends[-1]:.1f}"])
     return figure
 
 
@@ -155,13 +150,13 @@ def _contours(axes: Axes, x: Floats, y: Floats, cells: Floats) -> None:
 
 
 def changes(names: Sequence[str], before: Floats, after: Floats, ends: tuple[Floats, Floats], note: str) -> Figure:
-    """Plot how far features move, each between the ends of its range in the known songs.
+    """Plot how far features move, each between the ends of its range in the training songs.
 
     Args:
         names: of the features, with their values.
         before: ``(features,)`` in standard deviations of the training songs, as the network reads them.
         after: likewise.
-        ends: lowest and highest values in the known songs.
+        ends: lowest and highest values in the training songs.
         note: above the axes.
     """
     figure = new_figure(1.6 + 0.34 * len(names))
@@ -172,7 +167,7 @@ def changes(names: Sequence[str], before: Floats, after: Floats, ends: tuple[Flo
             arrow = {"arrowstyle": "-|>", "color": ORANGE, "linewidth": 2, "shrinkA": 0, "shrinkB": 0}
             axes.annotate("", (end, place), (begin, place), arrowprops=arrow)
         axes.plot(begin, place, "o", color=BLUE, markersize=6, zorder=3)
-    axes.plot([], [], color=LIGHT, linewidth=7, label="range of the known songs")
+    axes.plot([], [], color=LIGHT, linewidth=7, label="range of the training songs")
     axes.plot([], [], "o", color=BLUE, label="the song as it is")
     axes.plot([], [], color=ORANGE, linewidth=2, label="change")
     axes.set_yticks(range(len(names)), names)
