@@ -56,18 +56,19 @@ def accumulated_local_effects(predict: Predict, songs: pd.DataFrame, column: str
     """
     songs = songs[songs[column].notna()]
     values = songs[column].to_numpy(np.float64)
-    edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1))) if len(values) else values
+    # values that occur, so that no bin is empty
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1), method="inverted_cdf")) if len(values) else values
     if len(edges) < 2:
         return pd.DataFrame({name: np.zeros(0) for name in ("value", "effect", "low", "high", "songs")})
     place = np.searchsorted(edges[1:-1], values, side="left")  # (n,), bin of each song, closed on the right
     upper, lower = predict(songs.assign(**{column: edges[place + 1]})), predict(songs.assign(**{column: edges[place]}))
-    steps = pd.Series(upper - lower).groupby(place).agg(["mean", "var", "size"]).reindex(range(len(edges) - 1))
-    size = steps["size"].fillna(0).to_numpy()
-    effect = np.concatenate([[0.0], steps["mean"].fillna(0).cumsum()])
-    variance = np.concatenate([[0.0], (steps["var"].fillna(0) / np.maximum(size, 1)).cumsum()])
+    steps = pd.Series(upper - lower).groupby(place).agg(["mean", "var", "size"])
+    size = steps["size"].to_numpy()
+    effect = np.concatenate([[0.0], steps["mean"].cumsum()])
+    variance = np.concatenate([[0.0], (steps["var"].fillna(0) / size).cumsum()])
     effect = effect - np.average((effect[:-1] + effect[1:]) / 2, weights=size)
     half = _Z * np.sqrt(variance)
-    counts = np.concatenate([[0], size]).astype(int)
+    counts = np.concatenate([[0], size])
     return pd.DataFrame(
         {"value": edges, "effect": effect, "low": effect - half, "high": effect + half, "songs": counts}
     )

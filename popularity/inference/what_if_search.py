@@ -25,7 +25,7 @@ _UNREACHED = 1e3  # more than any distance: first the target counts, then the di
 _WORTH = 0.05  # points that a standard deviation must bring where the target cannot be reached
 _FEW = 0.01  # standard deviations that a change of one feature more costs
 _SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 0.97, 0.99)  # of a change that are tried when it is made smaller
-_SMALLEST = 1e-3  # standard deviations: smaller gains are not worth a further round
+_SMALLEST = 2e-4  # smaller gains are not worth a further round
 
 
 @dataclass(frozen=True)
