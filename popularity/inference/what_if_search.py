@@ -66,15 +66,15 @@ def find_counterfactual(
     up = 1.0 if target >= start else -1.0
     bounds = np.stack([np.minimum(bounds[:, 0], song), np.maximum(bounds[:, 1], song)], axis=1)
 
-    def cost(features: np.ndarray) -> np.ndarray:
+    def cost(features: np.ndarray, worth: float = _WORTH) -> np.ndarray:
         """Distance of ``(n, k)`` from the song, or how far the target is missed."""
         missed, moves = up * (target - predict(features)), features - song
         distance = np.linalg.norm(moves, axis=1) + _FEW * (np.abs(moves) > 0).sum(1)
-        return np.where(missed <= 0, distance, _UNREACHED + missed + _WORTH * distance)
+        return np.where(missed <= 0, distance, _UNREACHED + missed + worth * distance)
 
     def vectorised(columns: np.ndarray) -> np.ndarray:
         tick()
-        return cost(columns.T)
+        return cost(columns.T, worth=0.0)  # nothing may keep the search from the target
 
     generator = np.random.default_rng(seed)
     # few features change, most of them a little

@@ -193,6 +193,12 @@ def test_the_smallest_change_is_found(target):
     np.testing.assert_array_equal(found.features, again.features)
 
 
+def test_a_feature_of_little_effect_reaches_a_target_near_by():
+    found = search.find_counterfactual(lambda features: 50 + 0.02 * features[:, 0], np.zeros(3), BOUNDS, 50.015)
+    assert found.reached
+    assert found.features[0] == pytest.approx(0.75, abs=0.05)
+
+
 def test_what_cannot_be_reached_comes_with_the_closest():
     found = search.find_counterfactual(linear, np.zeros(3), BOUNDS, 90.0)
     assert not found.reached
