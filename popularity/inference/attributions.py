@@ -71,7 +71,7 @@ def check_captum() -> None:
         InputError: it is not installed.
     """
     try:
-        import captum.attr  # noqa: F401, PLC0415 - an extra
+        import captum.attr  # noqa: F401 - an extra
     except ModuleNotFoundError as error:
         raise InputError(
             "--parts songs: the package captum is missing, install this project's extra [explain]"
@@ -152,7 +152,7 @@ class _Path:
 
     def integrate(self, steps: int) -> Attribution:
         """Follow the line in so many steps."""
-        from captum.attr import IntegratedGradients  # noqa: PLC0415 - an extra
+        from captum.attr import IntegratedGradients
 
         found = IntegratedGradients(self._forward).attribute(
             inputs=tuple(self.end.values()),
@@ -175,7 +175,8 @@ class _Path:
                 for feature, value in zip(self.features[name], values.flatten().tolist(), strict=True):
                     features[feature] = features.get(feature, 0.0) + value
                 continue
-            assert self.known is not None and self.role is not None
+            assert self.known is not None
+            assert self.role is not None
             here = self.role != NO_SONG
             of_song = values.reshape(*here.shape, -1).sum(-1)[here]
             for row, value in zip(self.known[here].tolist(), of_song.tolist(), strict=True):

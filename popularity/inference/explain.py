@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd

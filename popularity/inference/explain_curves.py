@@ -56,10 +56,10 @@ def accumulated_local_effects(predict: Predict, songs: pd.DataFrame, column: str
     """
     songs = songs[songs[column].notna()]
     values = songs[column].to_numpy(np.float64)
-    # values that occur, so that no bin is empty
-    edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1), method="inverted_cdf")) if len(values) else values
-    if len(edges) < 2:
+    if len(np.unique(values)) < 2:
         return pd.DataFrame({name: np.zeros(0) for name in ("value", "effect", "low", "high", "songs")})
+    # values that occur, so that no bin is empty
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1), method="inverted_cdf"))
     place = np.searchsorted(edges[1:-1], values, side="left")  # (n,), bin of each song, closed on the right
     upper, lower = predict(songs.assign(**{column: edges[place + 1]})), predict(songs.assign(**{column: edges[place]}))
     steps = pd.Series(upper - lower).groupby(place).agg(["mean", "var", "size"])

@@ -56,7 +56,7 @@ class Results:
             with write_atomically(self.folder / f"{name}.png", binary=True) as file:
                 figure.savefig(file, format="png", dpi=144)
         if tensorboard and self._figures:
-            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - takes a second to import
+            from torch.utils.tensorboard import SummaryWriter
 
             with SummaryWriter(str(self.folder)) as writer:
                 for tag, figure in self._figures.values():

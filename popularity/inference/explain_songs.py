@@ -130,7 +130,8 @@ class _KnownSongs:
 
     def _names(self, row: int) -> tuple[object, object]:
         """Artist and title of a known song."""
-        assert isinstance(self.encoder, HistoryEncoder) and self.encoder.related is not None
+        assert isinstance(self.encoder, HistoryEncoder)
+        assert self.encoder.related is not None
         if self.songs is not None:
             mine = self.encoder.related.keys.identity[row]
             found = np.flatnonzero(((self.identity == mine) & (mine >= 0)).any(1))

@@ -1,4 +1,4 @@
-"""``what_if``: how the prediction of one song moves with its features, and the smallest change that reaches a target."""
+"""``what_if``: how the prediction of one song moves with its features, and what change reaches a target."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from popularity.inference.explain_output import Results, shown
 from popularity.inference.explain_songs import described, plain, readable
 from popularity.inference.one_song import song_table
 from popularity.inference.what_if_grid import VARIED, Range, feature_ranges, values_of, variants, with_interval
-from popularity.inference.what_if_search import find_counterfactual
+from popularity.inference.what_if_reach import reach
 from popularity.parsing import Parser
 from popularity.program import program
 
@@ -28,7 +28,6 @@ NOT_A_CAUSE = (
 )
 
 _AT_ONCE = 128  # variants predicted between two steps of the progress bar
-_SAME = 0.05  # points
 
 
 @dataclass(frozen=True)
@@ -102,12 +101,8 @@ def what_if(options: Options) -> None:
     if varied:
         _vary(model, song, varied, ranges, options.steps, results)
     if options.counterfactual is not None:
-        if absent := [name for name in changed if song[name].isna().item()]:
-            print(f"stay as they are, for the song has no value: {', '.join(absent)}")
-        usable = {name: ranges[name] for name in changed if name in ranges and name not in absent}
-        if not usable:
-            raise InputError("--counterfactual: expected a song with features that this network reads, found none")
-        _reach(model, song, usable, options, results)
+        may_change = {name: ranges[name] for name in changed if name in ranges}
+        reach(model, song, may_change, options.counterfactual, seed=options.seed, results=results)
     print(NOT_A_CAUSE)
     print(f"written to {options.output}: {', '.join(results.write())}")
 
@@ -155,65 +150,6 @@ def _vary(
         print(f"{what}: {predicted['prediction'][row]:.1f}{_interval(predicted.loc[row])} at {at}")
     if "low" not in predicted:
         print("no intervals: the head of this network gives a number, not a distribution")
-
-
-def _reach(model: Model, song: pd.DataFrame, ranges: dict[str, Range], options: Options, results: Results) -> None:
-    target = options.counterfactual
-    assert target is not None
-    names = list(ranges)
-    before = np.array([ranges[name].standard(song[name].item()) for name in names])
-
-    def table_of(features: np.ndarray) -> pd.DataFrame:
-        columns = [ranges[name].column(features[:, index]) for index, name in enumerate(names)]
-        return variants(song, names, np.stack(columns, axis=1))
-
-    def predict(features: np.ndarray) -> np.ndarray:
-        return model.predict_variants(table_of(features)).mean
-
-    start = float(predict(before[None])[0])
-    if abs(start - target) < _SAME:
-        print(f"counterfactual: the prediction is {start:.1f} as it is")
-        return
-    bounds = np.array([(ranges[name].low, ranges[name].high) for name in names])
-    bar = iter(shown(range(41), "search"))
-    found = find_counterfactual(predict, before, bounds, target, seed=options.seed, tick=lambda: next(bar, None))
-    for _ in bar:  # the search may end early
-        pass
-    after = table_of(found.features[None])
-    reached = with_interval(model.predict_variants(after)).iloc[0]
-    moves = found.features - before
-    rows = pd.DataFrame(
-        {
-            "feature": names,
-            "before": [song[name].item() for name in names],
-            "after": [after[name].item() for name in names],
-            "standard_deviations": moves,
-        }
-    ).sort_values("standard_deviations", key=np.abs, ascending=False, ignore_index=True)
-    results.table("counterfactual", rows.assign(target=target, prediction=reached["prediction"], reached=found.reached))
-    kept = rows[rows["standard_deviations"].abs() > 1e-6]
-    told = ", ".join(
-        f"{plain(row['feature'])} {readable(row['feature'], row['before'])} -> {readable(row['feature'], row['after'])} "
-        f"({row['standard_deviations']:+.2f} sd)"
-        for row in kept.to_dict("records")
-    )
-    if found.reached:
-        head = f"counterfactual: {target:g} is reached by"
-    else:
-        head = (
-            f"counterfactual: {target:g} cannot be reached by these features inside the range of the training songs; "
-            f"the closest found is {reached['prediction']:.1f}, by"
-        )
-    distance = float(np.linalg.norm(moves))
-    print(f"{head} {told or 'no change'}; together {distance:.2f} standard deviations")
-    note = f"predicted {start:.1f} before, {reached['prediction']:.1f} after, target {target:g}"
-    shown_names = [
-        f"{plain(row['feature'])} {readable(row['feature'], row['before'])}" for row in rows.to_dict("records")
-    ]
-    order = [names.index(name) for name in rows["feature"]]
-    ends = (bounds[order, 0], bounds[order, 1])
-    figure = plots.changes(shown_names, before[order], found.features[order], ends, note)
-    results.figure("counterfactual", figure)
 
 
 def _parser() -> Parser:

@@ -30,8 +30,8 @@ class Range:
         numeric: how the feature follows from its column.
         mean: of the feature.
         scale: its standard deviation.
-        low: lowest value in standard deviations from the mean; at least -4, beyond which the network sees no difference.
-        high: highest, at most 4.
+        low: lowest value in standard deviations from the mean; networks see no difference below -4.
+        high: highest value; networks see no difference above 4.
     """
 
     numeric: Numeric

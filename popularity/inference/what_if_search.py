@@ -20,11 +20,14 @@ from scipy.optimize import differential_evolution
 PredictFeatures = Callable[[np.ndarray], np.ndarray]
 
 _GENERATIONS = 40
+#: At most how often a search calls ``tick``.
+ROUNDS = _GENERATIONS + 1
 _POPULATION = 60
 _UNREACHED = 1e3  # more than any distance: first the target counts, then the distance
 _WORTH = 0.05  # points that a standard deviation must bring where the target cannot be reached
 _FEW = 0.01  # standard deviations that a change of one feature more costs
 _SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 0.97, 0.99)  # of a change that are tried when it is made smaller
+_TRIES = 40  # rounds of making it smaller
 _SMALLEST = 2e-4  # smaller gains are not worth a further round
 
 
@@ -60,7 +63,7 @@ def find_counterfactual(
         bounds: ``(k, 2)`` range of each feature.
         target: prediction to reach, from below or from above.
         seed: of the search.
-        tick: called after each of up to 41 rounds of the search.
+        tick: called in each of up to ``ROUNDS`` rounds of the search.
     """
     start = float(predict(song[None])[0])
     up = 1.0 if target >= start else -1.0
@@ -94,7 +97,7 @@ def find_counterfactual(
 def _smallest(cost: Callable[[np.ndarray], np.ndarray], song: np.ndarray, features: np.ndarray) -> np.ndarray:
     """Move features back towards the song, one by one and all together, as long as the cost gets lower."""
     best = float(cost(features[None])[0])
-    while True:
+    for _ in range(_TRIES):
         shares = np.ones((len(_SHARES), len(song) + 1, len(song)))
         for index in range(len(song)):
             shares[:, index, index] = _SHARES
@@ -103,5 +106,6 @@ def _smallest(cost: Callable[[np.ndarray], np.ndarray], song: np.ndarray, featur
         costs = cost(tried)
         lowest = int(costs.argmin())
         if not costs[lowest] < best - _SMALLEST:
-            return features
+            break
         features, best = tried[lowest], float(costs[lowest])
+    return features

@@ -130,7 +130,8 @@ def what_if_map(names: tuple[str, str], x: Floats, y: Floats, table: pd.DataFram
     if "low" in table:
         panels["width of the 80 % interval, points"] = table["high"] - table["low"]
     figure = new_figure(0.4 + 3.9 * len(panels))
-    for axes, (label, values) in zip(figure.subplots(len(panels), 1, squeeze=False).ravel(), panels.items(), strict=True):
+    drawn = figure.subplots(len(panels), 1, squeeze=False).ravel()
+    for axes, (label, values) in zip(drawn, panels.items(), strict=True):
         cells = values.to_numpy().reshape(len(y), len(x))
         mesh = axes.pcolormesh(x, y, cells, cmap=DENSITY, shading="nearest", rasterized=True)
         _contours(axes, x, y, cells)

@@ -73,7 +73,8 @@ def test_everything_of_the_songs_held_out(trained, here, capsys):
         assert table.loc[row["known_title"], "artist_name"] == row["known_artist"]
         assert table.loc[row["known_title"], "popularity"] == row["known_popularity"]
     same = known[known["relation"] == "same artist"].merge(songs, on="song")
-    assert len(same) and (same["known_artist"] == same["artist"]).all()
+    assert len(same)
+    assert (same["known_artist"] == same["artist"]).all()
     importance = pd.read_csv(folder / "importance.csv")
     assert (importance["mse_rise_low"] <= importance["mse_rise_high"]).all()
     curves = pd.read_csv(folder / "individual_curves.csv").groupby(["feature", "value"])["prediction"].mean()
@@ -93,7 +94,8 @@ def test_everything_of_the_songs_held_out(trained, here, capsys):
 
 def test_songs_of_a_file_without_popularity(trained, here, capsys):
     pytest.importorskip("captum")
-    assert explain(trained, "--source", "new.csv", "--parts", "importance,songs", "--rows", "3, 1", "--output", "a") == 0
+    new = ["--source", "new.csv", "--parts", "importance,songs"]
+    assert explain(trained, *new, "--rows", "3, 1", "--output", "a") == 0
     printed = capsys.readouterr().out
     assert "20 songs\n" in printed
     assert "mean change of a prediction" in printed
@@ -101,11 +103,11 @@ def test_songs_of_a_file_without_popularity(trained, here, capsys):
     assert pd.read_csv("a/songs.csv")["title"].tolist() == ["Song 2", "Song 0 (Live)"]
     assert not Path("a/importance_mse_rise.png").exists()
     Path("songs.csv").unlink()
-    assert explain(trained, "--source", "new.csv", "--parts", "importance,songs", "--rows", "3,1", "--output", "b") == 0
+    assert explain(trained, *new, "--rows", "3,1", "--output", "b") == 0
     assert "known songs stay without names: " in capsys.readouterr().out
     assert pd.read_csv("b/known_songs.csv")["known_title"].str.startswith("known song ").all()
     for name in ("importance", "songs", "attributions"):
-        assert Path(f"a/{name}.csv").read_bytes() == Path(f"b/{name}.csv").read_bytes(), "the same command, other numbers"
+        assert Path(f"a/{name}.csv").read_bytes() == Path(f"b/{name}.csv").read_bytes(), "other numbers"
 
 
 def test_without_captum(trained, here, monkeypatch, capsys):

@@ -43,9 +43,8 @@ def test_partial_dependence_is_that_of_scikit_learn(songs):
             return predict(X)
 
     grid = curves.grid_of(songs["valence"].to_numpy(), 7)
-    expected = partial_dependence(
-        Model().fit(None, None), songs[["energy", "valence", "tempo"]], ["valence"], kind="both", custom_values={"valence": grid}
-    )
+    model, table = Model().fit(None, None), songs[["energy", "valence", "tempo"]]
+    expected = partial_dependence(model, table, ["valence"], kind="both", custom_values={"valence": grid})
     found = curves.individual_curves(predict, songs, "valence", grid)
     np.testing.assert_allclose(found, expected["individual"][0])
     np.testing.assert_allclose(found.mean(0), expected["average"][0])
@@ -74,7 +73,7 @@ def test_local_effects_of_a_sum_are_its_term(songs):
 
 
 def test_local_effects_are_not_misled_by_features_that_go_together():
-    """Songs with x = y alone: the mean over all pairs rests on songs that do not exist (Apley & Zhu 2020, section 1)."""
+    """Where x = y for all songs, partial dependence rests on songs that do not exist (Apley & Zhu 2020, section 1)."""
     x = np.linspace(0, 1, 200)
     songs = pd.DataFrame({"x": x, "y": x})
 
