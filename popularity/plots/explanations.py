@@ -165,12 +165,12 @@ def changes(names: Sequence[str], before: Floats, after: Floats, ends: tuple[Flo
     for place, (begin, end, low, high) in enumerate(zip(before, after, *ends, strict=True)):
         axes.plot([low, high], [place, place], color=LIGHT, linewidth=7, solid_capstyle="round", zorder=1)
         if abs(end - begin) > 1e-6:
-            arrow = {"arrowstyle": "-|>", "color": ORANGE, "linewidth": 2, "shrinkA": 0, "shrinkB": 0}
-            axes.annotate("", (end, place), (begin, place), arrowprops=arrow)
+            axes.plot([begin, end], [place, place], color=ORANGE, linewidth=2, zorder=2)
+            axes.plot(end, place, "D", color=ORANGE, markersize=5, zorder=4)
         axes.plot(begin, place, "o", color=BLUE, markersize=6, zorder=3)
     axes.plot([], [], color=LIGHT, linewidth=7, label="range of the training songs")
     axes.plot([], [], "o", color=BLUE, label="the song as it is")
-    axes.plot([], [], color=ORANGE, linewidth=2, label="change")
+    axes.plot([], [], "D-", color=ORANGE, markersize=5, linewidth=2, label="after the change")
     axes.set_yticks(range(len(names)), names)
     finish(axes, note, grid="x", xlabel="standard deviations from the mean song", ylim=(len(names) - 0.4, -0.6))
     axes.tick_params(axis="y", length=0)
