@@ -30,11 +30,20 @@ from popularity.inference.predictions import check_output, write_predictions
 from popularity.models.scan import forced_implementation
 from popularity.parsing import one_line
 from popularity.training.callbacks import RunRecord
+from popularity.training.choice import Choice, open_settings, with_settings
 from popularity.training.datamodule import PopularityDataModule, check_held_out, check_same_data
-from popularity.training.fit import Parser, add_fit_arguments, missing_packages_named, remember
+from popularity.training.fit import (
+    Parser,
+    add_fit_arguments,
+    apply_choice,
+    load_data,
+    missing_packages_named,
+    remember,
+    suit,
+)
 from popularity.training.module import PopularityModule
 from popularity.training.quiet import quiet_lightning
-from popularity.training.scores import describe_data, describe_model, print_scores
+from popularity.training.scores import describe_data, describe_model, print_scores, say
 from popularity.training.trainer import TRAINER_DEFAULTS, check_monitors, make_trainer, scoring_trainer
 
 #: Settings of the data that belong to a command, not to a checkpoint.
@@ -93,7 +102,8 @@ class PopularityCLI(LightningCLI):
             return
         self.checkpoint = read_checkpoint(path)
         if verb == "fit":
-            check_same_model(self.checkpoint, config.model.as_dict())
+            chosen = open_settings(config, self.checkpoint["PopularityDataModule"]["chosen"])
+            check_same_model(self.checkpoint, with_settings(config, chosen).model.as_dict())
             config.ckpt_path = path
             return
         saved = {key: value for key, value in data_settings(self.checkpoint).items() if key not in _OF_THE_COMMAND}
@@ -107,9 +117,29 @@ class PopularityCLI(LightningCLI):
         self.config[verb].ckpt_path = path
 
     def instantiate_classes(self) -> None:
-        """Build module, data and Trainer."""
+        """Build module, data and Trainer; a fit first chooses what its config leaves open."""
         with missing_packages_named():
+            if self.config.subcommand != "fit":
+                super().instantiate_classes()
+                return
+            choice = self._choose()
+            self.config.fit = with_settings(self.config.fit, choice.settings)
             super().instantiate_classes()
+            apply_choice(choice, self.model, self.datamodule)
+
+    def _choose(self) -> Choice:
+        config = self.config.fit
+        if self.checkpoint:  # a fit that goes on has chosen already; its calibration is among its weights
+            return Choice(open_settings(config, self.checkpoint["PopularityDataModule"]["chosen"]))
+        if config.trainer.fast_dev_run:
+            return Choice({"trainer.max_epochs": 1} if config.trainer.max_epochs is None else {})
+        data = load_data(config)
+        assert data.table is not None
+        assert data.split is not None
+        describe_data(data)
+        choice = suit(config, data.table, data.split)
+        say(*choice.lines())
+        return choice
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The Trainer with loggers and callbacks that fit the verb, after all input has been checked."""
@@ -155,7 +185,8 @@ class PopularityCLI(LightningCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Train; Ctrl-C ends with exit code 130 and says how to go on."""
-        describe_data(self.trainer, self.datamodule)
+        if self.checkpoint or self.config.fit.trainer.fast_dev_run:  # otherwise said before something was chosen
+            describe_data(self.datamodule)
         describe_model(self.trainer, self.model)
         try:
             self.trainer.fit(**kwargs)
@@ -173,11 +204,14 @@ class PopularityCLI(LightningCLI):
             return
         checkpoint = trainer.checkpoint_callback
         best = checkpoint.best_model_path if isinstance(checkpoint, ModelCheckpoint) else ""
-        trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best or None, verbose=False)
+        tested = config.data.folds != 0
+        if tested:
+            trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best or None, verbose=False)
         run = trainer.log_dir  # asked for in every process: the first tells the others
         if not trainer.is_global_zero:
             return
-        print_scores(self.datamodule, "test", trainer.callback_metrics)
+        if tested:
+            print_scores(self.datamodule, "test", trainer.callback_metrics)
         if best:
             print(f"checkpoint: {best}")
         if run is not None:
@@ -192,7 +226,7 @@ class PopularityCLI(LightningCLI):
         self._score("test", **kwargs)
 
     def _score(self, verb: str, **kwargs: Any) -> None:
-        describe_data(self.trainer, self.datamodule)
+        describe_data(self.datamodule)
         getattr(self.trainer, verb)(**{**kwargs, "verbose": False})
         if self.trainer.is_global_zero:
             print_scores(self.datamodule, verb, self.trainer.callback_metrics)

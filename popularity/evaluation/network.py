@@ -19,7 +19,7 @@ from popularity.evaluation.folds import Outcome, Task
 from popularity.inference.predictor import predict_songs
 from popularity.metrics import cdf_at
 from popularity.parsing import resolve_config
-from popularity.training.fit import build_fit, read_config
+from popularity.training.fit import read_config, suited_fit
 
 #: Cut-offs at which a histogram is read; popularity is a whole number, so that "at least c" begins at c - 1/2.
 _CUTOFFS = np.arange(1, 101) - 0.5
@@ -65,9 +65,11 @@ def fit_network(configs: Sequence[str], overrides: Mapping[str, Any], task: Task
     table = SongTable(task.train, report=None, fingerprint="")  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as folder:
         trainer = {**_TRAINER, "limit_val_batches": 0, "default_root_dir": folder}
-        fit = build_fit(config, table=table, split=Split(rows, rows[:0], rows[:0]), trainer=trainer)
+        fit = suited_fit(config, table, Split(rows, rows[:0], rows[:0]), trainer=trainer)
         fit.run()
-    notes = {
+    notes: dict[str, Any] = {
+        "chosen": fit.datamodule.chosen,
+        "calibration": str(fit.module.calibration),
         "parameters": sum(parameter.numel() for parameter in fit.module.parameters()),
         "epochs": fit.trainer.current_epoch,
         "training_seconds": round(time.perf_counter() - began, 1),

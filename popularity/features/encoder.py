@@ -37,8 +37,10 @@ class HistoryEncoder(Encoder):
     Args:
         history: maximum number of known songs read for one song; 0 for none.
         hide_history: minimum probability that training hides all songs of the same artist. Where the split leaves more
-            held-out songs without any, it is raised to match, up to 1 under ``artist``.
-        thin_history: training drops each song of a history with a probability sampled from 0 to this.
+            held-out songs without any, it is raised to match, up to 1 under ``artist``. None: chosen by the fit, else
+            0.15.
+        thin_history: training drops each song of a history with a probability sampled from 0 to this. None: chosen by
+            the fit, else 0.6.
         eval_samples: histories sampled per song and member outside training; their predictions are averaged.
         retrieved: most similar known songs by others that are read as well.
         titles: read titles and artists' names by their letters and words (`TextEncoder`). Without it, names still
@@ -46,6 +48,8 @@ class HistoryEncoder(Encoder):
         text_scores: also read the scores of `TextEncoder`, as extras.
         audio_only: read only the 13 audio columns of the song itself.
         bins: quantile bins of the piecewise-linear encoding of a numeric feature.
+        shuffled: read the known songs in random order; for comparison.
+        gaps: tell the network the months between a known song and the song.
 
     Raises:
         InputError: a setting is out of range.
@@ -56,14 +60,16 @@ class HistoryEncoder(Encoder):
     def __init__(
         self,
         history: int = 14,
-        hide_history: float = 0.15,
-        thin_history: float = 0.6,
+        hide_history: float | None = None,
+        thin_history: float | None = None,
         eval_samples: int = 4,
         retrieved: int = 0,
         titles: bool = True,
         text_scores: bool = False,
         audio_only: bool = False,
         bins: int = 8,
+        shuffled: bool = False,
+        gaps: bool = True,
     ) -> None:
         for name, value, least in (
             ("history", history, 0),
@@ -72,6 +78,8 @@ class HistoryEncoder(Encoder):
         ):
             if value < least:
                 raise InputError(f"data.encoder.{name}: expected at least {least}, got {value}")
+        hide_history = 0.15 if hide_history is None else hide_history
+        thin_history = 0.6 if thin_history is None else thin_history
         for name, share in (("hide_history", hide_history), ("thin_history", thin_history)):
             if not 0 <= share <= 1:
                 raise InputError(f"data.encoder.{name}: expected a number from 0 to 1, got {share}")
@@ -79,6 +87,7 @@ class HistoryEncoder(Encoder):
         self.text = TextEncoder(scores=text_scores) if titles and not audio_only else None
         self.history, self.retrieved = (0, 0) if audio_only else (history, retrieved)
         self.hide_history, self.thin_history, self.eval_samples = hide_history, thin_history, eval_samples
+        self.shuffled, self.gaps = shuffled, gaps
         self.hidden: tuple[float, ...] = (hide_history, 0.0, 0.0, 0.0)  # in the order of `shares_to_hide`
         self.earlier = False
         self.related: RelatedSongs | None = None
@@ -174,7 +183,7 @@ class HistoryEncoder(Encoder):
         return {
             **vectors,
             "extras": torch.from_numpy(extras).float(),
-            "month": _months(keys),
+            "month": _months(keys) if self.gaps else torch.full((len(songs),), torch.nan),
             "row": found.row,
             "role": found.role,
             "key": self._places(keys, near, found.row.long()),
@@ -230,7 +239,7 @@ class HistoryEncoder(Encoder):
         role, same_album = rows["role"], rows.get("same_album")
         samples = samples if training else samples * self.eval_samples
         column = sample_histories(
-            Candidates(role, rows["key"], same_album),
+            Candidates(role, torch.rand(role.shape, generator=generator) if self.shuffled else rows["key"], same_album),
             generator,
             samples=samples,
             length=self.history,

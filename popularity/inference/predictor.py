@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
 from popularity.features.base import Encoder
 from popularity.models.heads import HistogramHead
-from popularity.training.batches import SongBatches
 from popularity.training.module import PopularityModule
+from popularity.training.outputs import raw_outputs
+
+__all__ = ["Prediction", "predict_songs", "raw_outputs"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Prediction:
 
 
 def predict_songs(
-    module: PopularityModule, encoder: Encoder, songs: pd.DataFrame, *, samples: int = 2, batch_size: int = 512
+    module: PopularityModule, encoder: Encoder, songs: pd.DataFrame, *, samples: int = 1, batch_size: int = 512
 ) -> Prediction:
     """Predict songs; twice the same songs give twice the same numbers.
 
@@ -48,19 +48,3 @@ def predict_songs(
         return Prediction(mean)
     edges = module.head.edges.double().cpu().numpy()
     return Prediction(mean, module.head.probabilities(raw).double().cpu().numpy(), edges)
-
-
-@torch.no_grad()
-def raw_outputs(
-    module: PopularityModule, encoder: Encoder, songs: pd.DataFrame, *, samples: int = 2, batch_size: int = 512
-) -> Tensor:
-    """Raw outputs ``(n, outputs)`` of the head, in evaluation; arguments as in :func:`predict_songs`."""
-    training = module.training
-    module.eval()
-    like = next(module.net.parameters())  # a fit in half precision or double leaves the network in it
-    raw = []
-    for batch in SongBatches(encoder, songs, batch_size, samples=samples):
-        wanted = {name: like.dtype if value.is_floating_point() else value.dtype for name, value in batch.items()}
-        raw.append(module({name: value.to(like.device, wanted[name]) for name, value in batch.items()}))
-    module.train(training)
-    return torch.cat(raw)

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from popularity.errors import InputError
 
+#: Bounds of a tilt, and steps that find it: enough to put nearly all mass into a bin that held almost none.
+_MOST_TILT, _TILT_STEPS = 1_000.0, 40
+
 
 def _full(x: Tensor) -> Tensor:
     """At least single precision: losses and sums over bins are not computed in bfloat16."""
@@ -39,6 +42,17 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def mix(self, raw: Tensor) -> Tensor:
         """Raw outputs ``(B, outputs)`` whose distribution is the mean of those of ``(M, B, outputs)``."""
+
+    @abstractmethod
+    def calibrated(self, raw: Tensor, offset: Tensor, slope: Tensor, sharpness: Tensor) -> Tensor:
+        """Raw outputs ``(B, outputs)`` whose prediction is ``offset + slope * predict(raw)``, within 0-100.
+
+        Args:
+            raw: ``(B, outputs)``.
+            offset: in points.
+            slope: of truth on prediction.
+            sharpness: above 1 for a narrower distribution, below 1 for a wider one; a single number has none.
+        """
 
 
 class HistogramHead(Head):
@@ -94,6 +108,17 @@ class HistogramHead(Head):
         """Logits ``(B, K)`` of the mean distribution, from ``(M, B, K)``."""
         return _full(raw).log_softmax(-1).logsumexp(0) - math.log(len(raw))
 
+    def calibrated(self, raw: Tensor, offset: Tensor, slope: Tensor, sharpness: Tensor) -> Tensor:
+        """Logits ``(B, K)`` of the distribution with the calibrated mean that is nearest to the sharpened one.
+
+        Nearest in Kullback-Leibler divergence: each bin's probability is multiplied by ``exp(tilt * centre)``
+        (exponential tilting; Csiszar 1975, "I-divergence geometry of probability distributions", section 3). A peak
+        stays where it is, at 0 for instance, and only its height changes.
+        """
+        goal = offset + slope * self.predict(raw)
+        logits, centre = _full(raw).log_softmax(-1) * sharpness, ((self.edges[1:] + self.edges[:-1]) / 2).to(goal.dtype)
+        return tilted(logits, centre, goal.clamp(0.0, 100.0))
+
 
 class MSEHead(Head):
     """One number, ``100 sigmoid(raw)``, trained by squared error."""
@@ -114,3 +139,33 @@ class MSEHead(Head):
     def mix(self, raw: Tensor) -> Tensor:
         """Raw outputs ``(B, 1)`` whose prediction is the mean of the predictions of ``(M, B, 1)``."""
         return torch.sigmoid(_full(raw)).mean(0).logit(eps=1e-6)
+
+    def calibrated(self, raw: Tensor, offset: Tensor, slope: Tensor, sharpness: Tensor) -> Tensor:
+        """Raw outputs ``(B, 1)`` of the calibrated prediction."""
+        goal: Tensor = (offset + slope * self.predict(raw)) / 100.0
+        return goal.unsqueeze(-1).logit(eps=1e-6)
+
+
+def tilted(logits: Tensor, centre: Tensor, goal: Tensor) -> Tensor:
+    """Logits ``logits + tilt * centre`` whose distribution has the wanted mean.
+
+    The mean rises with the tilt, and its derivative is the variance: Newton's method, within a bracket that every step
+    narrows, since a step may overshoot where a distribution has several peaks.
+
+    Args:
+        logits: ``(B, K)``.
+        centre: ``(K,)`` of the bins, ascending.
+        goal: ``(B,)`` wanted means, inside the range of the centres.
+    """
+    scale = (centre[-1] - centre[0]) / 2
+    place, wanted = (centre - centre[0]) / scale - 1, ((goal - centre[0]) / scale - 1).unsqueeze(-1)  # from -1 to 1
+    low, high = torch.full_like(wanted, -_MOST_TILT), torch.full_like(wanted, _MOST_TILT)
+    tilt = torch.zeros_like(wanted)
+    for _ in range(_TILT_STEPS):
+        probability = (logits + tilt * place).softmax(-1)
+        mean = (probability * place).sum(-1, keepdim=True)
+        variance = (probability * (place - mean).square()).sum(-1, keepdim=True)
+        low, high = torch.where(mean < wanted, tilt, low), torch.where(mean < wanted, high, tilt)
+        newton = tilt + (wanted - mean) / variance.clamp_min(1e-6)
+        tilt = torch.where((newton > low) & (newton < high), newton, (low + high) / 2)
+    return logits + tilt * place

@@ -218,15 +218,15 @@ class HistoryMamba(nn.Module):
         inputs: sizes of the batch, from the encoder.
         outputs: raw outputs of the head.
         members: networks trained side by side and averaged; they differ in width, directions and block.
-        width: width of the tokens.
+        width: width of the tokens. None: chosen by the fit, else 48.
         layers: residual blocks.
         block: what mixes the tokens: ``mamba2`` (SSD), ``mamba`` (S6) or ``none``.
         d_state: state size of the scan.
         d_conv: taps of the causal convolution.
         expand: inner width of a block over its width.
         bidirectional: read the tokens in both directions.
-        dropout: in embeddings, after each block and before the head.
-        feature_dropout: share of input features that training hides.
+        dropout: in embeddings, after each block and before the head. None: chosen by the fit, else 0.35.
+        feature_dropout: share of input features that training hides. None: chosen by the fit, else 0.5.
         one_token: add all tokens up to one, so that there is nothing to scan; for comparison.
 
     Raises:
@@ -237,19 +237,22 @@ class HistoryMamba(nn.Module):
         self,
         inputs: Inputs,
         outputs: int,
-        members: int = 2,
-        width: int = 48,
+        members: int = 1,
+        width: int | None = None,
         layers: int = 1,
         block: BlockName = "mamba2",
         d_state: int = 16,
         d_conv: int = 4,
         expand: int = 2,
         bidirectional: bool = True,
-        dropout: float = 0.35,
-        feature_dropout: float = 0.5,
+        dropout: float | None = None,
+        feature_dropout: float | None = None,
         one_token: bool = False,
     ) -> None:
         super().__init__()
+        width = 48 if width is None else width
+        dropout = 0.35 if dropout is None else dropout
+        feature_dropout = 0.5 if feature_dropout is None else feature_dropout
         require_inputs(self, inputs, "song", "HistoryEncoder")
         shares = {"dropout": dropout, "feature_dropout": feature_dropout}
         first = MemberConfig(block, width, layers, d_state, d_conv, expand, bidirectional)

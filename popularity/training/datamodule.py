@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from lightning.pytorch import LightningDataModule
 
@@ -21,7 +22,7 @@ from popularity.training.batches import Order, SongBatches
 _SPLIT_KEYS = ("deduplicate", "split", "folds", "fold", "split_seed", "validation")
 
 #: Raised whenever what a checkpoint holds is laid out in another way: older checkpoints are refused then.
-CHECKPOINT_FORMAT = 2
+CHECKPOINT_FORMAT = 3
 
 
 class PopularityDataModule(LightningDataModule):
@@ -34,7 +35,7 @@ class PopularityDataModule(LightningDataModule):
         split: how test songs are held out: ``random``; ``artist``: no first-named artist on both sides; ``credits``: no
             credited name on both sides; ``album``; ``time``: the newest songs.
         encoder: turns songs into tensors: ``HistoryEncoder``, ``FeatureEncoder`` or ``ColumnEncoder``.
-        folds: number of folds; each song is a test song in one of them.
+        folds: number of folds; each song is a test song in one of them. 0: train on all songs, none are held out.
         fold: the fold that is held out, 0 to ``folds - 1``.
         split_seed: seed of the folds and of the validation part.
         validation: share of the training songs held out for validation, by the same rule; 0 for none.
@@ -61,7 +62,7 @@ class PopularityDataModule(LightningDataModule):
         validation: float = 0.1,
         batch_size: int = 128,
         shuffle_seed: int = 0,
-        samples: int = 2,
+        samples: int = 1,
         deduplicate: bool = True,
         predict_source: str | None = None,
         columns: dict[str, str] | None = None,
@@ -78,6 +79,7 @@ class PopularityDataModule(LightningDataModule):
         self.table: SongTable | None = None
         self.split: Split | None = None
         self.predict_table: SongTable | None = None
+        self.chosen: dict[str, Any] = {}  # settings that the fit has chosen for its songs
         self._fitted_on: dict[str, Any] = {}
         self._columns: list[str] = []  # of the song table, with a value in training
 
@@ -115,6 +117,10 @@ class PopularityDataModule(LightningDataModule):
                 h["source"], cache_dir=self._cache_dir, deduplicate=h["deduplicate"], columns=h["columns"]
             )
         if self.split is not None:
+            return
+        if h["folds"] == 0:
+            rows = np.arange(len(self.table.songs))
+            self.split = Split(train=rows, validation=rows[:0], test=rows[:0])
             return
         options = {"folds": h["folds"], "fold": h["fold"], "seed": h["split_seed"], "validation": h["validation"]}
         try:
@@ -175,6 +181,7 @@ class PopularityDataModule(LightningDataModule):
             "encoder": self.encoder.state(),
             "fingerprint": self._fitted_on,
             "columns": self._columns,
+            "chosen": self.chosen,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -187,6 +194,7 @@ class PopularityDataModule(LightningDataModule):
             check_same_data(state_dict["fingerprint"], self.fingerprint())
         self.encoder.load_state(state_dict["encoder"])
         self._fitted_on, self._columns = dict(state_dict["fingerprint"]), list(state_dict["columns"])
+        self.chosen = dict(state_dict["chosen"])
 
     def _song_batches(self, songs: pd.DataFrame, *, training: bool = False) -> SongBatches:
         trainer = self.trainer
@@ -213,7 +221,13 @@ class PopularityDataModule(LightningDataModule):
         return self._song_batches(songs) if len(songs) else []
 
     def test_dataloader(self) -> SongBatches:
-        """Batches of the test songs."""
+        """Batches of the test songs.
+
+        Raises:
+            InputError: there are none.
+        """
+        if not len(self.songs("test")):
+            raise InputError("no songs are held out to test on (--data.folds 0)")
         return self._song_batches(self.songs("test"))
 
     def predict_dataloader(self) -> SongBatches:

@@ -6,6 +6,7 @@ The command line, comparisons and searches all build their fits here.
 from __future__ import annotations
 
 import json
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
+from torch import Tensor
 
 from popularity import parsing
 from popularity.data.songs import SongTable
@@ -24,8 +26,10 @@ from popularity.data.splits import Split
 from popularity.errors import InputError
 from popularity.parsing import one_line
 from popularity.parsing.classes import chosen_classes
+from popularity.training.choice import CANDIDATES, Choice, choose, with_settings
 from popularity.training.datamodule import PopularityDataModule
 from popularity.training.module import PopularityModule
+from popularity.training.outputs import raw_outputs
 from popularity.training.quiet import quiet_lightning
 from popularity.training.trainer import CALLBACKS, TRAINER_DEFAULTS, make_trainer
 
@@ -39,6 +43,17 @@ _DEFAULTS: dict[str, Any] = {
     "early_stopping.patience": 15,
     "early_stopping.strict": False,  # --trainer.max_steps may end a run before its first validation
 }
+#: How a fit suits itself to its songs (`popularity.training.choice`): name, type, default, help.
+_CHOICE: tuple[tuple[str, Any, Any, str], ...] = (
+    (
+        "candidates",
+        dict[str, dict[str, Any]] | None,
+        CANDIDATES,
+        "Settings to choose among on held-out songs, by name; one counts where it is null in the config. null: none.",
+    ),
+    ("calibrate", bool, True, "Correct predictions by what held-out songs showed."),
+    ("share", float, 0.2, "Share of the training songs that is held out to choose and calibrate by."),
+)
 
 
 class Parser(parsing.Parser, LightningArgumentParser):
@@ -59,6 +74,8 @@ def add_fit_arguments(parser: LightningArgumentParser, argv: Sequence[str]) -> N
     """
     parser.add_argument("--name", type=str, default="mamba", help="Runs go to LOG_DIR/NAME/version_N.")
     parser.add_argument("--log_dir", type=str, default="lightning_logs", help="Folder of all runs.")
+    for name, kind_of, default, told in _CHOICE:
+        parser.add_argument(f"--choice.{name}", type=kind_of, default=default, help=told)
     for key, kind in CALLBACKS.items():
         parser.add_lightning_class_args(kind, key)
     parser.set_defaults(_DEFAULTS)
@@ -150,6 +167,61 @@ def build_fit(
         built.data.table, built.data.split = table, split
         made = make_trainer(config, built, callbacks=callbacks, overrides=trainer)
     return Fit(config, made, built.model, built.data)
+
+
+def suited_fit(config: Namespace, table: SongTable, split: Split, *, trainer: Mapping[str, Any] | None = None) -> Fit:
+    """Choose what a config leaves open for these songs, and build the fit: what the command ``fit`` does.
+
+    Args:
+        config: from :func:`read_config`.
+        table: songs.
+        split: of them.
+        trainer: arguments of the Trainer that override the config.
+    """
+    choice = suit(config, table, split, trainer)
+    fit = build_fit(with_settings(config, choice.settings), table=table, split=split, trainer=trainer)
+    apply_choice(choice, fit.module, fit.datamodule)
+    return fit
+
+
+def load_data(config: Namespace) -> PopularityDataModule:
+    """The data of a config, loaded and split, without an encoder of its own."""
+    settings = {key: value for key, value in config.data.as_dict().items() if key != "encoder"}
+    data = PopularityDataModule(**settings)
+    data.prepare_data()
+    data.load()
+    return data
+
+
+def suit(config: Namespace, table: SongTable, split: Split, trainer: Mapping[str, Any] | None = None) -> Choice:
+    """Choose what a config leaves open for these songs, by fits of candidates in this process, on one device.
+
+    Args:
+        config: of the fit.
+        table: songs.
+        split: of them; only the training songs are used.
+        trainer: arguments of the Trainer that override the config.
+    """
+    quiet = {"logger": False, "enable_checkpointing": False, "limit_val_batches": 0, "devices": 1, "num_nodes": 1}
+    quiet |= {"strategy": "auto", "plugins": None, "callbacks": None, "default_root_dir": tempfile.gettempdir()}
+    settings = {**(trainer or {}), **quiet}
+
+    def fit_candidate(candidate: Namespace, rows: Split) -> tuple[Any, Tensor]:
+        alone = {key: 1 for key in ("model.net.init_args.members", "data.samples") if key in candidate}
+        off = {"plots.every_n_epochs": 0}
+        fit = build_fit(with_settings(candidate, {**alone, **off}), table=table, split=rows, trainer=settings)
+        fit.run()
+        songs = fit.datamodule.songs("validation")
+        return fit.module.head, raw_outputs(fit.module, fit.datamodule.encoder, songs, samples=1)
+
+    return choose(config, table.songs, split, fit_candidate)
+
+
+def apply_choice(choice: Choice, module: PopularityModule, datamodule: PopularityDataModule) -> None:
+    """Give a module its calibration; the data remember what was chosen, for a fit that goes on."""
+    if choice.calibration is not None:
+        module.calibration.load_state_dict(choice.calibration.state_dict())
+    datamodule.chosen = dict(choice.settings)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, Pearson
 
 from popularity.errors import InputError
 from popularity.features.base import Inputs
+from popularity.models.calibration import Calibration
 from popularity.models.feature_tokens import FeatureTokensMamba
 from popularity.models.heads import Head, HistogramHead
 from popularity.models.history import HistoryMamba
@@ -60,7 +61,7 @@ class PopularityModule(LightningModule):
         head: what is predicted: ``HistogramHead``, a distribution over popularity, or ``MSEHead``, one number.
         inputs: sizes of the tensors in a batch, from the encoder of the data.
         learning_rate: peak of the learning rate.
-        weight_decay: on matrices only: not on norms, biases, ``A_log`` and ``D``.
+        weight_decay: on matrices only: not on norms, biases, ``A_log`` and ``D``. None: chosen by the fit, else 0.3.
         schedule: ``cosine``: to 0 over the whole run; ``constant``.
         warmup_steps: steps of linear warm-up.
         compile_network: compile the network in place with ``torch.compile``.
@@ -75,12 +76,13 @@ class PopularityModule(LightningModule):
         head: Callable[[], Head] = HistogramHead,
         inputs: Inputs = Inputs(),  # noqa: B008 - frozen
         learning_rate: float = 2e-3,
-        weight_decay: float = 0.3,
+        weight_decay: float | None = None,
         schedule: Literal["cosine", "constant"] = "cosine",
         warmup_steps: int = 60,
         compile_network: bool = False,
     ) -> None:
         super().__init__()
+        weight_decay = 0.3 if weight_decay is None else weight_decay
         for name, value in (("weight_decay", weight_decay), ("warmup_steps", warmup_steps)):
             if value < 0:
                 raise InputError(f"model.{name}: expected at least 0, got {value}")
@@ -92,14 +94,16 @@ class PopularityModule(LightningModule):
         self.net = net(inputs, self.head.outputs)
         if compile_network:
             self.net.compile()
+        self.calibration = Calibration()
         self.train_metrics = MetricCollection({"mse": MeanSquaredError(), "r2": R2Score()}, prefix="train/")
         self.val_metrics = regression_metrics("val")
         self.test_metrics = regression_metrics("test")
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Raw outputs ``(B, outputs)`` of the head for a batch: the mean over members and sampled histories."""
+        """Raw outputs ``(B, outputs)`` of the head, calibrated: the mean over members and sampled histories."""
         raw: Tensor = self.net(batch)
-        return self.head.mix(raw) if raw.ndim == 3 else raw
+        corrected: Tensor = self.calibration(self.head, self.head.mix(raw) if raw.ndim == 3 else raw)
+        return corrected
 
     def on_train_epoch_start(self) -> None:
         """Bring the metrics back to single precision where ``--trainer.precision bf16-true`` converted them too.

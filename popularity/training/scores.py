@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -29,19 +30,29 @@ _COLUMNS = {
 _CORRELATIONS = ("spearman", "pearson")
 
 
-def describe_data(trainer: Trainer, datamodule: PopularityDataModule) -> None:
-    """Print what was read from the file, and how it is split.
+@rank_zero_only
+def say(*lines: str) -> None:
+    """Print lines, in the first of several processes alone."""
+    for line in lines:
+        print(line)
+
+
+@rank_zero_only
+def describe_data(datamodule: PopularityDataModule) -> None:
+    """Print what was read from the file, and how it is split, in the first process.
 
     Args:
-        trainer: only its first process prints.
         datamodule: loaded.
     """
     table, split, h = datamodule.table, datamodule.split, datamodule.hparams
-    if not trainer.is_global_zero or table is None or split is None:
+    if table is None or split is None:
         return
     for line in table.report.lines() if table.report is not None else []:
         print(line)
     sizes = f"{len(split.train):,} to train on, {len(split.validation):,} to validate, {len(split.test):,} to test"
+    if h["folds"] == 0:
+        print(f"all {len(split.train):,} songs are trained on: none are held out to validate or test")
+        return
     undated = f", {split.undated:,} without a date left out" if split.undated else ""
     print(f"split {h['split']}, fold {h['fold']} of {h['folds']}: {sizes}{undated}")
 

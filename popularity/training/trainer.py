@@ -27,8 +27,9 @@ CALLBACKS: dict[str, type[Callback]] = {
     "ema": EMA,
     "plots": Plots,
 }
+#: Where neither a config nor a choice says how many.
+EPOCHS = 30
 TRAINER_DEFAULTS: dict[str, Any] = {
-    "max_epochs": 30,
     "gradient_clip_val": 1.0,
     "log_every_n_steps": 10,
     "enable_model_summary": False,  # the lines that a fit begins with say what matters
@@ -59,6 +60,8 @@ def make_trainer(
     check_monitors(config)
     settings = {**built.trainer.as_dict(), **(overrides or {})}
     fast = bool(settings["fast_dev_run"])
+    if settings["max_epochs"] is None and settings["max_steps"] == -1:
+        settings["max_epochs"] = EPOCHS
     if settings["default_root_dir"] is None:
         # without a logger a run must not write into the current folder
         settings["default_root_dir"] = str(Path(config.log_dir) / config.name)
@@ -93,6 +96,7 @@ def scoring_trainer(built: Namespace, verb: str) -> Trainer:
     if settings["logger"] in (None, True):
         settings["logger"] = False
     settings["enable_checkpointing"] = False
+    settings["max_epochs"] = 1  # of training, which it does not do: without a number Lightning warns
     bar: list[Callback] = [] if settings["enable_progress_bar"] is False else [ProgressBar()]
     settings["callbacks"] = [*(settings["callbacks"] or []), *bar]
     return trainer_of(settings)
@@ -128,7 +132,7 @@ def _own_callbacks(config: Namespace, built: Namespace, settings: Mapping[str, A
     """The callbacks with flags of their own, as far as this fit has a use for them."""
     keys = list(CALLBACKS)
     best: ModelCheckpoint = built.checkpoint
-    if config.data.validation == 0 or settings["limit_val_batches"] == 0:
+    if config.data.validation == 0 or config.data.folds == 0 or settings["limit_val_batches"] == 0:
         # nothing to monitor: the last epoch is the model, and nothing stops early
         keys.remove("early_stopping")
         best.monitor = None

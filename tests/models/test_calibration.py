@@ -1,0 +1,124 @@
+"""Calibration: the mean goes where it should, the distribution follows, and noise is not followed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.conftest import Lazy
+
+torch = Lazy("torch")
+heads = Lazy("popularity.models.heads")
+calibration = Lazy("popularity.models.calibration")
+
+
+def logits(seed: int, songs: int = 40, spread: float = 4.0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(songs, 60, generator=generator, dtype=torch.float64) * spread
+
+
+def number(value: float):
+    return torch.tensor(value, dtype=torch.float64)
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    spread=st.floats(0.1, 30.0),
+    offset=st.floats(-30.0, 30.0),
+    slope=st.floats(0.1, 1.5),
+    sharpness=st.floats(0.4, 2.5),
+)
+def test_calibrated_mean_is_the_line_of_the_mean(seed, spread, offset, slope, sharpness):
+    head, raw = heads.HistogramHead().double(), logits(seed, spread=spread)
+    corrected = head.calibrated(raw, number(offset), number(slope), number(sharpness))
+    wanted = (offset + slope * head.predict(raw)).clamp(0, 100)
+    torch.testing.assert_close(head.predict(corrected), wanted, atol=1e-3, rtol=0)
+
+
+def test_a_peak_stays_where_it_is():
+    """Songs of popularity 0 are a peak of their own: a smaller mean makes it higher and does not move it."""
+    head = heads.HistogramHead().double()
+    two = torch.full((1, 60), -30.0, dtype=torch.float64)
+    two[0, [5, 35]] = 0.0  # around 1 and 61 points
+    corrected = head.probabilities(head.calibrated(two, number(0.0), number(0.5), number(1.0)))
+    assert corrected[0, [5, 35]].sum() > 0.999
+    assert corrected[0, 5] > 0.7
+
+
+@given(st.integers(0, 1_000))
+def test_sharpness_narrows_and_widens(seed):
+    head, raw = heads.HistogramHead().double(), logits(seed, spread=1.0)
+
+    def entropy(sharpness: float):
+        probability = head.probabilities(head.calibrated(raw, number(0.0), number(1.0), number(sharpness)))
+        return -torch.xlogy(probability, probability).sum(-1).mean()
+
+    assert entropy(2.0) < entropy(1.0) < entropy(0.5)
+
+
+def test_one_number_is_calibrated_too():
+    head = heads.MSEHead()
+    raw = torch.tensor([[-1.0], [0.0], [2.0]])
+    corrected = head.calibrated(raw, torch.tensor(10.0), torch.tensor(0.5), torch.tensor(1.0))
+    torch.testing.assert_close(head.predict(corrected), 10 + 0.5 * head.predict(raw))
+
+
+def predictions_and_truth(songs: int, slope: float, seed: int = 0):
+    """Outputs whose predictions are too spread: the truth lies on a line of this slope, with noise."""
+    rng = np.random.default_rng(seed)
+    prediction = rng.normal(50, 12, songs).clip(5, 95)
+    truth = 50 + slope * (prediction - 50) + rng.normal(0, 8, songs)
+    return torch.tensor(prediction / 100).logit().unsqueeze(-1), torch.tensor(truth.clip(0, 100))
+
+
+@pytest.mark.parametrize("slope", [0.6, 0.85, 1.1])
+def test_many_held_out_songs_tell_the_slope(slope):
+    head, learned = heads.MSEHead(), calibration.Calibration()
+    raw, truth = predictions_and_truth(20_000, slope)
+    learned.learn(head, raw, truth)
+    assert float(learned.slope) == pytest.approx(slope, abs=0.02)
+    corrected = head.predict(learned(head, raw))
+    assert float((truth - corrected).mean()) == pytest.approx(0, abs=0.2)
+    assert float(np.polyfit(corrected.numpy(), truth.numpy(), 1)[0]) == pytest.approx(1, abs=0.02)
+
+
+def test_few_held_out_songs_change_little():
+    learned = calibration.Calibration()
+    learned.learn(heads.MSEHead(), *predictions_and_truth(6, 0.3))
+    assert abs(float(learned.slope) - 1) < 0.2
+
+
+def test_the_spread_follows_the_errors():
+    """Distributions that are far too narrow become wider."""
+    head, learned = heads.HistogramHead(), calibration.Calibration()
+    rng = np.random.default_rng(0)
+    centre = torch.tensor(rng.uniform(20, 80, 3_000))
+    raw = head.target(centre).clamp_min(1e-12).log()
+    truth = (centre + torch.tensor(rng.normal(0, 12, 3_000))).clamp(0, 100)
+    learned.learn(head, raw, truth)
+    assert float(learned.sharpness) < 0.6
+    assert head.loss(learned(head, raw).float(), truth) < head.loss(raw.float(), truth)
+
+
+def test_nothing_to_learn_from_changes_nothing():
+    head, learned = heads.HistogramHead(), calibration.Calibration()
+    raw = logits(0)
+    learned.learn(head, raw[:1], torch.tensor([3.0]))
+    learned.learn(head, raw[:1].expand(9, -1), torch.arange(9.0))  # one prediction for all
+    assert learned.is_identity()
+    assert learned(head, raw) is raw
+
+
+def test_a_module_predicts_calibrated_and_its_checkpoint_keeps_it():
+    from popularity.features.base import Inputs
+    from popularity.training.module import PopularityModule
+
+    module = PopularityModule(net=lambda inputs, outputs: torch.nn.Linear(3, outputs), inputs=Inputs(columns=3))
+    batch = torch.randn(5, 3)
+    before = module.head.predict(module(batch))
+    module.calibration.slope.fill_(0.5)
+    module.calibration.offset.fill_(20.0)
+    torch.testing.assert_close(module.head.predict(module(batch)), 20 + 0.5 * before, atol=1e-2, rtol=0)
+    assert {"calibration.slope", "calibration.offset", "calibration.sharpness"} <= module.state_dict().keys()
