@@ -41,7 +41,7 @@ class Attribution:
     """One prediction as a sum, in points.
 
     Attributes:
-        prediction: the network's mean prediction.
+        prediction: mean of the model, calibrated.
         baseline: prediction of the average song without known songs.
         having: effect of having known songs at all, as many and in the roles that it has.
         features: feature -> effect.
@@ -138,7 +138,7 @@ class _Path:
             still = value.isnan() | average[name].isnan()
             self.start[name], self.end[name] = torch.where(still, value, average[name]), value
         self.codes = torch.tensor(self.encoder.inputs.codes, dtype=torch.long)
-        tables = (item for item in self.module.named_modules() if isinstance(item[1], nn.Embedding))
+        tables = (item for item in self.module.net.named_modules() if isinstance(item[1], nn.Embedding))
         self.tables = {
             f"{name}.weight": table.weight.detach()
             for name, table in tables
@@ -206,8 +206,11 @@ class _Path:
         unused = sum((0.0 * torch.nan_to_num(batch[name]).sum() for name in self.end), torch.zeros(()))
         batch = self._turned(batch)
         shares = {name[len(_SHARE) :]: batch.pop(name) for name in list(batch) if name.startswith(_SHARE)}
-        raw = torch.func.functional_call(self.module, self._mixed(batch, shares), (batch,))
-        prediction: Tensor = self.module.head.predict(raw)
+        raw = torch.func.functional_call(self.module.net, self._mixed(batch, shares), (batch,))
+        head, calibration = self.module.head, self.module.calibration
+        prediction: Tensor = head.predict(head.mix(raw) if raw.ndim == 3 else raw)
+        if not calibration.is_identity():  # only the mean: a calibrated distribution would be solved for at every step
+            prediction = (calibration.offset + calibration.slope * prediction).clamp(0.0, 100.0)
         return prediction + unused
 
     def _turned(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:

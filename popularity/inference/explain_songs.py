@@ -45,8 +45,7 @@ def explain_songs(
         found = attribute(model, song)
         gaps.append(found.gap)
         row = song.iloc[0]
-        predicted = float(model.predict_variants(song).mean[0])
-        one_row.append(_row(number + 1, row, found, predicted))
+        one_row.append(_row(number + 1, row, found))
         features = _features(row, found)
         history = known.table(found)
         parts.append(features.assign(song=number + 1))
@@ -68,12 +67,11 @@ def explain_songs(
         print(f"parts add up to prediction minus baseline within {max(gaps):.2%}")
 
 
-def _row(number: int, song: pd.Series, found: Attribution, predicted: float) -> dict[str, object]:
+def _row(number: int, song: pd.Series, found: Attribution) -> dict[str, object]:
     return {
         "song": number,
         **{name: song[name] for name in ("track_id", "artist", "title", "popularity")},
-        "predicted_popularity": predicted,
-        "network_mean": found.prediction,
+        "predicted_popularity": found.prediction,
         "baseline": found.baseline,
         "having_known_songs": found.having,
         "known_songs": sum(found.known.values()),

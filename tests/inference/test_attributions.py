@@ -69,6 +69,23 @@ def test_parts_add_up(network, table, split):
         assert bool(found.known) == (network.startswith("history") and bool(found.roles))
 
 
+def test_a_calibrated_prediction_is_explained(model, table, split):
+    import copy
+
+    import torch
+
+    song = table.iloc[[split.test[0]]]
+    before = attributions.attribute(model, song)
+    module = copy.deepcopy(model.module)
+    module.calibration.offset, module.calibration.slope = torch.tensor(8.0), torch.tensor(0.5)
+    calibrated = explain_model.Model(module, model.encoder, model.samples)
+    after = attributions.attribute(calibrated, song)
+    assert after.prediction == pytest.approx(calibrated.mean(song)[0], abs=1e-2)
+    assert after.prediction == pytest.approx(8 + before.prediction / 2, abs=1e-3)
+    assert after.features["energy"] == pytest.approx(before.features["energy"] / 2, abs=1e-4)
+    assert after.gap < 0.02
+
+
 def test_parts_that_do_not_add_up_are_told(model, table, monkeypatch):
     """Too few steps leave a gap; more are then taken, up to a limit."""
     from popularity.inference.attributions import _Path

@@ -62,7 +62,7 @@ def test_everything_of_the_songs_held_out(trained, here, capsys):
     songs = pd.read_csv(folder / "songs.csv")
     assert len(songs) == 3
     total = songs["baseline"] + songs["having_known_songs"] + songs["known_songs"] + songs["features"]
-    np.testing.assert_allclose(total, songs["network_mean"], atol=0.02)
+    np.testing.assert_allclose(total, songs["predicted_popularity"], atol=0.02)
     parts = pd.read_csv(folder / "attributions.csv")
     np.testing.assert_allclose(parts.groupby("song")["points"].sum(), songs["features"], atol=0.01)
     held_out = {f"Song {i}" for i in range(60)}
