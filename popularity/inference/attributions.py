@@ -101,9 +101,9 @@ def average_song(encoder: Encoder) -> dict[str, Tensor]:
     """What an encoder gives for the average song: tensors of floats without the dimension of songs; known songs too."""
     if isinstance(encoder, HistoryEncoder):
         song, month = encoder.known["song"].mean(0), encoder.known["month"].nanmean()
-        song = {"song": song, "month": month, "extras": torch.zeros(encoder.inputs.extras)}
-        known = {"history_song": song["song"], "history_month": month, "history_label": torch.zeros(())}
-        return {**song, **known}
+        own = {"song": song, "month": month, "extras": torch.zeros(encoder.inputs.extras)}
+        known = {"history_song": song, "history_month": month, "history_label": torch.zeros(())}
+        return {**own, **known}
     if isinstance(encoder, FeatureEncoder):
         numeric = torch.zeros(encoder.inputs.numeric)
         bins = piecewise_linear(numeric, torch.from_numpy(encoder.edges).float())

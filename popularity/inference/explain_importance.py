@@ -87,7 +87,8 @@ def _equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
 def _artists(songs: pd.DataFrame) -> np.ndarray:
     """Number of the first artist of each song; a song without names is an artist of its own."""
     firsts = [names[0] if names else f"\n{row}" for row, names in enumerate(artist_names(songs))]
-    return pd.factorize(np.array(firsts, dtype=object))[0]
+    codes: np.ndarray = pd.factorize(np.array(firsts, dtype=object))[0]
+    return codes
 
 
 def _interval(name: str, values: np.ndarray, cluster: np.ndarray) -> dict[str, float]:

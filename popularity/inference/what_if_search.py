@@ -73,7 +73,8 @@ def find_counterfactual(
         """Distance of ``(n, k)`` from the song, or how far the target is missed."""
         missed, moves = up * (target - predict(features)), features - song
         distance = np.linalg.norm(moves, axis=1) + _FEW * (np.abs(moves) > 0).sum(1)
-        return np.where(missed <= 0, distance, _UNREACHED + missed + worth * distance)
+        costs: np.ndarray = np.where(missed <= 0, distance, _UNREACHED + missed + worth * distance)
+        return costs
 
     def vectorised(columns: np.ndarray) -> np.ndarray:
         tick()
