@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from popularity.data.songs import load_songs
     from popularity.inference.predictor import predict_songs
+    from popularity.inference.regressor import PopularityRegressor
     from popularity.training.datamodule import PopularityDataModule
     from popularity.training.fit import build_fit, read_config
     from popularity.training.module import PopularityModule
@@ -20,6 +21,7 @@ __version__ = "0.2.0"
 __all__ = [
     "PopularityDataModule",
     "PopularityModule",
+    "PopularityRegressor",
     "__version__",
     "build_fit",
     "load_songs",
@@ -31,6 +33,7 @@ __all__ = [
 _HOMES = {
     "PopularityDataModule": "popularity.training.datamodule",
     "PopularityModule": "popularity.training.module",
+    "PopularityRegressor": "popularity.inference.regressor",
     "build_fit": "popularity.training.fit",
     "load_songs": "popularity.data.songs",
     "predict_songs": "popularity.inference.predictor",

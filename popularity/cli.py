@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
@@ -26,7 +25,7 @@ from popularity.inference.checkpoint import (
     fingerprint_of,
     read_checkpoint,
 )
-from popularity.inference.predictions import check_output, write_predictions
+from popularity.inference.verb import add_predict_arguments, check_predict, predict
 from popularity.models.scan import forced_implementation
 from popularity.parsing import one_line
 from popularity.training.callbacks import RunRecord
@@ -85,7 +84,7 @@ class PopularityCLI(LightningCLI):
         # private: no public hook adds a flag to one verb alone
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand == "predict":
-            parser.add_argument("--output", type=str, default="predictions.csv", help="File to write, - for a stream.")
+            add_predict_arguments(parser)
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -158,13 +157,7 @@ class PopularityCLI(LightningCLI):
         if verb == "fit":
             check_monitors(config)
         if verb == "predict":
-            # not even 1: one batch as a whole number, all of them as a fraction
-            if config.trainer.fast_dev_run or config.trainer.limit_predict_batches is not None:
-                raise InputError(
-                    "predict writes a line for every song: it takes no limit on batches, and no fast_dev_run"
-                )
-            check_output(config.output, inputs=[config.data.predict_source, config.ckpt_path])
-            self.datamodule.setup("predict")
+            check_predict(config)
         else:
             self.datamodule.load()
         if not self.checkpoint:
@@ -232,20 +225,10 @@ class PopularityCLI(LightningCLI):
             print_scores(self.datamodule, verb, self.trainer.callback_metrics)
 
     def predict(self, **kwargs: Any) -> None:
-        """Predict the songs of ``data.predict_source`` with a checkpoint and write them to ``output``."""
-        if self.trainer.num_devices * self.trainer.num_nodes > 1:
-            raise InputError("predict writes one file in the order of the songs: give --trainer.devices 1")
+        """Predict songs with a checkpoint, in parts and without Lightning's loop: see `popularity.inference.verb`."""
+        self.model.load_state_dict(self.checkpoint["state_dict"])
         self.datamodule.load_state_dict(self.checkpoint["PopularityDataModule"])
-        for line in self.datamodule.describe_songs_to_predict():
-            print(line, file=sys.stderr)  # standard output may be the file
-        batches = self.trainer.predict(self.model, datamodule=self.datamodule, ckpt_path=kwargs["ckpt_path"])
-        if batches is None or self.datamodule.predict_table is None:
-            raise RuntimeError("Lightning returned no predictions")
-        prediction = torch.cat([batch for batch in batches if isinstance(batch, torch.Tensor)]).double().cpu().numpy()
-        output = self.config.predict.output
-        write_predictions(output, self.datamodule.predict_table.songs, prediction)
-        told = "standard output" if output == "-" else output
-        print(f"{len(prediction):,} predictions written to {told}", file=sys.stderr)  # not among them: --output -
+        predict(self.config.predict, self.trainer, self.model, self.datamodule)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -44,10 +44,14 @@ FLAGS: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "predict": (
-        "Write the predicted popularity of new songs to a file, with a checkpoint alone.",
+        "Write the predicted popularity of new songs to a file, with intervals, from a checkpoint alone.",
         {
             **_CHECKPOINT,
             "--data.predict_source FILE": "songs to predict; a popularity column is not needed",
+            "--files FILE ...": "instead: several files, patterns such as 'lists/*.csv', - for standard input",
+            "--song 'energy=.7,...'": "instead: one song, with --artist and --title",
+            "--cutoffs 50,70": "also write the chance to reach these popularities",
+            "--reasons true": "also write the three strongest reasons; about 20 times as long",
             "--data.columns '{title: my_column}'": "say which column of the file is which",
             "--output predictions.csv": "CSV, .parquet or .jsonl by its ending; - for standard output",
             "--data.batch_size 128": "songs predicted at once",

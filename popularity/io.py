@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
+import shutil
 import stat
 import sys
 import tempfile
@@ -110,11 +110,11 @@ def write_atomically(path: str | Path, *, binary: bool = False) -> Iterator[IO[A
         if str(path) == STANDARD_OUTPUT or _is_standard_output(path):
             with _collected(binary) as file:
                 yield file
-                _print(file.getvalue())
+                _print(file)
         elif _is_stream(_mode(path)):
             with _collected(binary) as file:
                 yield file
-                _send(path, file.getvalue())
+                _send(path, file)
         else:
             with _replacement(Path(os.path.realpath(path)), binary=binary) as file:
                 yield file
@@ -152,23 +152,29 @@ def _same_file(path: str | Path, other: str | Path) -> bool:
         return False
 
 
-def _collected(binary: bool) -> io.BytesIO | io.StringIO:
-    return io.BytesIO() if binary else io.StringIO(newline="")
+def _collected(binary: bool) -> IO[Any]:
+    """A file without a name, as the content may be larger than memory."""
+    if binary:
+        return tempfile.TemporaryFile()
+    return tempfile.TemporaryFile("w+", encoding="utf-8", newline="")
 
 
-def _print(content: str | bytes) -> None:
-    if isinstance(content, bytes):
+def _print(file: IO[Any]) -> None:
+    file.seek(0)
+    if isinstance(file.read(0), bytes):
         sys.stdout.flush()
-        sys.stdout.buffer.write(content)
+        shutil.copyfileobj(file, sys.stdout.buffer)
     else:
-        sys.stdout.write(content)
+        shutil.copyfileobj(file, sys.stdout)
     sys.stdout.flush()
 
 
-def _send(path: str | Path, content: str | bytes) -> None:
+def _send(path: str | Path, file: IO[Any]) -> None:
+    file.seek(0)
+    text = isinstance(file.read(0), str)
     try:
-        with open(path, "wb") as stream:
-            stream.write(content if isinstance(content, bytes) else content.encode())
+        with open(path, "w", encoding="utf-8", newline="") if text else open(path, "wb") as stream:
+            shutil.copyfileobj(file, stream)
     except OSError as error:
         reason = "the reader has gone away" if isinstance(error, BrokenPipeError) else error.strerror
         raise InputError(f"{path}: cannot write: {reason}") from error

@@ -40,7 +40,9 @@ def folder(tmp_path_factory):
 
     path = tmp_path_factory.mktemp("reader")
     make_songs(160).to_csv(path / "songs.csv", index=False)
-    make_songs(20, seed=1).drop(columns="popularity").to_csv(path / "new_songs.csv", index=False)
+    (path / "lists").mkdir()
+    for name in ("new_songs.csv", "lists/more.csv"):
+        make_songs(20, seed=1).drop(columns="popularity").to_csv(path / name, index=False)
     for _, text in blocks("python"):
         if text.startswith("# my_package.py"):
             (path / "my_package.py").write_text(text)
@@ -76,6 +78,10 @@ def test_python(page, text, folder, monkeypatch):
     read = popularity.read_config
     quick = {"trainer.fast_dev_run": True, "data.source": "songs.csv"}
     monkeypatch.setattr(popularity, "read_config", lambda files, settings: read(files, {**settings, **quick}))
+    short = {"trainer.max_epochs": 1, "choice.candidates": None}
+    monkeypatch.setattr(
+        "popularity.inference.regressor.read_config", lambda files, settings: read(files, {**settings, **short})
+    )
     (folder / "page.py").write_text(text)
     runpy.run_path(str(folder / "page.py"))
 

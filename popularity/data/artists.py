@@ -191,16 +191,30 @@ def _decide_commas(commas: Sequence[str], cells: Sequence[str], exportify: bool,
         return NameRule(note="a comma is part of a name, for ';' parts names here")
     if exportify and any(_BARE_COMMA.search(cell) for cell in commas):
         return NameRule("bare", note="split at ',' where no blank follows")
-    alone = {cell for cell in cells if "," not in cell}
-    first = Counter(first for first, _ in {tuple(_pieces(cell)[:2]) for cell in commas})
-    joined = frozenset(
-        cell for cell in commas if first[_pieces(cell)[0]] > 1 or any(piece in alone for piece in _pieces(cell))
-    )
+    joined = _joined(commas, cells)
     if 3 * len(joined) < len(commas):
         return NameRule(note=f"cells with commas taken as one name: {len(commas):,}, such as {commas[0][:60]!r}")
-    whole = frozenset(cell for cell in commas if cell not in joined)
     note = f"split at ',' where a part is the artist of other songs, such as {min(joined)[:60]!r}"
-    return NameRule("known", note=note, whole=whole, joined=joined)
+    return NameRule("known", note=note, whole=frozenset(commas) - joined, joined=joined)
+
+
+def _joined(commas: Sequence[str], cells: Sequence[str]) -> frozenset[str]:
+    """The cells with commas that are several names: a piece of them stands alone, or begins several cells."""
+    alone = {cell for cell in cells if "," not in cell}
+    first = Counter(first for first, _ in {tuple(_pieces(cell)[:2]) for cell in commas})
+    return frozenset(
+        cell for cell in commas if first[_pieces(cell)[0]] > 1 or any(piece in alone for piece in _pieces(cell))
+    )
+
+
+def rule_for(rule: NameRule, cells: Sequence[str]) -> NameRule:
+    """A rule that an earlier part of the file decided, for further cells: which of them are several names."""
+    if rule.form != "known":
+        return rule
+    cells = [_part(cell, rule.marks) for cell in cells if _from_list(cell) is None]
+    commas = [cell for cell in cells if "," in cell and cell not in rule.whole]
+    joined = rule.joined | _joined(commas, cells)
+    return replace(rule, whole=rule.whole | (frozenset(commas) - joined), joined=joined)
 
 
 def _pieces(cell: str) -> list[str]:

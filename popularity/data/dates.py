@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from popularity.data.decisions import Decisions
 from popularity.data.numbers import BLANK, CODES
 from popularity.data.units import Converted
 
@@ -55,7 +56,7 @@ class _Slashed:
         return _day(self.year, *((self.second, self.first) if day_first else (self.first, self.second)))
 
 
-def convert_date(cells: pd.Series) -> Converted:
+def convert_date(cells: pd.Series, decisions: Decisions | None = None) -> Converted:
     """Convert dates to ``datetime64[us]``, a year or a month to its first day.
 
     Read are ``2001``, ``2001-02``, ``2001-02-04`` (a time of day may follow, a day or month ``00`` is not known),
@@ -65,17 +66,19 @@ def convert_date(cells: pd.Series) -> Converted:
 
     Args:
         cells: (n,) as read.
+        decisions: made on earlier parts of the same file.
     """
+    decisions = decisions or Decisions()
     codes, distinct = pd.factorize(cells.astype("str"))
     texts = [str(cell).strip() for cell in distinct]
     blank = np.array([text.lower() in BLANK for text in texts] + [True])  # the last is for code -1: missing
     coded = np.array([text.lower() in _NO_DATE or _ZEROS.fullmatch(text) is not None for text in texts] + [False])
-    day_second = any(map(_DAY_SECOND.match, texts)) and not any(map(_DAY_THIRD.match, texts))
+    day_second = decisions.once("year-day-month", lambda: _day_second(texts))
     if day_second:
         texts = [re.sub(r"^(\d{4})-(\d\d)-(\d\d)(?!\d)", r"\1-\3-\2", text) for text in texts]
     parsed = [_parse(text) if not none else None for text, none in zip(texts, (blank | coded)[:-1], strict=True)]
     slashed = [date for date in parsed if isinstance(date, _Slashed)]
-    day_first = _order(slashed)
+    day_first = decisions.once("day first", lambda: _order(slashed))
     dates = [date.read(day_first) if isinstance(date, _Slashed) else date for date in parsed]
     values = np.array([*dates, None], "datetime64[us]")
     notes = ["year-day-month"] if day_second else []
@@ -85,6 +88,12 @@ def convert_date(cells: pd.Series) -> Converted:
         notes.append("month/day/year" if day_first is False else "day/month/year")
     unreadable = np.isnat(values) & ~blank & ~coded
     return Converted(pd.Series(values[codes]), unreadable[codes], tuple(notes), int(coded[codes].sum()))
+
+
+def _day_second(texts: list[str]) -> bool | None:
+    """Whether year-day-month is written; None where no number above 12 tells."""
+    second, third = any(map(_DAY_SECOND.match, texts)), any(map(_DAY_THIRD.match, texts))
+    return second and not third if second or third else None
 
 
 def _order(dates: list[_Slashed]) -> bool | None:

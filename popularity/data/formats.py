@@ -7,9 +7,11 @@ import io
 import json
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 import pyarrow as pa
@@ -33,7 +35,42 @@ def read_parquet(path: Path, content: bytes) -> RawTable:
     try:
         table = pa_parquet.read_table(io.BytesIO(content))
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: the Parquet file is cut off or damaged ({one_line(error)})") from error
+        raise _damaged(path, error) from error
+    return _of_parquet(path, table)
+
+
+def parquet_parts(path: Path, file: IO[bytes], rows: int) -> Iterator[RawTable]:
+    """Read a large Parquet file in parts, as :func:`read_parquet` reads a whole one; nothing of one of few rows.
+
+    Args:
+        path: for messages.
+        file: can be sought in.
+        rows: of a part, at least.
+
+    Raises:
+        InputError: the file is cut off or damaged.
+    """
+    try:
+        parquet, before = pa_parquet.ParquetFile(file), 0
+        if parquet.metadata.num_rows <= rows:
+            return
+        batches: list[pa.RecordBatch] = []
+        for batch in chain(parquet.iter_batches(rows), [None]):
+            if batch is not None:
+                batches.append(batch)
+            if batches and (batch is None or sum(map(len, batches)) >= rows):
+                part = _of_parquet(path, pa.Table.from_batches(batches))
+                yield replace(part, form="Parquet, in parts", rows_before=before)
+                before, batches = before + len(part.frame), []
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path}: the Parquet file is cut off or damaged ({one_line(error)})")
+
+
+def _of_parquet(path: Path, table: pa.Table) -> RawTable:
     while any(pa.types.is_struct(kind) for kind in table.schema.types):
         table = table.flatten()
     columns = [_plain(column) for column in table.columns]
@@ -66,10 +103,15 @@ def looks_like_json(text: bytes) -> bool:
     return start.startswith((b"{", b"["))
 
 
-def read_json(path: Path, text: bytes) -> RawTable:
+def read_json(path: Path, text: bytes, first_line: int = 1) -> RawTable:
     """Read flat records: a list of them, one in each line, or one column in each key.
 
     Fields of a record within a record become columns named ``outer.inner``; lists stay texts.
+
+    Args:
+        path: for messages.
+        text: UTF-8.
+        first_line: of the text in the file.
 
     Raises:
         InputError: the JSON is damaged or holds no records.
@@ -81,7 +123,7 @@ def read_json(path: Path, text: bytes) -> RawTable:
         lines = text.decode("utf-8").splitlines()
         if not lines[0].strip().endswith("}") or len(lines) == 1:
             raise InputError(f"{path}: the JSON is cut off or damaged ({one_line(error)})") from error
-        found, form = _json_lines(path, lines), "JSON lines"
+        found, form = _json_lines(path, lines, first_line), "JSON lines"
     records = _records(found)
     if not records:
         raise InputError(f'{path}: expected JSON records such as [{{"energy": 0.5, ...}}, ...], got none')
@@ -93,9 +135,9 @@ def read_json(path: Path, text: bytes) -> RawTable:
     return RawTable(path, frame, form)
 
 
-def _json_lines(path: Path, lines: Sequence[str]) -> list[Any]:
+def _json_lines(path: Path, lines: Sequence[str], first: int) -> list[Any]:
     records = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines, first):
         if line.strip():
             try:
                 records.append(json.loads(line))

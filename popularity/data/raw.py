@@ -21,6 +21,7 @@ class RawTable:
         first_line: the line on which the first row stands, None where rows and lines do not run in step (quoted line
             breaks, blank lines, Parquet).
         quoted_header: whether the names in the header of a CSV stand in quotes.
+        rows_before: rows of the file before these, where a file is read in parts.
     """
 
     path: Path
@@ -28,10 +29,12 @@ class RawTable:
     form: str
     first_line: int | None = None
     quoted_header: bool = False
+    rows_before: int = 0
 
     def place(self, row: int) -> str:
         """Name the row with this number (from 0) as a person counts it: from 1, with the line where it is known."""
-        return f"row {row + 1}" + (f" (line {row + self.first_line})" if self.first_line is not None else "")
+        line = f" (line {row + self.first_line})" if self.first_line is not None else ""
+        return f"row {row + self.rows_before + 1}{line}"
 
 
 def more_rows(count: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from popularity.data.decoding import decode
@@ -28,6 +29,16 @@ def read_table(path: Path) -> RawTable:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return read_content(path, content)
+
+
+def read_content(path: Path, content: bytes) -> RawTable:
+    """Read the bytes of a file as :func:`read_table` does.
+
+    Args:
+        path: for messages.
+        content: of the file.
+    """
     content, wrapping = unpack(path, content)
     if content[:4] == b"PAR1":
         table = read_parquet(path, content)
@@ -40,4 +51,4 @@ def read_table(path: Path) -> RawTable:
         table = read_json(path, text) if looks_like_json(text) else read_text_table(path, text, encoding)
     if table.frame.empty:
         raise InputError(f"{path}: has a header and no rows")
-    return RawTable(path, table.frame, table.form + wrapping, table.first_line, table.quoted_header)
+    return replace(table, form=table.form + wrapping)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,33 @@ class LoadReport:
             lines.append(f"duplicates removed: {', '.join(removed)}")
         return lines
 
+    def with_more(self, part: LoadReport) -> LoadReport:
+        """The report of a file of which this is the report so far, and ``part`` that of the rows that follow."""
+        left_out = {left.reason: left for left in self.left_out}
+        for left in part.left_out:
+            count = left_out[left.reason].count if left.reason in left_out else 0
+            left_out[left.reason] = replace(left_out.get(left.reason, left), count=count + left.count)
+        unread = {cells.name: cells for cells in self.unread}
+        for cells in part.unread:
+            count = unread[cells.name].count if cells.name in unread else 0
+            unread[cells.name] = replace(unread.get(cells.name, cells), count=count + cells.count)
+        return replace(
+            self,
+            rows=self.rows + part.rows,
+            songs=self.songs + part.songs,
+            missing=_sum(self.missing, part.missing),
+            coded_missing=_sum(self.coded_missing, part.coded_missing),
+            left_out=tuple(left_out.values()),
+            unread=tuple(unread.values()),
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Everything, in types that JSON knows."""
         return {**asdict(self), "path": str(self.path), "mapped": [list(column) for column in self.mapped]}
+
+
+def _sum(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
+    return {name: first.get(name, 0) + second.get(name, 0) for name in (*first, *second)}
 
 
 def _listed(names: list[str], separator: str = ", ") -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,11 @@ import pandas as pd
 
 from popularity.data.columns import ColumnMatch, match_columns
 from popularity.data.convert import canonical_table, convert
+from popularity.data.decisions import Decisions
 from popularity.data.duplicates import remove_duplicates
 from popularity.data.leaks import read_leak
 from popularity.data.objections import Objections
+from popularity.data.parts import STANDARD_INPUT, read_parts
 from popularity.data.raw import RawTable
 from popularity.data.reading import read_table
 from popularity.data.report import LoadReport
@@ -70,33 +72,114 @@ def load_songs(
             to learn because every song has the same popularity.
         NoPopularity: an `InputError` too: the file is good but for its popularity.
     """
-    raw = read_table(locate(source, cache_dir))
+    return songs_of(
+        read_table(locate(source, cache_dir)),
+        deduplicate=deduplicate,
+        need_popularity=need_popularity,
+        leaks=leaks,
+        columns=columns,
+    )
+
+
+def songs_of(
+    raw: RawTable,
+    *,
+    deduplicate: bool = True,
+    need_popularity: bool = True,
+    leaks: Sequence[str] = (),
+    columns: Mapping[str, str] | None = None,
+) -> SongTable:
+    """Bring a table to the canonical song table; see :func:`load_songs`.
+
+    Args:
+        raw: as read.
+        deduplicate: as there, like the rest.
+        need_popularity: to learn from.
+        leaks: to keep.
+        columns: that the user names.
+    """
+    match = _match(raw, columns, need_popularity)
+    songs, report = _converted(raw, match, Decisions(), leaks=leaks, learn=need_popularity)
+    if deduplicate:
+        songs, duplicates = remove_duplicates(songs)
+        report = replace(report, songs=len(songs), duplicates=duplicates)
+    if need_popularity and songs["popularity"].nunique() < 2:
+        value = songs["popularity"].iloc[0]
+        raise InputError(f"{raw.path}: every song has popularity {value:g}; there is nothing to learn")
+    return SongTable(songs, report, fingerprint(songs))
+
+
+def songs_in_parts(
+    source: str, *, cache_dir: Path | None = None, columns: Mapping[str, str] | None = None
+) -> Iterator[SongTable]:
+    """Load songs to predict, a table larger than memory in parts: nothing is left out as a duplicate.
+
+    Which column is what, units and the ways of writing are decided by the first part (more exactly, by the first part
+    that tells), and hold for all. A file that is not large is one part, and read as :func:`load_songs` reads it.
+
+    Args:
+        source: as for :func:`load_songs`, or ``-`` for standard input.
+        cache_dir: where downloads are kept.
+        columns: canonical name -> column of the file.
+
+    Returns:
+        Song tables without a fingerprint; after the first they may be empty.
+
+    Raises:
+        InputError: as :func:`load_songs`, of a later part when it is reached.
+    """
+    decisions, match, header = Decisions(), None, list[str]()
+    for raw in read_parts(STANDARD_INPUT if source == "-" else locate(source, cache_dir)):
+        first = match is None
+        if match is None:
+            match, header = _match(raw, columns, False), list(raw.frame.columns)
+        elif list(raw.frame.columns) != header:  # records name only the fields that they have
+            raw = replace(raw, frame=raw.frame.reindex(columns=header))
+        songs, report = _converted(raw, match, decisions, learn=False, first=first)
+        yield SongTable(songs, report, "")
+
+
+def _match(raw: RawTable, columns: Mapping[str, str] | None, learn: bool) -> ColumnMatch:
+    """Which column is what.
+
+    Raises:
+        InputError: a column is missing, or the user names one that there is not.
+    """
     header = list(raw.frame.columns)
-    if columns and not need_popularity:  # a prediction does without it, whatever the columns of the fit were called
+    if columns and not learn:  # a prediction does without it, whatever the columns of the fit were called
         columns = {name: column for name, column in columns.items() if name != "popularity" or column in header}
     try:
         match = match_columns(header, columns, Objections(raw.frame))
     except InputError as error:
         raise InputError(f"{raw.path}: {error}") from error
-    _require_columns(raw, match, need_popularity)
-    converted = convert(raw, match)
+    _require_columns(raw, match, learn)
+    return match
+
+
+def _converted(
+    raw: RawTable,
+    match: ColumnMatch,
+    decisions: Decisions,
+    *,
+    leaks: Sequence[str] = (),
+    learn: bool,
+    first: bool = True,
+) -> tuple[pd.DataFrame, LoadReport]:
+    """Convert and check a table, or a part of one; what only a whole table shows is checked of the first part."""
+    converted = convert(raw, match, decisions)
     songs = canonical_table(converted, len(raw.frame))
     for asked in leaks:
         songs[f"leak_{asked}"] = read_leak(raw, match, asked)[1]
-    songs, left_out = _leave_out(songs, raw, match, converted, need_popularity)
-    refuse_foreign_scales(songs, raw, match.mapped, learn=need_popularity)
+    songs, left_out = _leave_out(songs, raw, match, converted, learn)
+    if first:
+        if songs.empty:
+            raise InputError(f"{raw.path}: expected songs, got none: {', '.join(map(str, left_out))}")
+        refuse_foreign_scales(songs, raw, match.mapped, learn=learn)
     unreadable = {name: column.unreadable for name, column in converted.items()}
-    unread = validate(songs, raw, match.mapped, unreadable, learn=need_popularity)
-    _refuse_blank(songs, raw, match, need_popularity)
+    unread = validate(songs, raw, match.mapped, unreadable, learn=learn)
+    if first:
+        _refuse_blank(songs, raw, match, learn)
     songs = songs.reset_index(drop=True)
-
-    missing = {name: int(songs[name].isna().sum()) for name in converted}
-    duplicates: dict[str, int] = {}
-    if deduplicate:
-        songs, duplicates = remove_duplicates(songs)
-    if need_popularity and songs["popularity"].nunique() < 2:
-        value = songs["popularity"].iloc[0]
-        raise InputError(f"{raw.path}: every song has popularity {value:g}; there is nothing to learn")
     kept = {read_leak(raw, match, asked)[0] for asked in leaks}
     report = LoadReport(
         path=raw.path,
@@ -107,13 +190,13 @@ def load_songs(
         absent=tuple(name for name in CANONICAL if name not in converted),
         ignored=match.ignored,
         leaks=tuple((column, leak) for column, leak in match.leaks.items() if column not in kept),
-        missing=missing,
+        missing={name: int(songs[name].isna().sum()) for name in converted},
         coded_missing={name: c.coded_missing for name, c in converted.items() if c.coded_missing},
-        duplicates=duplicates,
+        duplicates={},
         left_out=left_out,
         unread=unread,
     )
-    return SongTable(songs, report, fingerprint(songs))
+    return songs, report
 
 
 def _leave_out(
@@ -122,7 +205,6 @@ def _leave_out(
     """Drop the rows that are no songs; the index keeps the row numbers of the file.
 
     Raises:
-        InputError: no row is left.
         NoPopularity: most songs have no popularity.
     """
     found = no_songs(songs, raw.frame, match, learn=learn)
@@ -137,8 +219,6 @@ def _leave_out(
         LeftOut(reason, int(rows.sum()), raw.place(int(rows.argmax()))) for reason, rows in found.items() if rows.any()
     )
     keep = ~np.logical_or.reduce(list(found.values()))
-    if not keep.any():
-        raise InputError(f"{raw.path}: expected songs, got none: {', '.join(map(str, left_out))}")
     return (songs if keep.all() else songs[keep]), left_out
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from popularity.data.artists import decide_names, holds_dicts, join_artists, join_genres, name_in_dict
+from popularity.data.artists import decide_names, holds_dicts, join_artists, join_genres, name_in_dict, rule_for
+from popularity.data.decisions import Decisions
 from popularity.data.units import Converted
 
 _NO_TEXT = frozenset(("", "NA", "NaN", "nan"))  # songs and artists are called None and Null
@@ -26,35 +27,49 @@ _NOBODY = frozenset(
 _PERHAPS = frozenset(("unknown", "unknown artist", "artist unknown", "none", "no artist", "not available", "empty"))
 _OFTEN = 0.01
 
+_OF_GENRES = ["lists joined with ';'", ""]  # notes, as `_joiner` gives them
 _ENTITY = r"&(?:amp|lt|gt|quot|apos|nbsp|#\d{2,6}|#x[0-9a-fA-F]{2,6});"
 URI = r"(?:spotify[:/]|open\.spotify\.com/|spotify\.link/)"
 _ID = r"([0-9A-Za-z]{22})(?:[?#].*)?$"
 
 
-def convert_text(canonical: str, cells: pd.Series, *, exportify: bool, quoted_header: bool) -> Converted:
+@dataclass(frozen=True)
+class Written:
+    """What the header tells about the cells.
+
+    Attributes:
+        exportify: the header is Exportify's, which tells what a comma in its artists means.
+        quoted_header: its names stand in quotes, which tells Exportify's versions apart.
+    """
+
+    exportify: bool = False
+    quoted_header: bool = False
+
+
+def convert_text(canonical: str, cells: pd.Series, written: Written, decisions: Decisions, column: str) -> Converted:
     """Convert a text column: blanks off the ends, missing where nothing is left, ids and names to one spelling.
 
     Args:
         canonical: name in the song table.
         cells: (n,) as read.
-        exportify: whether the header is Exportify's, which tells what a comma in its artists means.
-        quoted_header: whether the names in the header stand in quotes, which tells Exportify's versions apart.
+        written: what the header tells.
+        decisions: about this file.
+        column: of the file, by whose name decisions are kept.
     """
     cells = cells.astype("str")
     if canonical == "album" and cells.str.startswith("{").fillna(False).any():
         cells = pd.Series([name_in_dict(cell) if holds_dicts(str(cell)) else cell for cell in cells], dtype="str")
     entity = pc.match_substring_regex(pa.array(cells, pa.large_string(), from_pandas=True), _ENTITY)
     if pc.any(entity).as_py():  # a web page's &amp;, whose ; would part names
-        found = _convert_text(
-            canonical, cells.map(html.unescape, na_action="ignore").astype("str"), exportify, quoted_header
-        )
+        cells = cells.map(html.unescape, na_action="ignore").astype("str")
+        found = _convert_text(canonical, cells, written, decisions, column)
         return replace(found, notes=(*found.notes, "HTML entities to characters"))
-    return _convert_text(canonical, cells, exportify, quoted_header)
+    return _convert_text(canonical, cells, written, decisions, column)
 
 
-def _convert_text(canonical: str, cells: pd.Series, exportify: bool, quoted_header: bool) -> Converted:
+def _convert_text(canonical: str, cells: pd.Series, written: Written, decisions: Decisions, column: str) -> Converted:
     if canonical in ("artist", "genre", "subgenre"):
-        return _names(canonical, cells, exportify, quoted_header)
+        return _names(canonical, cells, written, decisions, column)
     text = pc.utf8_trim_whitespace(pa.array(cells, pa.large_string(), from_pandas=True))
     nothing = _is_one_of(text, _NO_TEXT | _PLACEHOLDER)
     coded = sum(word in _PLACEHOLDER for word in text.filter(nothing).to_pylist())
@@ -77,17 +92,19 @@ def _series(text: pa.Array) -> pd.Series:
     return pa.table({"text": text}).to_pandas()["text"].astype("str")
 
 
-def _names(canonical: str, cells: pd.Series, exportify: bool, quoted_header: bool) -> Converted:
+def _names(canonical: str, cells: pd.Series, written: Written, decisions: Decisions, column: str) -> Converted:
     """Convert a column whose cells may hold several names; each distinct cell is read once."""
     codes, distinct = pd.factorize(cells)
     plain = [str(cell).strip() for cell in distinct]
     counts = np.bincount(codes[codes >= 0], minlength=len(plain))
     nobody = np.array([cell in _PLACEHOLDER or cell.lower() in _NOBODY for cell in plain], bool)
     perhaps = np.array([cell.lower() in _PERHAPS for cell in plain], bool)
-    if counts[perhaps].sum() > max(1, _OFTEN * len(cells)):
+    often = counts[perhaps].sum() > max(1, _OFTEN * len(cells))
+    if perhaps.any() and decisions.once(f"nobody in {column}", lambda: bool(often)):
         nobody |= perhaps
     known = [None if none or cell in _NO_TEXT else cell for cell, none in zip(plain, nobody, strict=True)]
-    join, notes = _reader(canonical, [cell for cell in known if cell is not None], exportify, quoted_header)
+    some = [cell for cell in known if cell is not None]
+    join, notes = _joiner(some, written, decisions, column) if canonical == "artist" else (join_genres, _OF_GENRES)
     new = [cell if cell is None else join(cell) or None for cell in known]
     if new == known:
         notes = notes[1:]
@@ -98,13 +115,11 @@ def _names(canonical: str, cells: pd.Series, exportify: bool, quoted_header: boo
     return Converted(pd.Series(values), unreadable, tuple(filter(None, notes)), coded)
 
 
-def _reader(
-    canonical: str, cells: list[str], exportify: bool, quoted_header: bool
+def _joiner(
+    cells: list[str], written: Written, decisions: Decisions, column: str
 ) -> tuple[Callable[[str], str], list[str]]:
     """How a cell is read, and two notes: on what changed, and on what was decided whether or not anything changed."""
-    if canonical != "artist":
-        return join_genres, ["lists joined with ';'", ""]
-    rule = decide_names(cells, exportify=exportify, quoted_header=quoted_header)
+    rule = rule_for(decisions.once(f"names in {column}", lambda: decide_names(cells, **asdict(written))), cells)
     note = "split at ';' or as a list"
     if any(holds_dicts(cell) for cell in cells):
         note = "the names in the dicts"

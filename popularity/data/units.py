@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from popularity.data.columns import normalise
+from popularity.data.decisions import Decisions
 from popularity.data.numbers import by_distinct
 from popularity.data.schema import AUDIO_UNIT
 
@@ -98,7 +99,7 @@ def _duration(cell: str) -> float | None:
     return None
 
 
-def to_milliseconds(column: str, duration: Converted) -> Converted:
+def to_milliseconds(column: str, duration: Converted, decisions: Decisions) -> Converted:
     """Bring a duration to milliseconds.
 
     The median tells the unit of the column whatever its name says, for no two units share a range of likely medians;
@@ -108,31 +109,35 @@ def to_milliseconds(column: str, duration: Converted) -> Converted:
     values = duration.values.to_numpy(np.float64, copy=True)
     own = duration.own_unit if duration.own_unit is not None else np.zeros(len(values), bool)
     notes = list(duration.notes)
-    if own.any() and np.nanmedian(values[own]) >= _HOUR and (values[own] % 60_000 == 0).all():
+    if own.any() and decisions.once("hours for minutes", lambda: _are_hours(values[own])):
         values[own] /= 60  # a spreadsheet takes 3:31 for a time of day and writes 03:31:00
         notes.append("hours:minutes taken as minutes:seconds")
     bare = ~own & (values > 0)
     coded = ~own & (values <= 0)
     values[coded] = np.nan
     if bare.any():
-        values[bare], notes_of_unit = _from_unit(column, values[bare])
+        values[bare], notes_of_unit = _from_unit(column, values[bare], decisions)
         notes += notes_of_unit
         coded |= bare & np.isnan(values)
     missing = duration.coded_missing + int(coded.sum())
     return replace(duration, values=pd.Series(values), notes=tuple(notes), coded_missing=missing)
 
 
-def _from_unit(column: str, values: np.ndarray) -> tuple[np.ndarray, list[str]]:
+def _are_hours(values: np.ndarray) -> bool:
+    return bool(np.nanmedian(values) >= _HOUR and (values % 60_000 == 0).all())
+
+
+def _from_unit(column: str, values: np.ndarray, decisions: Decisions) -> tuple[np.ndarray, list[str]]:
     """Positive numbers to milliseconds, NaN where no unit makes a song, and what was done."""
-    if len(values) > 1 and values.max() <= 1:
+    if decisions.once("duration rescaled", lambda: len(values) > 1 and bool(values.max() <= 1)):
         return values * _named(column), []  # rescaled to 0 to 1, which is for the check of scales to refuse
-    unit = int(_likely(np.median(values))) or _named(column)
-    if unit == 60_000 and _are_clocks(values):
+    unit = decisions.once("unit of duration", lambda: int(_likely(np.median(values))) or _named(column))
+    if unit == 60_000 and decisions.once("clocks", lambda: _are_clocks(values)):
         values, unit = np.floor(values) * 60 + np.round(values % 1 * 100), 1000
         return values * unit, ["3.31 taken as 3 min 31 s, for no cell has more than .59"]
     ms = values * unit
     odd = (ms < 1000) | (ms > _HOUR)
-    if unit == 1000 and np.median(values % 1) == 0:  # whole seconds
+    if unit == 1000 and decisions.once("whole seconds", lambda: bool(np.median(values % 1) == 0)):
         odd |= (values < 15) & (values % 1 != 0)
     other = np.where(odd, _likely(values), 0)
     mixed = odd & (other > 0) & (other != unit)
@@ -164,7 +169,7 @@ def _named(column: str) -> int:
     return next((unit for ends, unit in _UNIT_OF_NAME if name.endswith(ends)), 1)
 
 
-def per_cent(columns: Mapping[str, str], converted: dict[str, Converted]) -> None:
+def per_cent(columns: Mapping[str, str], converted: dict[str, Converted], decisions: Decisions) -> None:
     """Divide by 100, in place, the features from 0 to 1 that are given in per cent.
 
     A column is in per cent if its name has the sign or most of its values run beyond 1; a tenth of them is enough for
@@ -175,7 +180,16 @@ def per_cent(columns: Mapping[str, str], converted: dict[str, Converted]) -> Non
     Args:
         columns: canonical name -> column of the file.
         converted: canonical name -> converted column.
+        decisions: about this file.
     """
+    for name in decisions.once("per cent", lambda: _in_per_cent(columns, converted)):
+        old = converted[name]
+        own = old.own_unit if old.own_unit is not None else np.zeros(len(old.values), bool)
+        values = old.values.where(own, old.values / 100)
+        converted[name] = replace(old, values=values, notes=(*old.notes, "per cent / 100"))
+
+
+def _in_per_cent(columns: Mapping[str, str], converted: Mapping[str, Converted]) -> set[str]:
     bare = {name: _bare(converted[name]) for name in AUDIO_UNIT if name in converted}
     bare = {name: values for name, values in bare.items() if len(values)}
     near_zero = {name for name in bare if name in _NEAR_ZERO}
@@ -189,11 +203,7 @@ def per_cent(columns: Mapping[str, str], converted: dict[str, Converted]) -> Non
     chosen = named | beyond
     if beyond and not shares:
         chosen |= {name for name in bare if not _other_scale(name, bare[name])}
-    for name in chosen:
-        old = converted[name]
-        own = old.own_unit if old.own_unit is not None else np.zeros(len(old.values), bool)
-        values = old.values.where(own, old.values / 100)
-        converted[name] = replace(old, values=values, notes=(*old.notes, "per cent / 100"))
+    return chosen
 
 
 def _other_scale(name: str, values: np.ndarray) -> bool:

@@ -9,8 +9,11 @@ import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import IO, cast
 
 import pyarrow as pa
 
@@ -82,6 +85,44 @@ def _one_layer(path: Path, content: bytes) -> tuple[bytes, str] | None:
     if content[:4] in (b"PK\3\4", b"PK\5\6") and not is_workbook(content):
         return _unzip(path, content), "zipped"
     return None
+
+
+@contextmanager
+def open_unpacked(path: Path, file: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Open what a file at its start holds, unpacked as it is read: for tables too large to be held in memory.
+
+    Args:
+        path: of the file, for messages.
+        file: can be sought in. Of a zip file with several members, nothing is unpacked.
+
+    Raises:
+        InputError: the archive turns out to be damaged while it is read.
+    """
+    try:
+        with _unpacked(file) as stream:
+            yield stream
+    except (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException) as error:
+        raise InputError(f"{path}: the file is cut off or damaged ({error})") from error
+
+
+def _unpacked(file: IO[bytes]) -> AbstractContextManager[IO[bytes]]:
+    first = file.read(6)
+    file.seek(0)
+    if first[:2] == b"\x1f\x8b":
+        return cast(IO[bytes], gzip.GzipFile(fileobj=file))
+    if first[:3] == b"BZh":
+        return bz2.BZ2File(file)
+    if first == b"\xfd7zXZ\0":
+        return lzma.LZMAFile(file)
+    if first[:4] == b"\x28\xb5\x2f\xfd":
+        kept = SimpleNamespace(read=file.read, closed=False, close=lambda: None)  # Arrow closes what it has read
+        return nullcontext(pa.input_stream(pa.PythonFile(kept, "r"), compression="zstd"))
+    if first[:4] == b"PK\3\4":
+        archive = zipfile.ZipFile(file)
+        if len(archive.namelist()) == 1:
+            return archive.open(archive.namelist()[0])
+        file.seek(0)
+    return nullcontext(file)
 
 
 def _decompress(path: Path, kind: str, read: Callable[[], bytes]) -> bytes:

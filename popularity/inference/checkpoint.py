@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
+import lightning
 import torch
 from torch import Tensor, nn
 
 from popularity.errors import InputError
+from popularity.io import write_atomically
 from popularity.training.datamodule import CHECKPOINT_FORMAT, PopularityDataModule
 from popularity.training.fit import fit_parser, instantiate, read_config
 from popularity.training.loggers import last_checkpoint
@@ -74,6 +76,26 @@ def load_checkpoint(path: str | Path) -> tuple[PopularityModule, PopularityDataM
     built.model.load_state_dict(checkpoint["state_dict"])
     built.data.load_state_dict(checkpoint["PopularityDataModule"])
     return built.model.eval(), built.data
+
+
+def save_checkpoint(path: str | Path, module: PopularityModule, data: PopularityDataModule) -> None:
+    """Write what :func:`load_checkpoint` reads, and every verb that scores or predicts; no fit can be resumed from it.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    checkpoint: dict[str, Any] = {
+        "pytorch-lightning_version": lightning.__version__,
+        "epoch": 0,
+        "global_step": 0,
+        "state_dict": module.state_dict(),
+        "hyper_parameters": dict(module.hparams),
+        "datamodule_hyper_parameters": dict(data.hparams),
+        type(data).__name__: data.state_dict(),
+    }
+    module.on_save_checkpoint(checkpoint)
+    with write_atomically(path, binary=True) as file:
+        torch.save(checkpoint, file)
 
 
 def checkpoint_path(verb: str, config: Any) -> str | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import IO, Any
 
-import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pa_parquet
 
 from popularity.errors import InputError
 from popularity.io import check_target, write_atomically
@@ -33,8 +36,8 @@ def check_output(path: str | Path, inputs: Sequence[str | Path | None] = ()) -> 
     check_target(path, inputs)
 
 
-def write_predictions(path: str | Path, songs: pd.DataFrame, prediction: np.ndarray) -> None:
-    """Write one row per song, in the order given: ``track_id, artist, title, predicted_popularity``.
+def write_predictions(path: str | Path, tables: Iterable[pd.DataFrame]) -> int:
+    """Write tables of predictions below each other into one file, each as soon as it is there.
 
     The format follows from the ending: ``.parquet``, ``.jsonl`` (one JSON object per line), otherwise CSV. In CSV, text
     that a spreadsheet would run as a formula gets an apostrophe in front: ``=1+1`` is written as ``'=1+1``. Nothing
@@ -42,23 +45,55 @@ def write_predictions(path: str | Path, songs: pd.DataFrame, prediction: np.ndar
 
     Args:
         path: the file appears whole or not at all; ``-`` is standard output.
-        songs: a song table of ``n`` rows.
-        prediction: ``(n,)`` popularity in points, written with two decimals.
+        tables: all with the same columns.
+
+    Returns:
+        Number of rows written.
 
     Raises:
         InputError: the file cannot be written.
     """
-    if len(songs) != len(prediction):
-        raise ValueError(f"expected {len(songs)} predictions, one per song, got {len(prediction)}")
-    table = songs[["track_id", "artist", "title"]].assign(predicted_popularity=np.round(prediction, 2))
-    ending = Path(path).suffix.lower()
-    with write_atomically(path, binary=ending == ".parquet") as file:
-        if ending == ".parquet":
-            table.to_parquet(file, index=False)
-        elif ending == ".jsonl":
-            table.to_json(file, orient="records", lines=True, force_ascii=False)
-        else:
-            for_spreadsheets(table).to_csv(file, index=False, lineterminator="\n")
+    kind = {".parquet": _Parquet, ".jsonl": _JsonLines}.get(Path(path).suffix.lower(), _CSV)
+    rows = 0
+    with write_atomically(path, binary=kind is _Parquet) as file, closing(kind(file)) as writer:
+        for table in tables:
+            writer.write(table)
+            rows += len(table)
+    return rows
+
+
+class _CSV:
+    def __init__(self, file: IO[Any]) -> None:
+        self.file, self.header = file, True
+
+    def write(self, table: pd.DataFrame) -> None:
+        for_spreadsheets(table).to_csv(self.file, index=False, lineterminator="\n", header=self.header)
+        self.header = False
+
+    def close(self) -> None:
+        """Nothing is left to be written."""
+
+
+class _JsonLines(_CSV):
+    def write(self, table: pd.DataFrame) -> None:
+        if len(table):
+            table.to_json(self.file, orient="records", lines=True, force_ascii=False)
+
+
+class _Parquet(_CSV):
+    """Written in groups of rows; the types are those of the first table."""
+
+    writer: pa_parquet.ParquetWriter | None = None
+
+    def write(self, table: pd.DataFrame) -> None:
+        rows = pa.Table.from_pandas(table, preserve_index=False)
+        if self.writer is None:
+            self.writer = pa_parquet.ParquetWriter(self.file, rows.schema)
+        self.writer.write_table(rows.cast(self.writer.schema))
+
+    def close(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
 
 
 def for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:

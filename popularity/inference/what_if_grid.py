@@ -11,6 +11,7 @@ import pandas as pd
 from popularity.errors import InputError
 from popularity.features.encoder import HistoryEncoder
 from popularity.features.song import CLOSED, NUMERIC_FEATURES, ColumnEncoder, FeatureEncoder
+from popularity.inference.distribution import interval
 from popularity.inference.explain_features import NUMERIC, Numeric
 from popularity.inference.explain_model import Model, load_own_songs
 from popularity.inference.predictor import Prediction
@@ -107,10 +108,6 @@ def variants(song: pd.DataFrame, columns: Sequence[str], values: np.ndarray) -> 
 def with_interval(prediction: Prediction) -> pd.DataFrame:
     """``prediction`` in points and, of a model with a distribution, ``low, high``: the ends of its 80 % intervals."""
     table = pd.DataFrame({"prediction": prediction.mean})
-    if prediction.probabilities is None or prediction.edges is None:
-        return table
-    reached = np.pad(np.cumsum(prediction.probabilities, axis=1), ((0, 0), (1, 0)))
-    for name, share in (("low", (1 - LEVEL) / 2), ("high", (1 + LEVEL) / 2)):
-        ends = [np.interp(share * row[-1], row, prediction.edges) for row in reached]
-        table[name] = np.clip(ends, 0.0, 100.0)
+    if prediction.probabilities is not None:
+        table["low"], table["high"] = interval(prediction, LEVEL)
     return table

@@ -89,6 +89,11 @@ class PopularityDataModule(LightningDataModule):
         return self.encoder.inputs
 
     @property
+    def trained_columns(self) -> tuple[str, ...]:
+        """Columns of the song table, but for the popularity, that had a value in some training song."""
+        return tuple(self._columns)
+
+    @property
     def _cache_dir(self) -> Path | None:
         return Path(self.hparams["cache_dir"]) if self.hparams["cache_dir"] else None
 

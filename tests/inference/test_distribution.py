@@ -1,0 +1,68 @@
+"""Intervals and chances are those of the histogram."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from popularity.errors import InputError
+from popularity.metrics import cdf_at
+from tests.conftest import Lazy
+
+distribution = Lazy("popularity.inference.distribution")
+predictor = Lazy("popularity.inference.predictor")
+EDGES = np.linspace(-10, 110, 61)
+
+
+@pytest.fixture(scope="module")
+def prediction():
+    rng = np.random.default_rng(0)
+    mass = rng.dirichlet(np.full(60, 0.3), 200)
+    mass[0], mass[1], mass[2] = 0, 0, 0
+    mass[0, 0], mass[1, -1], mass[2, [10, 40]] = 1, 1, 0.5  # all beyond an end; nothing between two bins
+    return predictor.Prediction(np.zeros(200), mass, EDGES)
+
+
+@pytest.mark.parametrize("level", [0.025, 0.1, 0.5, 0.9, 0.975])
+def test_a_quantile_inverts_the_distribution_function(level, prediction):
+    found = distribution.quantile(prediction, level)
+    assert ((found >= 0) & (found <= 100)).all()
+    inside = (found > 0) & (found < 100)
+    assert inside.sum() > 20
+    reached = cdf_at(found[inside], prediction.probabilities[inside], EDGES)
+    np.testing.assert_allclose(reached, level, atol=1e-9)
+    assert (cdf_at(found, prediction.probabilities, EDGES)[found == 0] >= level - 1e-9).all()
+    assert found[0] == 0
+    assert found[1] == 100
+
+
+def test_intervals_lie_within_each_other(prediction):
+    ends = [distribution.interval(prediction, share) for share in distribution.SHARES]
+    for (low, high), (lower, higher) in pairwise(ends):
+        assert (lower <= low).all()
+        assert (low <= high).all()
+        assert (high <= higher).all()
+
+
+def test_a_whole_number_is_reached_from_half_a_point_below(prediction):
+    certain = predictor.Prediction(np.zeros(1), np.eye(60)[[30]], EDGES)  # from 50 to 52
+    assert distribution.at_least(certain, 50).tolist() == [1.0]
+    assert distribution.at_least(certain, 51) == pytest.approx([0.75])
+    assert distribution.at_least(certain, 53).tolist() == [0.0]
+    chances = [distribution.at_least(prediction, cutoff) for cutoff in (1, 30, 70, 100)]
+    assert (np.diff(chances, axis=0) <= 1e-12).all()
+
+
+def test_no_song_has_no_interval():
+    nothing = predictor.Prediction(np.zeros(0), np.zeros((0, 60)), EDGES)
+    assert len(distribution.quantile(nothing, 0.5)) == len(distribution.at_least(nothing, 50)) == 0
+
+
+def test_cutoffs():
+    assert distribution.parse_cutoffs("50, 70,50") == (50.0, 70.0)
+    assert distribution.parse_cutoffs("") == ()
+    for text in ("0", "101", "fifty", "nan"):
+        with pytest.raises(InputError, match=r"--cutoffs: expected numbers from 1 to 100 such as 50,70, got"):
+            distribution.parse_cutoffs(text)
