@@ -19,7 +19,7 @@ from popularity.inference.explain_features import NUMERIC, features_of_numbers
 from popularity.inference.explain_importance import permutation_importance
 from popularity.inference.explain_model import Model, load_model, load_own_songs
 from popularity.inference.explain_output import Results, shown
-from popularity.inference.explain_songs import explain_songs
+from popularity.inference.explain_songs import explain_songs, plain
 from popularity.parsing import Parser
 from popularity.program import program
 from popularity.training.datamodule import PopularityDataModule
@@ -147,13 +147,16 @@ def _importance(model: Model, songs: pd.DataFrame, options: Options, results: Re
     for measure, label in measures.items():
         ordered = table.sort_values(measure, ascending=False)
         halves = ((ordered[f"{measure}_high"] - ordered[f"{measure}_low"]) / 2).to_numpy()
-        figure = plots.bars(ordered["feature"].tolist(), ordered[measure].to_numpy(), halves, label, ".2f")
+        figure = plots.bars(
+            [plain(name) for name in ordered["feature"]], ordered[measure].to_numpy(), halves, label, ".2f"
+        )
         results.figure(f"importance_{measure}", figure, f"1 importance/{label.partition(',')[0]}")
     first = next(iter(measures))
-    print(f"\nimportance: {measures[first]} when a feature is shuffled among {len(songs):,} songs, 95 % interval")
+    what = measures[first].partition(",")[0]
+    print(f"\nimportance: {what} when a feature is shuffled among {len(songs):,} songs (95 % interval)")
     for row in table.head(8).to_dict("records"):
         low, high = row[f"{first}_low"], row[f"{first}_high"]
-        print(f"  {row['feature'].replace('_', ' '):<18}{row[first]:>9.2f}   ({low:.2f} to {high:.2f})")
+        print(f"  {plain(row['feature']):<18}{row[first]:>9.2f}   ({low:.2f} to {high:.2f})")
 
 
 def _curves(model: Model, songs: pd.DataFrame, features: Sequence[str], results: Results) -> None:

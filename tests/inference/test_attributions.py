@@ -93,7 +93,7 @@ def test_parts_that_do_not_add_up_are_told(model, table, monkeypatch):
     song = table.iloc[[3]]
     taken, integrate = [], _Path.integrate
     monkeypatch.setattr(_Path, "integrate", lambda path, steps: taken.append(steps) or integrate(path, 1))
-    monkeypatch.setattr("popularity.inference.attributions.TOLERANCE", 1e-9)
+    monkeypatch.setattr("popularity.inference.attributions.ENOUGH", 1e-9)
     assert attributions.attribute(model, song).gap > 1e-9
     assert taken == [32, 64, 128, 256, 512]
 
