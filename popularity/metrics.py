@@ -59,8 +59,13 @@ def regression_scores(prediction: np.ndarray, truth: np.ndarray) -> dict[str, fl
 
     Returns:
         Name to value; NaN for the rank correlation of a constant.
+
+    Raises:
+        ValueError: on shapes that do not fit, or a prediction that is not finite.
     """
-    guess, true = torch.tensor(prediction, dtype=torch.float64), torch.tensor(truth, dtype=torch.float64)
+    if np.shape(prediction) != np.shape(truth):
+        raise ValueError(f"prediction: expected shape {np.shape(truth)}, one per song, got {np.shape(prediction)}")
+    guess, true = torch.tensor(_finite("prediction", prediction, 1)), torch.tensor(truth, dtype=torch.float64)
     constant = bool((guess == guess[0]).all() or (true == true[0]).all())
     mse = mean_squared_error(guess, true).item()
     error = np.abs(np.asarray(prediction) - np.asarray(truth))

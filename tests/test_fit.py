@@ -15,6 +15,7 @@ from popularity.__main__ import main
 from tests.conftest import make_songs
 
 SMALL = ["--model.net.width", "8", "--model.net.layers", "1", "--model.net.d_state", "4", "--data.batch_size", "32"]
+SMALL += ["--choice.candidates", "null", "--choice.calibrate", "false"]  # nothing is chosen: no fits of candidates
 SMALL += ["--plots.every_n_epochs", "0", "--trainer.log_every_n_steps", "1"]
 PLAIN = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
 

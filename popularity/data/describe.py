@@ -89,7 +89,9 @@ def print_report(
         "dropped as leaks": ", ".join(f"{column!r} ({leak})" for column, leak in report.leaks),
         "left out": ", ".join(str(left) for left in report.left_out),
         "cells not read": "; ".join(str(unread) for unread in report.unread),
-        "duplicates removed": ", ".join(f"{count:,} {rule}" for rule, count in report.duplicates.items()),
+        "duplicates removed": ", ".join(f"{count:,} {rule}" for rule, count in report.duplicates.items())
+        + report.differing,
+        **({"songs without an artist": str(report.nameless)} if report.nameless else {}),
     }
     for name, line in lines.items():
         console.print(f"{name}: {line or 'none'}", soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -9,7 +10,8 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from popularity.data.credits import artist_names, credits, normalise_name
+from popularity.data.albums import album_keys, albums, first_artists, nameless_artists
+from popularity.data.credits import credits
 from popularity.errors import InputError
 
 SplitKind = Literal["random", "artist", "credits", "album", "time"]
@@ -30,15 +32,12 @@ def group_numbers(songs: pd.DataFrame, kind: SplitKind) -> np.ndarray:
         return np.arange(len(songs))
     if kind == "album":
         _require(songs, "album", kind)
-        artist = pd.Series(_first_artists(songs), dtype="str").fillna("")
-        codes, albums = pd.factorize(songs["album"])
-        keys = pd.Series([normalise_name(album) for album in albums] + [None], dtype="str")
-        album = keys.take(codes).reset_index(drop=True)  # code -1 takes the last: missing
-        return _own_group_where_missing((album + "\n" + artist).where(album.notna() & (album != "")))
+        return _components(_albums(songs))
     _require(songs, "artist", kind)
+    nameless = nameless_artists(songs)
     if kind == "artist":
-        return _own_group_where_missing(pd.Series(_first_artists(songs), dtype="str"))
-    return _credit_components(credits(songs))
+        return own_group_where_missing(first_artists(songs).fillna(nameless))
+    return _components([(*names, *_known(one)) for *one, names in zip(nameless, credits(songs), strict=True)])
 
 
 def _require(songs: pd.DataFrame, column: str, kind: SplitKind) -> None:
@@ -48,18 +47,27 @@ def _require(songs: pd.DataFrame, column: str, kind: SplitKind) -> None:
         )
 
 
-def _first_artists(songs: pd.DataFrame) -> list[str | None]:
-    return [names[0] if names else None for names in artist_names(songs)]
+def _albums(songs: pd.DataFrame) -> list[tuple[str, ...]]:
+    """What the album of each song may be known by: rather two albums are joined than one is parted."""
+    keys = album_keys(songs).assign(album=albums(songs))
+    keys["name"] = keys["name"].where(keys["album"].isna())
+    return [_known(of_song) for of_song in zip(keys["album"], keys["by_artist"], keys["name"], strict=True)]
 
 
-def _own_group_where_missing(keys: pd.Series) -> np.ndarray:
+def _known(names: Iterable[object]) -> tuple[str, ...]:
+    return tuple(name for name in names if isinstance(name, str))
+
+
+def own_group_where_missing(keys: pd.Series) -> np.ndarray:
+    """The number of each key (n,), 0 to the number of groups - 1; a missing key is a group of its own."""
     codes: np.ndarray = pd.factorize(keys)[0].astype(np.int64)
     missing = codes < 0
     codes[missing] = codes.max(initial=-1) + 1 + np.arange(missing.sum())
     return codes
 
 
-def _credit_components(names: list[tuple[str, ...]]) -> np.ndarray:
+def _components(names: list[tuple[str, ...]]) -> np.ndarray:
+    """Groups of songs that are joined by common names, directly or through others; one without names is alone."""
     n = len(names)
     rows = np.repeat(np.arange(n), [len(names_of_song) for names_of_song in names])
     codes, distinct = pd.factorize(np.array([name for names_of_song in names for name in names_of_song], dtype=object))

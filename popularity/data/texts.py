@@ -100,7 +100,7 @@ def _names(canonical: str, cells: pd.Series, written: Written, decisions: Decisi
     nobody = np.array([cell in _PLACEHOLDER or cell.lower() in _NOBODY for cell in plain], bool)
     perhaps = np.array([cell.lower() in _PERHAPS for cell in plain], bool)
     often = counts[perhaps].sum() > max(1, _OFTEN * len(cells))
-    if perhaps.any() and decisions.once(f"nobody in {column}", lambda: bool(often)):
+    if bool(perhaps.any()) and decisions.once(f"nobody in {column}", lambda: bool(often)):
         nobody |= perhaps
     known = [None if none or cell in _NO_TEXT else cell for cell, none in zip(plain, nobody, strict=True)]
     some = [cell for cell in known if cell is not None]

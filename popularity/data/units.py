@@ -109,7 +109,7 @@ def to_milliseconds(column: str, duration: Converted, decisions: Decisions) -> C
     values = duration.values.to_numpy(np.float64, copy=True)
     own = duration.own_unit if duration.own_unit is not None else np.zeros(len(values), bool)
     notes = list(duration.notes)
-    if own.any() and decisions.once("hours for minutes", lambda: _are_hours(values[own])):
+    if bool(own.any()) and decisions.once("hours for minutes", lambda: _are_hours(values[own])):
         values[own] /= 60  # a spreadsheet takes 3:31 for a time of day and writes 03:31:00
         notes.append("hours:minutes taken as minutes:seconds")
     bare = ~own & (values > 0)

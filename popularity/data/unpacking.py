@@ -44,6 +44,14 @@ _KINDS: tuple[tuple[bytes, str], ...] = (
     (b"{\\rtf", "a text document (RTF): save the table as CSV"),
     (b"<?xml", "an XML file: save the table as CSV"),
 )
+#: First bytes -> what packs a file.
+_PACKERS = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "Zstandard",
+    b"PK\3\4": "zip",
+}
 _ZIPPED_KINDS = (
     ("content.xml", "an OpenDocument spreadsheet: save it as .xlsx or CSV"),
     ("Index/Document.iwa", "an Apple Numbers document: export it as CSV"),
@@ -98,26 +106,29 @@ def open_unpacked(path: Path, file: IO[bytes]) -> Iterator[IO[bytes]]:
     Raises:
         InputError: the archive turns out to be damaged while it is read.
     """
-    try:
-        with _unpacked(file) as stream:
-            yield stream
-    except (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException) as error:
-        raise InputError(f"{path}: the file is cut off or damaged ({error})") from error
-
-
-def _unpacked(file: IO[bytes]) -> AbstractContextManager[IO[bytes]]:
     first = file.read(6)
     file.seek(0)
-    if first[:2] == b"\x1f\x8b":
+    kind = next((name for magic, name in _PACKERS.items() if first.startswith(magic)), "")
+    try:
+        with _unpacked(kind, file) as stream:
+            yield stream
+    except (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException) as error:
+        if not kind:
+            raise
+        raise InputError(f"{path}: the {kind} file is cut off or damaged ({error})") from error
+
+
+def _unpacked(kind: str, file: IO[bytes]) -> AbstractContextManager[IO[bytes]]:
+    if kind == "gzip":
         return cast(IO[bytes], gzip.GzipFile(fileobj=file))
-    if first[:3] == b"BZh":
+    if kind == "bzip2":
         return bz2.BZ2File(file)
-    if first == b"\xfd7zXZ\0":
+    if kind == "xz":
         return lzma.LZMAFile(file)
-    if first[:4] == b"\x28\xb5\x2f\xfd":
+    if kind == "Zstandard":
         kept = SimpleNamespace(read=file.read, closed=False, close=lambda: None)  # Arrow closes what it has read
         return nullcontext(pa.input_stream(pa.PythonFile(kept, "r"), compression="zstd"))
-    if first[:4] == b"PK\3\4":
+    if kind == "zip":
         archive = zipfile.ZipFile(file)
         if len(archive.namelist()) == 1:
             return archive.open(archive.namelist()[0])

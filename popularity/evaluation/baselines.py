@@ -8,55 +8,49 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from typing import Any, Literal
 
+import numpy as np
+import pandas as pd
 from optuna.distributions import BaseDistribution
 from optuna.distributions import FloatDistribution as Float
 from optuna.distributions import IntDistribution as Int
 from sklearn.dummy import DummyRegressor
-from sklearn.ensemble import AdaBoostRegressor, ExtraTreesRegressor, RandomForestRegressor
 from sklearn.feature_selection import SequentialFeatureSelector
-from sklearn.linear_model import Lasso, LinearRegression, Ridge
+from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
-from sklearn.svm import SVR
 from sklearn.tree import DecisionTreeRegressor
 
 from popularity.data.schema import AUDIO
-from popularity.evaluation.estimators import ArtistMean, Neighbours, imputed, prepared
+from popularity.evaluation.estimators import ArtistMean, Make, maker, medians, prepared
 from popularity.training.baselines import linear_regression
+
+#: Trees after the best number of them that a fit waits for a better one, and the maximum number of trees.
+PATIENCE, MOST_TREES = 50, 1500
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """How to make, search and fit an estimator.
+    """How to make, search and fit an estimator. The config may give another feature set and other trials."""
 
-    Attributes:
-        make: (parameters, seed) to an estimator with ``fit(rows, popularity)`` and ``predict(rows)``. One that has a
-            parameter ``cv`` is given inner folds by the rule of the split.
-        feature_set: what it reads unless the config says otherwise.
-        fixed_features: the config has no say in what it reads.
-        whole_songs: it reads the song table itself in place of tabular features.
-        defaults: parameters without a search, and the first trial of one.
-        space: parameters to search and their distributions.
-        trials: trials of the search inside the training songs unless the config says otherwise.
-        epochs: maximum number of epochs, of which the best one on held-out training songs is taken; 0: has no epochs.
-        members: fits with different seeds whose mean is the prediction.
-        package: what must be installed.
-    """
-
-    make: Callable[[dict[str, Any], int], Any]
+    make: Make  # one that has a parameter ``cv`` is given inner folds by the rule of the split
     feature_set: Literal["nothing", "artist", "audio", "everything"] = "audio"
-    fixed_features: bool = False
-    whole_songs: bool = False
-    defaults: Mapping[str, Any] = field(default_factory=dict)
+    fixed_features: bool = False  # the config has no say in what it reads
+    whole_songs: bool = False  # it reads the song table itself in place of tabular features
+    defaults: Mapping[str, Any] = field(default_factory=dict)  # without a search, and the first trial of one
     space: Mapping[str, BaseDistribution] = field(default_factory=dict)
-    trials: int = 0
-    epochs: int = 0
-    members: int = 1
-    package: str = ""
+    trials: int = 0  # settings tried inside the training songs
+    trees: str = ""  # name of the parameter for the number of trees, which a search chooses by early stopping
+    #: Fits to rows and popularity, stops early on those of held-out songs, and returns the number of trees.
+    watch: Callable[[Any, pd.DataFrame, np.ndarray, tuple[pd.DataFrame, np.ndarray]], int] | None = None
+    members: int = 1  # fits with different seeds whose mean is the prediction
+    bagged: bool = False  # each member is fitted to other inner folds and stops early on the one that is left
+    weights: bool = False  # it is pretrained: the config names the file of its weights
+    package: str = ""  # must be installed
 
 
 def _artist_mean(parameters: dict[str, Any], seed: int) -> GridSearchCV:
@@ -65,11 +59,7 @@ def _artist_mean(parameters: dict[str, Any], seed: int) -> GridSearchCV:
 
 
 def _linear(parameters: dict[str, Any], seed: int) -> Pipeline:
-    return make_pipeline(FunctionTransformer(_audio_columns), linear_regression())
-
-
-def _audio_columns(songs: Any) -> Any:
-    return songs[list(AUDIO)]
+    return make_pipeline(FunctionTransformer(lambda songs: songs[list(AUDIO)]), linear_regression())
 
 
 def _forward(parameters: dict[str, Any], seed: int) -> Pipeline:
@@ -80,42 +70,52 @@ def _forward(parameters: dict[str, Any], seed: int) -> Pipeline:
     return make_pipeline(prepared(), chosen, least_squares)
 
 
-def _adaboost(parameters: dict[str, Any], seed: int) -> Pipeline:
-    tree = DecisionTreeRegressor(max_depth=parameters["max_depth"], min_samples_leaf=5)
-    return imputed(
-        AdaBoostRegressor(tree, n_estimators=60, learning_rate=parameters["learning_rate"], random_state=seed)
-    )
+def _splines(parameters: dict[str, Any], seed: int) -> Pipeline:
+    before = partial(prepared, parameters["knots"])
+    return maker("sklearn.linear_model.Ridge", before, alpha=parameters["alpha"])({}, seed)
 
 
-def _lightgbm(parameters: dict[str, Any], seed: int) -> Any:
-    fixed = {"subsample": 0.7, "subsample_freq": 1, "n_jobs": 1, "verbosity": -1}
-    reproducible = {"deterministic": True, "force_row_wise": True, "random_state": seed}
-    return import_module("lightgbm").LGBMRegressor(**parameters, **fixed, **reproducible)
+def _watch_lightgbm(model: Any, rows: pd.DataFrame, popularity: np.ndarray, held_out: tuple[Any, Any]) -> int:
+    stop = import_module("lightgbm").early_stopping(PATIENCE, verbose=False)
+    return int(model.fit(rows, popularity, eval_X=held_out[0], eval_y=held_out[1], callbacks=[stop]).best_iteration_)
 
 
-def _xgboost(parameters: dict[str, Any], seed: int) -> Any:
-    fixed = {"subsample": 0.7, "tree_method": "hist", "n_jobs": 1}
-    return import_module("xgboost").XGBRegressor(**parameters, **fixed, random_state=seed)
+def _watch_xgboost(model: Any, rows: pd.DataFrame, popularity: np.ndarray, held_out: tuple[Any, Any]) -> int:
+    model.set_params(early_stopping_rounds=PATIENCE)
+    return int(model.fit(rows, popularity, eval_set=[held_out], verbose=False).best_iteration) + 1
 
 
-def _catboost(parameters: dict[str, Any], seed: int) -> Any:
-    quiet = {"thread_count": 1, "verbose": 0, "allow_writing_files": False}
-    return import_module("catboost").CatBoostRegressor(**parameters, **quiet, random_seed=seed)
+def _watch_catboost(model: Any, rows: pd.DataFrame, popularity: np.ndarray, held_out: tuple[Any, Any]) -> int:
+    return int(model.fit(rows, popularity, eval_set=held_out, early_stopping_rounds=PATIENCE).tree_count_)
 
 
-def _neural(name: str) -> Callable[[dict[str, Any], int], Any]:
-    """An estimator of `popularity.evaluation.neural`, imported when it is made: torch is slow to import."""
-    return lambda parameters, seed: getattr(import_module("popularity.evaluation.neural"), name)(
-        **parameters, seed=seed
-    )
+def _net(estimator: str, **settings: Any) -> Make:
+    """A network of pytabkit, by name; torch, which it needs, is slow to import."""
+    return maker("popularity.evaluation.neural.Net", estimator=estimator, settings=settings)
 
 
-_FOREST = {"min_samples_leaf": Int(2, 16, log=True), "max_features": Float(0.15, 0.8)}
-_BOOSTED = {"n_estimators": 350, "learning_rate": 0.03, "colsample_bytree": 0.4, "reg_lambda": 5.0}
-_TREES = {"n_estimators": Int(100, 500, step=50), "learning_rate": Float(0.015, 0.08, log=True)}
-_REGULARISATION = {"colsample_bytree": Float(0.2, 0.8), "reg_lambda": Float(0.1, 30.0, log=True)}
-#: The difference between two settings of boosted trees is smaller than that between two seeds: they are means of three.
-_SEEDS = 3
+def _searched(make: Make, trials: int, search: Mapping[str, tuple[float, BaseDistribution]], **more: Any) -> Baseline:
+    """A row that searches: the default of a parameter stands beside its distribution."""
+    defaults = {name: default for name, (default, _) in search.items()} | more.pop("defaults", {})
+    space = {name: distribution for name, (_, distribution) in search.items()}
+    return Baseline(make, defaults=defaults, space=space, trials=trials, **more)
+
+
+def _boosted(make: Make, trials: int, search: Mapping[str, tuple[float, BaseDistribution]], **more: Any) -> Baseline:
+    # the difference between two settings is smaller than that between two seeds: the mean of three is taken
+    return _searched(make, trials, search, feature_set="everything", members=3, **more)
+
+
+_TREE = DecisionTreeRegressor(min_samples_leaf=5)
+_FOREST = {"min_samples_leaf": (4, Int(2, 16, log=True)), "max_features": (0.4, Float(0.15, 0.8))}
+_TREES: Mapping[str, tuple[float, BaseDistribution]] = {
+    "learning_rate": (0.03, Float(0.02, 0.1, log=True)),
+    "colsample_bytree": (0.4, Float(0.2, 0.8)),
+    "reg_lambda": (5.0, Float(0.1, 30.0, log=True)),
+}
+_REPRODUCIBLE: dict[str, Any] = {"deterministic": True, "force_row_wise": True, "verbosity": -1}
+_STOPPED: dict[str, Any] = {"use_early_stopping": True, "early_stopping_multiplicative_patience": 1}
+_BAGGED: dict[str, Any] = {"feature_set": "everything", "bagged": True, "package": "pytabkit"}
 
 BASELINES: dict[str, Baseline] = {
     "mean": Baseline(lambda p, seed: DummyRegressor(), "nothing", fixed_features=True, whole_songs=True),
@@ -123,89 +123,91 @@ BASELINES: dict[str, Baseline] = {
     # the reference: the 13 columns prepared as the original project did
     "linear": Baseline(_linear, fixed_features=True, whole_songs=True),
     "forward": Baseline(_forward, fixed_features=True),
-    "ridge": Baseline(
-        lambda p, seed: make_pipeline(prepared(), Ridge(**p)),
-        defaults={"alpha": 50.0},
-        space={"alpha": Float(1.0, 3000.0, log=True)},
-        trials=10,
+    "ridge": _searched(
+        maker("sklearn.linear_model.Ridge", prepared), 10, {"alpha": (50.0, Float(1.0, 3000.0, log=True))}
     ),
-    "lasso": Baseline(
-        lambda p, seed: make_pipeline(prepared(), Lasso(**p, max_iter=20_000)),
-        defaults={"alpha": 0.05},
-        space={"alpha": Float(0.005, 1.0, log=True)},
-        trials=10,
+    "lasso": _searched(
+        maker("sklearn.linear_model.Lasso", prepared, max_iter=20_000),
+        10,
+        {"alpha": (0.05, Float(0.005, 1.0, log=True))},
     ),
-    "splines": Baseline(
-        lambda p, seed: make_pipeline(prepared(p["knots"]), Ridge(p["alpha"])),
-        defaults={"knots": 5, "alpha": 5.0},
-        space={"knots": Int(3, 8), "alpha": Float(0.1, 300.0, log=True)},
-        trials=10,
+    "splines": _searched(_splines, 10, {"knots": (5, Int(3, 8)), "alpha": (5.0, Float(0.1, 300.0, log=True))}),
+    "knn": _searched(
+        maker("popularity.evaluation.estimators.Neighbours", prepared, weights="distance"),
+        8,
+        {"n_neighbors": (40, Int(5, 150, log=True))},
     ),
-    "knn": Baseline(
-        lambda p, seed: make_pipeline(prepared(), Neighbours(**p, weights="distance")),
-        defaults={"n_neighbors": 40},
-        space={"n_neighbors": Int(5, 150, log=True)},
-        trials=8,
+    "svr": _searched(
+        maker("sklearn.svm.SVR", prepared),
+        8,
+        {
+            "C": (6.0, Float(0.5, 30.0, log=True)),
+            "epsilon": (2.0, Float(0.5, 8.0)),
+            "gamma": (0.02, Float(0.003, 0.1, log=True)),
+        },
     ),
-    "svr": Baseline(
-        lambda p, seed: make_pipeline(prepared(), SVR(**p)),
-        defaults={"C": 6.0, "epsilon": 2.0, "gamma": 0.02},
-        space={"C": Float(0.5, 30.0, log=True), "epsilon": Float(0.5, 8.0), "gamma": Float(0.003, 0.1, log=True)},
-        trials=8,
+    "forest": _searched(maker("sklearn.ensemble.RandomForestRegressor", n_estimators=150), 5, _FOREST),
+    "extra_trees": _searched(
+        maker("sklearn.ensemble.ExtraTreesRegressor", n_estimators=150),
+        5,
+        _FOREST | {"max_features": (0.6, Float(0.15, 0.8))},
     ),
-    "forest": Baseline(
-        lambda p, seed: RandomForestRegressor(150, **p, random_state=seed),
-        defaults={"min_samples_leaf": 4, "max_features": 0.4},
-        space=_FOREST,
-        trials=5,
+    "adaboost": _searched(
+        maker("sklearn.ensemble.AdaBoostRegressor", medians, estimator=_TREE, n_estimators=60),
+        5,
+        {"estimator__max_depth": (5, Int(2, 8)), "learning_rate": (0.05, Float(0.01, 1.0, log=True))},
     ),
-    "extra_trees": Baseline(
-        lambda p, seed: ExtraTreesRegressor(150, **p, random_state=seed),
-        defaults={"min_samples_leaf": 4, "max_features": 0.6},
-        space=_FOREST,
-        trials=5,
-    ),
-    "adaboost": Baseline(
-        _adaboost,
-        defaults={"max_depth": 5, "learning_rate": 0.05},
-        space={"max_depth": Int(2, 8), "learning_rate": Float(0.01, 1.0, log=True)},
-        trials=5,
-    ),
-    "lightgbm": Baseline(
-        _lightgbm,
-        "everything",
-        defaults={**_BOOSTED, "num_leaves": 10, "min_child_samples": 25},
-        space={**_TREES, "num_leaves": Int(4, 20), "min_child_samples": Int(10, 60), **_REGULARISATION},
-        trials=15,
-        members=_SEEDS,
+    "lightgbm": _boosted(
+        maker("lightgbm.LGBMRegressor", subsample=0.7, subsample_freq=1, n_jobs=1, **_REPRODUCIBLE),
+        15,
+        {"num_leaves": (10, Int(4, 63, log=True)), "min_child_samples": (25, Int(10, 60)), **_TREES},
+        defaults={"n_estimators": 350},
+        trees="n_estimators",
+        watch=_watch_lightgbm,
         package="lightgbm",
     ),
-    "xgboost": Baseline(
-        _xgboost,
-        "everything",
-        defaults={**_BOOSTED, "max_depth": 4, "min_child_weight": 15},
-        space={**_TREES, "max_depth": Int(2, 6), "min_child_weight": Int(2, 40), **_REGULARISATION},
-        trials=10,
-        members=_SEEDS,
+    "xgboost": _boosted(
+        maker("xgboost.XGBRegressor", subsample=0.7, tree_method="hist", n_jobs=1),
+        10,
+        {"max_depth": (4, Int(2, 6)), "min_child_weight": (15, Int(2, 40)), **_TREES},
+        defaults={"n_estimators": 350},
+        trees="n_estimators",
+        watch=_watch_xgboost,
         package="xgboost",
     ),
-    "catboost": Baseline(
-        _catboost,
-        "everything",
-        defaults={"iterations": 400, "learning_rate": 0.06, "depth": 5, "l2_leaf_reg": 6.0, "rsm": 0.4},
-        space={
-            "iterations": Int(200, 600, step=50),
-            "learning_rate": Float(0.03, 0.12, log=True),
-            "depth": Int(3, 6),
-            "l2_leaf_reg": Float(1.0, 30.0, log=True),
-            "rsm": Float(0.2, 0.8),
+    "catboost": _boosted(
+        maker("catboost.CatBoostRegressor", thread_count=1, verbose=0, allow_writing_files=False),
+        6,
+        {
+            "learning_rate": (0.06, Float(0.03, 0.12, log=True)),
+            "depth": (5, Int(3, 6)),
+            "l2_leaf_reg": (6.0, Float(1.0, 30.0, log=True)),
+            "rsm": (0.4, Float(0.2, 0.8)),
         },
-        trials=6,
-        members=_SEEDS,
+        defaults={"iterations": 400},
+        trees="iterations",
+        watch=_watch_catboost,
         package="catboost",
     ),
-    # epochs are chosen on held-out training songs; the network that is judged is trained anew on all of them
-    "mlp": Baseline(_neural("MLP"), "everything", epochs=40),
-    "tabm": Baseline(_neural("TabM"), "everything", epochs=30, package="tabm"),
-    "realmlp": Baseline(_neural("RealMLP"), "everything", epochs=32, package="pytabkit"),
+    # with their authors' values; that training ends once it no longer helps changes no prediction and costs a seventh
+    "mlp": Baseline(_net("RealMLP_TD_S", **_STOPPED), members=4, **_BAGGED),
+    "realmlp": Baseline(_net("RealMLP_TD", **_STOPPED), members=4, **_BAGGED),
+    "tabm": Baseline(_net("TabM_D"), **_BAGGED),
+    # a tenth of its cost, and more dropout and weight decay for files of a few thousand songs
+    "tabm_small": Baseline(
+        _net("TabM_D", tabm_k=16, d_block=160, n_blocks=2, dropout=0.2, weight_decay=0.03), members=4, **_BAGGED
+    ),
+    # pretrained: `fit` only takes the songs in
+    "tabicl": Baseline(
+        maker("tabicl.TabICLRegressor", allow_auto_download=False, device="cpu"),
+        "everything",
+        weights=True,
+        package="tabicl",
+    ),
+    "tabpfn": Baseline(
+        maker("tabpfn.TabPFNRegressor", ignore_pretraining_limits=True, device="cpu"),
+        "everything",
+        weights=True,
+        package="tabpfn",
+    ),
 }

@@ -9,19 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
-from sklearn.ensemble import AdaBoostClassifier, BaggingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.svm import SVC
+from sklearn.pipeline import Pipeline
 from sklearn.tree import DecisionTreeClassifier
 
-from popularity.evaluation.estimators import imputed, prepared
+from popularity.evaluation.estimators import Make, maker, medians, prepared
 from popularity.evaluation.folds import Rows
 from popularity.features.tabular import FeatureSet
 
@@ -34,73 +30,55 @@ _FEWEST = 5  # songs of a class: from fewer nothing can be learned
 
 @dataclass(frozen=True)
 class Row:
-    """How to make a classifier.
+    """How to make a classifier. The config may give another feature set and another balance."""
 
-    Attributes:
-        make: seed to a pipeline with ``fit(rows, hit)``.
-        feature_set: what it reads unless the config says otherwise.
-        balance: what is done about hits being few unless the config says otherwise.
-        scores: its scores are not probabilities: they are mapped to some, see :func:`probability_curve`.
-        weighable: it takes weights.
-        package: what must be installed.
-    """
-
-    make: Callable[[int], Pipeline]
+    make: Make
     feature_set: FeatureSet = "audio"
-    balance: Balance = "none"
-    scores: bool = False
-    weighable: bool = True
-    package: str = ""
+    balance: Balance = "none"  # what is done about hits being few
+    scores: bool = False  # its scores are not probabilities: they are mapped to some, see `probability_curve`
+    weighable: bool = True  # it takes weights
+    package: str = ""  # must be installed
 
 
-def _adaboost(seed: int) -> Pipeline:
-    tree = DecisionTreeClassifier(max_depth=2)
-    return imputed(AdaBoostClassifier(tree, n_estimators=80, learning_rate=0.3, random_state=seed))
+def _boosted(class_path: str, **fixed: Any) -> Row:
+    fixed |= {"n_estimators": 200, "learning_rate": 0.03, "subsample": 0.7, "colsample_bytree": 0.4, "reg_lambda": 5.0}
+    make = maker(class_path, lambda: "passthrough", n_jobs=1, **fixed)
+    return Row(make, "everything", package=class_path.partition(".")[0])
 
 
-def _bagging(seed: int) -> Pipeline:
-    return imputed(BaggingClassifier(DecisionTreeClassifier(min_samples_leaf=5), 100, random_state=seed))
-
-
-_BOOSTED: dict[str, Any] = {"n_estimators": 200, "learning_rate": 0.03, "subsample": 0.7, "colsample_bytree": 0.4}
-_BOOSTED |= {"reg_lambda": 5.0, "n_jobs": 1}
-
-
-def _lightgbm(seed: int) -> Pipeline:
-    trees = {"num_leaves": 8, "min_child_samples": 25, "subsample_freq": 1, "verbosity": -1}
-    reproducible = {"deterministic": True, "force_row_wise": True, "random_state": seed}
-    return make_pipeline(import_module("lightgbm").LGBMClassifier(**_BOOSTED, **trees, **reproducible))
-
-
-def _xgboost(seed: int) -> Pipeline:
-    trees = {"max_depth": 4, "min_child_weight": 5, "tree_method": "hist"}
-    return make_pipeline(import_module("xgboost").XGBClassifier(**_BOOSTED, **trees, random_state=seed))
-
+_SHRUNK = "sklearn.discriminant_analysis."
+_REPRODUCIBLE: dict[str, Any] = {"deterministic": True, "force_row_wise": True, "verbosity": -1, "subsample_freq": 1}
+_STUMP, _TREE = DecisionTreeClassifier(max_depth=2), DecisionTreeClassifier(min_samples_leaf=5)
 
 CLASSIFIERS: dict[str, Row] = {
-    "logistic": Row(lambda seed: make_pipeline(prepared(), LogisticRegression(C=0.1, max_iter=2000))),
+    "logistic": Row(maker("sklearn.linear_model.LogisticRegression", prepared, C=0.1, max_iter=2000)),
     "lda": Row(
-        lambda seed: make_pipeline(prepared(), LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")),
-        weighable=False,
+        maker(f"{_SHRUNK}LinearDiscriminantAnalysis", prepared, solver="lsqr", shrinkage="auto"), weighable=False
     ),
     # far too sure of itself: its scores are mapped to probabilities
     "qda": Row(
-        lambda seed: make_pipeline(prepared(), QuadraticDiscriminantAnalysis(solver="eigen", shrinkage="auto")),
+        maker(f"{_SHRUNK}QuadraticDiscriminantAnalysis", prepared, solver="eigen", shrinkage="auto"),
         scores=True,
         weighable=False,
     ),
-    "svm": Row(lambda seed: make_pipeline(prepared(), SVC(C=1.0)), balance="weights", scores=True),
+    "svm": Row(maker("sklearn.svm.SVC", prepared, C=1.0), balance="weights", scores=True),
     "tree": Row(
-        lambda seed: imputed(DecisionTreeClassifier(max_depth=6, min_samples_leaf=20, random_state=seed)),
+        maker("sklearn.tree.DecisionTreeClassifier", medians, max_depth=6, min_samples_leaf=20), balance="weights"
+    ),
+    "bagging": Row(
+        maker("sklearn.ensemble.BaggingClassifier", medians, estimator=_TREE, n_estimators=100), balance="undersample"
+    ),
+    "forest": Row(
+        maker("sklearn.ensemble.RandomForestClassifier", medians, n_estimators=200, min_samples_leaf=5),
         balance="weights",
     ),
-    "bagging": Row(_bagging, balance="undersample"),
-    "forest": Row(
-        lambda seed: imputed(RandomForestClassifier(200, min_samples_leaf=5, random_state=seed)), balance="weights"
+    "adaboost": Row(
+        maker("sklearn.ensemble.AdaBoostClassifier", medians, estimator=_STUMP, n_estimators=80, learning_rate=0.3),
+        balance="weights",
+        scores=True,
     ),
-    "adaboost": Row(_adaboost, balance="weights", scores=True),
-    "lightgbm": Row(_lightgbm, "everything", package="lightgbm"),
-    "xgboost": Row(_xgboost, "everything", package="xgboost"),
+    "lightgbm": _boosted("lightgbm.LGBMClassifier", num_leaves=8, min_child_samples=25, **_REPRODUCIBLE),
+    "xgboost": _boosted("xgboost.XGBClassifier", max_depth=4, min_child_weight=5, tree_method="hist"),
 }
 
 
@@ -109,14 +87,13 @@ def fit_probability(row: Row, balance: str, rows: Rows, hit: np.ndarray) -> np.n
 
     Args:
         row: what is fitted.
-        balance: ``none``, ``weights`` (each class weighs the same) or ``undersample`` (as many songs of the larger
-            class as the smaller one has).
+        balance: ``none``, ``weights`` (each class weighs the same) or ``undersample`` (see :func:`undersampled`).
         rows: what it reads.
         hit: ``(n_train,)`` labels of the training songs.
     """
     share = float(np.mean(hit))
     train, test = rows.tables
-    if not _learnable(hit):
+    if min(hit.sum(), (~hit).sum()) < _FEWEST:
         return np.full(len(test), share)
     (seed,) = rows.task.seeds(1)
     model = _fitted(row, balance, train, hit, seed)
@@ -125,19 +102,15 @@ def fit_probability(row: Row, balance: str, rows: Rows, hit: np.ndarray) -> np.n
         return probability if balance == "none" else with_share(probability, share)
     scores = np.full(len(hit), np.nan)
     for part, (fit, held_out) in rows.parts(CURVE_FOLDS):
-        if _learnable(hit[fit]):
+        if min(hit[fit].sum(), (~hit[fit]).sum()) >= _FEWEST:
             inner, asked = part.tables
             scores[held_out] = _fitted(row, balance, inner, hit[fit], seed).decision_function(asked)
     known = np.isfinite(scores)
     return probability_curve(scores[known], hit[known], share)(model.decision_function(test))
 
 
-def _learnable(hit: np.ndarray) -> bool:
-    return bool(min(hit.sum(), (~hit).sum()) >= _FEWEST)
-
-
 def _fitted(row: Row, balance: str, rows: pd.DataFrame, hit: np.ndarray, seed: int) -> Pipeline:
-    model = row.make(seed)
+    model: Pipeline = row.make({}, seed)
     if balance == "weights":
         weights = np.where(hit, 0.5 / hit.mean(), 0.5 / (1 - hit.mean()))
         return model.fit(rows, hit, **{f"{model.steps[-1][0]}__sample_weight": weights})
@@ -149,12 +122,7 @@ def probability_curve(scores: np.ndarray, hit: np.ndarray, share: float) -> Call
     """A logistic curve from scores to P(hit) (Platt, 1999), fitted to songs that the scores were not fitted to.
 
     Far scores are compressed by an inverse hyperbolic sine: one song at 6,000 where the others are within 10 of 0 would
-    tilt the curve.
-
-    Args:
-        scores: ``(n,)``.
-        hit: ``(n,)``.
-        share: P(hit) where there is nothing to fit to.
+    tilt the curve. Where there is nothing to fit to, P(hit) is ``share``.
     """
     if not 0 < hit.sum() < len(hit):
         return lambda asked: np.full(len(asked), share)

@@ -19,7 +19,7 @@ from popularity.evaluation.protocol import Protocol, Run
 from popularity.evaluation.report import write_report, write_summary
 from popularity.evaluation.runs import Result, read_result
 from popularity.evaluation.significance import compare as paired
-from popularity.evaluation.tables import Tables, tabulate
+from popularity.evaluation.tables import tabulate, write_tables
 from popularity.evaluation.workers import run_all
 from popularity.io import folder_lock, write_atomically
 
@@ -31,8 +31,8 @@ def compare(comparison: Comparison) -> int:
         InputError: whatever cannot work.
         KeyboardInterrupt: finished runs are kept.
     """
-    options, protocol, songs = comparison.options, comparison.protocol, comparison.songs
-    folder, console = Path(options.output), Console()
+    protocol, songs = comparison.protocol, comparison.songs
+    folder, console = Path(protocol.output), Console(highlight=False, markup=False, soft_wrap=True)
     runs = protocol.runs(comparison.chosen, hits=comparison.hits)
     for fold in {run.fold for run in runs}:
         protocol.make_fold(songs, 0, fold)  # songs that cannot be split are refused now
@@ -43,34 +43,35 @@ def compare(comparison: Comparison) -> int:
         for stale in [*folder.glob(".*.part"), *folder.glob("runs/*/.*.part"), *folder.glob("runs/*/*.running")]:
             stale.unlink()  # of a process that was killed
         _check_reference(comparison, folder)
-        found = {run: result for run in runs if (result := read_result(protocol, run, folder)) is not None}
+        found = _results(protocol, runs, folder)
         finished = {run: result.facts for run, result in found.items() if not result.error}
         missing = [run for run in runs if run not in finished]
         if missing:
-            console.print("\n".join(comparison.understood), highlight=False, markup=False, soft_wrap=True)
+            console.print("\n".join(comparison.understood))
             again = sum(run.path(folder).exists() for run in missing)
-            why = (
-                f", {again} of them again: they failed or are damaged, or their settings have changed" if again else ""
-            )
-            console.print(f"{len(finished)} of {len(runs)} runs are done, {len(missing)} to do{why}", highlight=False)
-            progress = Progress(runs, finished, options.workers, console)
+            why = f", {again} of them again: they failed or are damaged, or their settings have changed"
+            console.print(f"{len(finished)} of {len(runs)} runs are done, {len(missing)} to do{why if again else ''}")
+            progress = Progress(runs, finished, protocol.workers, console, protocol.every, len(songs))
             for of_hits in (False, True):  # hits start from predictions of popularity
                 wave = [run for run in missing if run.hits == of_hits]
-                for run, facts in run_all(protocol, songs, wave, folder, options.workers):
+                for run, facts in run_all(protocol, songs, wave, folder, protocol.workers):
                     progress.ended(run, facts)
         results = _write(comparison, folder)
         failed = [run for run in runs if run not in results or results[run].error]
-    text = write_summary(folder).read_text(encoding="utf-8")
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
-    if options.report:
+    console.print(write_summary(folder).read_text(encoding="utf-8"))
+    if protocol.report:
         write_report(folder)
     elif (folder / "report.html").exists():
         print(f"{folder / 'report.html'} and its pictures are of an earlier run: --report false", file=sys.stderr)
-    console.print(f"results: {folder}", highlight=False, soft_wrap=True)
+    console.print(f"results: {folder}")
     if failed:
         first = f"{len(failed)} of {len(runs)} runs failed ({_first_error(results)})"
         print(f"{first}; the same command tries them again", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _results(protocol: Protocol, runs: Sequence[Run], folder: Path) -> dict[Run, Result]:
+    return {run: result for run in runs if (result := read_result(protocol, run, folder)) is not None}
 
 
 def _record(protocol: Protocol, folder: Path) -> None:
@@ -82,7 +83,7 @@ def _record(protocol: Protocol, folder: Path) -> None:
         return
     try:
         found = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (UnicodeDecodeError, json.JSONDecodeError, TypeError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         raise InputError(f"{path}: expected the protocol of a comparison in JSON, got {error}") from error
     for key, value in wanted.items():
         if key != "source" and found.get(key) != value:
@@ -92,11 +93,11 @@ def _record(protocol: Protocol, folder: Path) -> None:
 
 
 def _check_reference(comparison: Comparison, folder: Path) -> None:
-    protocol, reference = comparison.protocol, comparison.options.reference
+    protocol, reference = comparison.protocol, comparison.protocol.reference
     if reference in comparison.chosen or not comparison.chosen & protocol.models.keys():
         return
-    found = (read_result(protocol, run, folder) for run in protocol.runs({reference}, hits=False))
-    if all(result is None or result.error for result in found):
+    found = _results(protocol, protocol.runs({reference}, hits=False), folder)
+    if all(result.error for result in found.values()):
         raise InputError(f"--reference {reference} has no results in {folder}: add it to --models")
 
 
@@ -106,39 +107,29 @@ def _write(comparison: Comparison, folder: Path) -> Mapping[Run, Result]:
     Raises:
         InputError: no run has succeeded, or models were tested on different songs.
     """
-    protocol, options = comparison.protocol, comparison.options
-    results = {run: result for run in protocol.runs() if (result := read_result(protocol, run, folder)) is not None}
+    protocol = comparison.protocol
+    results = _results(protocol, protocol.runs(), folder)
     done = {run: result for run, result in results.items() if not result.error}
     if not done:
         raise InputError(f"{folder}: no run has succeeded; {_first_error(results)}")
-    tables = tabulate(done, comparison.songs, reference=options.reference, against=options.against, seed=protocol.seed)
-    tables.write(folder)
-    if options.against is not None and options.against in set(tables.folds["model"]):
-        with write_atomically(folder / f"against_{options.against}.json") as file:
-            paired(tables.folds, options.against).to_json(file, orient="records", indent=1, double_precision=6)
-    with write_atomically(folder / "songs.parquet", binary=True) as file:
-        comparison.songs.to_parquet(file, index=False)
+    tables = tabulate(done, comparison.songs, protocol)
+    write_tables(tables | {"songs": comparison.songs}, folder)
+    if protocol.against is not None and protocol.against in set(tables["folds"]["model"]):
+        with write_atomically(folder / f"against_{protocol.against}.json") as file:
+            paired(tables["folds"], protocol.against).to_json(file, orient="records", indent=1, double_precision=6)
     with write_atomically(folder / "protocol.json") as file:
-        json.dump(_protocol(comparison, tables, results), file, indent=1)
+        json.dump(_about(protocol, results) | {"songs": len(comparison.songs)}, file, indent=1)
     return results
 
 
-def _protocol(comparison: Comparison, tables: Tables, results: Mapping[Run, Result]) -> dict[str, Any]:
+def _about(protocol: Protocol, results: Mapping[Run, Result]) -> dict[str, Any]:
     """All about a comparison that its tables do not say."""
-    protocol, options = comparison.protocol, comparison.options
-    versions: dict[str, set[str]] = {}
-    for result in results.values():
-        for package, version in result.facts.get("versions", {}).items():
-            versions.setdefault(package, set()).add(version)
-    names = {run.model for run in results}
+    found = [result.facts.get("versions", {}) for result in results.values()]
+    packages = sorted({package for versions in found for package in versions})
     return protocol.shared() | {
-        "repeats": protocol.repeats,
-        "songs": len(comparison.songs),
-        "cutoffs": protocol.cutoffs,
-        "reference": options.reference,
-        "against": options.against,
-        "models": protocol.described([name for name in (*protocol.models, *protocol.classifiers) if name in names]),
-        "versions": {package: sorted(found) for package, found in sorted(versions.items())},
+        **{key: getattr(protocol, key) for key in ("repeats", "cutoffs", "reference", "against")},
+        "models": protocol.described({run.model for run in results}),
+        "versions": {name: sorted({one[name] for one in found if name in one}) for name in packages},
         "failed": {str(run): result.error for run, result in results.items() if result.error},
     }
 

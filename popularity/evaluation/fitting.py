@@ -7,72 +7,79 @@ from typing import Any
 
 import numpy as np
 import optuna
-import pandas as pd
 from scipy.optimize import nnls
 
-from popularity.evaluation.baselines import Baseline
+from popularity.evaluation.baselines import MOST_TREES, Baseline
 from popularity.evaluation.folds import Outcome, Rows, Task
 
-#: Inner folds of a search, of the choice of epochs (one is held out), of estimators that choose something themselves.
-SEARCH_FOLDS, EPOCH_FOLDS, CV_FOLDS = 3, 6, 5
+#: Inner folds of a search, of members that stop early (each holds out one), of estimators that choose something.
+SEARCH_FOLDS, BAG_FOLDS, CV_FOLDS = 3, 6, 5
 
 
-def fit_baseline(row: Baseline, feature_set: str | None, trials: int, epochs: int, task: Task) -> Outcome:
-    """Search, fit to all training songs and predict.
+def fit_baseline(row: Baseline, feature_set: str | None, trials: int, task: Task) -> Outcome:
+    """Search (with 0 trials: take the defaults), fit to the training songs and predict.
 
-    Args:
-        row: what is fitted.
-        feature_set: what it reads; None: song tables.
-        trials: parameter settings tried inside the training songs; 0 takes the defaults.
-        epochs: maximum number of epochs; 0 for estimators without any.
-        task: the songs.
+    `feature_set` is what it reads; None: song tables.
     """
     rows = Rows(task, feature_set)
-    seeds = task.seeds(max(2, row.members))
-    parameters, final = dict(row.defaults), seeds[: row.members]
+    seeds, parameters = task.seeds(max(2, row.members)), dict(row.defaults)
+    if row.bagged:
+        return Outcome(_bagged(row, rows, trials, seeds[: row.members]))
     if trials:
         parameters = _search(row, rows, trials, seeds[0])
-    if epochs:  # with another seed than that of the choice
-        parameters, final = {"max_epochs": epochs, "epochs": _best_epoch(row, rows, epochs, seeds[0])}, seeds[1:2]
     train, test = rows.tables
-    models = [_fitted(row, parameters, seed, train, task) for seed in final]
+    models = [_made(row, parameters, seed, task).fit(train, task.popularity) for seed in seeds[: row.members]]
     prediction = sum(_clipped(model.predict(test)) / len(models) for model in models)
     return Outcome(np.asarray(prediction), notes={"parameters": parameters})
 
 
-def _fitted(row: Baseline, parameters: dict[str, Any], seed: int, rows: pd.DataFrame, task: Task, **more: Any) -> Any:
+def _made(row: Baseline, parameters: dict[str, Any], seed: int, task: Task) -> Any:
     model = row.make(parameters, seed)
     for key in getattr(model, "get_params", dict)():
         if key == "cv" or key.endswith("__cv"):  # whatever it chooses, it chooses by the rule of the split
             model.set_params(**{key: task.inner(CV_FOLDS)})
-    return model.fit(rows, task.popularity, **more)
+    return model
 
 
 def _clipped(prediction: Any) -> np.ndarray:
     return np.clip(np.asarray(prediction, dtype=np.float64), 0, 100)
 
 
-def _best_epoch(row: Baseline, rows: Rows, epochs: int, seed: int) -> int:
-    part, (_, held_out) = rows.parts(EPOCH_FOLDS)[0]
-    train, test = part.tables
-    watched = (test, rows.task.popularity[held_out])
-    return int(_fitted(row, {"max_epochs": epochs}, seed, train, part.task, held_out=watched).epochs_)
+def _bagged(row: Baseline, rows: Rows, trials: int, seeds: list[int]) -> np.ndarray:
+    """The mean of members, each fitted to all inner folds but one, on which it stops early."""
+    predictions = []
+    for seed, (part, (_, held_out)) in zip(seeds, rows.parts(BAG_FOLDS), strict=False):
+        train, watched = part.tables
+        model = row.make({**row.defaults, "trials": trials, "seed": seed}, seed)
+        model.fit(train, part.task.popularity, (watched, rows.task.popularity[held_out]))
+        predictions.append(_clipped(model.predict(part.read(rows.task.test))))
+    return np.asarray(np.mean(predictions, axis=0))
 
 
 def _search(row: Baseline, rows: Rows, trials: int, seed: int) -> dict[str, Any]:
-    """The best parameters by mean squared error over inner folds, whose features are made anew for each fold."""
+    """The best parameters by mean squared error over inner folds, whose features are made anew for each fold.
+
+    The number of trees is no parameter of the search: each fit stops early on its held-out fold, and the mean of these
+    numbers is taken.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # a line per trial would drown the progress of the runs
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(4, trials // 3)))
-    study.enqueue_trial(dict(row.defaults))
+    study.enqueue_trial({name: row.defaults[name] for name in row.space})
     for _ in range(trials):
         trial = study.ask(dict(row.space))
-        errors = []
+        parameters = {**row.defaults, **trial.params, **({row.trees: MOST_TREES} if row.watch else {})}
+        errors, trees = [], []
         for part, (_, held_out) in rows.parts(SEARCH_FOLDS):
-            train, test = part.tables
-            prediction = _clipped(_fitted(row, trial.params, seed, train, part.task).predict(test))
-            errors.append(np.mean((prediction - rows.task.popularity[held_out]) ** 2))
+            (train, test), answers = part.tables, rows.task.popularity[held_out]
+            model = _made(row, parameters, seed, part.task)
+            if row.watch:
+                trees.append(row.watch(model, train, part.task.popularity, (test, answers)))
+            else:
+                model.fit(train, part.task.popularity)
+            errors.append(np.mean((_clipped(model.predict(test)) - answers) ** 2))
+        trial.set_user_attr("trees", {row.trees: round(np.mean(trees))} if trees else {})
         study.tell(trial, float(np.mean(errors)))
-    return dict(study.best_params)
+    return {**row.defaults, **study.best_params, **study.best_trial.user_attrs["trees"]}
 
 
 def fit_stack(members: Mapping[str, Callable[[Task], Outcome]], folds: int, task: Task) -> Outcome:
@@ -80,11 +87,6 @@ def fit_stack(members: Mapping[str, Callable[[Task], Outcome]], folds: int, task
 
     Each member predicts inner folds of the training songs by the rule of the split; the weights are those of
     least squares on these predictions. Then each is fitted to all songs.
-
-    Args:
-        members: name -> what fits to a task and predicts it.
-        folds: inner folds; each costs a fit of each member.
-        task: the songs.
     """
 
     def predictions(of: Task) -> np.ndarray:
@@ -99,12 +101,9 @@ def fit_stack(members: Mapping[str, Callable[[Task], Outcome]], folds: int, task
 
 
 def mixing_weights(predictions: np.ndarray, answers: np.ndarray, caution: float = 0.02) -> np.ndarray:
-    """Non-negative weights that sum to 1 and mix predictions with the smallest squared error.
+    """Non-negative weights that sum to 1 and mix predictions ``(n, members)`` with the smallest squared error.
 
-    Args:
-        predictions: ``(n, members)``.
-        answers: ``(n,)``.
-        caution: pull towards equal weights, in units of the mean squared error of the plain mean.
+    `caution` is the pull towards equal weights, in units of the mean squared error of the plain mean.
     """
     members = predictions.shape[1]
     equal, pull = np.full(members, 1 / members), np.sqrt(caution * members)

@@ -20,21 +20,12 @@ Part = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Task:
-    """Songs to learn from and songs to predict: all that a model is given.
+    """Songs to learn from and songs to predict: all that a model is given."""
 
-    Attributes:
-        train: canonical song table with popularity, index 0 to n_train - 1.
-        test: the same columns, index 0 to n_test - 1; `popularity` is missing in every row.
-        split: the rule by which the test songs were held out.
-        seed: for whatever the model samples; seed of the comparison + repeat.
-        repeat: the repeat that the fold belongs to.
-        fold: the fold that is held out.
-    """
-
-    train: pd.DataFrame
-    test: pd.DataFrame
-    split: SplitKind = "random"
-    seed: int = 0
+    train: pd.DataFrame  # canonical song table with popularity, index 0 to n_train - 1
+    test: pd.DataFrame  # the same columns, index 0 to n_test - 1; `popularity` is missing in every row
+    split: SplitKind = "random"  # the rule by which the test songs were held out
+    seed: int = 0  # for whatever the model samples; seed of the comparison + repeat
     repeat: int = 0
     fold: int = 0
 
@@ -75,12 +66,7 @@ class Task:
 
 
 class Rows:
-    """Tables that an estimator reads, made when first asked for and kept.
-
-    Args:
-        task: the songs.
-        feature_set: ``audio`` or ``everything``: tabular features; None: the song table itself, without popularity.
-    """
+    """Tables that an estimator reads of a task, kept: tabular features, or without a feature set the song table."""
 
     def __init__(self, task: Task, feature_set: str | None) -> None:
         self.task = task
@@ -88,13 +74,19 @@ class Rows:
         self._parts: dict[int, list[tuple[Rows, Part]]] = {}
 
     @cached_property
+    def _features(self) -> TabularFeatures | None:
+        return None if self.feature_set is None else self.task.features(self.feature_set)
+
+    @cached_property
     def tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The rows of the training songs, made out of fold, and of the test songs."""
-        train, test = self.task.train, self.task.test
-        if self.feature_set is None:
-            return train.drop(columns="popularity"), test.drop(columns="popularity")
-        features = self.task.features(self.feature_set)
-        return features.fit_transform(train), features.transform(test)
+        if self._features is None:
+            return self.task.train.drop(columns="popularity"), self.task.test.drop(columns="popularity")
+        return self._features.fit_transform(self.task.train), self._features.transform(self.task.test)
+
+    def read(self, songs: pd.DataFrame) -> pd.DataFrame:
+        """The rows of other new songs, after :attr:`tables`."""
+        return songs.drop(columns="popularity") if self._features is None else self._features.transform(songs)
 
     def parts(self, folds: int) -> list[tuple[Rows, Part]]:
         """The same for the inner folds; no row of a fold rests on the labels that it holds out."""
@@ -106,12 +98,9 @@ class Rows:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a model says about the test songs.
+    """What a model says about the test songs: (n_test,) points, and notes such as chosen settings, in types of JSON.
 
-    Attributes:
-        prediction: (n_test,) popularity points.
-        at_least: (100, n_test) P(popularity >= c) for c = 1 to 100, from a model that predicts a distribution.
-        notes: chosen settings, epochs and the like, in types that JSON knows.
+    A model that predicts a distribution also says (100, n_test) P(popularity >= c) for c = 1 to 100.
     """
 
     prediction: np.ndarray
@@ -121,13 +110,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Fold:
-    """A task and, for the referee, its answers.
-
-    Attributes:
-        task: what the model is given.
-        rows: (n_test,) row numbers of `task.test` in the whole table.
-        answers: (n_test,) popularity of the test songs.
-    """
+    """A task and, for the referee, (n_test,) row numbers of its test songs in the whole table and their popularity."""
 
     task: Task
     rows: np.ndarray

@@ -29,12 +29,9 @@ QUANTILES = {"median": 0.5, "top_quarter": 0.75}
 
 @dataclass(frozen=True)
 class Scored:
-    """A model of hits on one fold and cut-off.
+    """A model of hits on one fold and cut-off: its scores, and (n_test,) P(hit) unless it was skipped.
 
-    Attributes:
-        scores: those of `hit_scores`, `value` of the cut-off, `threshold`, share of `hits`; or `value` and why it was
-            `skipped`.
-        chance: (n_test,) P(hit), unless it was skipped.
+    Scores are those of `hit_scores`, the cut-off's `value`, `threshold` and share of `hits`; or `value` and `skipped`.
     """
 
     scores: dict[str, Any]
@@ -59,12 +56,7 @@ def parse_cutoff(value: float | str) -> str:
 
 
 def cutoff_value(cutoff: str, popularity: np.ndarray) -> float:
-    """The popularity from which a song is a hit.
-
-    Args:
-        cutoff: a number or a name of `QUANTILES`.
-        popularity: (n_train,) of the training songs.
-    """
+    """The popularity from which a song is a hit, where training songs have (n_train,) popularity."""
     if cutoff in QUANTILES:
         return float(np.quantile(popularity, QUANTILES[cutoff], method="higher"))
     return float(cutoff)
@@ -73,17 +65,12 @@ def cutoff_value(cutoff: str, popularity: np.ndarray) -> float:
 def score(model: Model, fold: Fold, cutoffs: Iterable[str], known: Outcome | None) -> dict[str, Scored]:
     """Scores by cut-off. A regressor is fitted once more, without the held-out songs, a classifier twice a cut-off.
 
-    Args:
-        model: a regressor or a classifier.
-        fold: the songs.
-        cutoffs: what a hit is.
-        known: what a regressor, fitted to all training songs, has said about the test songs.
+    `known` is what a regressor, fitted to all training songs, has said about the test songs.
     """
     fit, held_out = fold.task.inner(INNER_FOLDS)[0]
     part, popularity = fold.task.part(fit, held_out), fold.task.popularity
     rows, part_rows = Rows(fold.task, model.feature_set), Rows(part, model.feature_set)
-    inner: Outcome | None = None
-    found = {}
+    inner, found = None, {}
     for cutoff in cutoffs:
         value = cutoff_value(cutoff, popularity)
         hit, of_test = popularity >= value, fold.answers >= value
@@ -113,16 +100,10 @@ def _of_regressor(inner: Outcome, outer: Outcome, value: float, hit: np.ndarray)
 
 
 def probability_at(at_least: np.ndarray, value: float) -> np.ndarray:
-    """P(popularity >= value), between two whole numbers by interpolation.
-
-    Args:
-        at_least: (100, n) P(popularity >= c) for c = 1 to 100.
-        value: from 1 to 100.
-    """
-    below = int(np.floor(value))
+    """P(popularity >= value) from (100, n) P(popularity >= c) for c = 1 to 100, interpolated between whole numbers."""
+    below = min(int(value), 99)
     share = value - below
-    left = at_least[below - 1]
-    return np.asarray(left if share == 0 else left + share * (at_least[below] - left))
+    return np.asarray((1 - share) * at_least[below - 1] + share * at_least[below])
 
 
 def _reason(fit: np.ndarray, held_out: np.ndarray, test: np.ndarray) -> str:

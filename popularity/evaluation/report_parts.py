@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from sklearn.calibration import calibration_curve
-from sklearn.metrics import precision_recall_curve, roc_curve
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.impute import SimpleImputer
+from sklearn.inspection import permutation_importance
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from popularity import plots
 from popularity.data.schema import AUDIO
-from popularity.evaluation import importance, report_tables, results
+from popularity.evaluation import report_tables, results
 from popularity.evaluation.results import Results
 
 #: Part to the name of the SVG file with its first picture.
@@ -22,8 +26,8 @@ LARGEST = 10
 BANDS = tuple(f"{low}–{100 if low == 90 else low + 9}" for low in range(0, 100, 10))
 KNOWN = {"0": 0, "1": 1, "2–3": 2, "4–7": 4, "8–15": 8, "16+": 16}  # name of a group to its smallest number
 MEASURES = {"auroc": "AUROC", "average_precision": "average precision", "brier": "Brier", "f1": "F1"}
-_GRID = np.linspace(0, 1, 101)
 Part = dict[str, list[dict[str, Any]]]
+Folds = Collection[tuple[np.ndarray, np.ndarray]]  # rows of training and of test songs
 
 
 def report_parts(found: Results) -> dict[str, Part]:
@@ -50,17 +54,17 @@ def _comparison(found: Results) -> dict[str, Part]:
         parts["scores"] = _part([], ("Mean over folds, best first", scores, True))
     if found.reference is None or "folds" not in found.tables:
         return parts
-    ratios = results.with_ratio_intervals(found)
+    table = found.tables["differences"]
     names = {"ratio_to_reference": "mean", "ratio_low": "low", "ratio_high": "high"}
     label = f"squared error as a share of that of {found.reference}"
-    figure = plots.forest(ratios[["model", "folds", *names]].rename(columns=names), 1.0, label, ".3f")
-    numbers = ratios[["model", "folds", "ratio_to_reference"]]
-    numbers = numbers.assign(**{"95 % over folds": report_tables.intervals(ratios, "ratio_low", "ratio_high", 3)})
+    figure = plots.forest(table[["model", "folds", *names]].rename(columns=names), 1.0, label, ".3f")
+    ends = {"95 % over folds": report_tables.intervals(table, "ratio_low", "ratio_high", 3)}
+    numbers = table[["model", "folds", "ratio_to_reference"]].assign(**ends)
     parts["ranking"] = _part([("Squared error relative to the reference", figure)], ("Ratios", numbers, False))
     if (differences := report_tables.differences(found)) is not None:
         folds = found.tables["folds"].pivot_table(index=["repeat", "fold"], columns="model", values="mse")
         dots = {str(name): (folds[name] - folds[found.reference]).dropna().to_numpy() for name in folds}
-        others = ratios[ratios["model"] != found.reference].rename(columns={"difference": "mean"})
+        others = table[table["model"] != found.reference].rename(columns={"difference": "mean"})
         label = f"squared error minus that of {found.reference} (points²)"
         figure = plots.forest(others, 0.0, label, "+.2f", dots)
         parts["differences"] = _part([("Difference per fold", figure)], ("Differences in points²", differences, True))
@@ -70,19 +74,11 @@ def _comparison(found: Results) -> dict[str, Part]:
     return parts
 
 
-def _styles(models: Sequence[str], reference: str | None, taken: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """A line style for each of at most six models; the reference, and those that have one already, keep theirs."""
-    known = {**(taken or {}), str(reference): plots.STYLES[0]}
-    kept = {name: style for name, style in known.items() if name in models}
-    free = iter([style for style in plots.STYLES[1:] if style not in kept.values()])
-    return {name: kept[name] if name in kept else next(free) for name in models}
-
-
 def _songs(found: Results) -> dict[str, Part]:
     if not (models := found.focus()):
         return {}
     songs, reference = found.tables["songs"], found.reference or models[0]
-    errors, styles = results.song_errors(found, models), _styles(models, found.reference)
+    errors, styles = results.song_errors(found, models), plots.line_styles(models, found.reference)
     of_model = {model: errors[errors["model"] == model] for model in models}
 
     def each(plot: Callable[..., Figure]) -> list[tuple[str, Figure]]:
@@ -136,7 +132,7 @@ def _hits(found: Results) -> dict[str, Part]:
     scores = of_cutoff[chosen].dropna(subset="auroc").set_index("model")
     focus = found.focus()
     models = sorted(scores.index, key=lambda name: name not in focus)[:6]  # best first within both
-    styles = _styles(models, found.reference, _styles(focus, found.reference))
+    styles = plots.line_styles(models, found.reference, plots.line_styles(focus, found.reference))
     measures = {name: label for name, label in MEASURES.items() if name in summary}
     short = {cutoff: text.replace("popularity of at least", "≥") for cutoff, text in words.items()}
     parts["cutoffs"] = _part([("Metrics by cut-off", plots.scores_by_cutoff(summary, measures, short, styles))])
@@ -148,47 +144,11 @@ def _hits(found: Results) -> dict[str, Part]:
     counts = pd.DataFrame({"model": hits["model"], **cells, "others passed": ~hit & ~called}).groupby("model").sum()
     shown = (f"Counts over all folds and repeats, hit: {words[chosen]}", counts.loc[scores.index].reset_index(), True)
     parts["called"] = _part([], shown, *tables(ranked))
-    return parts | _hit_curves(hits, scores, styles, f"hit: {words[chosen]}")
-
-
-def _hit_curves(hits: pd.DataFrame, scores: pd.DataFrame, styles: Mapping[str, Any], heading: str) -> dict[str, Part]:
-    """ROC, precision-recall and calibration of the models with a style, at one cut-off."""
-    of_model = {model: hits[hits["model"] == model] for model in styles}
-    curves, rate = {model: _mean_curves(part) for model, part in of_model.items()}, float(hits["hit"].mean())
-
-    def square(place: int, metric: str, guess: tuple[float, float], xlabel: str, ylabel: str) -> Figure:
-        labels = {
-            model: {**style, "label": f"{model} {scores.loc[model, metric]:.3f}"} for model, style in styles.items()
-        }
-        lines = {model: curve[place] for model, curve in curves.items()}
-        return plots.unit_square(lines, (f"guessing {np.mean(guess):.3f}", (0, 1), guess), xlabel, ylabel, labels)
-
-    roc = square(0, "auroc", (0, 1), "share of the others called hits", "share of the hits found")
-    labels = ("share of the hits found (recall)", "hits among the called (precision)")
-    recall = square(1, "average_precision", (rate, rate), *labels)
-    tenths = {
-        model: calibration_curve(part["hit"], part["probability"], n_bins=10, strategy="quantile")[::-1]
-        for model, part in of_model.items()
-    }
-    diagonal = ("calibrated", (0, 1), (0, 1))
-    reliability = plots.unit_square(tenths, diagonal, "probability given", "share that were hits", styles)
-    return {
-        "curves": _part([(f"ROC, {heading}", roc), (f"Precision-recall, {heading}", recall)]),
-        "calibration": _part([(f"Calibration, {heading}", reliability)]),
-    }
-
-
-def _mean_curves(hits: pd.DataFrame) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """ROC curve and precision-recall curve of a model, x and y each: means over folds at equal x."""
-    rising, precise = [], []
-    for _, part in hits.groupby(["repeat", "fold"]):
-        if part["hit"].nunique() == 2:
-            false, true, _ = roc_curve(part["hit"], part["probability"])
-            rising.append(np.interp(_GRID, false, true))
-            precision, recall, _ = precision_recall_curve(part["hit"], part["probability"])
-            # a step: precision at recall r is that of the first threshold that reaches r (Davis & Goadrich, 2006)
-            precise.append(precision[::-1][np.searchsorted(recall[::-1], _GRID, side="left")])
-    return (_GRID, np.mean(rising, axis=0)), (_GRID[1:], np.mean(precise, axis=0)[1:])
+    roc, recall, reliability = plots.hit_curves(hits, scores, styles)
+    heading = f"hit: {words[chosen]}"
+    parts["curves"] = _part([(f"ROC, {heading}", roc), (f"Precision-recall, {heading}", recall)])
+    parts["calibration"] = _part([(f"Calibration, {heading}", reliability)])
+    return parts
 
 
 def _columns(found: Results) -> dict[str, Part]:
@@ -199,8 +159,8 @@ def _columns(found: Results) -> dict[str, Part]:
     if not columns:
         return {}
     first = [rows for (repeat, _), rows in folds.items() if repeat == min(folds)[0]]
-    linear = importance.coefficients(songs, columns, folds.values())
-    shuffled = importance.importance(songs, columns, first)
+    linear = coefficients(songs, columns, folds.values())
+    shuffled = importance(songs, columns, first)
     correlations = songs[["popularity", *columns]].corr(method="spearman")
     parts = {"correlations": _part([("Rank correlations", plots.correlation_map(correlations))])}
     for name, table, heading, label in (
@@ -210,3 +170,36 @@ def _columns(found: Results) -> dict[str, Part]:
         figure = plots.bars(table["feature"].tolist(), table["mean"].to_numpy(), table["half"].to_numpy(), label)
         parts[name] = _part([(heading, figure)], (f"The numbers: {label}", table, False))
     return parts
+
+
+def coefficients(songs: pd.DataFrame, columns: Sequence[str], folds: Folds) -> pd.DataFrame:
+    """Fit least squares on standardised columns to the training songs of each fold; missing values become the mean.
+
+    Returns:
+        ``feature, mean, half``, largest mean first: points of popularity per standard deviation of the column, and half
+        the width of the 95 % interval of the delete-d jackknife (Shao & Wu, 1989): folds share most of their training
+        songs, so the variance over folds is scaled by training songs over left-out songs.
+    """
+    features, truth = songs[list(columns)].to_numpy(), songs["popularity"].to_numpy()
+    model = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), LinearRegression())
+    found = np.array([model.fit(features[train], truth[train])[-1].coef_ for train, _ in folds])
+    half = 1.96 * np.sqrt(found.var(axis=0) / np.mean([len(test) / len(train) for train, test in folds]))
+    table = pd.DataFrame({"feature": columns, "mean": found.mean(axis=0), "half": half})
+    return table.sort_values("mean", key=np.abs, ascending=False, ignore_index=True)
+
+
+def importance(songs: pd.DataFrame, columns: Sequence[str], folds: Folds) -> pd.DataFrame:
+    """Shuffle a column among the test songs of a histogram gradient boosting on these columns (Breiman, 2001).
+
+    Returns:
+        ``feature, mean, half``, largest first: rise of the squared error (points squared); `half` is the standard
+        deviation over folds.
+    """
+    features, truth = songs[list(columns)].to_numpy(), songs["popularity"].to_numpy()
+    found = []
+    for train, test in folds:
+        model = HistGradientBoostingRegressor(random_state=0).fit(features[train], truth[train])
+        settings = {"scoring": "neg_mean_squared_error", "n_repeats": 5, "random_state": 0}
+        found.append(permutation_importance(model, features[test], truth[test], **settings).importances_mean)
+    table = pd.DataFrame({"feature": columns, "mean": np.mean(found, axis=0), "half": np.std(found, axis=0)})
+    return table.sort_values("mean", ascending=False, ignore_index=True)

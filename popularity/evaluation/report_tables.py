@@ -108,32 +108,30 @@ def intervals(table: pd.DataFrame, low: str, high: str, digits: int = 2) -> list
     return [_MISSING if _MISSING in pair else f"{pair[0]} to {pair[1]}" for pair in ends]
 
 
-def _written(table: pd.DataFrame) -> pd.DataFrame:
-    """Headings, and all values as text."""
-    texts = {name: _write(table[name], DECIMALS.get(name)) for name in map(str, table)}
-    frame = pd.DataFrame(texts)
-    return frame.set_axis([HEADINGS.get(name, name.replace("_", " ")) for name in texts], axis=1)
-
-
-def _write(column: pd.Series, digits: int | None) -> list[str]:
+def _write(column: pd.Series, digits: int | None = None) -> list[str]:
     if not is_numeric_dtype(column.dtype):
         return [_MISSING if pd.isna(value) else str(value) for value in column]
     if digits is None:
-        digits = 0 if is_integer_dtype(column.dtype) else 3
+        digits = DECIMALS.get(str(column.name), 0 if is_integer_dtype(column.dtype) else 3)
     rounded = column.astype(float).round(digits) + 0.0  # no minus before zero
     texts = [_MISSING if pd.isna(value) else f"{value:,.{digits}f}".replace("-", "\u2212") for value in rounded]
     return ["< 0.001" if text == "0.000" and column.name == "p_value" else text for text in texts]
 
 
+def written(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with headings for people, and all values as text."""
+    return pd.DataFrame({HEADINGS.get(name, name.replace("_", " ")): _write(table[name]) for name in map(str, table)})
+
+
 def html(table: pd.DataFrame, kind: str = "") -> str:
     """Return a table as HTML; its first column names the rows."""
-    texts = _written(table)
+    texts = written(table)
     first = str(texts.columns[0])
     return str(texts.set_index(first).rename_axis(index=None, columns=first).to_html(border=0, classes=kind))
 
 
 def markdown(table: pd.DataFrame) -> str:
     """Return a table in Markdown."""
-    texts = _written(table)
+    texts = written(table)
     rows = [list(texts), ["---"] * texts.shape[1], *texts.to_numpy().tolist()]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -15,29 +15,22 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from popularity.data.albums import first_artists
 from popularity.data.credits import credits
+from popularity.data.groups import own_group_where_missing
 from popularity.errors import InputError
-from popularity.evaluation.significance import LEVEL, corrected_t_test
+from popularity.evaluation.significance import LEVEL
+from popularity.evaluation.tables import FILES, Tables
 
-#: The tables that compare writes; any but the two summaries may be absent.
-FILES = (
-    *("summary.csv", "differences.csv", "folds.parquet", "predictions.parquet", "repeated_folds.csv", "songs.parquet"),
-    *("hit_summary.csv", "hit_folds.parquet", "hits.parquet", "published_results.csv"),
-)
 PREFERRED = ("mamba", "lightgbm", "tabm")  # shown in pictures of songs wherever they were compared
 
 
 @dataclass(frozen=True)
 class Results:
-    """A comparison as its folder holds it.
-
-    Attributes:
-        protocol: What ``protocol.json`` says.
-        tables: Name without ending to table; a table that is absent or has no rows is not among them.
-    """
+    """A comparison as its folder holds it: what ``protocol.json`` says, and the tables that are there and have rows."""
 
     protocol: dict[str, Any]
-    tables: dict[str, pd.DataFrame]
+    tables: Tables
 
     @property
     def reference(self) -> str | None:
@@ -58,62 +51,42 @@ class Results:
 
 
 def read_results(folder: Path) -> Results:
-    """Read the tables of a comparison.
+    """Read the tables of a comparison, any of which may be absent but for the summaries.
 
     Raises:
         InputError: There is no summary, or a table cannot be read.
     """
     tables = {}
-    for path in [folder / name for name in FILES if (folder / name).is_file()]:
+    names = [f"{name}.{endings[0]}" for name, endings in FILES.items()]
+    for path in [folder / name for name in (*names, "published_results.csv") if (folder / name).is_file()]:
         try:
             table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype={"cutoff": "str"})
         except (ValueError, OSError) as error:  # pyarrow's errors are both
             raise InputError(f"{path}: cannot be read as a table: {str(error).splitlines()[0]}") from error
-        text = {column: "str" for column in ("model", "cutoff", "reference") if column in table}
         if len(table):
-            tables[path.stem] = table.astype(text)
+            tables[path.stem] = table.astype(dict.fromkeys({"model", "cutoff", "reference"}.intersection(table), "str"))
     if not {"summary", "hit_summary"} & tables.keys():
         raise InputError(f"{folder}: expected summary.csv or hit_summary.csv of a comparison, found neither")
     path = folder / "protocol.json"
     return Results(json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}, tables)
 
 
-def with_ratio_intervals(results: Results) -> pd.DataFrame:
-    """Return the table of differences with ``ratio_low, ratio_high``, not a number for the reference.
-
-    The interval of r = mean(a) / mean(b) is the corrected one of a - r b, divided by mean(b) (the delta method).
-    """
-    table, folds = results.tables["differences"], results.tables["folds"]
-    base = folds.loc[folds["model"] == results.reference, ["repeat", "fold", "mse"]]
-    both = folds.merge(base, on=["repeat", "fold"], suffixes=("", "_base"))
-    ends = []
-    for model, ratio in zip(table["model"], table["ratio_to_reference"], strict=True):
-        part = both[both["model"] == model]
-        share = float((part["songs_test"] / part["songs_train"]).mean())
-        found = corrected_t_test((part["mse"] - ratio * part["mse_base"]).to_numpy(), share)
-        mean = part["mse_base"].mean() if model != results.reference else np.nan
-        ends.append((ratio + found.low / mean, ratio + found.high / mean))
-    low, high = zip(*ends, strict=True)
-    return table.assign(ratio_low=low, ratio_high=high)
-
-
 def song_errors(results: Results, models: Sequence[str]) -> pd.DataFrame:
     """Return the predictions of these models with ``truth`` and ``residual`` (true minus predicted)."""
-    table = results.tables["predictions"]
-    table = table[table["model"].isin(models)].reset_index(drop=True)
-    truth = results.tables["songs"]["popularity"].to_numpy(np.float64)[table["row"].to_numpy()]
-    return table.assign(truth=truth, residual=truth - table["prediction"].to_numpy())
+    table = results.tables["predictions"].query("model in @models").reset_index(drop=True)
+    truth = results.tables["songs"]["popularity"].to_numpy(np.float64)[table["row"]]
+    return table.assign(truth=truth, residual=truth - table["prediction"])
 
 
 def fold_rows(results: Results) -> dict[tuple[int, int], tuple[np.ndarray, np.ndarray]]:
     """Return rows of training and of test songs by (repeat, fold); under `time` training songs are the older ones."""
     songs, parts = results.tables["songs"], {}
     for (repeat, fold), part in results.tables["predictions"].groupby(["repeat", "fold"]):
-        test, train = np.unique(part["row"]), np.ones(len(songs), dtype=bool)
-        train[test] = False
+        test = np.unique(part["row"])
+        train = np.setdiff1d(np.arange(len(songs)), test)
         if results.protocol.get("split") == "time":
-            train = (songs["release_date"] < songs["release_date"].iloc[test].min()).to_numpy()
-        parts[int(repeat), int(fold)] = (np.flatnonzero(train), test)
+            train = np.flatnonzero(songs["release_date"] < songs["release_date"].iloc[test].min())
+        parts[int(repeat), int(fold)] = (train, test)
     return parts
 
 
@@ -129,24 +102,18 @@ def known_songs(results: Results) -> pd.DataFrame:
 
 
 def grouped_errors(errors: pd.DataFrame, groups: np.ndarray, songs: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Errors of each model in each group of predictions.
-
-    Args:
-        errors: What :func:`song_errors` returns, n rows.
-        groups: (n,) number of each row's group.
-        songs: The song table.
-        reference: The model that ``ratio`` (of mean squared errors) is to.
+    """Errors of each model in each group of predictions: of :func:`song_errors`, n rows with (n,) numbers of groups.
 
     Returns:
-        ``model, group, predictions, songs, mse, residual, rmse, ratio``, and ``mse_half, residual_half, rmse_half``:
-        half the width of 95 % intervals clustered by artist. `songs` counts a song once, however often it was tested.
+        ``model, group, predictions, songs, mse, mse_half, residual, residual_half, rmse, rmse_half``, and ``ratio`` of
+        mean squared errors to the reference's; a half is half the width of a 95 % interval clustered by artist. `songs`
+        counts a song once, however often it was tested.
     """
-    artists = pd.factorize(np.array([of[0] if of else f"row {n}" for n, of in enumerate(credits(songs))]))[0]
-    rows = []
+    artists, rows = own_group_where_missing(first_artists(songs)), []
     for (model, group), part in errors.groupby([errors["model"], groups]):
         row = {"model": model, "group": group, "predictions": len(part), "songs": part["row"].nunique()}
         for name, values in (("mse", part["residual"] ** 2), ("residual", part["residual"])):
-            half = clustered_half_width(values.to_numpy(), artists[part["row"].to_numpy()])
+            half = clustered_half_width(values.to_numpy(), artists[part["row"]])
             row |= {name: values.mean(), f"{name}_half": half}
         rows.append(row)
     table = pd.DataFrame(rows)

@@ -6,7 +6,6 @@ import functools
 import hashlib
 import importlib.metadata
 import json
-import math
 import platform
 import random
 import sys
@@ -21,6 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from popularity import __version__
 from popularity.evaluation.folds import Fold, Outcome
 from popularity.evaluation.hits import score
 from popularity.evaluation.models import Model
@@ -28,25 +28,21 @@ from popularity.evaluation.protocol import Protocol, Run
 from popularity.io import write_atomically
 from popularity.metrics import regression_scores
 
-#: Packages whose version a result records if they are loaded: module -> distribution.
-_PACKAGES = {"sklearn": "scikit-learn"} | {
-    name: name
-    for name in (
-        *("numpy", "pandas", "scipy", "torch", "lightning", "optuna"),
-        *("lightgbm", "xgboost", "catboost", "pytabkit", "tabm"),
-    )
-}
+#: Modules whose version a result records if they are loaded.
+_PACKAGES = (
+    *("numpy", "pandas", "scipy", "sklearn", "torch", "lightning", "optuna"),
+    *("lightgbm", "xgboost", "catboost", "pytabkit", "tabicl", "tabpfn"),
+)
 
 
 @dataclass(frozen=True)
 class Result:
     """What a run left behind.
 
-    Attributes:
-        facts: ``model, repeat, fold, hits, config, data, error``, and unless it failed ``metrics`` (of popularity) or
-            ``scores`` (by cut-off), ``notes, seconds, cpu_seconds, songs_train, songs_test, versions``.
-        arrays: ``rows`` (n_test,) of the song table, ``prediction`` (n_test,) and, from a model with a distribution,
-            ``at_least`` (100, n_test); of hits ``chance_CUTOFF`` (n_test,).
+    Facts are ``model, repeat, fold, hits, config, data, error``, and unless it failed ``metrics`` (of popularity) or
+    ``scores`` (by cut-off), ``notes, seconds, cpu_seconds, songs_train, songs_test, versions``. Arrays are ``rows``
+    (n_test,) of the song table, ``prediction`` (n_test,) and, from a model with a distribution, ``at_least``
+    (100, n_test); of hits ``chance_CUTOFF`` (n_test,).
     """
 
     facts: dict[str, Any]
@@ -60,14 +56,7 @@ class Result:
 
 
 def execute(protocol: Protocol, songs: pd.DataFrame, run: Run, folder: Path) -> Result:
-    """Do a run and write its result; what goes wrong is recorded in place of scores.
-
-    Args:
-        protocol: the comparison.
-        songs: the whole song table.
-        run: which model on which fold.
-        folder: of the comparison.
-    """
+    """Do a run on the whole song table and write its result; what goes wrong is recorded in place of scores."""
     facts = header(protocol, run)
     arrays: dict[str, np.ndarray] = {}
     began, began_cpu = time.perf_counter(), time.process_time()
@@ -98,7 +87,7 @@ def _judged(
     if not run.hits:
         assert model.fit_predict is not None
         outcome = model.fit_predict(fold.task)
-        prediction = np.clip(_checked(outcome.prediction, len(fold.rows)), 0, 100)
+        prediction = np.clip(outcome.prediction, 0, 100)
         arrays = {"prediction": prediction} | ({} if outcome.at_least is None else {"at_least": outcome.at_least})
         return {"metrics": regression_scores(prediction, fold.answers), "notes": outcome.notes}, arrays
     known, spent = None, {}
@@ -121,7 +110,7 @@ def header(protocol: Protocol, run: Run) -> dict[str, Any]:
 def write_result(path: Path, result: Result) -> None:
     """Write a result as one file, a compressed archive of arrays with the facts as JSON text among them."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    facts = json.dumps(_plain(result.facts), allow_nan=False, default=str)
+    facts = json.dumps(result.facts, default=lambda value: value.tolist() if hasattr(value, "tolist") else str(value))
     with write_atomically(path, binary=True) as file:
         np.savez_compressed(file, facts=np.array(facts), **result.arrays)  # type: ignore[arg-type]
 
@@ -144,18 +133,17 @@ def code_version() -> str:
     digest, root = hashlib.sha256(), Path(__file__).parents[1]
     for path in sorted(root.rglob("*.py")):
         digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
-    return f"{importlib.metadata.version('popularity')}+{digest.hexdigest()[:8]}"
+    return f"{__version__}+{digest.hexdigest()[:8]}"
 
 
 def versions() -> dict[str, str]:
     """Versions of Python, this package, and the packages that this process has loaded."""
-    # the package xgboost comes with the distribution xgboost or xgboost-cpu: the module knows best
-    loaded = {
-        name: str(getattr(sys.modules[module], "__version__", None) or importlib.metadata.version(name))
-        for module, name in _PACKAGES.items()
-        if module in sys.modules
-    }
-    return {"python": platform.python_version(), "popularity": code_version(), **loaded}
+    found = {"python": platform.python_version(), "popularity": code_version()}
+    for name in _PACKAGES:
+        if name in sys.modules:  # the package xgboost comes with the distribution xgboost or xgboost-cpu
+            version = getattr(sys.modules[name], "__version__", None) or importlib.metadata.version(name)
+            found["scikit-learn" if name == "sklearn" else name] = str(version)
+    return found
 
 
 def _seed(seed: int) -> None:
@@ -163,24 +151,3 @@ def _seed(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - this is the global generator that scikit-learn falls back to
     torch.manual_seed(seed)
-
-
-def _checked(prediction: np.ndarray, count: int) -> np.ndarray:
-    array = np.asarray(prediction, dtype=np.float64)
-    if array.shape != (count,):
-        raise ValueError(f"prediction: expected shape ({count},), one per test song, got {array.shape}")
-    if not np.isfinite(array).all():
-        wrong = int((~np.isfinite(array)).sum())
-        raise ValueError(f"prediction: expected finite values, got {wrong} of {count} that are not")
-    return array
-
-
-def _plain(value: Any) -> Any:
-    """The value with numpy's types as Python's and numbers that JSON lacks as null."""
-    if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    if isinstance(value, np.generic | np.ndarray):
-        return _plain(value.tolist())
-    return None if isinstance(value, float) and not math.isfinite(value) else value

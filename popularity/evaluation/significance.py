@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from popularity.data.credits import artist_names
+from popularity.data.albums import first_artists
+from popularity.data.groups import own_group_where_missing
 
 #: Samples of the bootstrap, and the share of them that an interval holds.
 SAMPLES, LEVEL = 10_000, 0.95
 _CHUNK = 5_000_000  # random numbers held at once
+_FOLD = ["repeat", "fold"]
 
 
 @dataclass(frozen=True)
 class Paired:
-    """A paired comparison over J folds.
-
-    Attributes:
-        folds: J.
-        difference: mean of the differences.
-        low: lower end of the `LEVEL` interval of the difference; NaN for one fold.
-        high: its upper end.
-        p_value: two-sided; NaN for one fold.
-        wins: folds with a difference below 0.
-    """
+    """Mean of paired differences over J folds, with its interval and p-value (NaN for one fold), and folds below 0."""
 
     folds: int
     difference: float
@@ -43,9 +37,7 @@ def corrected_t_test(differences: np.ndarray, test_to_train: float) -> Paired:
     takes :math:`(1 / J + n_{test} / n_{train}) s^2` as the variance of the mean of J = folds x repeats differences, and
     the t-distribution with J - 1 degrees of freedom.
 
-    Args:
-        differences: (J,) metric of a model minus that of the other on the same songs.
-        test_to_train: test songs over training songs.
+    `differences` are (J,) metrics of a model minus those of the other on the same songs.
     """
     count, mean = len(differences), float(np.mean(differences))
     wins = int(np.sum(differences < 0))
@@ -55,43 +47,52 @@ def corrected_t_test(differences: np.ndarray, test_to_train: float) -> Paired:
     half = float(stats.t.ppf((1 + LEVEL) / 2, count - 1)) * error
     # the same difference on each fold is none, or one beyond doubt
     ratio = abs(mean) / error if error > 0 else (0.0 if mean == 0 else np.inf)
-    p_value = float(2 * stats.t.sf(ratio, count - 1))
-    return Paired(count, mean, mean - half, mean + half, p_value, wins)
+    return Paired(count, mean, mean - half, mean + half, float(2 * stats.t.sf(ratio, count - 1)), wins)
+
+
+def _beside(table: pd.DataFrame, reference: str, keys: Sequence[str], metric: str) -> pd.DataFrame:
+    """The rows with the reference's metric of the same `keys` as ``base``; rows without one are left out."""
+    base = table.loc[table["model"] == reference, [*keys, metric]].rename(columns={metric: "base"})
+    return table.merge(base, on=list(keys))
+
+
+def _test(folds: pd.DataFrame, differences: pd.Series) -> Paired:
+    return corrected_t_test(differences.to_numpy(), float((folds["songs_test"] / folds["songs_train"]).mean()))
 
 
 def compare(folds: pd.DataFrame, reference: str) -> pd.DataFrame:
     """Paired differences of MSE to the reference, over the folds that a model and the reference both have.
 
+    The interval of the ratio r = mean(a) / mean(b) is the corrected one of a - r b over mean(b): the delta method.
+    Compared with itself the reference has a difference of 0, no intervals and no p-value.
+
     Args:
         folds: `model, repeat, fold, mse, songs_train, songs_test`.
-        reference: name of a model; compared with itself it has a difference of 0 and no p-value.
+        reference: name of a model.
 
     Returns:
-        `model, reference, folds, ratio_to_reference, difference, low, high, p_value, wins` in the order of
-        :func:`ranked`, for the models that share a fold with the reference.
+        `model, reference, folds, ratio_to_reference, difference, low, high, p_value, wins, ratio_low, ratio_high` in
+        the order of :func:`ranked`, for the models that share a fold with the reference.
     """
-    base = folds.loc[folds["model"] == reference, ["repeat", "fold", "mse"]].rename(columns={"mse": "base"})
     rows = []
-    for model, part in folds.merge(base, on=["repeat", "fold"]).groupby("model", sort=False):
-        mse, other = part["mse"].to_numpy(), part["base"].to_numpy()
-        found = corrected_t_test(mse - other, float((part["songs_test"] / part["songs_train"]).mean()))
-        if model == reference:
-            found = Paired(len(part), 0.0, np.nan, np.nan, np.nan, 0)
-        ratio = mse.mean() / other.mean() if other.mean() > 0 else np.nan
-        rows.append({"model": model, "reference": reference, "ratio_to_reference": ratio, **asdict(found)})
+    for model, part in _beside(folds, reference, _FOLD, "mse").groupby("model", sort=False):
+        mean = float(part["base"].mean()) or np.nan
+        ratio = part["mse"].mean() / mean
+        around = _test(part, part["mse"] - ratio * part["base"])
+        row = {"model": model, "reference": reference, "ratio_to_reference": ratio}
+        row |= asdict(_test(part, part["mse"] - part["base"]))
+        rows.append(row | {"ratio_low": ratio + around.low / mean, "ratio_high": ratio + around.high / mean})
     columns = ["model", "reference", "folds", "ratio_to_reference", "difference", "low", "high", "p_value", "wins"]
-    return ranked(pd.DataFrame(rows, columns=columns))
+    table = pd.DataFrame(rows, columns=[*columns, "ratio_low", "ratio_high"])
+    table.loc[table["model"] == reference, ["low", "high", "p_value", "ratio_low", "ratio_high"]] = np.nan
+    return ranked(table)
 
 
 def ranked(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows with the best ratio first; models on fewer folds last, since their ratio is of other folds.
-
-    Args:
-        table: `folds, ratio_to_reference` and other columns; `mse`, if there, decides where there is no ratio.
-    """
-    keys = ["folds", "ratio_to_reference", *(name for name in ("mse",) if name in table)]
-    order = [False] + [True] * (len(keys) - 1)
-    return table.sort_values(keys, ascending=order, kind="stable", ignore_index=True)
+    """The rows with the best ratio (then `mse`) first; models on fewer folds last: their ratio is of other folds."""
+    keys = [name for name in ("ratio_to_reference", "mse") if name in table]
+    table = table.sort_values(keys, kind="stable")
+    return table.sort_values("folds", ascending=False, kind="stable", ignore_index=True)
 
 
 def compare_hits(hit_folds: pd.DataFrame, reference: str) -> pd.DataFrame:
@@ -99,21 +100,16 @@ def compare_hits(hit_folds: pd.DataFrame, reference: str) -> pd.DataFrame:
 
     Args:
         hit_folds: `model, cutoff, repeat, fold, auroc, songs_train, songs_test`.
-        reference: name of a model of hits; it has no differences.
+        reference: name of a model of hits; it has no row.
 
     Returns:
-        `reference, auroc_difference` (above 0: better than the reference), `auroc_low, auroc_high` and `p_value` of the
-        corrected test, `wins` (folds with a difference above 0) by `cutoff, model`.
+        `reference, auroc_difference` (above 0: better), `auroc_low, auroc_high, p_value, wins` by `cutoff, model`.
     """
-    keys = ["cutoff", "repeat", "fold"]
-    base = hit_folds.loc[hit_folds["model"] == reference, [*keys, "auroc"]].rename(columns={"auroc": "base"})
-    both = hit_folds[hit_folds["model"] != reference].merge(base, on=keys).dropna(subset=["auroc", "base"])
+    both = _beside(hit_folds, reference, ["cutoff", *_FOLD], "auroc").dropna(subset=["auroc", "base"])
     rows = []
-    for (cutoff, model), part in both.groupby(["cutoff", "model"], sort=False):
-        share = float((part["songs_test"] / part["songs_train"]).mean())
-        found = corrected_t_test((part["base"] - part["auroc"]).to_numpy(), share)  # its wins are values below 0
-        ends = (-found.high, -found.low, found.p_value, found.wins)
-        rows.append((cutoff, model, reference, -found.difference, *ends))
+    for key, part in both[both["model"] != reference].groupby(["cutoff", "model"], sort=False):
+        found = _test(part, part["base"] - part["auroc"])  # its wins are values below 0
+        rows.append((*key, reference, -found.difference, -found.high, -found.low, found.p_value, found.wins))
     columns = ["reference", "auroc_difference", "auroc_low", "auroc_high", "p_value", "wins"]
     return pd.DataFrame(rows, columns=["cutoff", "model", *columns]).set_index(["cutoff", "model"])
 
@@ -127,7 +123,7 @@ def repeated_folds(predictions: pd.DataFrame, folds: pd.DataFrame, against: str)
 
     Args:
         predictions: `model, repeat, fold, row`.
-        folds: `model, repeat, fold, mse, songs_train, songs_test`.
+        folds: as :func:`compare` takes them.
         against: the model that the others are compared with.
 
     Returns:
@@ -136,20 +132,22 @@ def repeated_folds(predictions: pd.DataFrame, folds: pd.DataFrame, against: str)
         high_others, p_others`, the model that is furthest ahead on the others first; a model of fewer repeats has its
         own numbers of folds. No row where no fold is repeated.
     """
-    songs = folds.drop_duplicates(["repeat", "fold"])[["model", "repeat", "fold"]].merge(predictions)
-    tested = songs.groupby(["repeat", "fold"])["row"].agg(lambda rows: tuple(sorted(rows)))
+    songs = folds.drop_duplicates(_FOLD)[["model", *_FOLD]].merge(predictions)
+    tested = songs.groupby(_FOLD)["row"].agg(lambda rows: tuple(sorted(rows)))
     again = tested[tested.duplicated(keep=False)]
     columns = ["model", "against", "tests", "songs"]
     columns += [f"{name}_repeated" for name in ("folds", "mse", "difference")]
     columns += [f"{name}_others" for name in ("folds", "mse", "difference", "low", "high", "p")]
     if again.empty or against not in set(folds["model"]):
         return pd.DataFrame(columns=columns)
-    here = pd.MultiIndex.from_frame(folds[["repeat", "fold"]]).isin(again.index)
-    parts = []
-    for part in (folds[here], folds[~here]):
-        found = compare(part, against).set_index("model").rename(columns={"p_value": "p"})
-        parts.append(found.assign(mse=part.groupby("model", sort=False)["mse"].mean()))
-    there, others = parts
+    here = pd.MultiIndex.from_frame(folds[_FOLD]).isin(again.index)
+    there, others = (
+        compare(part, against)
+        .set_index("model")
+        .rename(columns={"p_value": "p"})
+        .assign(mse=part.groupby("model", sort=False)["mse"].mean())
+        for part in (folds[here], folds[~here])
+    )
     both = there.add_suffix("_repeated").join(others.add_suffix("_others"), how="left")
     both = both.fillna({"folds_others": 0}).astype({"folds_others": int})
     both = both.sort_values(["difference_others", "difference_repeated"], kind="stable")
@@ -162,34 +160,18 @@ def song_intervals(predictions: pd.DataFrame, songs: pd.DataFrame, reference: st
 
     All predictions of a song count, one per repeat, on the folds that a model and the reference both have.
 
-    Args:
-        predictions: `model, repeat, fold, row, prediction`.
-        songs: the whole song table.
-        reference: name of a model.
-        seed: of the bootstrap.
-
     Returns:
-        `song_low, song_high` by model.
+        `song_low, song_high` by model, from `model, repeat, fold, row, prediction` and the whole song table.
     """
     truth = songs["popularity"].to_numpy(np.float64)
-    keys = ["repeat", "fold", "row"]
     table = predictions.assign(error=(predictions["prediction"] - truth[predictions["row"]]) ** 2)
-    base = table.loc[table["model"] == reference, [*keys, "error"]].rename(columns={"error": "base"})
-    both = table.merge(base, on=keys)
+    both = _beside(table, reference, [*_FOLD, "row"], "error")
     place, models = pd.factorize(both["model"].astype("str"))
     sums, counts = (np.zeros((len(songs), len(models))) for _ in range(2))
     np.add.at(sums, (both["row"].to_numpy(), place), (both["error"] - both["base"]).to_numpy())
     np.add.at(counts, (both["row"].to_numpy(), place), 1)
-    low, high = cluster_bootstrap(sums, counts, first_artists(songs), seed=seed)
+    low, high = cluster_bootstrap(sums, counts, own_group_where_missing(first_artists(songs)), seed=seed)
     return pd.DataFrame({"song_low": low, "song_high": high}, index=pd.Index(models, name="model"))
-
-
-def first_artists(songs: pd.DataFrame) -> np.ndarray:
-    """The number of each song's first artist (n,), 0 to the number of artists - 1; without one, a number of its own."""
-    codes = pd.factorize(np.array([names[0] if names else None for names in artist_names(songs)], dtype=object))[0]
-    missing = codes < 0
-    codes[missing] = codes.max(initial=-1) + 1 + np.arange(missing.sum())
-    return np.asarray(codes)
 
 
 def cluster_bootstrap(
@@ -205,7 +187,7 @@ def cluster_bootstrap(
         weights: (n, m) how many terms each sum has, 0 where a song was not predicted.
         clusters: (n,) number of each song's cluster, 0 to C - 1.
         seed: of the samples.
-        samples: how many.
+        samples: number of samples.
 
     Returns:
         Lower and upper ends (m,) of the `LEVEL` intervals of sum(values) / sum(weights).
@@ -214,9 +196,7 @@ def cluster_bootstrap(
     sums, sizes = (np.zeros((count, values.shape[1])) for _ in range(2))
     np.add.at(sums, clusters, values)
     np.add.at(sizes, clusters, weights)
-    rng = np.random.default_rng(seed)
-    means = []
-    step = max(1, _CHUNK // count)
+    rng, means, step = np.random.default_rng(seed), [], max(1, _CHUNK // count)
     for start in range(0, samples, step):
         rows = min(step, samples - start)
         chosen = rng.integers(count, size=(rows, count)) + count * np.arange(rows)[:, None]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,18 @@ import numpy as np
 import pandas as pd
 
 from popularity.errors import InputError
-from popularity.evaluation.protocol import Run
+from popularity.evaluation.protocol import Protocol, Run
 from popularity.evaluation.runs import Result
 from popularity.evaluation.significance import compare, compare_hits, ranked, repeated_folds, song_intervals
 from popularity.io import write_atomically
 from popularity.metrics import CLASSIFICATION, REGRESSION
 
+#: Table -> endings of its files; folds as CSV is small and holds no songs, but all that the paired tests need.
+FILES = {
+    **dict.fromkeys(("summary", "differences", "hit_summary", "repeated_folds"), ("csv",)),
+    "folds": ("parquet", "csv"),
+    **dict.fromkeys(("predictions", "hit_folds", "hits", "songs"), ("parquet",)),
+}
 #: The columns of summary.csv.
 SUMMARY = (
     *("model", "folds", "mse", "mse_sd", "rmse", "mae", "r2", "spearman"),
@@ -24,97 +29,69 @@ SUMMARY = (
 )
 _KEYS = ["model", "repeat", "fold"]
 _FOLDS = [*_KEYS, *REGRESSION, "seconds", "songs_train", "songs_test", "code"]
-_HIT_FOLDS = [
-    *["model", "cutoff", "repeat", "fold", "value", "threshold", "hits"],
-    *[*CLASSIFICATION, "seconds", "songs_train", "songs_test", "skipped", "code"],
-]
+_HIT_SCORES = ["value", "threshold", "hits", *CLASSIFICATION, "seconds"]
+_HIT_FOLDS = ["model", "cutoff", *_KEYS[1:], *_HIT_SCORES, "songs_train", "songs_test", "skipped", "code"]
+_HITS = ["model", "cutoff", *_KEYS[1:], "row", "probability", "hit", "threshold"]
+
+Tables = dict[str, pd.DataFrame]
 
 
-@dataclass(frozen=True)
-class Tables:
-    """All tables of a comparison.
-
-    Attributes:
-        summary: a row per model, best ratio to the reference first.
-        differences: a row per model: paired differences of MSE to the reference, with intervals.
-        folds: a row per model and fold; `code` is the version of this package that made it.
-        predictions: a row per model, fold and test song.
-        hit_summary: a row per cut-off and model of hits.
-        hit_folds: a row per model of hits, cut-off and fold.
-        hits: a row per model of hits, cut-off, fold and test song.
-        repeated_folds: a row per model, where several repeats test the same songs: how it does on these and on others.
-    """
-
-    summary: pd.DataFrame
-    differences: pd.DataFrame
-    folds: pd.DataFrame
-    predictions: pd.DataFrame
-    hit_summary: pd.DataFrame
-    hit_folds: pd.DataFrame
-    hits: pd.DataFrame
-    repeated_folds: pd.DataFrame
-
-    def write(self, folder: Path) -> None:
-        """Write each table that has rows: those with a row per song or fold as Parquet, the others as CSV.
-
-        `folds` is written as both: a small file without songs, from which anybody can repeat the paired tests.
-        """
-        for name in (field.name for field in fields(self)):
-            table = getattr(self, name)
-            as_csv = name in ("summary", "differences", "hit_summary", "repeated_folds")
-            for kind in ("csv", "parquet") if name == "folds" else ("csv",) if as_csv else ("parquet",):
-                path = folder / f"{name}.{kind}"
-                if table.empty:
-                    path.unlink(missing_ok=True)
-                elif kind == "csv":
-                    with write_atomically(path) as file:
-                        table.to_csv(file, index=False, float_format="%.6g", lineterminator="\n")
+def write_tables(tables: Tables, folder: Path) -> None:
+    """Write the tables that have rows, and remove the files of those that have none."""
+    for name, table in tables.items():
+        for ending in FILES[name]:
+            path = folder / f"{name}.{ending}"
+            if table.empty:
+                path.unlink(missing_ok=True)
+                continue
+            with write_atomically(path, binary=ending == "parquet") as file:
+                if ending == "parquet":
+                    table.to_parquet(file, index=False)
                 else:
-                    with write_atomically(path, binary=True) as file:
-                        table.to_parquet(file, index=False)
+                    table.to_csv(file, index=False, float_format="%.6g", lineterminator="\n")
 
 
-def tabulate(
-    results: Mapping[Run, Result], songs: pd.DataFrame, *, reference: str, against: str | None = None, seed: int = 0
-) -> Tables:
-    """Make all tables.
+def tabulate(results: Mapping[Run, Result], songs: pd.DataFrame, protocol: Protocol) -> Tables:
+    """Make all tables by name.
+
+    ``summary`` and ``differences`` have a row per model, best ratio to the reference first; ``folds`` per model and
+    fold, with the version of the code that made it; ``predictions`` per model, fold and test song; ``hit_summary``,
+    ``hit_folds`` and ``hits`` the same by cut-off; ``repeated_folds`` per model, where repeats test the same songs.
 
     Args:
         results: of the runs that have ended well.
         songs: the whole song table.
-        reference: the model that the others are compared with.
-        against: another one; models of hits are compared with it, or with the reference if only that predicts hits.
-        seed: of the bootstrap.
+        protocol: models of hits are compared with its `against`, or with its `reference` if only that predicts hits.
 
     Raises:
         InputError: models were tested on other songs than each other.
     """
-    plain = {run: result for run, result in results.items() if not run.hits}
-    marked = {run: result for run, result in results.items() if run.hits}
-    folds = pd.DataFrame(
-        [_row(run, result, **result.facts["metrics"]) for run, result in plain.items()], columns=_FOLDS
-    )
-    told = [_songs(run, result, prediction=result.arrays["prediction"]) for run, result in plain.items()]
-    predictions = _stack(told, [*_KEYS, "row", "prediction"])
+    reference, against = protocol.reference, protocol.against
+    plain = [(run, result) for run, result in results.items() if not run.hits]
+    marked = [(run, result) for run, result in results.items() if run.hits]
+    folds = pd.DataFrame([_row(*one) | one[1].facts["metrics"] for one in plain], columns=_FOLDS)
+    folds = folds.astype(dict.fromkeys(REGRESSION, float))  # a result may say that it has no rank correlation
+    predicted = [_songs(run, result, prediction=result.arrays["prediction"]) for run, result in plain]
+    predictions = _stack(predicted, [*_KEYS, "row", "prediction"])
     check_folds(predictions)
     differences = compare(folds, reference)
     if not differences.empty:
-        differences = differences.join(song_intervals(predictions, songs, reference, seed), on="model")
-    hit_folds = pd.DataFrame([row for run, one in marked.items() for row in _hit_rows(run, one)], columns=_HIT_FOLDS)
+        differences = differences.join(song_intervals(predictions, songs, reference, protocol.seed), on="model")
+    hit_folds = pd.DataFrame([row for one in marked for row in _hit_rows(*one)], columns=_HIT_FOLDS)
     popularity = songs["popularity"].to_numpy(np.float64)
-    hits = [part for run, result in marked.items() for part in _hits(run, result, popularity)]
+    hits = _stack([part for one in marked for part in _hits(*one, popularity)], _HITS)
     compared = next((name for name in (against, reference) if name in set(hit_folds["model"])), None)
     opposite = against if against is not None and against in set(folds["model"]) else reference
-    return Tables(
-        summary=summarise(folds, differences),
-        differences=differences,
-        folds=folds,
-        predictions=predictions,
-        hit_summary=summarise_hits(hit_folds, compared),
-        hit_folds=hit_folds,
-        hits=_stack(hits, ["model", "cutoff", "repeat", "fold", "row", "probability", "hit", "threshold"]),
-        repeated_folds=repeated_folds(predictions, folds, opposite),
-    )
+    return {
+        "summary": summarise(folds, differences),
+        "differences": differences,
+        "folds": folds,
+        "predictions": predictions,
+        "hit_summary": summarise_hits(hit_folds, compared),
+        "hit_folds": hit_folds,
+        "hits": hits,
+        "repeated_folds": repeated_folds(predictions, folds, opposite),
+    }
 
 
 def summarise(folds: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:
@@ -127,9 +104,7 @@ def summarise(folds: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:
     means = grouped[["mse", "rmse", "mae", "r2", "spearman", "seconds"]].mean()
     means["folds"], means["mse_sd"] = grouped.size(), grouped["mse"].std()
     paired = differences.set_index("model")[["ratio_to_reference", "difference", "p_value", "wins"]]
-    table = means.join(paired).reset_index()
-    table["wins"] = table["wins"].astype("Int64")
-    return ranked(table)[list(SUMMARY)]
+    return ranked(means.join(paired).reset_index().astype({"wins": "Int64"}))[list(SUMMARY)]
 
 
 def summarise_hits(hit_folds: pd.DataFrame, reference: str | None = None) -> pd.DataFrame:
@@ -137,23 +112,18 @@ def summarise_hits(hit_folds: pd.DataFrame, reference: str | None = None) -> pd.
 
     Where all were skipped there are 0 folds and no scores. With a reference also what :func:`compare_hits` gives.
     """
-    scores, keys = ["value", "threshold", "hits", *CLASSIFICATION, "seconds"], ["cutoff", "model"]
+    keys = ["cutoff", "model"]
     asked = hit_folds[hit_folds["skipped"].isna()]
     grouped = asked.groupby(keys, sort=False)
-    skipped = hit_folds["skipped"].notna().groupby([hit_folds[key] for key in keys], sort=False).sum()
-    table = grouped[scores].mean().reindex(skipped.index)
-    table.insert(0, "folds", grouped.size().reindex(skipped.index).fillna(0).astype(int))
+    counts = hit_folds.groupby(keys, sort=False)[["skipped"]].count()
+    counts.insert(0, "folds", grouped.size())
+    table = counts.fillna({"folds": 0}).astype(int).join(grouped[_HIT_SCORES].mean())
     table.insert(table.columns.get_loc("auroc") + 1, "auroc_sd", grouped["auroc"].std())
-    table.insert(1, "skipped", skipped.astype(int))
     if reference is not None:
         table = table.join(compare_hits(asked, reference)).astype({"wins": "Int64"})
-    order = {cutoff: place for place, cutoff in enumerate(dict.fromkeys(hit_folds["cutoff"]))}
-    return table.reset_index().sort_values(
-        ["cutoff", "auroc"],
-        key=lambda column: column.map(order) if column.name == "cutoff" else -column,
-        kind="stable",
-        ignore_index=True,
-    )
+    order = pd.Index(hit_folds["cutoff"].unique())
+    table = table.reset_index().sort_values("auroc", ascending=False, kind="stable")
+    return table.sort_values("cutoff", key=order.get_indexer, kind="stable", ignore_index=True)
 
 
 def check_folds(predictions: pd.DataFrame) -> None:
@@ -169,18 +139,17 @@ def check_folds(predictions: pd.DataFrame) -> None:
             raise InputError(f"repeat {repeat}, fold {fold}: {names} were tested on different songs")
 
 
-def _row(run: Run, result: Result, **more: Any) -> dict[str, Any]:
+def _row(run: Run, result: Result) -> dict[str, Any]:
     facts = {key: result.facts[key] for key in ("songs_train", "songs_test")}
     # of the processor: what else a machine did meanwhile is no cost of the model
     facts |= {"seconds": result.facts["cpu_seconds"], "code": result.facts["versions"]["popularity"]}
-    missing = {key: float("nan") for key, value in more.items() if value is None and key != "skipped"}
-    return {"model": run.model, "repeat": run.repeat, "fold": run.fold, **facts, **more, **missing}
+    return {"model": run.model, "repeat": run.repeat, "fold": run.fold, **facts}
 
 
 def _hit_rows(run: Run, result: Result) -> list[dict[str, Any]]:
-    found = result.facts["scores"]
-    seconds = result.facts["cpu_seconds"] / len(found)  # a run serves all cut-offs: its cost is shared out
-    return [_row(run, result, cutoff=cutoff, **{**scores, "seconds": seconds}) for cutoff, scores in found.items()]
+    row, found = _row(run, result), result.facts["scores"]
+    row["seconds"] /= len(found)  # a run serves all cut-offs: its cost is shared out
+    return [row | {"cutoff": cutoff} | scores for cutoff, scores in found.items()]
 
 
 def _songs(run: Run, result: Result, **columns: Any) -> pd.DataFrame:
@@ -190,15 +159,12 @@ def _songs(run: Run, result: Result, **columns: Any) -> pd.DataFrame:
 
 
 def _hits(run: Run, result: Result, popularity: np.ndarray) -> list[pd.DataFrame]:
-    truth = popularity[result.arrays["rows"]]
-    return [
-        _songs(
-            run, result, cutoff=cutoff, probability=result.arrays[f"chance_{cutoff}"], hit=truth >= scores["value"],
-            threshold=scores["threshold"],
-        )
-        for cutoff, scores in result.facts["scores"].items()
-        if not scores.get("skipped")
-    ]  # fmt: skip
+    asked = {cutoff: scores for cutoff, scores in result.facts["scores"].items() if "skipped" not in scores}
+    found = []
+    for cutoff, scores in asked.items():
+        columns = {"cutoff": cutoff, "threshold": scores["threshold"], "probability": result.arrays[f"chance_{cutoff}"]}
+        found.append(_songs(run, result, **columns, hit=popularity[result.arrays["rows"]] >= scores["value"]))
+    return found
 
 
 def _stack(parts: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:

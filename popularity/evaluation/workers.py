@@ -27,14 +27,7 @@ _STARTS = 3  # pools that may die one after the other without beginning a run: t
 def run_all(
     protocol: Protocol, songs: pd.DataFrame, runs: Sequence[Run], folder: Path, workers: int
 ) -> Iterator[tuple[Run, dict[str, Any]]]:
-    """Do runs, each on one thread; with one worker in this process.
-
-    Args:
-        protocol: the comparison.
-        songs: the whole song table.
-        runs: in the order in which they begin.
-        folder: of the comparison.
-        workers: processes.
+    """Do runs in this order, each on one thread; with one worker in this process, with more in as many others.
 
     Yields:
         Each run and the facts of its result, which has been written, as it ends.
@@ -75,11 +68,10 @@ def _work(protocol: Protocol, songs: pd.DataFrame, run: Run, folder: Path) -> tu
     torch.set_num_threads(1)
     try:
         with threadpool_limits(1):
-            facts = execute(protocol, songs, run, folder).facts
+            return run, execute(protocol, songs, run, folder).facts
     finally:
         torch.set_num_threads(threads)
         marker.unlink()
-    return run, facts
 
 
 def _marker(run: Run, folder: Path) -> Path:

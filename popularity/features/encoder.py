@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from popularity.errors import InputError
+from popularity.features.album_stats import ALBUM_STATISTICS, album_statistics
 from popularity.features.base import Encoder, Folds, Inputs
 from popularity.features.hiding import shares_to_hide
 from popularity.features.ngrams import TextEncoder
-from popularity.features.related import NO_SONG, RETRIEVED, CandidateSet, Keys, RelatedSongs, keys_of
+from popularity.features.related import NO_SONG, Keys, RelatedSongs, keys_of
+from popularity.features.retrieved import add_retrieved
 from popularity.features.sampling import Candidates, Thinning, sample_histories
 from popularity.features.song import CODES, NUMERIC_FEATURES, FeatureEncoder
 from popularity.features.title_stats import TITLE_STATISTICS
@@ -43,8 +44,8 @@ class HistoryEncoder(Encoder):
             the fit, else 0.6.
         eval_samples: histories sampled per song and member outside training; their predictions are averaged.
         retrieved: most similar known songs by others that are read as well.
-        titles: read titles and artists' names by their letters and words (`TextEncoder`). Without it, names still
-            decide whose songs are known.
+        titles: read titles, albums and artists' names (`TextEncoder`). Without it, names still decide whose songs are
+            known.
         text_scores: also read the scores of `TextEncoder`, as extras.
         audio_only: read only the 13 audio columns of the song itself.
         bins: quantile bins of the piecewise-linear encoding of a numeric feature.
@@ -84,7 +85,10 @@ class HistoryEncoder(Encoder):
             if not 0 <= share <= 1:
                 raise InputError(f"data.encoder.{name}: expected a number from 0 to 1, got {share}")
         self.features = FeatureEncoder(bins, audio_only=audio_only)
-        self.text = TextEncoder(scores=text_scores) if titles and not audio_only else None
+        self.texts: list[TextEncoder] = []
+        if titles and not audio_only:
+            self.texts.append(TextEncoder(scores=("title", "title and artist") if text_scores else ()))
+            self.texts.append(TextEncoder(scores=("album",), read="album characters"))
         self.history, self.retrieved = (0, 0) if audio_only else (history, retrieved)
         self.hide_history, self.thin_history, self.eval_samples = hide_history, thin_history, eval_samples
         self.shuffled, self.gaps = shuffled, gaps
@@ -98,11 +102,13 @@ class HistoryEncoder(Encoder):
     @property
     def inputs(self) -> Inputs:
         """See the base class."""
-        titles = len(TITLE_STATISTICS) + 1 + self.text.components if self.text is not None else 0
+        titles = sum(text.components for text in self.texts)
+        if self.texts:
+            titles += len(TITLE_STATISTICS) + 1 + len(ALBUM_STATISTICS)
         bins = self.features.inputs.bins
         return Inputs(
             song=len(NUMERIC_FEATURES) * (bins + 2) + titles,
-            extras=len(self.text.scores) if self.text is not None else 0,
+            extras=sum(len(text.scores) for text in self.texts),
             codes=CODES,
         )
 
@@ -115,14 +121,13 @@ class HistoryEncoder(Encoder):
         self.features.fit(songs)
         songs = self._without_constants(songs)
         self.earlier = earlier
-        if self.text is not None:
-            self._scores = self.text.fit(songs, folds)
+        self._scores = _side_by_side([text.fit(songs, folds) for text in self.texts], len(songs))
         keys = keys_of(songs)
         self.related = RelatedSongs(keys, earlier=earlier)
         self.hidden = shares_to_hide(songs, folds, earlier=earlier, at_least=self.hide_history)
         self._remember(
             {
-                **self._vectors(songs),
+                **self._vectors(songs, keys),
                 "popularity": torch.tensor(songs["popularity"].to_numpy(np.float32)),
                 "month": _months(keys),
             }
@@ -135,16 +140,24 @@ class HistoryEncoder(Encoder):
         spread = popularity.std(correction=0) if len(popularity) else torch.tensor(1.0)
         self._label = (popularity - popularity.mean()) / spread.clamp_min(1e-3)
 
-    def _vectors(self, songs: pd.DataFrame) -> dict[str, Tensor]:
+    def _vectors(self, songs: pd.DataFrame, keys: Keys) -> dict[str, Tensor]:
         encoded = self.features.encode(songs)
         numeric = encoded["numeric"]
         parts = [torch.nan_to_num(numeric), numeric.isnan().float(), encoded["bins"].flatten(1)]
         near = [torch.nan_to_num(numeric)]
-        if self.text is not None:
+        if self.texts:
             near.append(encoded["title"][:, _NEAR])
             parts.append(encoded["title"])
-            parts.append(torch.from_numpy(self.text.encode(songs)[0]).float().clamp(-4, 4))
+            parts.append(torch.from_numpy(self._album(songs, keys)).float())
+            parts += [torch.from_numpy(text.encode(songs)[0]).float().clamp(-4, 4) for text in self.texts]
         return {"song": torch.cat(parts, dim=1), "category": encoded["category"], "near": torch.cat(near, dim=1)}
+
+    def _album(self, songs: pd.DataFrame, keys: Keys) -> np.ndarray:
+        assert self.related is not None
+        # where held-out songs hardly ever have known songs by others on their album, under `album` and `time`, the
+        # number of these would tell training songs from them
+        counted = self.hidden[2] < 0.5 and not self.earlier
+        return album_statistics(songs, keys, self.related.keys, counted=counted)
 
     def _without_constants(self, songs: pd.DataFrame) -> pd.DataFrame:
         """The songs without titles or dates where all known songs share one or have none.
@@ -170,16 +183,15 @@ class HistoryEncoder(Encoder):
             raise RuntimeError("fit the encoder, or load a checkpoint, first")
         songs = self._without_constants(songs)
         keys = keys_of(songs)
-        vectors = self._vectors(songs)
+        vectors = self._vectors(songs, keys)
         near = vectors.pop("near")
         own = np.arange(len(songs)) if training else None
         found = self.related.candidates(keys, own)
         if self.retrieved:
-            found = self._with_retrieved(keys, near, found, own)
-        if self.text is None:
-            extras = np.zeros((len(songs), 0))
-        else:
-            extras = self._scores if training else self.text.encode(songs)[1]
+            found = add_retrieved(self.related, found, keys, own, count=self.retrieved, near=(near, self.known["near"]))
+        extras = self._scores
+        if not training:
+            extras = _side_by_side([text.encode(songs)[1] for text in self.texts], len(songs))
         return {
             **vectors,
             "extras": torch.from_numpy(extras).float(),
@@ -199,32 +211,6 @@ class HistoryEncoder(Encoder):
         for part in torch.arange(len(keys)).split(4096):
             key[part] = (self.known["near"][row[part]] - near[part].unsqueeze(1)).square().sum(-1)
         return key
-
-    def _with_retrieved(self, keys: Keys, near: Tensor, found: CandidateSet, own: np.ndarray | None) -> CandidateSet:
-        """Add the nearest known songs by other first-named artists, in further columns."""
-        assert self.related is not None
-        wanted = min(4 * self.retrieved + 8, len(self.related.keys))
-        neighbours = NearestNeighbors(n_neighbors=wanted).fit(self.known["near"].numpy())
-        row = neighbours.kneighbors(near.numpy(), return_distance=False)
-        known, mine = self.related.keys, keys.first[:, None]
-        other = (known.first[row] != mine) | (mine == 0)
-        for kind in range(keys.identity.shape[1]):
-            same = known.identity[row, kind] == keys.identity[:, kind : kind + 1]
-            other &= ~(same & (keys.identity[:, kind : kind + 1] >= 0))
-        if own is not None:  # a song may have neither names nor enough audio to be recognised by
-            other &= row != own[:, None]
-        if self.earlier:
-            other &= known.day[row] < keys.day[:, None]
-        other &= np.cumsum(other, axis=1) <= self.retrieved
-        order = np.argsort(~other, axis=1, kind="stable")[:, : self.retrieved]
-        kept = np.take_along_axis(other, order, 1)
-        row = np.where(kept, np.take_along_axis(row, order, 1), 0).astype(np.int32)
-        role = np.where(kept, RETRIEVED, NO_SONG).astype(np.int8)
-        return CandidateSet(
-            torch.cat([found.row, torch.from_numpy(row)], 1),
-            torch.cat([found.role, torch.from_numpy(role)], 1),
-            torch.cat([found.same_album, torch.zeros(row.shape, dtype=torch.bool)], 1),
-        )
 
     def sample(
         self, rows: dict[str, Tensor], generator: torch.Generator, *, training: bool, samples: int
@@ -281,7 +267,7 @@ class HistoryEncoder(Encoder):
             return {}
         return {
             "features": self.features.state(),
-            "text": self.text.state() if self.text is not None else {},
+            "texts": [text.state() for text in self.texts],
             "keys": self.related.keys.state(),
             "known": dict(self.known),
             "scores": torch.from_numpy(self._scores.copy()),
@@ -292,13 +278,17 @@ class HistoryEncoder(Encoder):
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state` returned."""
         self.features.load_state(state["features"])
-        if self.text is not None:
-            self.text.load_state(state["text"])
+        for text, learned in zip(self.texts, state["texts"], strict=True):
+            text.load_state(learned)
         self.earlier = bool(state["earlier"])
         self.related = RelatedSongs(Keys.of_state(state["keys"]), earlier=self.earlier)
         self._remember({name: value.cpu() for name, value in state["known"].items()})
         self._scores = state["scores"].cpu().numpy().copy()
         self.hidden = tuple(state["hidden"])
+
+
+def _side_by_side(scores: list[np.ndarray], songs: int) -> np.ndarray:
+    return np.concatenate([np.zeros((songs, 0)), *scores], axis=1)
 
 
 def _months(keys: Keys) -> Tensor:

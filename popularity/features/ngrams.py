@@ -25,11 +25,13 @@ VECTORIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "title characters": ("title", {"analyzer": "char_wb", "ngram_range": (2, 4), "min_df": 4}),
     "title words": ("title", {"token_pattern": r"[\w']+", "ngram_range": (1, 2), "min_df": 3}),
     "artist characters": ("artist", {"analyzer": "char_wb", "ngram_range": (2, 4), "min_df": 3}),
+    "album characters": ("album", {"analyzer": "char_wb", "ngram_range": (2, 4), "min_df": 4}),
 }
 #: Which n-grams each score reads.
 SCORES: dict[str, tuple[str, ...]] = {
     "title": ("title characters", "title words"),
     "title and artist": ("title characters", "title words", "artist characters"),
+    "album": ("album characters",),
 }
 #: n-grams are counted up to this many, the most frequent first.
 MAX_FEATURES = 30_000
@@ -41,14 +43,15 @@ class TextEncoder:
     """TF-IDF of n-grams, their leading components and ridge scores.
 
     Args:
-        components: leading components of the title's characters (``TruncatedSVD``).
-        scores: fit the ridge scores as well; without them only the title's characters are counted.
+        components: leading components (``TruncatedSVD``) of what is read.
+        scores: names of the ridge scores to fit as well.
+        read: name of the vectorizer whose components are taken.
     """
 
-    def __init__(self, components: int = 16, *, scores: bool = True) -> None:
-        self.components = components
-        self.scores = SCORES if scores else {}
-        self.vectorizers = [*VECTORIZERS] if scores else ["title characters"]
+    def __init__(self, components: int = 16, *, scores: Sequence[str] = (), read: str = "title characters") -> None:
+        self.components, self.read = components, read
+        self.scores = {name: SCORES[name] for name in scores}
+        self.vectorizers = list(dict.fromkeys([read, *(name for parts in self.scores.values() for name in parts)]))
         self.vocabulary: dict[str, list[str]] = {name: [] for name in self.vectorizers}
         self.idf = {name: np.zeros(0) for name in self.vectorizers}
         self.projection = np.zeros((0, components))
@@ -79,7 +82,7 @@ class TextEncoder:
                 continue
             self.vocabulary[name] = [str(term) for term in vectorizer.get_feature_names_out()]
             self.idf[name] = np.asarray(vectorizer.idf_, dtype=np.float64)
-        self._fit_components(counted["title characters"])
+        self._fit_components(counted[self.read])
         scores = np.zeros((len(songs), len(self.scores)))
         for index, (score, parts) in enumerate(self.scores.items()):
             matrix = sparse.hstack([counted[name] for name in parts]).tocsr()
@@ -102,7 +105,7 @@ class TextEncoder:
         The components of training songs are the same whether asked for here or elsewhere; their scores are not.
         """
         counted = {name: self._count(songs, name) for name in self.vectorizers}
-        components = safe_sparse_dot(counted["title characters"], self.projection) / self.scale
+        components = safe_sparse_dot(counted[self.read], self.projection) / self.scale
         scores = np.zeros((len(songs), len(self.scores)))
         for index, (score, parts) in enumerate(self.scores.items()):
             matrix = sparse.hstack([counted[name] for name in parts]).tocsr()

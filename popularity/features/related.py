@@ -20,6 +20,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from popularity.data.albums import albums
 from popularity.data.credits import artist_names, credits
 from popularity.data.schema import AUDIO
 
@@ -45,8 +46,7 @@ class Keys:
         identity: ``(n, 3)`` hashes of id, of artist and title, and of the audio columns; songs that agree in one of
             them are the same song. Negative where missing, which matches nothing.
         day: ``(n)`` release in days since 1970, the largest number where unknown: later than everything.
-        album: ``(n)`` hash of the album's name and release date (many albums are called "Greatest Hits"). Negative
-            where missing, which matches nothing.
+        album: ``(n)`` hash of the album (`popularity.data.albums`). Negative where missing, which matches nothing.
     """
 
     start: np.ndarray
@@ -118,7 +118,7 @@ def keys_of(songs: pd.DataFrame) -> Keys:
             axis=1,
         ),
         day=day,
-        album=_text_hashes(songs["album"] + "\n" + pd.Series(day, songs.index).astype("str")),
+        album=_text_hashes(albums(songs)),
     )
 
 

@@ -23,9 +23,11 @@ from scipy.sparse import csr_array, hstack, vstack
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from popularity.data.albums import album_keys
 from popularity.data.schema import AUDIO
 from popularity.data.splits import SplitKind, inner_folds
 from popularity.errors import InputError
+from popularity.features.album_stats import ALBUM_STATISTICS, album_names
 from popularity.features.effects import RelatedBy, known_song_effects
 from popularity.features.related import Keys, keys_of
 from popularity.features.song import CATEGORIES, NUMERIC_FEATURES, FeatureEncoder, numeric_features
@@ -156,6 +158,7 @@ class _Reader:
                 ("title_letters", "title", _letters(4)),
                 ("title_words", "title", _words(3)),
                 ("artist_letters", "artist", _letters(3)),
+                ("album_letters", "album", _letters(4)),
             )
             if (fitted := _fitted(vectorizer, train[column])) is not None
         }
@@ -175,6 +178,7 @@ class _Reader:
             **{name: numeric[:, NUMERIC_FEATURES.index(name)] for name in ("release_year", "artists")},
             **{name: category[:, CATEGORIES.index(name)] for name in ("explicit", "genre", "subgenre")},
             **{f"title_{name}": titles[:, i] for i, name in enumerate(TITLE_STATISTICS)},
+            **dict(zip(ALBUM_STATISTICS, album_names(songs).T, strict=False)),
         }
 
     def related(self, songs: pd.DataFrame, ngrams: Mapping[str, csr_array]) -> RelatedBy:
@@ -199,13 +203,14 @@ class _Reader:
         )
 
     def ngrams(self, songs: pd.DataFrame) -> dict[str, csr_array]:
-        """N-grams of the titles, and these with those of the artist names."""
+        """N-grams of the titles, these with those of the artist names, and those of the albums."""
         songs = self._without_constant(songs)
-        text = {"title": _plain_text(songs["title"]), "artist": _plain_text(songs["artist"])}
+        text = {name: _plain_text(songs[name]) for name in ("title", "artist", "album")}
         found = {name: one.transform(text[name.partition("_")[0]]) for name, one in self.vectorizers.items()}
         titles = [found[name] for name in ("title_letters", "title_words") if name in found]
         both = titles + [found[name] for name in ("artist_letters",) if name in found]
-        parts = {"title_ngrams": titles, "name_ngrams": both}
+        albums = [found[name] for name in ("album_letters",) if name in found]
+        parts = {"title_ngrams": titles, "name_ngrams": both, "album_ngrams": albums}
         return {name: csr_array(hstack(matrices)) for name, matrices in parts.items() if matrices}
 
 
@@ -213,7 +218,7 @@ def _groups(songs: pd.DataFrame, keys: Keys) -> dict[str, pd.Series]:
     """Keys ``(n,)`` of what songs may share beside guests, missing where there is none."""
     return {
         "artist": pd.Series(keys.first).where(keys.first != 0),
-        "album": (songs["album"].str.casefold() + "\n" + songs["artist"].str.casefold()).reset_index(drop=True),
+        "album": album_keys(songs)["by_artist"].reset_index(drop=True),
         "compilation": pd.Series(keys.album).where(keys.album >= 0),  # whoever is on it
         "genre": songs["genre"].reset_index(drop=True),
         "subgenre": songs["subgenre"].reset_index(drop=True),

@@ -32,7 +32,7 @@ def quantile(prediction: Prediction, level: float) -> Floats:
     rows = np.arange(len(mass))
     inside = mass[rows, bins]
     share = 1 - np.divide(up_to[rows, bins] - goal, inside, out=np.zeros(len(mass)), where=inside > 0)
-    return np.clip(edges[bins] + share * (edges[bins + 1] - edges[bins]), LOWEST, HIGHEST)
+    return np.asarray(np.clip(edges[bins] + share * (edges[bins + 1] - edges[bins]), LOWEST, HIGHEST))
 
 
 def interval(prediction: Prediction, share: float) -> tuple[Floats, Floats]:

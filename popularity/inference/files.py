@@ -82,7 +82,7 @@ def predicted_files(
     settings = model.data.hparams
     cache_dir = Path(settings["cache_dir"]) if settings["cache_dir"] else None
     for name in names:
-        reports = []
+        reports: list[LoadReport] = []
         for part in songs_in_parts(name, cache_dir=cache_dir, columns=settings["columns"]):
             if not reports:
                 _describe(model.data, part)

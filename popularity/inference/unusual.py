@@ -106,4 +106,5 @@ def _missing(trained_with: Sequence[str], songs: pd.DataFrame, *, only_audio: bo
         "missing: " + ", ".join(name for place, name in enumerate(names) if pattern >> place & 1) if pattern else ""
         for pattern in patterns.tolist()
     ]
-    return np.array(told, dtype=object)[codes]
+    texts: np.ndarray = np.array(told, dtype=object)[codes]
+    return texts

@@ -8,14 +8,18 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from popularity.errors import InputError
 from popularity.models.mamba import Mamba
 from popularity.models.mamba2 import Mamba2
+from popularity.models.mamba3 import Mamba3
 
-BlockName = Literal["mamba", "mamba2", "none"]
+BlockName = Literal["mamba", "mamba2", "mamba3", "none"]
 
-#: Sequences have a dozen tokens: Mamba-2 heads start with a memory of that length instead of thousands of tokens.
-_SHORT: dict[str, Any] = {"dt_min": 0.01, "dt_max": 0.3, "A_init_range": (0.5, 4.5)}
-#: Widths stay multiples of it, so that a Mamba-2 block of expansion 2 has heads of 16 channels.
+#: Sequences have a dozen tokens: heads start with a memory of that length instead of thousands of tokens.
+_SHORT: dict[str, Any] = {"dt_min": 0.01, "dt_max": 0.3}
+_SHORT_A: dict[str, Any] = {"A_init_range": (0.5, 4.5)}  # of Mamba-2 alone: Mamba-3 computes A from the tokens
+_TURNING = 4  # states of which Mamba-3 turns a pair
+#: Widths stay multiples of it, so that a block of expansion 2 has heads of 16 channels.
 _WIDTH_STEP = 8
 
 
@@ -24,11 +28,11 @@ class MemberConfig:
     """What one member of a model is made of.
 
     Attributes:
-        block: what mixes the tokens: ``mamba`` (S6), ``mamba2`` (SSD) or ``none``.
+        block: what mixes the tokens: ``mamba`` (S6), ``mamba2`` (SSD), ``mamba3`` or ``none``.
         width: ``d``, width of the tokens.
         layers: residual blocks.
         d_state: state size of the scan.
-        d_conv: taps of the causal convolution.
+        d_conv: taps of the causal convolution; ``mamba3`` has none.
         expand: inner width of a block over ``d``.
         bidirectional: read in both directions.
         difference: also see how a known song differs from the song itself.
@@ -52,7 +56,7 @@ def member_configs(first: MemberConfig, members: int) -> list[MemberConfig]:
     """Configurations of a model's members: the first as given, each of the others changed in a respect or two.
 
     The second is wider and reads in the other number of directions; the third is narrower and sees how known songs
-    differ from the song itself; the fourth has the other kind of block. From the fifth on they repeat, and differ in
+    differ from the song itself; the fourth has another kind of block. From the fifth on they repeat, and differ in
     initial weights and sampled histories only, as all members do. Without a block only the width can differ.
 
     Args:
@@ -61,7 +65,7 @@ def member_configs(first: MemberConfig, members: int) -> list[MemberConfig]:
     """
     wider = replace(first, width=first.width + max(_WIDTH_STEP, first.width // 3 // _WIDTH_STEP * _WIDTH_STEP))
     narrower = replace(first, width=max(_WIDTH_STEP, first.width * 2 // 3 // _WIDTH_STEP * _WIDTH_STEP))
-    other: dict[BlockName, BlockName] = {"mamba": "mamba2", "mamba2": "mamba", "none": "none"}
+    other: dict[BlockName, BlockName] = {"mamba": "mamba2", "mamba2": "mamba", "mamba3": "mamba2", "none": "none"}
     turns = [
         first,
         replace(wider, bidirectional=not first.bidirectional),
@@ -104,8 +108,12 @@ class DirectedBlock(nn.Module):
 def _mixer(config: MemberConfig) -> nn.Module:
     if config.block == "none":
         return nn.Identity()
-    sizes: dict[str, Any] = {"d_state": config.d_state, "d_conv": config.d_conv, "expand": config.expand}
+    sizes: dict[str, Any] = {"d_state": config.d_state, "expand": config.expand}
+    if config.block == "mamba":
+        return Mamba(config.width, d_conv=config.d_conv, **sizes)
+    sizes["headdim"] = math.gcd(16, config.expand * config.width)  # divides any width
     if config.block == "mamba2":
-        headdim = math.gcd(16, config.expand * config.width)  # divides any width
-        return Mamba2(config.width, **sizes, headdim=headdim, **_SHORT)
-    return Mamba(config.width, **sizes)
+        return Mamba2(config.width, d_conv=config.d_conv, **sizes, **_SHORT, **_SHORT_A)
+    if config.d_state < _TURNING:
+        raise InputError(f"model.net.d_state: expected at least {_TURNING} for block mamba3, got {config.d_state}")
+    return Mamba3(config.width, **sizes, **_SHORT)

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from popularity.models.heads import Head
 
-#: Standard deviations of what is believed before any song is seen: a slope around 1, a sharpness around 1 (its log).
-#: A few hundred songs cannot tell a slope of .95 from 1, and following their noise would cost more than it gains.
-_PRIOR_SLOPE, _PRIOR_SHARPNESS, _PRIOR_BIAS = 0.15, 0.3, 1.0  # the last in points: a mean error around 0
+#: Standard deviations of what is believed before any song is seen: a slope around 1, the log of a sharpness around 0,
+#: a mean error around 0 points. A few hundred songs cannot tell a slope of .95 from 1, and following their noise would
+#: cost more than it gains.
+_PRIOR_SLOPE, _PRIOR_SHARPNESS, _PRIOR_BIAS = 0.05, 0.3, 1.0
 
 
 class Calibration(nn.Module):
@@ -52,32 +53,34 @@ class Calibration(nn.Module):
         """Whether there is nothing to correct."""
         return (float(self.offset), float(self.slope), float(self.sharpness)) == (0.0, 1.0, 1.0)
 
-    def learn(self, head: Head, raw: Tensor, popularity: Tensor) -> None:
+    def learn(self, head: Head, raw: Tensor, popularity: Tensor, groups: Tensor | None = None) -> None:
         """Learn the correction from songs that the network was not trained on.
 
-        The line is least squares with a Gaussian prior on the slope (Bishop 2006, "Pattern Recognition and Machine
-        Learning", section 3.3); the sharpness then has the smallest loss, with a prior too.
+        Slope and mean error are those of least squares, drawn towards 1 and 0 by Gaussian priors (Bishop 2006, "Pattern
+        Recognition and Machine Learning", section 3.3) the more, the larger their sampling variance. That is estimated
+        over groups of songs that err alike (Liang and Zeger 1986, "Longitudinal Data Analysis Using Generalized Linear
+        Models", section 2). The sharpness then has the smallest loss, with a prior too.
 
         Args:
             head: of the network.
             raw: ``(n, outputs)`` uncorrected outputs for held-out songs.
             popularity: ``(n,)`` of these songs.
+            groups: ``(n,)`` number of each song's group, such as its artist; None where each song is its own.
         """
         raw, popularity = raw.double(), popularity.double()
         prediction = head.predict(raw)
-        centred = prediction - prediction.mean()
-        spread = float(centred.square().sum())
-        residual = popularity - prediction
-        noise = float(residual.var()) if len(residual) > 2 else math.inf
-        if not (math.isfinite(noise) and noise > 0 and spread > 0):
+        centred, residual = prediction - prediction.mean(), popularity - prediction
+        spread, songs = float(centred.square().sum()), len(residual)
+        if songs < 3 or not spread > 0:
             return
-        # the slope's difference from 1, shrunk by the ratio of its sampling variance to the prior's
-        excess = float(centred @ residual) / (spread + noise / _PRIOR_SLOPE**2)
+        groups = torch.arange(songs) if groups is None else groups
+        excess, bias = float(centred @ residual) / spread, float(residual.mean())
+        left = residual - bias - excess * centred
+        excess *= _trust(_variance(centred * left, groups) / spread**2, _PRIOR_SLOPE)
+        bias *= _trust(_variance(left, groups) / songs**2, _PRIOR_BIAS)
         slope = 1.0 + max(excess, -0.9)
-        bias = float(residual.mean()) / (1.0 + noise / len(residual) / _PRIOR_BIAS**2)
-        offset = float(prediction.mean()) * (1.0 - slope) + bias
         self.slope.fill_(slope)
-        self.offset.fill_(offset)
+        self.offset.fill_(float(prediction.mean()) * (1.0 - slope) + bias)
         self.sharpness.fill_(self._sharpness(head, raw, popularity))
 
     def _sharpness(self, head: Head, raw: Tensor, popularity: Tensor) -> float:
@@ -89,3 +92,14 @@ class Calibration(nn.Module):
 
         best = minimize_scalar(cost, bounds=(-1.0, 1.0), method="bounded", options={"xatol": 1e-3})
         return math.exp(float(best.x)) if cost(float(best.x)) < cost(0.0) else 1.0
+
+
+def _variance(terms: Tensor, groups: Tensor) -> float:
+    """Variance of the sum of terms ``(n,)`` of mean 0 that depend on each other within groups ``(n,)``."""
+    of_group = torch.zeros(int(groups.max()) + 1, dtype=terms.dtype).index_add_(0, groups, terms)
+    return float(of_group.square().sum())
+
+
+def _trust(variance: float, prior: float) -> float:
+    """Weight of an estimate of this variance against a prior of mean 0 with this standard deviation."""
+    return prior**2 / (prior**2 + variance)

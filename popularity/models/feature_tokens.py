@@ -120,7 +120,7 @@ class FeatureTokensMamba(nn.Module):
         members: networks trained side by side and averaged; they differ in width, directions and block.
         width: width of the tokens.
         layers: residual blocks.
-        block: what mixes the tokens: ``mamba`` (S6), ``mamba2`` (SSD) or ``none``.
+        block: what mixes the tokens: ``mamba`` (S6), ``mamba2`` (SSD), ``mamba3`` or ``none``.
         d_state: state size of the scan.
         d_conv: taps of the causal convolution.
         expand: inner width of a block over its width.

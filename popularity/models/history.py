@@ -220,9 +220,9 @@ class HistoryMamba(nn.Module):
         members: networks trained side by side and averaged; they differ in width, directions and block.
         width: width of the tokens. None: chosen by the fit, else 48.
         layers: residual blocks.
-        block: what mixes the tokens: ``mamba2`` (SSD), ``mamba`` (S6) or ``none``.
+        block: what mixes the tokens: ``mamba2`` (SSD), ``mamba`` (S6), ``mamba3`` or ``none``.
         d_state: state size of the scan.
-        d_conv: taps of the causal convolution.
+        d_conv: taps of the causal convolution; ``mamba3`` has none.
         expand: inner width of a block over its width.
         bidirectional: read the tokens in both directions.
         dropout: in embeddings, after each block and before the head. None: chosen by the fit, else 0.35.

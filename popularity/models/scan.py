@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -120,11 +120,17 @@ def block_implementation(block: str, kernels_take: bool) -> str:
     if forced in ("", "cpp") and kernels_take:
         _announce(f"{block}: C++ kernels for {kernel_library.instruction_set()}")
         return "cpp"
-    if forced in ("cuda", "triton"):
+    announce_plain(block, without=("cuda", "triton"))
+    return "torch"
+
+
+def announce_plain(block: str, without: Collection[str] = ("cpp", "cuda", "triton")) -> None:
+    """Log once that a block runs in plain PyTorch; a warning if ``POPULARITY_SCAN`` names one of ``without``."""
+    forced = forced_implementation()
+    if forced in without:
         _announce(f"{block}: plain PyTorch ({VARIABLE}={forced} has no effect on it)", logging.WARNING)
     else:
         _announce(f"{block}: plain PyTorch")
-    return "torch"
 
 
 class _SelectiveScan(torch.autograd.Function):

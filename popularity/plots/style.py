@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -36,6 +36,14 @@ STYLES: tuple[dict[str, Any], ...] = tuple(
         ("#E69F00", "P", (0, (2, 2))),
     )
 )
+
+
+def line_styles(models: Sequence[str], reference: str | None, taken: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A line style for each of at most six models; the reference, and those that have one already, keep theirs."""
+    known = {**(taken or {}), str(reference): STYLES[0]}
+    kept = {name: style for name, style in known.items() if name in models}
+    free = iter([style for style in STYLES[1:] if style not in kept.values()])
+    return {name: kept[name] if name in kept else next(free) for name in models}
 
 
 def new_figure(height: float, title: str = "", width: float = WIDTH) -> Figure:

@@ -202,7 +202,13 @@ def suit(config: Namespace, table: SongTable, split: Split, trainer: Mapping[str
         split: of them; only the training songs are used.
         trainer: arguments of the Trainer that override the config.
     """
-    quiet = {"logger": False, "enable_checkpointing": False, "limit_val_batches": 0, "devices": 1, "num_nodes": 1}
+    quiet: dict[str, Any] = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "limit_val_batches": 0,
+        "devices": 1,
+        "num_nodes": 1,
+    }
     quiet |= {"strategy": "auto", "plugins": None, "callbacks": None, "default_root_dir": tempfile.gettempdir()}
     settings = {**(trainer or {}), **quiet}
 

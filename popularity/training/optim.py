@@ -8,12 +8,12 @@ from torch import nn
 
 
 def decay_groups(net: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Parameters with and without weight decay: matrices decay; norms, biases, ``A_log`` and ``D`` do not."""
+    """Parameters with and without weight decay: matrices decay; norms, all biases, ``A_log`` and ``D`` do not."""
     decayed: list[nn.Parameter] = []
     kept: list[nn.Parameter] = []
     for name, parameter in net.named_parameters():
         leaf = name.rsplit(".", 1)[-1]
-        free = parameter.ndim < 2 or leaf in ("A_log", "D", "bias", "missing")
+        free = parameter.ndim < 2 or leaf in ("A_log", "D", "missing") or leaf.endswith("bias")
         (kept if free else decayed).append(parameter)
     return decayed, kept
 

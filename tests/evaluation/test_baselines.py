@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,12 @@ CHEAP: dict[str, dict[str, Any]] = {
     **{name: {"trials": 2} for name in ("ridge", "lasso", "splines", "knn", "svr", "lightgbm")},
     **{name: {"trials": 0} for name in ("forest", "extra_trees", "adaboost", "xgboost")},
     "catboost": {"trials": 0, "feature_set": "audio"},
-    "mlp": {"epochs": 3},
-    "tabm": {"epochs": 2},
-    "realmlp": {"epochs": 2},
+    **{name: {} for name in ("mlp", "realmlp", "tabm", "tabm_small")},
 }
-FREE = [name for name in CHEAP if name not in ("mean", "artist_mean", "linear", "forward", "mlp", "tabm", "realmlp")]
-PACKAGE = {"lightgbm": "lightgbm", "xgboost": "xgboost", "catboost": "catboost", "tabm": "tabm", "realmlp": "pytabkit"}
+NETS = ("mlp", "realmlp", "tabm", "tabm_small")
+FREE = [name for name in CHEAP if name not in ("mean", "artist_mean", "linear", "forward", *NETS)]
+PRETRAINED = ("tabicl", "tabpfn")
+PACKAGE = {name: name for name in ("lightgbm", "xgboost", "catboost")} | dict.fromkeys(NETS, "pytabkit")
 
 
 def settings_of(name: str) -> dict[str, Any]:
@@ -35,7 +36,7 @@ def settings_of(name: str) -> dict[str, Any]:
 def test_every_baseline_is_tried() -> None:
     from popularity.evaluation.baselines import BASELINES
 
-    assert set(BASELINES) == set(CHEAP)
+    assert set(BASELINES) == {*CHEAP, *PRETRAINED}
 
 
 @pytest.mark.parametrize("name", CHEAP)
@@ -121,12 +122,11 @@ def test_a_search_stays_inside_the_training_songs(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("name", ["forward", "artist_mean"])
 def test_what_an_estimator_chooses_itself_it_chooses_by_the_rule_of_the_split(name: str) -> None:
     from popularity.evaluation.baselines import BASELINES
-    from popularity.evaluation.fitting import CV_FOLDS, _fitted
-    from popularity.evaluation.folds import Rows
+    from popularity.evaluation.fitting import CV_FOLDS, _made
 
     task, _ = made_up_task(split="artist")
     row = BASELINES[name]
-    model = _fitted(row, {}, 0, Rows(task, None if row.whole_songs else "audio").tables[0], task)
+    model = _made(row, {}, 0, task)
     (folds,) = [value for key, value in model.get_params().items() if key == "cv" or key.endswith("__cv")]
     assert all((a[1] == b[1]).all() for a, b in zip(folds, task.inner(CV_FOLDS), strict=True))
 
@@ -138,55 +138,126 @@ def test_a_search_finds_what_is_better() -> None:
     assert predict({"baseline": "ridge", "trials": 8}, line).notes["parameters"]["alpha"] < 50
 
 
-@pytest.mark.parametrize("name", ["mlp", "tabm", "realmlp"])
-def test_epochs_are_chosen_on_songs_whose_labels_no_row_rests_on(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from popularity.evaluation.folds import Task
+@pytest.mark.parametrize("name", ["lightgbm", "xgboost", "catboost"])
+def test_trees_are_counted_on_held_out_songs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each fit of a search stops early; the final one, on all training songs, has the mean number of trees."""
+    from popularity.evaluation import fitting
+    from popularity.evaluation.baselines import BASELINES, MOST_TREES
 
-    asked, real = [], Task.features
+    row, counts = BASELINES[name], []
+    settings = {**settings_of(name), "trials": 1, "feature_set": "audio"}
+
+    def watch(model: Any, rows: Any, popularity: Any, held_out: Any) -> int:
+        assert model.get_params()[row.trees] == MOST_TREES
+        assert row.watch is not None
+        counts.append(row.watch(model, rows, popularity, held_out))
+        return counts[-1]
+
+    task, answers = made_up_task(300)
+    models = __import__("popularity.evaluation.models", fromlist=["x"])
+    monkeypatch.setitem(models.BASELINES, name, replace(row, watch=watch))
+    outcome = predict(settings, task)
+    assert len(counts) == fitting.SEARCH_FOLDS
+    assert all(1 <= count < MOST_TREES for count in counts)
+    assert outcome.notes["parameters"][row.trees] == round(np.mean(counts))
+    assert np.mean((outcome.prediction - answers) ** 2) < np.var(answers)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_member_stops_on_songs_whose_labels_no_row_rests_on(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from popularity.evaluation.baselines import BASELINES
+    from popularity.evaluation.fitting import BAG_FOLDS
+    from popularity.evaluation.folds import Task
+    from popularity.evaluation.neural import Net
+
+    asked, watched = [], []
+    real, fit = Task.features, Net.fit
     monkeypatch.setattr(Task, "features", lambda self, feature_set: asked.append(self) or real(self, feature_set))
+
+    def spy(self: Net, rows: Any, popularity: Any, held_out: Any) -> Net:
+        watched.append(held_out)
+        return fit(self, rows, popularity, held_out)
+
+    monkeypatch.setattr(Net, "fit", spy)
     task, _ = made_up_task(90)
     predict(settings_of(name), task)
-    inner, outer = asked
-    assert outer is task
-    assert len(inner.train) + len(inner.test) == len(task.train)
-    assert inner.test["popularity"].isna().all()
+    assert len(asked) == len(watched) == BASELINES[name].members
+    for inner, (_, held_out), (rows, popularity) in zip(asked, task.inner(BAG_FOLDS), watched, strict=False):
+        assert len(inner.train) + len(inner.test) == len(task.train)
+        assert inner.test["popularity"].isna().all()
+        assert len(rows) == len(held_out)
+        np.testing.assert_array_equal(popularity, task.popularity[held_out])
 
 
-@pytest.mark.parametrize("name", ["MLP", "RealMLP"])
-def test_a_network_is_trained_until_the_chosen_epoch_on_the_longer_schedule(name: str) -> None:
-    from popularity.evaluation import neural
-    from popularity.evaluation.folds import Rows
-
-    if name == "RealMLP":
-        pytest.importorskip("pytabkit")
-    task, answers = made_up_task(90)
-    train, test = Rows(task, "audio").tables
-    make = getattr(neural, name)
-    watched = make(max_epochs=4).fit(train, task.popularity, held_out=(test, answers))
-    assert 1 <= watched.epochs_ <= 4
-    after = [make(max_epochs=4, epochs=count).fit(train, task.popularity).predict(test) for count in (1, 2, 2)]
-    assert not np.allclose(after[0], after[1])
-    np.testing.assert_array_equal(after[1], after[2])
-
-
-def test_an_mlp_learns_and_stops_on_held_out_songs() -> None:
-    task, answers = made_up_task(500)
-    outcome = predict({"baseline": "mlp"}, task)
+def test_a_network_learns() -> None:
+    pytest.importorskip("pytabkit")
+    task, answers = made_up_task(300)
+    outcome = predict({"baseline": "realmlp"}, task)
     assert np.mean((outcome.prediction - answers) ** 2) < 0.8 * np.var(answers)
-    noise = np.random.default_rng(0).permutation(task.train["popularity"])
-    aimless = predict({"baseline": "mlp"}, replace(task, train=task.train.assign(popularity=noise)))
-    assert aimless.notes["parameters"]["epochs"] < outcome.notes["parameters"]["epochs"]
 
 
-def test_members_of_tabm_differ() -> None:
-    import torch
+def test_a_network_is_searched_in_the_space_of_its_authors(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytabkit = pytest.importorskip("pytabkit")
+    asked: dict[str, Any] = {}
 
-    pytest.importorskip("tabm")
-    from popularity.evaluation.neural import TabM
+    class Spy:
+        def __init__(self, **settings: Any) -> None:
+            asked.update(settings)
 
-    output = TabM().network(5).eval()(torch.randn(7, 5))
-    assert output.shape == (7, 16)
-    assert (output.std(1) > 0).all()
+        def fit(self, rows: Any, popularity: Any, val_idxs: Any) -> Spy:
+            return self
+
+        def predict(self, rows: Any) -> np.ndarray:
+            return np.full(len(rows), 40.0)
+
+    monkeypatch.setattr(pytabkit, "TabM_HPO_Regressor", Spy)
+    task, _ = made_up_task(90)
+    assert (predict({"baseline": "tabm", "trials": 7}, task).prediction == 40).all()
+    assert (asked["n_hyperopt_steps"], asked["hpo_space_name"]) == (7, "tabarena")
+
+
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_a_pretrained_model_needs_its_package_and_its_weights(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Neither is installed here: a stand-in notes what it is given."""
+    import sys
+    from types import SimpleNamespace
+
+    from popularity.evaluation.models import build_model
+
+    class Regressor:
+        def __init__(self, **settings: Any) -> None:
+            self.settings = settings
+
+        def set_params(self, **settings: Any) -> None:
+            self.settings |= settings
+
+        def fit(self, rows: Any, popularity: np.ndarray) -> Regressor:
+            assert rows.shape[1] > 20
+            return self
+
+        def predict(self, rows: Any) -> np.ndarray:
+            assert self.settings["model_path"] == str(path)
+            assert self.settings["device"] == "cpu"
+            return np.linspace(-5, 90, len(rows))
+
+    path = tmp_path / "weights.ckpt"
+    path.write_bytes(b"12")
+    settings = {"baseline": name, "weights": str(path)}
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(InputError, match=f"model mine: {name} is not installed: pip install {name}$"):
+        build_model("mine", settings)
+    kind = {"tabicl": "TabICLRegressor", "tabpfn": "TabPFNRegressor"}[name]
+    monkeypatch.setitem(sys.modules, name, SimpleNamespace(**{kind: Regressor}, __spec__=object()))
+    for missing in ({}, {"weights": str(tmp_path / "nothing")}):
+        with pytest.raises(InputError, match=f"weights: expected the file of {name}'s weights, got"):
+            build_model("mine", {"baseline": name, **missing})
+    task, _ = made_up_task(90)
+    assert predict(settings, task).prediction[0] == 0
+    before = build_model("mine", settings).settings
+    path.write_bytes(b"123")
+    assert build_model("mine", settings).settings != before
 
 
 def test_mixing_weights_are_those_of_constrained_least_squares() -> None:
@@ -247,13 +318,12 @@ BAD = [
     ({}, "expected one of baseline, class_path, configs, of, classifier, got none"),
     ({"baseline": "ridge", "of": {}}, "got baseline and of"),
     ({"baseline": "logistic"}, "baseline: expected one of mean, artist_mean, linear"),
-    ({"baseline": "ridge", "alpha": 1}, "expected settings among baseline, feature_set, trials, epochs, got 'alpha'"),
+    ({"baseline": "ridge", "alpha": 1}, "expected settings among baseline, feature_set, trials, weights, got 'alpha'"),
     ({"baseline": "mean", "trials": 1}, "the baseline mean has no setting trials"),
-    ({"baseline": "ridge", "epochs": 1}, "the baseline ridge has no setting epochs"),
+    ({"baseline": "ridge", "weights": "a"}, "the baseline ridge has no setting weights"),
     ({"baseline": "forward", "feature_set": "audio"}, "the baseline forward has no setting feature_set"),
     ({"baseline": "ridge", "feature_set": "all"}, "feature_set: expected one of audio, everything, got 'all'"),
     ({"baseline": "ridge", "trials": -1}, "trials: expected a whole number of at least 0, got -1"),
-    ({"baseline": "mlp", "epochs": 0}, "epochs: expected a whole number of at least 1, got 0"),
     ({"of": ["mean", "linear"]}, "of: expected at least two models"),
     ({"of": {"mean": {"baseline": "mean"}}}, "of: expected at least two models"),
     ({"of": {"a": {"baseline": "mean"}, "b": {"classifier": "lda"}}}, "of: expected models of popularity, got b"),
@@ -300,7 +370,7 @@ def test_a_model_imports_no_other() -> None:
 
     code = (
         "import sys; from popularity.evaluation.models import build_model; build_model('m', {'baseline': 'ridge'});"
-        "names = ('lightgbm', 'xgboost', 'catboost', 'pytabkit', 'tabm', 'lightning');"
+        "names = ('lightgbm', 'xgboost', 'catboost', 'pytabkit', 'lightning');"
         "print([name for name in names if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

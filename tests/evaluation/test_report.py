@@ -149,7 +149,10 @@ def _tables(songs: pd.DataFrame) -> dict[str, pd.DataFrame]:
     differences["difference"] = mse.to_numpy() - mse["linear"]
     for name, shift in {"low": -2, "high": 2, "song_low": -3, "song_high": 3}.items():
         differences[name] = differences["difference"] + shift
-    differences.loc[differences["model"] == "linear", ["low", "high", "p_value"]] = np.nan
+    for name, shift in {"ratio_low": -0.02, "ratio_high": 0.02}.items():
+        differences[name] = differences["ratio_to_reference"] + shift
+    ends = ["low", "high", "p_value", "ratio_low", "ratio_high"]
+    differences.loc[differences["model"] == "linear", ends] = np.nan
     row = {"against": "mamba", "tests": 1, "songs": 1006, "folds_repeated": 5, "mse_repeated": 9, "folds_others": 20}
     ends = {
         "difference_repeated": 4,
@@ -354,22 +357,6 @@ def test_differences_have_both_intervals(made: Made) -> None:
     assert f"## Differences of MSE to linear\n\n| {' | '.join(made.page.sections['differences'][0])} |" in made.summary
 
 
-def test_interval_of_a_ratio_is_that_of_the_difference_where_the_reference_is_constant() -> None:
-    from popularity.evaluation.results import Results, with_ratio_intervals
-    from popularity.evaluation.significance import corrected_t_test
-
-    values = {"a": np.array([80.0, 90.0, 85.0, 95.0]), "base": np.array([100.0] * 4)}
-    sizes = {"songs_train": 80, "songs_test": 20, "repeat": 0, "fold": range(4)}
-    folds = pd.concat([pd.DataFrame({"model": name, "mse": mse, **sizes}) for name, mse in values.items()])
-    table = pd.DataFrame({"model": list(values), "reference": "base", "ratio_to_reference": [0.875, 1.0]})
-    found = with_ratio_intervals(Results({}, {"differences": table, "folds": folds}))
-    expected = corrected_t_test(values["a"] - 100, 0.25)
-    assert found.loc[0, ["ratio_low", "ratio_high"]].tolist() == pytest.approx(
-        [1 + expected.low / 100, 1 + expected.high / 100]
-    )
-    assert found.loc[1, ["ratio_low", "ratio_high"]].isna().all()
-
-
 def test_groups_of_songs_add_up_to_the_whole(made: Made) -> None:
     predictions = made.tables["predictions.parquet"]
     error = predictions["prediction"] - made.tables["songs.parquet"]["popularity"].to_numpy()[predictions["row"]]
@@ -439,7 +426,7 @@ def test_coefficients_are_those_of_least_squares(made: Made) -> None:
     from sklearn.linear_model import LinearRegression
 
     from popularity.data.schema import AUDIO
-    from popularity.evaluation.importance import coefficients
+    from popularity.evaluation.report_parts import coefficients
 
     songs, rows = made.tables["songs.parquet"], np.random.default_rng(0).permutation(240)
     folds = [(np.setdiff1d(rows, test), test) for test in np.array_split(rows, 3)]
@@ -521,7 +508,8 @@ def test_one_model_on_one_fold_has_no_interval(made: Made, tmp_path: Path) -> No
 
     one = {n: t.query("model == 'mean'") for n, t in made.tables.items() if n[:4] in ("summ", "fold", "diff")}
     one["folds.parquet"] = one["folds.parquet"].head(1)
-    one["differences.csv"] = one["differences.csv"].assign(reference="mean", ratio_to_reference=1.0)
+    nothing = {"ratio_to_reference": 1.0, "ratio_low": np.nan, "ratio_high": np.nan}
+    one["differences.csv"] = one["differences.csv"].assign(reference="mean", **nothing)
     page = _read(write_report(_write(tmp_path, one)))
     assert list(page.sections) == ["scores", "ranking"]
     assert page.sections["ranking"][0].iloc[0].tolist() == ["mean", "6", "1.000", "–"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -61,8 +62,9 @@ def test_a_result_says_where_it_comes_from(songs, protocol, own, tmp_path):
     assert found["cpu_seconds"] >= 0
     assert found["versions"]["pandas"] == pd.__version__
     assert found["versions"]["popularity"] == code_version()
-    assert found["notes"] == {"epochs": 3, "best": None, "sizes": [1, 2.0]}
-    assert found["metrics"]["spearman"] is None, "the rank correlation of a constant"
+    assert np.isnan(found["notes"].pop("best"))
+    assert found["notes"] == {"epochs": 3, "sizes": [1, 2.0]}
+    assert np.isnan(found["metrics"]["spearman"]), "the rank correlation of a constant"
     truth = songs["popularity"].to_numpy()[result.arrays["rows"]]
     assert found["metrics"]["mse"] == pytest.approx(np.mean((truth - 50) ** 2))
 
@@ -151,6 +153,19 @@ def test_time_is_split_once(protocol):
     assert plan.folds_of("a") == [(0, 0), (0, 1), (0, 2), (0, 3)]
 
 
+def test_six_folds_of_time_are_five_rolling_origins(protocol, songs):
+    plan = protocol({"a": {"baseline": "mean"}}, split="time", folds=6, repeats=3)
+    dated = songs.assign(
+        release_date=pd.date_range("1990-01-01", periods=len(songs), freq="61D").astype("datetime64[us]")
+    )
+    folds = [plan.make_fold(dated, *origin) for origin in plan.folds_of("a")]
+    assert len(folds) == 5
+    for newer, older in pairwise(fold.task for fold in folds):
+        assert older.test["release_date"].max() < newer.test["release_date"].min()
+        assert older.test["release_date"].max() <= newer.train["release_date"].max()
+        assert older.train["release_date"].max() < older.test["release_date"].min()
+
+
 def test_models_stand_where_they_belong(protocol):
     from popularity.errors import InputError
 
@@ -159,16 +174,22 @@ def test_models_stand_where_they_belong(protocol):
             protocol(models, classifiers=classifiers).build("a")
 
 
-def test_time_left_is_of_what_runs_take_here(protocol):
-    """What a run takes over is a cost of its model, and no time to wait for."""
+def progress_of(plan, finished, workers=1, songs=2000):
     from rich.console import Console
 
     from popularity.evaluation.progress import Progress
 
-    runs = protocol({"mean": {"baseline": "mean"}, "other": {"baseline": "linear"}}).runs()
+    console = Console(record=True, width=200, markup=False)
+    models = {**plan.models, **plan.classifiers}
+    return Progress(plan.runs(), finished, workers, console, models, songs), console
+
+
+def test_time_left_is_of_what_runs_take_here(protocol):
+    """What a run takes over is a cost of its model, and no time to wait for."""
+    plan = protocol({"mean": {"baseline": "mean"}, "other": {"baseline": "linear"}})
+    runs = plan.runs()
     facts = {"error": None, "seconds": 90.0, "elapsed": 3.0, "metrics": {"mse": 7.0}}
-    console = Console(record=True, width=200)
-    progress = Progress(runs, dict.fromkeys(runs[:2], facts), 2, console)
+    progress, console = progress_of(plan, dict.fromkeys(runs[:2], facts), workers=2)
     assert progress.seconds_left() == 10 * 3 / 2
     progress.ended(runs[2], facts | {"metrics": {"mse": 3.0}})
     progress.ended(runs[3], {"error": "ValueError: [bad]\nluck"})
@@ -176,3 +197,29 @@ def test_time_left_is_of_what_runs_take_here(protocol):
         "3/12  mean, repeat 0, fold 1: MSE 3.00, 3.0 s; best so far mean 5.00; 0:00:14 left",
         "4/12  other, repeat 0, fold 1: failed (ValueError: [bad] luck); best so far mean 5.00; 0:00:12 left",
     ]
+
+
+def test_time_left_counts_models_that_have_not_run_yet(protocol):
+    """A network does not take as long as a linear regression, and more songs take longer."""
+    models = {"linear": {"baseline": "linear"}, "mamba": {"configs": ["mamba"]}, "audio": {"configs": ["audio"]}}
+    plan = protocol(models | {"stack": {"of": {name: models[name] for name in ("linear", "mamba")}, "folds": 2}})
+    runs, facts = plan.runs(), {"error": None, "elapsed": 0.5}
+    progress, _ = progress_of(plan, {runs[0]: facts})
+    network = 2 * 20  # thousands of songs, seconds for each
+    assert progress.seconds_left() == 5 * 0.5 + 12 * network + 6 * 3 * (0.5 + network)
+    assert progress_of(plan, {runs[0]: facts}, songs=8000)[0].seconds_left() > 3.9 * progress.seconds_left()
+    progress.ended(runs[1], facts | {"elapsed": 100.0})  # the first network says what networks take here
+    assert progress.seconds_left() == 5 * 0.5 + 11 * 100 + 6 * 3 * (0.5 + 100)
+    progress.ended(runs[2], facts | {"elapsed": 30.0})
+    progress.ended(runs[3], facts | {"elapsed": 300.0})
+    assert progress.seconds_left() == 5 * (0.5 + 100 + 30 + 300)
+
+
+def test_time_left_counts_hits(protocol):
+    """A run of hits fits its model once more; a classifier is a baseline like others."""
+    plan = protocol(
+        {"mamba": {"configs": ["mamba"]}}, classifiers={"lda": {"classifier": "lda"}}, cutoffs=("50",), repeats=1
+    )
+    runs = plan.runs()
+    progress, _ = progress_of(plan, {run: {"error": None, "elapsed": 70.0} for run in runs if not run.hits})
+    assert progress.seconds_left() == 3 * 70 + 3 * 2 * 2

@@ -107,6 +107,18 @@ def test_two_models_are_compared_by_hand():
     assert row["wins"] == 3
 
 
+def test_interval_of_a_ratio_is_that_of_the_difference_where_the_reference_is_constant() -> None:
+    from popularity.evaluation.significance import compare, corrected_t_test
+
+    values = {"a": np.array([80.0, 90.0, 85.0, 95.0]), "base": np.array([100.0] * 4)}
+    sizes = {"songs_train": 80, "songs_test": 20, "repeat": 0, "fold": range(4)}
+    folds = pd.concat([pd.DataFrame({"model": name, "mse": mse, **sizes}) for name, mse in values.items()])
+    found = compare(folds, "base").set_index("model")[["ratio_low", "ratio_high"]]
+    expected = corrected_t_test(values["a"] - 100, 0.25)
+    assert found.loc["a"].tolist() == pytest.approx([1 + expected.low / 100, 1 + expected.high / 100])
+    assert found.loc["base"].isna().all()
+
+
 def test_a_known_difference_is_found():
     differences = cross_validate(np.random.default_rng(1), 0.9, sets=200)
     assert rejected(differences) > 0.9
@@ -121,10 +133,11 @@ def test_correlated_folds_as_the_correction_supposes_them_are_rejected_at_five_p
 
 
 def test_first_artists():
-    from popularity.evaluation.significance import first_artists
+    from popularity.data.albums import first_artists
+    from popularity.data.groups import own_group_where_missing
 
     songs = pd.DataFrame({"artist": pd.Series(["A;B", None, "B", "a", None], dtype="str")})
-    found = first_artists(songs)
+    found = own_group_where_missing(first_artists(songs))
     assert found[0] == found[3]
     assert len(set(found.tolist())) == 4
     assert sorted(set(found.tolist())) == list(range(4))

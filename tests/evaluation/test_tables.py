@@ -22,10 +22,10 @@ def test_a_model_against_itself_under_another_name(songs, protocol, run_all):
 
 
 def test_the_summary_from_its_folds(songs, protocol, run_all, tmp_path):
-    from popularity.evaluation.tables import SUMMARY
+    from popularity.evaluation.tables import SUMMARY, write_tables
 
     tables = run_all(protocol({"mean": MEAN, "linear": LINEAR}, limits={"mean": 1}), songs)
-    tables.write(tmp_path)
+    write_tables(vars(tables), tmp_path)
     assert not (tmp_path / "hits.parquet").exists(), "nobody was asked for hits"
     summary = pd.read_csv(tmp_path / "summary.csv")
     assert tuple(summary.columns) == SUMMARY
@@ -60,10 +60,12 @@ def test_mixed_folds_are_refused():
 
 
 def test_tables_without_any_result_of_the_reference(songs, protocol, run_all, tmp_path):
+    from popularity.evaluation.tables import write_tables
+
     tables = run_all(protocol({"mean": MEAN}), songs)
     assert tables.summary["ratio_to_reference"].isna().all()
     (tmp_path / "hits.parquet").touch()
-    tables.write(tmp_path)
+    write_tables(vars(tables), tmp_path)
     assert not (tmp_path / "hits.parquet").exists(), "of an earlier comparison"
 
 

@@ -23,6 +23,7 @@ songs_module = Lazy("popularity.data.songs")
 splits = Lazy("popularity.data.splits")
 encoders = Lazy("popularity.features.encoder")
 related = Lazy("popularity.features.related")
+album_stats = Lazy("popularity.features.album_stats")
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def test_shapes(titles, songs):
     assert encoded["category"].shape == (20, len(inputs.codes))
     assert inputs.codes == CODES
     assert encoded["extras"].shape == (20, inputs.extras)
-    assert inputs.extras == (2 if titles else 0)
+    assert inputs.extras == (3 if titles else 0)
     assert encoded["month"].shape == (20,)
     assert encoded["row"].shape == encoded["role"].shape == encoded["key"].shape
     assert all(torch.isfinite(encoded[name]).all() for name in ("song", "extras", "key"))
@@ -91,18 +92,21 @@ def test_shapes(titles, songs):
 
 
 def test_a_song_vector_is_made_of_its_features_and_texts(songs):
-    """Numbers, marks of missing ones, their bins, title statistics and the components of the title's characters."""
+    """Numbers, marks of missing ones, their bins, statistics and components of the characters of title and album."""
     holes = songs.assign(energy=songs["energy"].where(songs.index % 3 > 0))
     encoder = fitted(holes.iloc[:100])
     new = holes.iloc[100:]
     encoded, own = encoder.encode(new)["song"], encoder.features.encode(new)
     numeric, bins = own["numeric"], own["bins"].flatten(1)
-    components = torch.from_numpy(encoder.text.encode(new)[0]).float().clamp(-4, 4)
+    components = [torch.from_numpy(text.encode(new)[0]).float().clamp(-4, 4) for text in encoder.texts]
     marks = numeric.isnan().float()
     assert marks.any(0).sum() == 1 + marks.all(0).sum()
-    parts = [numeric.nan_to_num(), marks, bins, own["title"], components]
-    assert torch.equal(encoded, torch.cat(parts, 1))
-    assert all(part.std() > 0 for part in parts)
+    names = torch.from_numpy(album_stats.album_names(new)).float()
+    others = album_stats.songs_by_others(related.keys_of(new), encoder.related.keys)
+    others = torch.from_numpy(others).float().log1p()[:, None]
+    parts = [numeric.nan_to_num(), marks, bins, own["title"], names, others, *components]
+    torch.testing.assert_close(encoded, torch.cat(parts, 1))
+    assert all(part.std() > 0 for part in (*parts[:4], *components))
 
 
 def test_songs_are_near_by_sound_year_and_title(songs):
@@ -120,8 +124,8 @@ def test_songs_are_near_by_sound_year_and_title(songs):
     torch.testing.assert_close(rows["key"][here], distance[here])
 
 
-def test_without_text_scores_there_are_no_extras(songs):
-    encoder = fitted(songs)
+def test_without_texts_there_are_no_extras(songs):
+    encoder = fitted(songs, titles=False)
     assert encoder.inputs.extras == 0
     assert encoder.encode(songs, training=True)["extras"].shape == (120, 0)
     with_scores = fitted(songs, text_scores=True)
@@ -275,7 +279,7 @@ def test_roles_are_what_they_say(songs):
 def compilations(songs) -> pd.DataFrame:
     """Four albums of thirty songs by everybody, each released on one day."""
     number = pd.Series(np.arange(len(songs)) % 4, songs.index)
-    return songs.assign(album="Hits " + number.astype("str"), release_date=pd.Timestamp("2001-01-01"))
+    return songs.assign(album="Road Songs " + number.astype("str"), release_date=pd.Timestamp("2001-01-01"))
 
 
 def test_songs_on_the_same_album_come_first_and_are_marked(compilations):
@@ -323,7 +327,7 @@ def test_a_day_on_which_all_known_songs_were_released_is_no_date(songs):
 def test_retrieved_songs_are_the_nearest_by_others(songs):
     train, new = songs.iloc[:100], songs.iloc[100:]
     encoder = fitted(train, retrieved=3)
-    rows, near = encoder.encode(new), encoder._vectors(new)["near"].double()
+    rows, near = encoder.encode(new), encoder._vectors(new, related.keys_of(new))["near"].double()
     first = np.array([names[0] for names in names_of.artist_names(songs)])
     distance = torch.cdist(near, encoder.known["near"].double())
     for i in range(20):

@@ -23,6 +23,7 @@ torch = Lazy("torch")
 songs_module = Lazy("popularity.data.songs")
 splits = Lazy("popularity.data.splits")
 ngrams = Lazy("popularity.features.ngrams")
+SCORES = ("title", "title and artist")
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +42,14 @@ def songs(tmp_path_factory) -> pd.DataFrame:
 
 def popularities(encoder: TextEncoder, scores: np.ndarray) -> np.ndarray:
     """Standardised scores back in popularity points."""
-    moments = np.array([encoder.score_moments[name] for name in ngrams.SCORES])
+    moments = np.array([encoder.score_moments[name] for name in SCORES])
     return scores * moments[:, 1] + moments[:, 0]
 
 
 def test_scores_find_the_word_that_sells(songs):
-    encoder = ngrams.TextEncoder(components=8)
+    encoder = ngrams.TextEncoder(components=8, scores=SCORES)
     scores = encoder.fit(songs, splits.inner_folds(songs, "random"))
-    assert scores.shape == (len(songs), len(ngrams.SCORES))
+    assert scores.shape == (len(songs), len(SCORES))
     sells = songs["title"].str.contains("dance").to_numpy()
     assert (scores[sells].mean(0) - scores[~sells].mean(0) > 1.5).all()
     new = songs.head(2).assign(title=["dance dance", "river night"], artist="Nobody")
@@ -58,13 +59,13 @@ def test_scores_find_the_word_that_sells(songs):
 
 
 def test_scores_do_not_change_with_case_or_order_of_rows(songs):
-    encoder = ngrams.TextEncoder(components=4)
+    encoder = ngrams.TextEncoder(components=4, scores=SCORES)
     encoder.fit(songs, [])
     loud = encoder.encode(songs.assign(title=songs["title"].str.upper()))
     for one, other in zip(encoder.encode(songs), loud, strict=True):
         np.testing.assert_allclose(one, other)
     order = np.random.default_rng(1).permutation(len(songs))
-    shuffled = ngrams.TextEncoder(components=4)
+    shuffled = ngrams.TextEncoder(components=4, scores=SCORES)
     shuffled.fit(songs.iloc[order].reset_index(drop=True), [])
     np.testing.assert_allclose(shuffled.encode(songs)[1], encoder.encode(songs)[1], atol=0.01)
 
@@ -76,7 +77,7 @@ def test_a_song_s_own_popularity_is_not_in_its_score(songs, row, popularity):
     folds = splits.inner_folds(songs, "random")
     changed = songs["popularity"].copy()
     changed[row] = popularity
-    before, after = ngrams.TextEncoder(components=2), ngrams.TextEncoder(components=2)
+    before, after = ngrams.TextEncoder(components=2, scores=SCORES), ngrams.TextEncoder(components=2, scores=SCORES)
     one = popularities(before, before.fit(songs, folds))
     other = popularities(after, after.fit(songs.assign(popularity=changed), folds))
     np.testing.assert_allclose(one[row], other[row], atol=1e-6)
@@ -88,7 +89,7 @@ def test_a_song_s_own_popularity_is_not_in_its_score(songs, row, popularity):
 
 def test_rows_that_no_fold_holds_out_get_the_mean(songs):
     folds = [(np.arange(40), np.arange(40, 80))]
-    encoder = ngrams.TextEncoder(components=2)
+    encoder = ngrams.TextEncoder(components=2, scores=SCORES)
     scores = popularities(encoder, encoder.fit(songs, folds))
     np.testing.assert_allclose(scores[:40], songs["popularity"].mean())
     assert (scores[40:].std(0) > 1).all()
@@ -101,12 +102,12 @@ def test_state_survives_a_weights_only_file(kind, songs):
         songs = songs.assign(title=pd.Series(np.nan, songs.index, dtype="str"))
     if kind == "no text at all":
         songs = songs.assign(artist=pd.Series(np.nan, songs.index, dtype="str"))
-    encoder = ngrams.TextEncoder(components=4)
+    encoder = ngrams.TextEncoder(components=4, scores=SCORES)
     encoder.fit(songs, splits.inner_folds(songs, "random"))
     file = io.BytesIO()
     torch.save(encoder.state(), file)
     file.seek(0)
-    loaded = ngrams.TextEncoder(components=4)
+    loaded = ngrams.TextEncoder(components=4, scores=SCORES)
     loaded.load_state(torch.load(file, weights_only=True))
     new = songs.head(3).assign(title=["dance", np.nan, "never seen"])
     for one, other in zip(encoder.encode(new), loaded.encode(new), strict=True):
@@ -122,16 +123,16 @@ def test_state_survives_a_weights_only_file(kind, songs):
 )
 def test_poor_texts_give_finite_numbers(titles, songs):
     few = songs.head(len(titles)).assign(title=pd.Series(titles, dtype="str"))
-    encoder = ngrams.TextEncoder()
+    encoder = ngrams.TextEncoder(scores=SCORES)
     scores = encoder.fit(few, splits.inner_folds(few, "random"))
     components, later = encoder.encode(few)
-    assert scores.shape == later.shape == (len(few), len(ngrams.SCORES))
+    assert scores.shape == later.shape == (len(few), len(SCORES))
     assert components.shape == (len(few), 16)
     assert all(np.isfinite(values).all() for values in (scores, components, later))
 
 
 def test_without_any_text_scores_are_0(songs):
-    encoder = ngrams.TextEncoder(components=4)
+    encoder = ngrams.TextEncoder(components=4, scores=SCORES)
     nothing = pd.Series(np.nan, songs.index, dtype="str")
     scores = encoder.fit(songs.assign(title=nothing, artist=nothing), splits.inner_folds(songs, "random"))
     assert not scores.any()
@@ -142,7 +143,7 @@ def test_without_any_text_scores_are_0(songs):
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_one_song_or_two(count, songs):
-    encoder = ngrams.TextEncoder()
+    encoder = ngrams.TextEncoder(scores=SCORES)
     few = songs.head(count)
     assert np.isfinite(encoder.fit(few, splits.inner_folds(few, "random"))).all()
     components, scores = encoder.encode(songs.iloc[[5]])

@@ -29,7 +29,7 @@ def normed(x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.7])
-@pytest.mark.parametrize("name", ["mamba", "mamba2", "none"])
+@pytest.mark.parametrize("name", ["mamba", "mamba2", "mamba3", "none"])
 def test_a_block_adds_the_scaled_sum_of_both_directions(name, scale):
     """``x + scale (f(norm(x)) + reverse(b(reverse(norm(x)))))``, each sequence reversed within its own length."""
     block = block_of(name, bidirectional=True, scale=scale)
@@ -44,7 +44,7 @@ def test_a_block_adds_the_scaled_sum_of_both_directions(name, scale):
             torch.testing.assert_close(found[i : i + 1, :length], x[i : i + 1, :length] + scale * both)
 
 
-@pytest.mark.parametrize("name", ["mamba", "mamba2", "none"])
+@pytest.mark.parametrize("name", ["mamba", "mamba2", "mamba3", "none"])
 def test_a_block_in_one_direction_is_not_scaled(name):
     block, x = block_of(name, bidirectional=False), torch.randn(2, 5, 8)
     with torch.no_grad():
@@ -53,13 +53,15 @@ def test_a_block_in_one_direction_is_not_scaled(name):
 
 
 def test_heads_start_with_a_memory_of_a_dozen_tokens():
-    mamba = block_of("mamba2", bidirectional=False, width=64).forward_mamba
-    step = torch.nn.functional.softplus(mamba.dt_bias)
-    assert ((step > 0.0099) & (step < 0.31)).all()
+    mamba, mamba3 = (block_of(name, bidirectional=False, width=64).forward_mamba for name in ("mamba2", "mamba3"))
+    for one in (mamba, mamba3):
+        step = torch.nn.functional.softplus(one.dt_bias)
+        assert ((step > 0.0099) & (step < 0.31)).all()
     assert ((mamba.A_log.exp() > 0.49) & (mamba.A_log.exp() < 4.51)).all()
 
 
+@pytest.mark.parametrize("name", ["mamba2", "mamba3"])
 @pytest.mark.parametrize(("width", "expand"), [(8, 1), (12, 1), (7, 2), (48, 2)])
-def test_heads_divide_any_width(width, expand):
-    block, x = block_of("mamba2", bidirectional=True, width=width, expand=expand), torch.randn(2, 5, width)
+def test_heads_divide_any_width(width, expand, name):
+    block, x = block_of(name, bidirectional=True, width=width, expand=expand), torch.randn(2, 5, width)
     assert torch.isfinite(block(x, torch.arange(5).expand(2, -1))).all()

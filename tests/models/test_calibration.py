@@ -122,3 +122,16 @@ def test_a_module_predicts_calibrated_and_its_checkpoint_keeps_it():
     module.calibration.offset.fill_(20.0)
     torch.testing.assert_close(module.head.predict(module(batch)), 20 + 0.5 * before, atol=1e-2, rtol=0)
     assert {"calibration.slope", "calibration.offset", "calibration.sharpness"} <= module.state_dict().keys()
+
+
+def test_songs_of_one_group_count_as_one_witness():
+    """What 500 songs of a single artist show is believed less than what 500 artists show."""
+    head, apart, together = heads.MSEHead(), calibration.Calibration(), calibration.Calibration()
+    rng = np.random.default_rng(0)
+    artist = np.repeat(np.arange(10), 50)
+    prediction = rng.normal(50, 10, 10)[artist]
+    truth = torch.tensor(50 + 0.7 * (prediction - 50) + rng.normal(0, 8, 10)[artist])
+    raw = torch.tensor(prediction / 100).logit().unsqueeze(-1)
+    apart.learn(head, raw, truth)
+    together.learn(head, raw, truth, torch.from_numpy(artist))
+    assert abs(float(together.slope) - 1) < abs(float(apart.slope) - 1) / 2

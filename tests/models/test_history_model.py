@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,7 +24,11 @@ S, E, CODES = 5, 2, (3, 4)
 #: Tensors of histories ``(D, B, H, ...)``; all others are ``(B, ...)``.
 OF_HISTORY = ("history_song", "history_category", "history_label", "history_month", "role", "same_album")
 SETTINGS: list[dict[str, Any]] = [
-    *({"block": block, "bidirectional": both} for block in ("mamba", "mamba2", "none") for both in (False, True)),
+    *(
+        {"block": block, "bidirectional": both}
+        for block in ("mamba", "mamba2", "mamba3", "none")
+        for both in (False, True)
+    ),
     {"layers": 2},
     {"members": 4},
     {"one_token": True},
@@ -359,6 +364,8 @@ def test_the_first_member_is_as_asked_for():
     assert [config.bidirectional for config in configs] == [True, False, True, True, True]
     assert [config.difference for config in configs] == [False, False, True, False, False]
     assert [config.block for config in configs] == ["mamba2", "mamba2", "mamba2", "mamba", "mamba2"]
+    others = {block: member_configs(replace(first, block=block), 4)[3].block for block in ("mamba", "mamba3", "none")}
+    assert others == {"mamba": "mamba2", "mamba3": "mamba2", "none": "none"}
 
 
 @pytest.mark.parametrize(
@@ -367,6 +374,7 @@ def test_the_first_member_is_as_asked_for():
         ({"members": 0}, "model.net.members: expected at least 1, got 0"),
         ({"width": 0}, "model.net.width: expected at least 1, got 0"),
         ({"d_state": 0}, "model.net.d_state: expected at least 1, got 0"),
+        ({"d_state": 3, "block": "mamba3"}, "model.net.d_state: expected at least 4 for block mamba3, got 3"),
         ({"dropout": 1.0}, "model.net.dropout: expected at least 0 and below 1, got 1.0"),
         ({"feature_dropout": -0.1}, "model.net.feature_dropout: expected at least 0 and below 1, got -0.1"),
     ],

@@ -102,10 +102,17 @@ def test_a_huge_gradient_in_one_member_does_not_slow_down_another(songs, split):
     """One step of plain gradient descent: what a member learns does not depend on the other's gradient."""
     weights = []
     for factor in (1.0, 1e6):
-        sgd = {"optimizer": "SGD", "optimizer.lr": 1.0, "trainer.max_steps": 1, "trainer.gradient_clip_val": 0.01}
+        two = {"model.net.members": 2}
+        sgd = {
+            "optimizer": "SGD",
+            "optimizer.lr": 1.0,
+            "trainer.max_steps": 1,
+            "trainer.gradient_clip_val": 0.01,
+            **two,
+        }
         fit = quick_fit(songs, split, callbacks=[grow(factor)], **sgd)
         weights.append([torch.cat([p.detach().flatten() for p in m.parameters()]) for m in fit.module.net.members])
-    start = quick_fit(songs, split, **{"trainer.max_steps": 0}).module.net.members
+    start = quick_fit(songs, split, **{"trainer.max_steps": 0, **two}).module.net.members
     begun = [torch.cat([p.detach().flatten() for p in member.parameters()]) for member in start]
     assert torch.equal(weights[0][1], weights[1][1])
     for member in (0, 1):

@@ -1,0 +1,63 @@
+"""What an album says of a song beside its known songs' popularities: whether it is a single, or a compilation.
+
+The same recording is often in a file twice over: on the album of its artist, where people play it, and on compilations,
+where few do. Popularity differs by most of the scale between the two.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from popularity.features.related import Keys
+
+ALBUM_STATISTICS: tuple[str, ...] = (
+    "album_missing",
+    "album_is_title",  # a single, or the title song; whatever stands in brackets or behind a dash is not compared
+    "album_others",  # log of 1 + the number of known songs by other first artists on the album
+)
+_BESIDE = r"\s*[\(\[].*$|\s+-\s.*$"
+
+
+def album_statistics(songs: pd.DataFrame, keys: Keys, known: Keys, *, counted: bool) -> np.ndarray:
+    """The statistics ``(n, 3)`` float64; zeros where no album of known songs is known.
+
+    Args:
+        songs: ``n`` songs.
+        keys: of them.
+        known: keys of the known songs.
+        counted: whether ``album_others`` is told; else it is 0.
+    """
+    if not (known.album >= 0).any():
+        return np.zeros((len(songs), len(ALBUM_STATISTICS)))
+    others = songs_by_others(keys, known) if counted else np.zeros(len(songs))
+    return np.concatenate([album_names(songs), np.log1p(others)[:, None]], axis=1)
+
+
+def album_names(songs: pd.DataFrame) -> np.ndarray:
+    """The statistics that need no other song, ``(n, 2)`` float64: ``album_missing`` and ``album_is_title``."""
+    album, title = (_bare(songs[name]) for name in ("album", "title"))
+    missing = songs["album"].isna().to_numpy(np.float64)
+    return np.stack([missing, ((album == title) & (album != "")).to_numpy(np.float64)], axis=1)
+
+
+def _bare(text: pd.Series) -> pd.Series:
+    return text.fillna("").str.replace(_BESIDE, "", regex=True).str.casefold().str.strip()
+
+
+def songs_by_others(songs: Keys, known: Keys) -> np.ndarray:
+    """Number of known songs by other first-named artists on the album of each song, ``(n,)``.
+
+    A song that is itself known is not among them, for it is by its own artist.
+
+    Args:
+        songs: keys of ``n`` songs.
+        known: keys of the known songs.
+    """
+    on_album = known.album >= 0
+    all_songs = pd.Series(1, index=known.album[on_album]).groupby(level=0).sum()
+    pairs = pd.MultiIndex.from_arrays([known.album[on_album], known.first[on_album]])
+    by_artist = pd.Series(1, index=pairs).groupby(level=[0, 1]).sum()
+    total = all_songs.reindex(songs.album).fillna(0).to_numpy(np.float64)
+    own = by_artist.reindex(pd.MultiIndex.from_arrays([songs.album, songs.first])).fillna(0).to_numpy(np.float64)
+    return np.where(songs.album >= 0, total - own, 0.0)
