@@ -8,9 +8,10 @@ import numpy as np
 
 from popularity.data.schema import AUDIO
 from popularity.errors import InputError
+from popularity.features.album_stats import ALBUM_STATISTICS
 from popularity.features.base import Encoder
 from popularity.features.encoder import HistoryEncoder
-from popularity.features.ngrams import SCORES
+from popularity.features.ngrams import SCORES, VECTORIZERS
 from popularity.features.song import CATEGORIES, NUMERIC_FEATURES, ColumnEncoder, FeatureEncoder
 from popularity.features.title_stats import TITLE_STATISTICS
 
@@ -23,6 +24,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "genre": ("genre", "subgenre"),
     "title": ("title",),
     "names": ("artist",),
+    "album": ("album",),
     "release_date": ("release_date",),
     KNOWN_SONGS: ("artist", "title", "album", "release_date"),
 }
@@ -74,6 +76,7 @@ _FEATURE_OF = {
     "release_year": "release_date",
     "artists": "names",
 }
+_FEATURE_OF_TEXT = {name: "names" if column == "artist" else column for name, (column, _) in VECTORIZERS.items()}
 _OF_CATEGORY = ["genre" if name == "subgenre" else name for name in CATEGORIES]
 
 
@@ -94,9 +97,10 @@ def features_of_numbers(encoder: Encoder) -> dict[str, list[str]]:
     if isinstance(encoder, HistoryEncoder):
         bins = encoder.features.inputs.bins
         song = [*numeric, *numeric, *(name for name in numeric for _ in range(bins))]
-        if encoder.text is not None:
-            song += [*titles, *["title"] * encoder.text.components]
-        extras = ["title" if len(SCORES[name]) < 3 else "names" for name in encoder.text.scores] if encoder.text else []
+        if encoder.texts:
+            song += [*titles, *["album"] * len(ALBUM_STATISTICS)]
+        song += [_FEATURE_OF_TEXT[text.read] for text in encoder.texts for _ in range(text.components)]
+        extras = [_FEATURE_OF_TEXT[SCORES[name][-1]] for text in encoder.texts for name in text.scores]
         return {"song": song, "extras": extras, "month": ["release_date"], "category": _OF_CATEGORY}
     if isinstance(encoder, FeatureEncoder):
         bins = encoder.inputs.bins

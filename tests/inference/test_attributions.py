@@ -191,7 +191,9 @@ def test_a_column_changes_the_numbers_of_its_feature_alone(encoder, table):
                 *(one[name].reshape(len(table), -1).float() for one in (before, after)), equal_nan=True
             )
             changed |= set(np.array(features)[differs.any(0).numpy()].tolist())
-        assert changed <= {feature}
+        # whether an album is named like the song, and songs by others on it, also depend on these
+        beside = {"album"} if feature in ("title", "names", "release_date") else set()
+        assert changed <= {feature} | beside
         if feature in ("energy", "tempo", "key"):
             assert changed == {feature}
 
