@@ -320,3 +320,24 @@ def test_svg_is_text_with_ids_of_its_own_and_the_same_every_time() -> None:
     ids = [set(re.findall(r' id="([^"]*)"', draw(name))) for name in ("one", "two")]
     assert ids[0]
     assert not ids[0] & ids[1]
+
+
+def test_a_sum_of_parts_ends_at_the_prediction():
+    values = np.array([-5.0, 3.0, 1.5])
+    figure = figures.sum_of_parts(["some songs known", "title", "energy 0.5"], values, 40.0, "A song")
+    axes = figure.axes[0]
+    bars = sorted(axes.patches, key=lambda bar: bar.get_y())
+    assert [bar.get_x() + bar.get_width() for bar in bars] == pytest.approx([35, 38, 39.5])
+    assert axes.lines[-1].get_xdata() == pytest.approx([40, 39.5])
+    texts = [label.get_text() for label in axes.child_axes[0].get_yticklabels()]
+    assert texts == ["40.0", "\u22125.0", "+3.0", "+1.5", "39.5"]
+
+
+def test_a_map_of_two_features_has_the_first_on_the_horizontal_axis():
+    x, y = np.array([0.0, 0.5, 1.0]), np.array([100.0, 120.0])
+    table = pd.DataFrame({"prediction": np.arange(6.0), "low": np.arange(6.0) - 1, "high": np.arange(6.0) + 2})
+    figure = figures.what_if_map(("energy", "tempo"), x, y, table, np.array([0.5, 120.0]))
+    upper = figure.axes[0]
+    assert upper.get_xlabel() == "energy"
+    assert upper.collections[0].get_array().reshape(2, 3).tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert figure.axes[1].collections[0].get_array().ravel().tolist() == [3] * 6

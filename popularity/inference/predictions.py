@@ -67,7 +67,7 @@ class _CSV:
         self.file, self.header = file, True
 
     def write(self, table: pd.DataFrame) -> None:
-        _for_spreadsheets(table).to_csv(self.file, index=False, lineterminator="\n", header=self.header)
+        for_spreadsheets(table).to_csv(self.file, index=False, lineterminator="\n", header=self.header)
         self.header = False
 
     def close(self) -> None:
@@ -96,7 +96,7 @@ class _Parquet(_CSV):
             self.writer.close()
 
 
-def _for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
+def for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
     """Text without formulas, and without carriage returns, which pandas does not quote: they would end the row."""
     texts = {str(name): column.astype("str") for name, column in table.select_dtypes(exclude="number").items()}
     safe = {name: text.mask(text.str.startswith(_FORMULAS), "'" + text) for name, text in texts.items()}

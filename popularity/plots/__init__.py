@@ -5,6 +5,7 @@ without a display. Popularity is in points (0-100); a residual is true minus pre
 """
 
 from popularity.plots.comparison import bars, correlation_map, errors_by_group, forest, scores_by_cutoff
+from popularity.plots.explanations import changes, curves, sum_of_parts, what_if_line, what_if_map
 from popularity.plots.hits import hit_curves
 from popularity.plots.songs import calibration, popularity_histogram, predicted_against_true, residuals
 from popularity.plots.style import STYLES, line_styles, svg
@@ -13,7 +14,9 @@ __all__ = [
     "STYLES",
     "bars",
     "calibration",
+    "changes",
     "correlation_map",
+    "curves",
     "errors_by_group",
     "forest",
     "hit_curves",
@@ -22,5 +25,8 @@ __all__ = [
     "predicted_against_true",
     "residuals",
     "scores_by_cutoff",
+    "sum_of_parts",
     "svg",
+    "what_if_line",
+    "what_if_map",
 ]

@@ -16,12 +16,12 @@ from popularity.plots.style import (
     GREY,
     LARGE,
     LIGHT,
-    MEDIUM,
     ORANGE,
     SMALL,
     finish,
     legend,
     new_figure,
+    values_beside,
 )
 
 
@@ -64,11 +64,7 @@ def forest(
     short = table["folds"] < table["folds"].max()
     names = table["model"].where(~short, table["model"] + " (" + table["folds"].astype("str") + ")")
     axes.set_yticks(range(len(table)), names)
-    beside = axes.secondary_yaxis("right")
-    beside.set_yticks(range(len(table)), [f"{value:{form}}".replace("-", "\u2212") for value in table["mean"]])
-    for axis in (axes, beside):
-        axis.tick_params(axis="y", length=0, labelsize=MEDIUM)
-    beside.spines[["right"]].set_visible(False)
+    values_beside(axes, [f"{value:{form}}" for value in table["mean"]])
     return figure
 
 
@@ -107,8 +103,11 @@ def errors_by_group(
     return figure
 
 
-def bars(names: Sequence[str], values: np.ndarray, halves: np.ndarray, xlabel: str) -> Figure:
-    """Plot a bar with a range for each name, orange where the value is below 0; all arrays (names,)."""
+def bars(names: Sequence[str], values: np.ndarray, halves: np.ndarray, xlabel: str, form: str = "") -> Figure:
+    """Plot a bar with a range for each name, orange where the value is below 0; all arrays (names,).
+
+    Values stand at the right if there is a format for them, such as ``.1f``.
+    """
     figure = new_figure(0.9 + 0.27 * len(names))
     axes = figure.add_subplot()
     places = np.arange(len(names))
@@ -118,6 +117,8 @@ def bars(names: Sequence[str], values: np.ndarray, halves: np.ndarray, xlabel: s
     axes.set_yticks(places, [name.replace("_", " ") for name in names])
     finish(axes, grid="x", xlabel=xlabel, ylim=(len(names) - 0.4, -0.6))
     axes.tick_params(axis="y", length=0)
+    if form:
+        values_beside(axes, [f"{value:{form}}" for value in values])
     return figure
 
 

@@ -68,6 +68,15 @@ def finish(axes: Axes, note: str = "", grid: str | None = None, **labels: Any) -
         axes.set_axisbelow(True)
 
 
+def values_beside(axes: Axes, texts: Sequence[str]) -> None:
+    """Write a text at the right of each row of a horizontal plot, rows at 0, 1, ...; a hyphen becomes a minus sign."""
+    beside = axes.secondary_yaxis("right")
+    beside.set_yticks(range(len(texts)), [text.replace("-", "\u2212") for text in texts])
+    for axis in (axes, beside):
+        axis.tick_params(axis="y", length=0, labelsize=MEDIUM)
+    beside.spines[["right"]].set_visible(False)
+
+
 def legend(figure: Figure, axes: Axes, columns: int = 2) -> None:
     """Put the legend of one of the axes below the figure, where it covers nothing."""
     handles, labels = axes.get_legend_handles_labels()
