@@ -30,7 +30,7 @@ from popularity.training.quiet import quiet_lightning
 from popularity.training.trainer import CALLBACKS, TRAINER_DEFAULTS, make_trainer
 
 #: Settings that hold a class.
-_CLASSES = ("model.net", "model.head", "data.encoder")
+CLASSES = ("model.net", "model.head", "data.encoder")
 _DEFAULTS: dict[str, Any] = {
     "checkpoint.monitor": "val/mse",
     "checkpoint.filename": "best",
@@ -62,7 +62,7 @@ def add_fit_arguments(parser: LightningArgumentParser, argv: Sequence[str]) -> N
     for key, kind in CALLBACKS.items():
         parser.add_lightning_class_args(kind, key)
     parser.set_defaults(_DEFAULTS)
-    parser.set_defaults({key: {"class_path": name} for key, name in chosen_classes(argv, _CLASSES).items()})
+    parser.set_defaults({key: {"class_path": name} for key, name in chosen_classes(argv, CLASSES).items()})
     parser.link_arguments("model.net", "data.samples", compute_fn=_members)
     parser.link_arguments("data.inputs", "model.inputs", apply_on="instantiate")
 
