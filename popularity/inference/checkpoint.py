@@ -73,7 +73,7 @@ def _load(path: Path) -> Any:
     try:
         packed = zipfile.is_zipfile(path)
         if packed and not is_whole(path):
-            raise DamagedError(f"{path}: expected a checkpoint, got a damaged one: its checksums are not those it had")
+            raise DamagedError(f"{path}: expected a checkpoint, got another kind of file or a damaged one (checksums)")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on how the file was pickled; what is wrong with it raises
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)

@@ -34,7 +34,11 @@ def worsened(tmp_path_factory: pytest.TempPathFactory, song_file: Path) -> Path:
 
 
 def test_the_best_and_the_last_epoch_are_kept(worsened: Path) -> None:
-    assert sorted(path.name for path in (worsened / "checkpoints").iterdir()) == ["before_last.ckpt", "best.ckpt", "last.ckpt"]
+    assert sorted(path.name for path in (worsened / "checkpoints").iterdir()) == [
+        "before_last.ckpt",
+        "best.ckpt",
+        "last.ckpt",
+    ]
     assert best_epoch(worsened) < 4
     assert kept(worsened, "best") == best_epoch(worsened)
     assert kept(worsened, "last") == 4

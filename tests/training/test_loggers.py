@@ -75,7 +75,9 @@ def test_the_last_checkpoint_is_that_of_the_newest_run(tmp_path: Path) -> None:
     assert names == ["last.ckpt", "before_last.ckpt"], "the one to fall back to comes second"
 
 
-@pytest.mark.parametrize("content", ["", "epoch,st", "epoch,step,loss\n0,9,2.5\n0,1", "epoch,step,loss\n0,9,2.5\n\0\0,x,\n"])
+@pytest.mark.parametrize(
+    "content", ["", "epoch,st", "epoch,step,loss\n0,9,2.5\n0,1", "epoch,step,loss\n0,9,2.5\n\0\0,x,\n"]
+)
 def test_a_damaged_file_does_not_stop_a_resumed_run(content: str, tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text(content)
     logger = logger_in(tmp_path)
