@@ -36,14 +36,14 @@ class Stopped(KeyboardInterrupt):
 
 
 def stopped(error: BaseException) -> Stopped:
-    """How a process was told to stop, from what that raised: Lightning turns a `KeyboardInterrupt` into `SystemExit`."""
+    """How a process was told to stop, from what that raised: Lightning makes a `SystemExit` of `KeyboardInterrupt`."""
     found = error if isinstance(error, KeyboardInterrupt) else error.__context__
     return found if isinstance(found, Stopped) else Stopped()
 
 
 @contextmanager
 def stop_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the block as Ctrl-C does: whatever is half written is removed, and exit codes tell why.
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does: what is half written is removed, and the exit code says why.
 
     The first signal counts; later ones would interrupt the clean-up. A signal that is ignored stays ignored, as
     ``nohup`` wants.

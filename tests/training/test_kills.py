@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
@@ -19,33 +21,46 @@ from tests.test_fit import PLAIN, SMALL
 from tests.training.test_resume import same, weights
 
 KILLS = int(os.environ.get("POPULARITY_KILLS", "3"))
-EPOCHS = 12
-#: The command line, with checkpoints that take a while to check before they take the place of the old one.
-SLOW_WRITES = """
-import sys, time
-from popularity.training import checkpoints
-
-check = checkpoints.is_whole
-checkpoints.is_whole = lambda file: time.sleep(float(sys.argv[1])) or check(file)
-from popularity.__main__ import run
-
-sys.argv = ["popularity", *sys.argv[2:]]
-sys.exit(run())
-"""
+EPOCHS = 2 * KILLS + 2
+#: Processes of a server that has imported the package: a fit begins at once.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["popularity.cli"])
 
 
-def start(folder: Path, songs: Path, *more: str, pause: float = 0.0, epochs: int = EPOCHS) -> subprocess.Popen[str]:
-    """Begin a fit in a process of its own."""
-    arguments = ["fit", "--name", "small", "--log_dir", str(folder), "--data.source", str(songs), *SMALL, *PLAIN]
+def fit(arguments: list[str], log: Path, pause: float) -> None:
+    """The command line in a process of its own; checkpoints are checked for a while before they replace the old one."""
+    from popularity import __main__
+    from popularity.training import checkpoints
+
+    for stream in (1, 2):
+        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
     # what a shell starts in the background ignores Ctrl-C, and so would what it starts in turn
-    return subprocess.Popen(
-        [sys.executable, "-c", SLOW_WRITES, str(pause), *arguments, "--trainer.max_epochs", str(epochs), *more],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    check = checkpoints.is_whole
+    checkpoints.is_whole = lambda file: bool(time.sleep(pause)) or check(file)
+    sys.argv = ["popularity", *arguments]
+    os._exit(__main__.run())
+
+
+def start(folder: Path, songs: Path, *more: str, pause: float = 0.0, epochs: int = EPOCHS) -> ForkServerProcess:
+    """Begin a fit."""
+    arguments = ["fit", "--name", "small", "--log_dir", str(folder), "--data.source", str(songs), *SMALL, *PLAIN]
+    arguments += ["--trainer.max_epochs", str(epochs), *more]
+    process = PROCESSES.Process(target=fit, args=(arguments, folder / "log", pause))
+    process.start()
+    return process
+
+
+def log_of(folder: Path) -> str:
+    return (folder / "log").read_text()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running() -> Iterator[None]:
+    yield
+    for process in multiprocessing.active_children():
+        process.kill()
+        process.join()
 
 
 def written(checkpoints: Path, name: str) -> int:
@@ -53,10 +68,10 @@ def written(checkpoints: Path, name: str) -> int:
     return max((path.stat().st_mtime_ns for path in checkpoints.glob(name)), default=0)
 
 
-def wait_for_write(process: subprocess.Popen[str], checkpoints: Path, name: str) -> None:
+def wait_for_write(process: ForkServerProcess, checkpoints: Path, name: str) -> None:
     """Wait until a file is there that was not, or until the process ends."""
     before, deadline = written(checkpoints, name), time.monotonic() + 300
-    while process.poll() is None and written(checkpoints, name) == before:
+    while process.is_alive() and written(checkpoints, name) == before:
         assert time.monotonic() < deadline, "nothing was written"
         time.sleep(0.002)
 
@@ -66,8 +81,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory, song_file: Path) -> Path:
     """A run that was never interrupted."""
     folder = tmp_path_factory.mktemp("whole")
     process = start(folder, song_file)
-    _, error = process.communicate()
-    assert process.returncode == 0, error
+    process.join()
+    assert process.exitcode == 0, log_of(folder)
     return folder / "small" / "version_0"
 
 
@@ -82,12 +97,12 @@ def test_killed_runs_end_as_if_nothing_had_happened(moment: str, whole: Path, so
         process = start(tmp_path, song_file, *more, pause=0.2 if writing else 0.0)
         if kills < KILLS:
             wait_for_write(process, checkpoints, ".last.ckpt.*.part" if writing else "last.ckpt")
-            time.sleep(chance.uniform(0, 0.15))
-            process.send_signal(signal.SIGKILL)
-        _, error = process.communicate()
-        if process.returncode == 0:
+            time.sleep(chance.uniform(0, 0.2))
+            process.kill()
+        process.join()
+        if process.exitcode == 0:
             break
-        assert process.returncode == -signal.SIGKILL, error
+        assert process.exitcode == -signal.SIGKILL, log_of(tmp_path)
         kills += 1
         more = ["--ckpt_path", "last"]
         if not (checkpoints / "last.ckpt").exists():  # killed before its first checkpoint was whole: a new run
@@ -105,9 +120,10 @@ def test_a_run_that_is_told_to_stop_says_how_to_go_on(number: int, song_file: Pa
     """Its exit code says why it ended; a scheduler must not take it for a finished one."""
     process = start(tmp_path, song_file, epochs=10_000)
     wait_for_write(process, tmp_path / "small" / "version_0" / "checkpoints", "before_last.ckpt")
-    process.send_signal(number)
-    _, error = process.communicate(timeout=120)
-    assert process.returncode == 128 + number, error
+    os.kill(process.pid or 0, number)
+    process.join()
+    error = log_of(tmp_path)
+    assert process.exitcode == 128 + number, error
     assert "Traceback" not in error
     assert "interrupted; go on with the same command and --ckpt_path last (--name small)" in error
     found = {path.name for path in (tmp_path / "small" / "version_0" / "checkpoints").iterdir()}
