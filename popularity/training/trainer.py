@@ -114,11 +114,16 @@ def trainer_of(settings: Mapping[str, Any]) -> Trainer:
 
 
 def check_monitors(config: Namespace) -> None:
-    """Refuse a metric that nobody logs, and several checkpoints of one name.
+    """Refuse a metric that nobody logs, logging every 0 steps, and several checkpoints of one name.
 
     Raises:
         InputError: the flag, what was expected and what was given.
     """
+    if config.trainer.log_every_n_steps is not None and config.trainer.log_every_n_steps < 1:
+        raise InputError(
+            f"--trainer.log_every_n_steps: expected at least 1, got {config.trainer.log_every_n_steps}; "
+            "to log nothing give --trainer.logger false"
+        )
     known = [f"val/{name}" for name in METRICS]
     for key in ("checkpoint", "early_stopping"):
         monitor = config[key].monitor

@@ -158,7 +158,7 @@ def test_no_pickle_is_read_with_code(good: Path, tmp_path: Path, monkeypatch) ->
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "0")
     torch.save({"code": Code()}, tmp_path / "code.ckpt")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(Exception, match="Weights only load failed|weights_only"):
+    with pytest.raises(Exception, match=r"Weights only load failed|weights_only"):
         checkpoints.CheckpointFiles().load_checkpoint(tmp_path / "code.ckpt", weights_only=False)
     assert not (tmp_path / "executed").exists()
     torch.load(tmp_path / "code.ckpt", weights_only=False)
