@@ -87,6 +87,8 @@ class LastCheckpoint(Callback):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Remember the state that the run goes on from."""
         self._saved = int(checkpoint["global_step"])
+        if not self._saved:
+            checkpoint.pop("loops", None)  # Lightning would take the state before the first step for one after a step
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look whether the run goes on from the file that the next checkpoint replaces."""

@@ -27,7 +27,7 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["popularity.cli"])
 
 
-def fit(arguments: list[str], log: Path, pause: float) -> None:
+def command(arguments: list[str], log: Path, pause: float) -> None:
     """The command line in a process of its own; checkpoints are checked for a while before they replace the old one."""
     from popularity import __main__
     from popularity.training import checkpoints
@@ -46,7 +46,7 @@ def start(folder: Path, songs: Path, *more: str, pause: float = 0.0, epochs: int
     """Begin a fit."""
     arguments = ["fit", "--name", "small", "--log_dir", str(folder), "--data.source", str(songs), *SMALL, *PLAIN]
     arguments += ["--trainer.max_epochs", str(epochs), *more]
-    process = PROCESSES.Process(target=fit, args=(arguments, folder / "log", pause))
+    process = PROCESSES.Process(target=command, args=(arguments, folder / "log", pause))
     process.start()
     return process
 

@@ -83,6 +83,16 @@ def test_the_one_before_a_damaged_last_checkpoint_is_used(damage, resumed, song_
     assert is_whole(run / "checkpoints" / "before_last.ckpt"), "the damaged one has not taken its place"
 
 
+def test_a_run_goes_on_from_its_first_checkpoint(song_file, tmp_path) -> None:
+    """It is written before the first step; steps are counted from 0 again."""
+    run = fit(tmp_path, song_file, epochs=1)
+    before, trained = (run / "metrics.csv").read_text(), weights(run)
+    first = run / "checkpoints" / "before_last.ckpt"
+    assert fit(tmp_path, song_file, "--ckpt_path", str(first), epochs=1) == run
+    assert (run / "metrics.csv").read_text() == before
+    assert same(weights(run), trained)
+
+
 def test_a_finished_run_may_be_resumed(resumed, song_file, tmp_path) -> None:
     """Nothing is trained or lost, and no row of its metrics is doubled."""
     shutil.copytree(resumed.parent, tmp_path / "small")
