@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from popularity.errors import InputError
 from popularity.features.base import Encoder
 from popularity.parsing import one_line
-from popularity.training.checkpoints import is_whole
+from popularity.training.checkpoints import LAST, is_whole
 from popularity.training.datamodule import CHECKPOINT_FORMAT, PopularityDataModule
 from popularity.training.fit import fit_parser, instantiate, read_config
 from popularity.training.loggers import last_checkpoints
@@ -146,13 +146,16 @@ def named_checkpoint(verb: str, config: Any) -> tuple[str, dict[str, Any]] | Non
     if path != "last":
         return str(path), read_checkpoint(path)
     first, *others = last_checkpoints(Path(config.log_dir) / config.name)
+    problem = "" if first.name == LAST else f"{first.with_name(LAST)}: there is no such file"
     try:
         checkpoint = read_checkpoint(first)
     except DamagedError as error:
         if not others:
             raise
-        (first,), checkpoint = others, read_checkpoint(others[0])
-        _say(f"warning: {error}; using the one before it, {first.name}, saved after epoch {checkpoint['epoch'] - 1}")
+        problem, first = str(error), others[0]
+        checkpoint = read_checkpoint(first)
+    if problem:
+        _say(f"warning: {problem}; using the one before it, {first.name}, saved after epoch {checkpoint['epoch'] - 1}")
     return str(first), checkpoint
 
 

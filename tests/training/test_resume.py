@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,15 @@ def test_the_config_of_a_resumed_run_trains_from_the_start(resumed: Path, tmp_pa
     assert yaml.safe_load((again / "config.yaml").read_text()) == {**config, "log_dir": str(tmp_path)}
 
 
+@pytest.fixture
+def before(resumed: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the run, which takes its place again after the test: a checkpoint knows the folder that it is in."""
+    shutil.copytree(resumed, tmp_path / "before")
+    yield tmp_path / "before"
+    shutil.rmtree(resumed)
+    shutil.copytree(tmp_path / "before", resumed)
+
+
 def weights(run: Path, name: str = "last") -> dict[str, Any]:
     """All that a checkpoint holds of the network and its optimiser, as tensors."""
     import torch
@@ -62,25 +72,23 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("damage", ["cut off", "one bit", "missing"])
-def test_the_one_before_a_damaged_last_checkpoint_is_used(damage, resumed, song_file, tmp_path, caplog) -> None:
+def test_the_one_before_a_damaged_last_checkpoint_is_used(damage, resumed, before, song_file, caplog) -> None:
     """It ends with the same bits, since it trains the lost epoch again."""
-    shutil.copytree(resumed.parent, tmp_path / "small")
-    run = tmp_path / "small" / resumed.name
-    last = run / "checkpoints" / "last.ckpt"
+    last = resumed / "checkpoints" / "last.ckpt"
     content = bytearray(last.read_bytes())
     content[len(content) // 2] ^= 1
     last.unlink()
     if damage != "missing":
         last.write_bytes(content if damage == "one bit" else content[: len(content) // 2])
-    assert fit(tmp_path, song_file, "--ckpt_path", "last", epochs=2) == run
+    assert fit(resumed.parents[1], song_file, "--ckpt_path", "last", epochs=2) == resumed
     warned = [record.getMessage() for record in caplog.records if record.name.startswith("popularity.inference")]
     assert len(warned) == 1
     assert "before_last.ckpt, saved after epoch 0" in warned[0]
-    assert same(weights(run), weights(resumed))
-    assert epochs(run) == ["0", "1"]
+    assert same(weights(resumed), weights(before))
+    assert epochs(resumed) == ["0", "1"]
     from popularity.training.checkpoints import is_whole
 
-    assert is_whole(run / "checkpoints" / "before_last.ckpt"), "the damaged one has not taken its place"
+    assert is_whole(resumed / "checkpoints" / "before_last.ckpt"), "the damaged one has not taken its place"
 
 
 def test_a_run_goes_on_from_its_first_checkpoint(song_file, tmp_path) -> None:
@@ -93,13 +101,11 @@ def test_a_run_goes_on_from_its_first_checkpoint(song_file, tmp_path) -> None:
     assert same(weights(run), trained)
 
 
-def test_a_finished_run_may_be_resumed(resumed, song_file, tmp_path) -> None:
+def test_a_finished_run_may_be_resumed(resumed, before, song_file) -> None:
     """Nothing is trained or lost, and no row of its metrics is doubled."""
-    shutil.copytree(resumed.parent, tmp_path / "small")
-    run = tmp_path / "small" / resumed.name
-    assert fit(tmp_path, song_file, "--ckpt_path", "last", epochs=2) == run
-    assert (run / "metrics.csv").read_text() == (resumed / "metrics.csv").read_text()
-    assert same(weights(run), weights(resumed))
+    assert fit(resumed.parents[1], song_file, "--ckpt_path", "last", epochs=2) == resumed
+    assert (resumed / "metrics.csv").read_text() == (before / "metrics.csv").read_text()
+    assert same(weights(resumed), weights(before))
 
 
 def test_weights_alone_are_refused(resumed, song_file, tmp_path, capsys) -> None:
