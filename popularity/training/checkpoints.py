@@ -87,8 +87,10 @@ class LastCheckpoint(Callback):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Remember the state that the run goes on from."""
         self._saved = int(checkpoint["global_step"])
-        if not self._saved:
-            checkpoint.pop("loops", None)  # Lightning would take the state before the first step for one after a step
+        # the epoch that was about to begin has not begun: Lightning would take it for one that was interrupted
+        for progress in checkpoint["loops"]["fit_loop"]["epoch_progress"].values():
+            if progress["ready"] == progress["completed"] + 1 and progress["started"] == progress["completed"]:
+                progress["ready"] = progress["completed"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look whether the run goes on from the file that the next checkpoint replaces."""
@@ -100,6 +102,8 @@ class LastCheckpoint(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the state after the epochs so far."""
         self._save(trainer)
+        # an epoch begins with its first batch, also where ``max_steps`` lets Lightning expect that it goes on
+        trainer.fit_loop.epoch_loop.restarting = False
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the state after the last epoch."""
