@@ -145,9 +145,9 @@ def _unzip(path: Path, content: bytes) -> bytes:
                 raise InputError(f"{path}: expected one table in the zip file, got {len(tables)}: {found}")
             refuse_bomb(path, content, archive.getinfo(tables[0]).file_size)
             with archive.open(tables[0]) as stream:
-                found = stream.read(max(_FREE, _RATIO * len(content)) + 1)  # the size in the archive may be a lie
-            refuse_bomb(path, content, len(found))
-            return found
+                table = stream.read(max(_FREE, _RATIO * len(content)) + 1)  # the size in the archive may be a lie
+            refuse_bomb(path, content, len(table))
+            return table
     except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError, zlib.error) as error:
         raise InputError(f"{path}: the zip file is damaged or locked ({error})") from error
 

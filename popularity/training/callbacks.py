@@ -96,7 +96,7 @@ class FiniteLoss(Callback):
     shown = 20  # songs in the line
 
     def __init__(self) -> None:
-        self._step: tuple[int, int, Tensor, Tensor | None] | None = None
+        self._latest: tuple[int, int, Tensor, Tensor | None] | None = None
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -106,7 +106,7 @@ class FiniteLoss(Callback):
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
         if isinstance(loss, Tensor):
             numbers = batch.get("song_number") if isinstance(batch, dict) else None
-            self._step = trainer.current_epoch, trainer.global_step, loss.detach(), numbers
+            self._latest = trainer.current_epoch, trainer.global_step, loss.detach(), numbers
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the last loss of the epoch."""
@@ -115,7 +115,7 @@ class FiniteLoss(Callback):
     on_validation_start = on_train_epoch_end  # which would stop early, with another message
 
     def _check(self, trainer: Trainer) -> None:
-        step, self._step = self._step, None
+        step, self._latest = self._latest, None
         if step is None or step[2].isfinite().all():
             return
         epoch, number, loss, numbers = step
