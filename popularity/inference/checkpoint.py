@@ -221,8 +221,9 @@ def _is_ours(name: str) -> bool:
         found = getattr(import_module(module), attribute, None)
     except ImportError:
         return False
-    ours = isinstance(found, type) and found.__module__.partition(".")[0] == "popularity"
-    return ours and issubclass(found, nn.Module | Encoder)
+    if not isinstance(found, type) or found.__module__.partition(".")[0] != "popularity":
+        return False
+    return issubclass(found, nn.Module | Encoder)
 
 
 def fingerprint_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
