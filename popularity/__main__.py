@@ -6,12 +6,13 @@ import difflib
 import os
 import select
 import sys
+from contextlib import suppress
 from importlib import import_module
 
 from popularity import __version__
 from popularity.errors import InputError
 from popularity.help import FLAGS, short_help
-from popularity.program import program
+from popularity.program import program, stop_signals, stopped
 
 #: verb -> (module with ``main(argv)``, what it does)
 VERBS = {
@@ -28,8 +29,8 @@ VERBS = {
 #: Words of other programs for the same verbs.
 SYNONYMS = {"train": "fit", "evaluate": "test", "score": "test", "search": "tune", "benchmark": "compare"}
 
-#: Exit codes beside 0: bad input, and signals as shells count them (128 + number).
-BAD_INPUT, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
+#: Exit codes beside 0 and those of `popularity.program.Stopped`: bad input, and a reader that has gone (128 + SIGPIPE).
+BAD_INPUT, CLOSED_PIPE = 2, 141
 
 
 def usage() -> str:
@@ -66,9 +67,10 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+    except KeyboardInterrupt as error:
+        with suppress(OSError):  # the terminal may be gone: that is what SIGHUP says
+            print(stopped(error), file=sys.stderr)
+        return stopped(error).code
     return 0
 
 
@@ -78,7 +80,8 @@ def run() -> int:
         sys.path.append(os.getcwd())
     try:
         try:
-            code = main()
+            with stop_signals():
+                code = main()
         finally:  # not when Python ends, where nothing can be caught any more
             sys.stdout.flush()
     except BrokenPipeError:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import yaml
@@ -18,24 +18,29 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from popularity.data.sources import EMBEDDED
 from popularity.errors import InputError
 from popularity.inference.checkpoint import (
+    check_classes,
+    check_complete,
     check_fits,
     check_same_model,
-    checkpoint_path,
     data_settings,
     fingerprint_of,
-    read_checkpoint,
+    load_data,
+    named_checkpoint,
 )
 from popularity.inference.verb import add_predict_arguments, check_predict, predict
 from popularity.models.scan import forced_implementation
 from popularity.parsing import one_line
+from popularity.parsing.classes import chosen_classes
+from popularity.program import Stopped, stopped
 from popularity.training.callbacks import RunRecord
 from popularity.training.choice import Choice, open_settings, with_settings
 from popularity.training.datamodule import PopularityDataModule, check_held_out, check_same_data
 from popularity.training.fit import (
+    CLASSES,
     Parser,
     add_fit_arguments,
     apply_choice,
-    load_data,
+    loaded_data,
     missing_packages_named,
     remember,
     suit,
@@ -96,15 +101,17 @@ class PopularityCLI(LightningCLI):
             raise InputError(
                 f"--seed_everything: expected a number from 0 to {2**32 - 1}, got {config.seed_everything}"
             )
-        path = checkpoint_path(verb, config)
-        if path is None:
+        found = named_checkpoint(verb, config)
+        if found is None:
             return
-        self.checkpoint = read_checkpoint(path)
+        path, self.checkpoint = found
         if verb == "fit":
+            check_complete(path, self.checkpoint)
             chosen = open_settings(config, self.checkpoint["PopularityDataModule"]["chosen"])
             check_same_model(self.checkpoint, with_settings(config, chosen).model.as_dict())
             config.ckpt_path = path
             return
+        check_classes(path, self.checkpoint, chosen_classes(args, CLASSES).values())
         saved = {key: value for key, value in data_settings(self.checkpoint).items() if key not in _OF_THE_COMMAND}
         if verb == "predict" or config.data.source not in (EMBEDDED, saved["source"]):
             saved.pop("columns", None)  # names of columns belong to the file that the checkpoint was trained on
@@ -132,7 +139,7 @@ class PopularityCLI(LightningCLI):
             return Choice(open_settings(config, self.checkpoint["PopularityDataModule"]["chosen"]))
         if config.trainer.fast_dev_run:
             return Choice({"trainer.max_epochs": 1} if config.trainer.max_epochs is None else {})
-        data = load_data(config)
+        data = loaded_data(config)
         assert data.table is not None
         assert data.split is not None
         describe_data(data)
@@ -165,7 +172,9 @@ class PopularityCLI(LightningCLI):
         check_fits(config.ckpt_path, self.checkpoint, self.model)
         if verb == "fit":
             check_same_data(fingerprint_of(self.checkpoint), self.datamodule.fingerprint())
-        elif verb != "predict":
+            return
+        load_data(config.ckpt_path, self.checkpoint, self.datamodule)
+        if verb != "predict":
             check_held_out(fingerprint_of(self.checkpoint), self.datamodule.fingerprint())
 
     def _config_text(self) -> str:
@@ -177,18 +186,13 @@ class PopularityCLI(LightningCLI):
         return text
 
     def fit(self, **kwargs: Any) -> None:
-        """Train; Ctrl-C ends with exit code 130 and says how to go on."""
+        """Train; a run that is told to stop says how to go on."""
         if self.checkpoint or self.config.fit.trainer.fast_dev_run:  # otherwise said before something was chosen
             describe_data(self.datamodule)
         describe_model(self.trainer, self.model)
-        try:
+        name = self.config.fit.name
+        with interrupts_kept(f"interrupted; go on with the same command and --ckpt_path last (--name {name})"):
             self.trainer.fit(**kwargs)
-        except SystemExit:
-            if self.trainer.interrupted and self.trainer.is_global_zero:
-                name = self.config.fit.name
-                print(f"interrupted; go on with the same command and --ckpt_path last (--name {name})", file=sys.stderr)
-                raise SystemExit(130) from None
-            raise
 
     def after_fit(self) -> None:
         """Test the best checkpoint and print a table, with baselines on the same songs."""
@@ -227,8 +231,23 @@ class PopularityCLI(LightningCLI):
     def predict(self, **kwargs: Any) -> None:
         """Predict songs with a checkpoint, in parts and without Lightning's loop: see `popularity.inference.verb`."""
         self.model.load_state_dict(self.checkpoint["state_dict"])
-        self.datamodule.load_state_dict(self.checkpoint["PopularityDataModule"])
         predict(self.config.predict, self.trainer, self.model, self.datamodule)
+
+
+@contextmanager
+def interrupts_kept(message: str | None = None) -> Iterator[None]:
+    """Raise what told this process to stop: Lightning ends it with exit code 1, whatever it was.
+
+    Args:
+        message: for the user, in place of the exception's own.
+    """
+    try:
+        yield
+    except SystemExit as end:
+        if not isinstance(end.__context__, KeyboardInterrupt):
+            raise
+        stop = stopped(end)
+        raise Stopped(stop.number, message or str(stop)) from None
 
 
 def main(argv: Sequence[str]) -> None:
@@ -238,6 +257,7 @@ def main(argv: Sequence[str]) -> None:
     with warnings.catch_warnings():
         quiet_lightning()
         try:
-            PopularityCLI(argv)
+            with interrupts_kept():
+                PopularityCLI(argv)
         except MisconfigurationException as error:  # Lightning's word for settings that do not go together
             raise InputError(one_line(str(error))) from error

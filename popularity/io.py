@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import functools
 import os
 import shutil
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +23,8 @@ from popularity.errors import InputError
 #: As an output path: standard output.
 STANDARD_OUTPUT = "-"
 
+#: Ending of files that are not complete yet, and the seconds after which one that nobody writes to is a leftover.
+_PART, _LEFT_OVER = ".popularity.part", 60
 #: What a full disk, a quota or a limit on the size of files raises.
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -92,7 +97,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def write_atomically(path: str | Path, *, binary: bool = False) -> Iterator[IO[Any]]:
+def write_atomically(path: str | Path, *, binary: bool = False, durable: bool = False) -> Iterator[IO[Any]]:
     """Open a file that replaces ``path`` only if the block succeeds; otherwise the old file stays as it was.
 
     A symbolic link stays a link and its target is replaced. Pipes, character devices and ``-`` (standard output) are
@@ -100,7 +105,8 @@ def write_atomically(path: str | Path, *, binary: bool = False) -> Iterator[IO[A
 
     Args:
         path: of the file to write.
-        binary: bytes instead of text.
+        binary: bytes instead of text; a file, not a stream, can be read as well, to check what was written.
+        durable: wait until the disk has the file, so that it survives a power cut too.
 
     Raises:
         InputError: as :func:`check_target`; or there is no space left, or nobody reads from the pipe any more.
@@ -116,7 +122,7 @@ def write_atomically(path: str | Path, *, binary: bool = False) -> Iterator[IO[A
                 yield file
                 _send(path, file)
         else:
-            with _replacement(Path(os.path.realpath(path)), binary=binary) as file:
+            with _replacement(Path(os.path.realpath(path)), binary=binary, durable=durable) as file:
                 yield file
     except OSError as error:
         if error.errno not in _NO_SPACE:
@@ -181,21 +187,60 @@ def _send(path: str | Path, file: IO[Any]) -> None:
 
 
 @contextmanager
-def _replacement(target: Path, *, binary: bool) -> Iterator[IO[Any]]:
+def _replacement(target: Path, *, binary: bool, durable: bool) -> Iterator[IO[Any]]:
     """A temporary file beside ``target``: it replaces it on success and is removed on failure."""
+    _sweep(target.parent)
     try:
         # a name that is cut: with its prefix and suffix it must not get longer than file names may be
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:40]}.", suffix=".part")
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:40]}.", suffix=_PART)
     except OSError as error:
         raise InputError(f"{target}: cannot write: {error.strerror}") from error
     try:
-        with open(handle, "wb") if binary else open(handle, "w", encoding="utf-8", newline="") as file:
+        with open(handle, "w+b") if binary else open(handle, "w", encoding="utf-8", newline="") as file:
+            _lock(handle)
             yield file
+            if durable:
+                file.flush()
+                os.fsync(handle)
         os.chmod(name, _permissions(target))
         os.replace(name, target)
     except BaseException:
-        os.unlink(name)
+        with suppress(FileNotFoundError):  # a signal may arrive after the file got its name
+            os.unlink(name)
         raise
+    if durable:
+        _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """The new name of a file is kept by its folder, which some file systems cannot sync."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    """Lock a file until it is closed, by the end of its process at the latest; False where that cannot be done."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # another process holds the lock, or the file system has none
+        return False
+    return True
+
+
+@functools.cache
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes left half written in a folder; once per process."""
+    for path in folder.glob(f".*{_PART}"):
+        with suppress(OSError):  # somebody else's, or just completed
+            if time.time() - path.stat().st_mtime < _LEFT_OVER:
+                continue
+            with open(path, "rb") as file:
+                if _lock(file.fileno()):
+                    path.unlink()
 
 
 def _permissions(target: Path) -> int:

@@ -1,11 +1,65 @@
-"""How this program was started, for help texts."""
+"""How this program was started, for help texts, and how it ends when it is told to stop."""
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def program() -> str:
     """``popularity`` for the console script, else ``python -m popularity``."""
     return "popularity" if Path(sys.argv[0]).stem == "popularity" else "python -m popularity"
+
+
+class Stopped(KeyboardInterrupt):
+    """The process was told to stop: by Ctrl-C, by SIGTERM or by SIGHUP.
+
+    Args:
+        number: of the signal.
+        message: what to tell the user.
+    """
+
+    def __init__(self, number: int = signal.SIGINT, message: str = "interrupted") -> None:
+        super().__init__(message)
+        self.number = number
+
+    @property
+    def code(self) -> int:
+        """Exit code as shells count it: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
+        return 128 + self.number
+
+
+def stopped(error: BaseException) -> Stopped:
+    """How a process was told to stop, from what that raised: Lightning makes a `SystemExit` of `KeyboardInterrupt`."""
+    found = error if isinstance(error, KeyboardInterrupt) else error.__context__
+    return found if isinstance(found, Stopped) else Stopped()
+
+
+@contextmanager
+def stop_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does: what is half written is removed, and the exit code says why.
+
+    The first signal counts; later ones would interrupt the clean-up. A signal that is ignored stays ignored, as
+    ``nohup`` wants.
+    """
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    ours = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for other in ours:
+            signal.signal(other, signal.SIG_IGN)
+        raise Stopped(number)
+
+    for number in ours:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, before[number])

@@ -350,6 +350,7 @@ def test_predict_without_songs(refused, checkpoint):
         (["--trainer.precision", "12"], ("trainer.precision",)),
         (["--trainer.accelerator", "abacus"], ("abacus",)),
         (["--trainer.devices", "0"], ("devices",)),
+        (["--trainer.log_every_n_steps", "0"], ("--trainer.log_every_n_steps", "at least 1", "0")),
         (["--trainer.max_epochs", "-5"], ("max_epochs", "-5")),
         (["--checkpoint.monitor", "val/nope"], ("--checkpoint.monitor", "val/mse", "val/nope")),
         (["--early_stopping.monitor", "val/nope"], ("--early_stopping.monitor", "val/mse", "val/nope")),
@@ -375,6 +376,8 @@ def test_flags(arguments, named, refused, tmp_path):
         (b"\x80\x81\x82", ("bad.yaml", "binary")),
         (csv(songs(500)), ("bad.yaml", "expected settings")),
         (b"", ("bad.yaml", "expected settings")),
+        (b"model: " + b"[" * 5_000, ("bad.yaml", "nested more deeply than 50")),
+        (b"a: &a [x]\nb: [" + b"*a, " * 100 + b"]\n", ("bad.yaml", "with more aliases than 50")),
     ],
 )
 def test_config_files(content, named, refused, tmp_path):

@@ -41,7 +41,7 @@ def run(tmp_path_factory, song_file) -> Path:
 
 
 def test_a_run_leaves_everything_behind(run):
-    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt", "before_last.ckpt"}
     assert list(run.glob("events.out.tfevents.*"))
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["model"]["net"]["init_args"]["width"] == 8

@@ -20,7 +20,8 @@ import pyarrow.parquet as pa_parquet
 
 from popularity.data.columns import match_columns
 from popularity.data.headers import find_header_row
-from popularity.data.raw import RawTable, distinct_names, one_line
+from popularity.data.raw import RawTable, distinct_names, one_line, refuse_wide
+from popularity.data.unpacking import refuse_bomb
 from popularity.errors import InputError
 
 _FEWEST_COLUMNS = 5  # keys that are columns; fewer are an envelope
@@ -33,6 +34,11 @@ def read_parquet(path: Path, content: bytes) -> RawTable:
         InputError: the file is cut off or damaged.
     """
     try:
+        sizes = pa_parquet.read_metadata(io.BytesIO(content))
+        refuse_bomb(
+            path, content, 8 * sizes.num_rows * sizes.num_columns
+        )  # a repeated value takes no space in the file
+        refuse_wide(path, sizes.num_columns)
         table = pa_parquet.read_table(io.BytesIO(content))
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
@@ -119,7 +125,9 @@ def read_json(path: Path, text: bytes, first_line: int = 1) -> RawTable:
     form = "JSON"
     try:
         found: Any = json.loads(text)
-    except json.JSONDecodeError as error:
+    except RecursionError as error:
+        raise InputError(f"{path}: expected JSON records, got values that are nested too deeply") from error
+    except ValueError as error:  # no JSON, or a number of more than 4,300 digits
         lines = text.decode("utf-8").splitlines()
         if not lines[0].strip().endswith("}") or len(lines) == 1:
             raise InputError(f"{path}: the JSON is cut off or damaged ({one_line(error)})") from error
@@ -141,7 +149,7 @@ def _json_lines(path: Path, lines: Sequence[str], first: int) -> list[Any]:
         if line.strip():
             try:
                 records.append(json.loads(line))
-            except json.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:
                 raise InputError(f"{path}: line {number}: expected a JSON record, got {line[:40]!r}") from error
     return records
 

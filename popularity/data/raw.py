@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from popularity.errors import InputError
+
+#: Tables of songs have a few dozen columns; a million of them would fill the memory.
+_MOST_COLUMNS = 10_000
+
 
 @dataclass(frozen=True)
 class RawTable:
@@ -40,6 +45,16 @@ class RawTable:
 def more_rows(count: int) -> str:
     """Say how many more rows have the same problem, nothing for none."""
     return f" ({count:,} more row{'s have' if count > 1 else ' has'} this problem)" if count else ""
+
+
+def refuse_wide(path: Path, count: int) -> None:
+    """Refuse a table of far too many columns.
+
+    Raises:
+        InputError: there are more than 10,000.
+    """
+    if count > _MOST_COLUMNS:
+        raise InputError(f"{path}: expected at most {_MOST_COLUMNS:,} columns, got {count:,} or more")
 
 
 def distinct_names(names: Sequence[str]) -> list[str]:

@@ -25,6 +25,8 @@ def read_table(path: Path) -> RawTable:
     """
     if path.is_dir():
         raise InputError(f"{path}: expected a file, got a directory")
+    if path.exists() and not path.is_file():  # reading it may have no end
+        raise InputError(f"{path}: expected a file, got a pipe or a device: write the table to a file first")
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from popularity.data.headers import Header, find_header
-from popularity.data.raw import RawTable, distinct_names, more_rows, one_line
+from popularity.data.raw import RawTable, distinct_names, more_rows, one_line, refuse_wide
 from popularity.errors import InputError
 
 _BLOCK_BYTES = 16 << 20  # Arrow's unit of parsing; no row may be longer
@@ -36,6 +36,7 @@ def read_text_table(path: Path, text: bytes, encoding: str) -> RawTable:
     if b"\n" not in text:
         text = text.replace(b"\r", b"\n")  # as Macs wrote lines long ago
     header = find_header(text)
+    refuse_wide(path, len(header.names))
     body = text[header.start :]
     if len(header.names) == 1 and (unwrapped := _unwrap_lines(body)) is not None:
         return read_text_table(path, unwrapped, f"{encoding}, whole lines in quotes")

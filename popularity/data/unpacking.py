@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import pyarrow as pa
 
@@ -22,6 +22,9 @@ from popularity.errors import InputError
 TABLES = (".csv", ".tsv", ".tab", ".parquet", ".json", ".jsonl", ".ndjson", ".xlsx", ".psv")
 _BESIDE = re.compile(r"read.?me|licen[cs]e|notice|metadata|datapackage|schema", re.IGNORECASE)
 _PACKED = (".gz", ".bz2", ".xz", ".zst")
+#: A packed table of more bytes than the first number may hold at most so many times the bytes of its file: tables
+#: shrink 3 to 30 times. Others are made to fill the memory.
+_FREE, _RATIO = 256 << 20, 100
 
 # first bytes -> what it is and what to do
 _KINDS: tuple[tuple[bytes, str], ...] = (
@@ -83,14 +86,17 @@ def unpack(path: Path, content: bytes) -> tuple[bytes, str]:
 
 def _one_layer(path: Path, content: bytes) -> tuple[bytes, str] | None:
     if content[:2] == b"\x1f\x8b":
-        return _decompress(path, "gzip", lambda: gzip.decompress(content)), "gzipped"
+        return _decompress(path, "gzip", content, lambda file: gzip.GzipFile(fileobj=file)), "gzipped"
     if content[:3] == b"BZh":
-        return _decompress(path, "bzip2", lambda: bz2.decompress(content)), "bzip2"
+        return _decompress(path, "bzip2", content, bz2.BZ2File), "bzip2"
     if content[:6] == b"\xfd7zXZ\0":
-        return _decompress(path, "xz", lambda: lzma.decompress(content)), "xz"
+        return _decompress(path, "xz", content, lzma.LZMAFile), "xz"
     if content[:4] == b"\x28\xb5\x2f\xfd":
-        return _decompress(path, "Zstandard", lambda: _zstandard(content)), "Zstandard"
-    if content[:4] in (b"PK\3\4", b"PK\5\6") and not is_workbook(content):
+        return _decompress(path, "Zstandard", content, lambda file: pa.input_stream(file, "zstd")), "Zstandard"
+    if content[:4] in (b"PK\3\4", b"PK\5\6"):
+        if is_workbook(content):
+            refuse_bomb(path, content, _unpacked_size(content))
+            return None
         return _unzip(path, content), "zipped"
     return None
 
@@ -136,16 +142,38 @@ def _unpacked(kind: str, file: IO[bytes]) -> AbstractContextManager[IO[bytes]]:
     return nullcontext(file)
 
 
-def _decompress(path: Path, kind: str, read: Callable[[], bytes]) -> bytes:
+def _decompress(path: Path, kind: str, content: bytes, reader: Callable[..., Any]) -> bytes:
+    limit = max(_FREE, _RATIO * len(content))
     try:
-        return read()
+        with reader(io.BytesIO(content)) as stream:
+            found = bytes(stream.read(limit + 1))
     except (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError, pa.ArrowException) as error:
         raise InputError(f"{path}: the {kind} file is cut off or damaged ({error})") from error
+    refuse_bomb(path, content, len(found))
+    return found
 
 
-def _zstandard(content: bytes) -> bytes:
-    with pa.input_stream(io.BytesIO(content), compression="zstd") as stream:
-        return bytes(stream.read())
+def refuse_bomb(path: Path, content: bytes, size: int) -> None:
+    """Refuse a small file whose table would fill the memory.
+
+    Args:
+        path: of the file, for messages.
+        content: its bytes.
+        size: of the table in bytes.
+
+    Raises:
+        InputError: the table is out of proportion.
+    """
+    if size > max(_FREE, _RATIO * len(content)):
+        raise InputError(
+            f"{path}: expected a table of at most {_RATIO} times the {len(content):,} bytes of the packed file, "
+            "got a larger one: if it is what you want, unpack it first"
+        )
+
+
+def _unpacked_size(content: bytes) -> int:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return sum(part.file_size for part in archive.infolist())
 
 
 def _unzip(path: Path, content: bytes) -> bytes:
@@ -166,7 +194,11 @@ def _unzip(path: Path, content: bytes) -> bytes:
             if len(tables) != 1:
                 found = ", ".join(tables[:5]) or "none"
                 raise InputError(f"{path}: expected one table in the zip file, got {len(tables)}: {found}")
-            return archive.read(tables[0])
+            refuse_bomb(path, content, archive.getinfo(tables[0]).file_size)
+            with archive.open(tables[0]) as stream:
+                table = stream.read(max(_FREE, _RATIO * len(content)) + 1)  # the size in the archive may be a lie
+            refuse_bomb(path, content, len(table))
+            return table
     except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError, zlib.error) as error:
         raise InputError(f"{path}: the zip file is damaged or locked ({error})") from error
 

@@ -22,6 +22,7 @@ from popularity.evaluation.significance import compare as paired
 from popularity.evaluation.tables import tabulate, write_tables
 from popularity.evaluation.workers import run_all
 from popularity.io import folder_lock, write_atomically
+from popularity.program import Stopped, stopped
 
 
 def compare(comparison: Comparison) -> int:
@@ -139,7 +140,7 @@ def _first_error(results: Mapping[Run, Result]) -> str:
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    raise Stopped(number)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -148,9 +149,9 @@ def main(argv: Sequence[str]) -> None:
     before = signal.signal(signal.SIGTERM, _terminated)
     try:
         code = compare(comparison)
-    except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
+    except (KeyboardInterrupt, SystemExit) as error:  # Lightning turns the first into the second
         print("stopped: finished runs are kept, the same command continues from here", file=sys.stderr)
-        code = 130
+        code = stopped(error).code
     finally:
         signal.signal(signal.SIGTERM, before)
     if code:

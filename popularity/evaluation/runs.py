@@ -11,7 +11,6 @@ import random
 import sys
 import time
 import traceback
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,9 +120,10 @@ def read_result(protocol: Protocol, run: Run, folder: Path) -> Result | None:
         with open(run.path(folder), "rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = dict(archive)
         facts = json.loads(str(arrays.pop("facts")))
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        found = facts["config"], facts["data"]
+    except Exception:  # numpy, zipfile and zlib raise whatever the damage leads to
         return None
-    valid = (facts["config"], facts["data"]) == (protocol.config_hash(run), protocol.fingerprint)
+    valid = found == (protocol.config_hash(run), protocol.fingerprint)
     return Result(facts, arrays) if valid else None
 
 

@@ -3,70 +3,108 @@
 from __future__ import annotations
 
 import json
+import logging
 import pickle
 import warnings
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Collection, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import lightning
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from popularity.errors import InputError
-from popularity.io import write_atomically
+from popularity.features.base import Encoder
+from popularity.parsing import one_line
+from popularity.training.checkpoints import LAST, is_whole
 from popularity.training.datamodule import CHECKPOINT_FORMAT, PopularityDataModule
 from popularity.training.fit import fit_parser, instantiate, read_config
-from popularity.training.loggers import last_checkpoint
+from popularity.training.loggers import last_checkpoints
 from popularity.training.module import PopularityModule
 from popularity.training.tensorboard import flat
 
-#: What a checkpoint of any version of this project holds.
+#: What a checkpoint of any version of this project holds, and what one to go on from holds as well.
 _PARTS = ("state_dict", "hyper_parameters", "datamodule_hyper_parameters")
+_OF_TRAINING = ("optimizer_states", "lr_schedulers", "loops", "callbacks")
+#: What the data module keeps in a checkpoint.
+_OF_DATA = {"encoder": dict, "fingerprint": dict, "columns": list}
+
+log = logging.getLogger(__name__)
+
+
+class DamagedError(InputError):
+    """The file may have been a checkpoint once."""
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """A checkpoint of this project, on the CPU.
 
     Raises:
-        InputError: no such file, not a checkpoint, one that holds code (``weights_only=True`` refuses it), or one that
-            another project or another version of this one wrote.
+        InputError: no such file, one that holds code (``weights_only=True`` refuses it), or one that another project or
+            another version of this one wrote. It is a `DamagedError` if the file is not a checkpoint at all, if it is
+            cut off, or if a single bit of it has changed.
     """
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: expected a checkpoint, there is no such file")
-    if path.is_dir():
-        raise InputError(f"{path}: expected a checkpoint, got a directory")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on how the file was pickled; what is wrong with it raises
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "unsupported global" in str(error).lower():
-            raise InputError(f"{path}: expected a checkpoint of tensors and plain values, got one with code") from error
-        raise InputError(f"{path}: expected a checkpoint, got another kind of file or a damaged one") from error
-    except (RuntimeError, EOFError, BadZipFile, ValueError, KeyError, OSError, AttributeError, IndexError) as error:
-        raise InputError(f"{path}: expected a checkpoint, got another kind of file or a damaged one") from error
+    if not path.is_file():
+        raise InputError(f"{path}: expected a checkpoint, got {'a directory' if path.is_dir() else 'a pipe or device'}")
+    checkpoint = _load(path)
     if not isinstance(checkpoint, dict) or not all(isinstance(checkpoint.get(part), dict) for part in _PARTS):
         raise InputError(f"{path}: expected a checkpoint that `popularity fit` wrote, got one of another program")
     data = checkpoint.get("PopularityDataModule")
-    found = data.get("format", 1) if isinstance(data, dict) else 1  # version 0.1 wrote no number
+    data = data if isinstance(data, dict) else {}
+    found = data.get("format", 1)  # version 0.1 wrote no number
     if found != CHECKPOINT_FORMAT:
         raise InputError(
             f"{path}: expected a checkpoint of format {CHECKPOINT_FORMAT}, got format {found}: "
             "another version of popularity wrote it; use that version, or train again"
         )
+    for name, kind in _OF_DATA.items():
+        if not isinstance(data.get(name), kind):
+            raise InputError(f"{path}: expected a checkpoint with the {name} of its data, got one without")
     return checkpoint
 
 
-def load_checkpoint(path: str | Path) -> tuple[PopularityModule, PopularityDataModule]:
+def _load(path: Path) -> Any:
+    try:
+        packed = zipfile.is_zipfile(path)
+        if packed and not is_whole(path):
+            raise DamagedError(f"{path}: expected a checkpoint, got another kind of file or a damaged one (checksums)")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on how the file was pickled; what is wrong with it raises
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        if packed:
+            return checkpoint
+        raise ValueError("of PyTorch before 1.6, without checksums")
+    except pickle.UnpicklingError as error:
+        if "unsupported global" in str(error).lower():
+            raise InputError(f"{path}: expected a checkpoint of tensors and plain values, got one with code") from error
+        raise DamagedError(f"{path}: expected a checkpoint, got another kind of file or a damaged one") from error
+    except (
+        *(RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError, OSError, AttributeError, IndexError),
+        *(TypeError, AssertionError, OverflowError, MemoryError),
+    ) as error:
+        raise DamagedError(f"{path}: expected a checkpoint, got another kind of file or a damaged one") from error
+
+
+def load_checkpoint(
+    path: str | Path, *, classes: Collection[str] = ()
+) -> tuple[PopularityModule, PopularityDataModule]:
     """Module and data of a checkpoint, ready to predict; the songs that it was trained on are not loaded.
 
+    Args:
+        path: of the file.
+        classes: import paths of classes outside of this package that it may name, as an own network.
+
     Raises:
-        InputError: as :func:`read_checkpoint`, or the checkpoint does not go with this version.
+        InputError: as :func:`read_checkpoint`, the checkpoint does not go with this version, or it names other classes.
     """
     checkpoint = read_checkpoint(path)
+    check_classes(path, checkpoint, classes)
     try:
         config = read_config([json.dumps({"model": checkpoint["hyper_parameters"], "data": data_settings(checkpoint)})])
     except InputError as error:
@@ -74,46 +112,118 @@ def load_checkpoint(path: str | Path) -> tuple[PopularityModule, PopularityDataM
     built = instantiate(fit_parser(), config)
     check_fits(path, checkpoint, built.model)
     built.model.load_state_dict(checkpoint["state_dict"])
-    built.data.load_state_dict(checkpoint["PopularityDataModule"])
+    load_data(path, checkpoint, built.data)
     return built.model.eval(), built.data
 
 
-def save_checkpoint(path: str | Path, module: PopularityModule, data: PopularityDataModule) -> None:
-    """Write what :func:`load_checkpoint` reads, and every verb that scores or predicts; no fit can be resumed from it.
+def load_data(path: str | Path, checkpoint: Mapping[str, Any], data: PopularityDataModule) -> None:
+    """Restore the data module of a checkpoint.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: its encoder is not one of this version.
     """
-    checkpoint: dict[str, Any] = {
-        "pytorch-lightning_version": lightning.__version__,
-        "epoch": 0,
-        "global_step": 0,
-        "state_dict": module.state_dict(),
-        "hyper_parameters": dict(module.hparams),
-        "datamodule_hyper_parameters": dict(data.hparams),
-        type(data).__name__: data.state_dict(),
-    }
-    module.on_save_checkpoint(checkpoint)
-    with write_atomically(path, binary=True) as file:
-        torch.save(checkpoint, file)
+    try:
+        data.load_state_dict(checkpoint["PopularityDataModule"])
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
+        raise InputError(f"{path}: its encoder does not go with this version ({one_line(repr(error))})") from error
 
 
-def checkpoint_path(verb: str, config: Any) -> str | None:
-    """Path of the checkpoint that a command names, if any; ``last`` is the newest run of its name.
+def named_checkpoint(verb: str, config: Any) -> tuple[str, dict[str, Any]] | None:
+    """Path and content of the checkpoint that a command names, if any; ``last`` is the newest run of its name.
+
+    If that run's last checkpoint is damaged, the one before it is taken, and a line says so.
 
     Raises:
-        InputError: there is none where the verb needs one, or it is neither a file nor ``last``.
+        InputError: there is none where the verb needs one, it is neither a file nor ``last``, or it cannot be read.
     """
     path = config.get("ckpt_path")
     if path is None:
         if verb != "fit":
             raise InputError(f"{verb} needs a trained model: give --ckpt_path CHECKPOINT")
         return None
-    if path == "last":
-        return str(last_checkpoint(Path(config.log_dir) / config.name))
     if path == "best" or str(path).startswith("hpc"):
         raise InputError(f"--ckpt_path: expected a file, or `last` for the newest run of --name, got {path}")
-    return str(path)
+    if path != "last":
+        return str(path), read_checkpoint(path)
+    first, *others = last_checkpoints(Path(config.log_dir) / config.name)
+    problem = "" if first.name == LAST else f"{first.with_name(LAST)}: there is no such file"
+    try:
+        checkpoint = read_checkpoint(first)
+    except DamagedError as error:
+        if not others:
+            raise
+        problem, first = str(error), others[0]
+        checkpoint = read_checkpoint(first)
+    if problem:
+        _say(f"warning: {problem}; using the one before it, {first.name}, saved after epoch {checkpoint['epoch'] - 1}")
+    return str(first), checkpoint
+
+
+@rank_zero_only
+def _say(line: str) -> None:
+    log.warning(line)
+
+
+def check_complete(path: str, checkpoint: Mapping[str, Any]) -> None:
+    """Refuse to go on with a fit from weights alone.
+
+    Raises:
+        InputError: the first part that is missing.
+    """
+    for part in _OF_TRAINING:
+        if part not in checkpoint:
+            raise InputError(
+                f"{path}: expected a checkpoint to go on from, got the weights alone, without {part} "
+                "(--checkpoint.save_weights_only)"
+            )
+
+
+def check_classes(path: str | Path, checkpoint: Mapping[str, Any], named: Collection[str] = ()) -> None:
+    """Refuse a checkpoint that would import what nobody asked for: a checkpoint is data, and may come from anywhere.
+
+    Args:
+        path: where the checkpoint was read, for the message.
+        checkpoint: as it was read.
+        named: import paths that the user has named. Networks, heads and encoders of this package are always allowed.
+
+    Raises:
+        InputError: the first other import path in the settings of the model or the encoder.
+    """
+    settings = {"model": checkpoint["hyper_parameters"], "data.encoder": data_settings(checkpoint).get("encoder")}
+    for name, value in _texts(settings):
+        imports = "." in value or name.endswith(".class_path")
+        if imports and value not in named and not _is_ours(value):
+            flag = name.removesuffix(".class_path").replace(".init_args", "")
+            raise InputError(
+                f"{path}: names {value}, which is not part of this package; "
+                f"if you know that code and trust it, add --{flag} {value}"
+            )
+
+
+def _texts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """All texts within nested settings, by their dotted names."""
+    if isinstance(value, Mapping):
+        for key, one in value.items():
+            yield from _texts(one, f"{name}.{key}".lstrip("."))
+    elif isinstance(value, list | tuple | set):
+        for one in value:
+            yield from _texts(one, name)
+    elif isinstance(value, str):
+        yield name, value
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a name is that of a network, head or encoder which is defined in this package."""
+    module, _, attribute = name.rpartition(".")
+    if module.partition(".")[0] != "popularity":
+        return False
+    try:
+        found = getattr(import_module(module), attribute, None)
+    except ImportError:
+        return False
+    if not isinstance(found, type) or found.__module__.partition(".")[0] != "popularity":
+        return False
+    return issubclass(found, nn.Module | Encoder)
 
 
 def fingerprint_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,7 +264,7 @@ def check_fits(path: str | Path, checkpoint: Mapping[str, Any], model: nn.Module
         model: built with the checkpoint's hyper-parameters.
 
     Raises:
-        InputError: the first part that is missing, unknown or of another shape.
+        InputError: the first part that is missing, unknown or of another shape, or that holds NaN or infinity.
     """
     expected, found = _shapes(model.state_dict()), _shapes(checkpoint["state_dict"])
     for name in [*expected, *found]:
@@ -163,6 +273,9 @@ def check_fits(path: str | Path, checkpoint: Mapping[str, Any], model: nn.Module
                 f"{path}: does not fit this version's network: {name}: "
                 f"expected {expected.get(name, 'nothing')}, got {found.get(name, 'nothing')}"
             )
+    for name, value in checkpoint["state_dict"].items():
+        if isinstance(value, Tensor) and not value.isfinite().all():
+            raise InputError(f"{path}: expected finite weights, got NaN or infinity in {name}")
 
 
 def _shapes(state: Mapping[str, Any]) -> dict[str, str]:

@@ -17,10 +17,11 @@ from popularity.data.raw import RawTable, distinct_names
 from popularity.data.songs import SongTable, songs_of
 from popularity.data.splits import Split
 from popularity.errors import InputError
-from popularity.inference.checkpoint import load_checkpoint, save_checkpoint
+from popularity.inference.checkpoint import load_checkpoint
 from popularity.inference.distribution import at_least, interval
 from popularity.inference.predictor import Prediction, predict_songs
 from popularity.inference.table import Wanted, prediction_table
+from popularity.training.checkpoints import save_checkpoint
 from popularity.training.datamodule import PopularityDataModule
 from popularity.training.fit import read_config, suited_fit
 from popularity.training.module import PopularityModule

@@ -7,9 +7,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
 from popularity.errors import InputError
 
 _FLAGS = ("-c", "--config")
+#: Depth of a config, and aliases in it: more than anybody writes.
+_MOST = 50
 
 
 def config_folder() -> Path:
@@ -34,9 +38,11 @@ def resolve_config(text: str) -> str:
     """The path of a config file that is given by path or by the name of a shipped one; a path that exists wins.
 
     Raises:
-        InputError: neither a file nor a shipped config.
+        InputError: neither a file nor a shipped config, or a file that is made to fill the memory.
     """
     if text.startswith("{") or os.path.isfile(text):  # settings in place of a file may be longer than a path can be
+        if not text.startswith("{"):
+            _refuse_bomb(Path(text))
         return text
     path = shipped_config(text)
     if path is None:
@@ -61,3 +67,18 @@ def resolve_flags(argv: Sequence[str]) -> list[str]:
         else:
             resolved.append(word)
     return resolved
+
+
+def _refuse_bomb(path: Path) -> None:
+    """Refuse YAML of a few lines that unfolds to gigabytes, or that is nested until Python gives up."""
+    depth = aliases = 0
+    try:
+        with open(path, encoding="utf-8") as file:
+            for event in yaml.parse(file, yaml.SafeLoader):
+                aliases += isinstance(event, yaml.AliasEvent)
+                depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+                if max(depth, aliases) > _MOST:
+                    kind = "nested more deeply" if depth > _MOST else "with more aliases"
+                    raise InputError(f"{path}: expected settings, got YAML that is {kind} than {_MOST} times")
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return  # the parser says what is wrong

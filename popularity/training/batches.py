@@ -67,6 +67,7 @@ class SongBatches:
         self.encoder, self.training, self.samples = encoder, training, samples
         self.tensors = encoder.encode(songs, training=training)
         if "popularity" in songs:
+            self.tensors["song_number"] = torch.arange(len(songs))  # so that a batch can be named
             self.tensors["popularity"] = torch.from_numpy(songs["popularity"].to_numpy("float32", copy=True))
         self.rows, self.batch_size = len(songs), batch_size
         self.order = order or Order()

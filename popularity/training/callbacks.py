@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar, WeightAveraging
+from lightning.pytorch.callbacks import RichProgressBar, WeightAveraging
 from torch import Tensor
 
 from popularity.errors import InputError
@@ -57,13 +57,6 @@ class EMA(WeightAveraging):
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
 
 
-class LastCheckpoint(ModelCheckpoint):
-    """Keeps the state after the last epoch, from which an interrupted run goes on.
-
-    A class of its own, since Lightning tells the states of two callbacks of one class apart by their metric.
-    """
-
-
 class RandomState(Callback):
     """Keeps the random number generator's state in the checkpoint: a resumed run equals one that never stopped.
 
@@ -88,6 +81,58 @@ class RandomState(Callback):
         torch.set_rng_state(state_dict["cpu"].cpu())
         if len(state_dict["cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all([state.cpu() for state in state_dict["cuda"]])
+
+
+class DivergedError(InputError):
+    """The loss is not a number any more: every later step would be lost."""
+
+
+class FiniteLoss(Callback):
+    """Ends a fit whose loss is NaN or infinite in one line that names the songs of the batch.
+
+    The loss of a step is looked at after the next one: on a GPU nothing then has to wait for it.
+    """
+
+    shown = 20  # songs in the line
+
+    def __init__(self) -> None:
+        self._latest: tuple[int, int, Tensor, Tensor | None] | None = None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at the loss of the step before."""
+        self._check(trainer)
+        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        if isinstance(loss, Tensor):
+            numbers = batch.get("song_number") if isinstance(batch, dict) else None
+            self._latest = trainer.current_epoch, trainer.global_step, loss.detach(), numbers
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the last loss of the epoch."""
+        self._check(trainer)
+
+    on_validation_start = on_train_epoch_end  # which would stop early, with another message
+
+    def _check(self, trainer: Trainer) -> None:
+        step, self._latest = self._latest, None
+        if step is None or step[2].isfinite().all():
+            return
+        epoch, number, loss, numbers = step
+        raise DivergedError(
+            f"epoch {epoch}, step {number}: expected a finite loss, got {float(loss)}; try a lower "
+            f"--model.learning_rate, or look at the songs of this batch{_named(trainer, numbers)}"
+        )
+
+
+def _named(trainer: Trainer, numbers: Tensor | None) -> str:
+    """The songs of a batch: the rows of the song table, counted from 1, and their ids."""
+    if numbers is None:
+        return ""
+    songs = trainer.datamodule.songs("train").iloc[numbers.cpu().tolist()]  # type: ignore[attr-defined]
+    named = [f"{row + 1} ({song})" for row, song in songs["track_id"].items()]
+    more = f" and {len(named) - FiniteLoss.shown} more" if len(named) > FiniteLoss.shown else ""
+    return f": rows {', '.join(named[: FiniteLoss.shown])}{more}"
 
 
 class RunRecord(Callback):

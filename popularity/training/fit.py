@@ -34,7 +34,7 @@ from popularity.training.quiet import quiet_lightning
 from popularity.training.trainer import CALLBACKS, TRAINER_DEFAULTS, make_trainer
 
 #: Settings that hold a class.
-_CLASSES = ("model.net", "model.head", "data.encoder")
+CLASSES = ("model.net", "model.head", "data.encoder")
 _DEFAULTS: dict[str, Any] = {
     "checkpoint.monitor": "val/mse",
     "checkpoint.filename": "best",
@@ -79,7 +79,7 @@ def add_fit_arguments(parser: LightningArgumentParser, argv: Sequence[str]) -> N
     for key, kind in CALLBACKS.items():
         parser.add_lightning_class_args(kind, key)
     parser.set_defaults(_DEFAULTS)
-    parser.set_defaults({key: {"class_path": name} for key, name in chosen_classes(argv, _CLASSES).items()})
+    parser.set_defaults({key: {"class_path": name} for key, name in chosen_classes(argv, CLASSES).items()})
     parser.link_arguments("model.net", "data.samples", compute_fn=_members)
     parser.link_arguments("data.inputs", "model.inputs", apply_on="instantiate")
 
@@ -184,7 +184,7 @@ def suited_fit(config: Namespace, table: SongTable, split: Split, *, trainer: Ma
     return fit
 
 
-def load_data(config: Namespace) -> PopularityDataModule:
+def loaded_data(config: Namespace) -> PopularityDataModule:
     """The data of a config, loaded and split, without an encoder of its own."""
     settings = {key: value for key, value in config.data.as_dict().items() if key != "encoder"}
     data = PopularityDataModule(**settings)

@@ -10,7 +10,8 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from popularity.errors import InputError
-from popularity.io import write_atomically
+from popularity.io import check_folder, write_atomically
+from popularity.training.checkpoints import BEFORE_LAST, LAST
 
 
 class MetricsCSV(Logger):
@@ -20,15 +21,19 @@ class MetricsCSV(Logger):
     the first step logged after resuming; later rows belong to an interrupted epoch that is trained again.
 
     Args:
-        folder: of the run.
+        beside: logger whose folder it shares.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, beside: Logger) -> None:
         super().__init__()
-        self.path = folder / "metrics.csv"
-        self._rows: list[dict[str, Any]] = []
-        self._resumed = self.path.is_file()
+        self._beside = beside
+        self._rows: list[dict[str, Any]] | None = None
         self._unsaved = False
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return Path(str(self._beside.log_dir)) / "metrics.csv"
 
     @property
     def name(self) -> str:
@@ -48,10 +53,8 @@ class MetricsCSV(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Add a row, or complete the last one if it has the same step."""
         step = 0 if step is None else step
-        if self._resumed:
-            self._resumed = False
-            with open(self.path, newline="", encoding="utf-8") as file:
-                self._rows = [row for row in csv.DictReader(file) if int(row["step"]) < step]
+        if self._rows is None:
+            self._rows = [row for row in rows_of(self.path) if row["step"] < step]
         row = {name: float(value) for name, value in metrics.items() if name != "epoch"}
         if "epoch" in metrics:
             row = {"epoch": int(metrics["epoch"]), **row}
@@ -65,7 +68,7 @@ class MetricsCSV(Logger):
     @rank_zero_only
     def save(self) -> None:
         """Write the file; it is never half written."""
-        if not self._unsaved:
+        if not self._unsaved or self._rows is None:
             return
         names = list(dict.fromkeys(["epoch", "step", *(name for row in self._rows for name in row)]))
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,6 +84,41 @@ class MetricsCSV(Logger):
         self.save()
 
 
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """The rows of a ``metrics.csv``, none if there is no such file; a row that was cut off or damaged is left out."""
+    try:
+        with open(path, newline="", encoding="utf-8", errors="replace") as file:
+            reader = csv.DictReader(file)
+            names = reader.fieldnames or ()
+            found = [row for row in reader if None not in row and None not in row.values()]
+    except (FileNotFoundError, csv.Error):
+        return []
+    return [{**row, "step": int(row["step"])} for row in found if "step" in names and row["step"].isdigit()]
+
+
+def take_version(runs: Path) -> int:
+    """The number of a new run: its folder ``version_N`` is made here, so that no other run takes the same.
+
+    Args:
+        runs: folder of the runs of one name.
+
+    Raises:
+        InputError: the folder is not writable.
+    """
+    while True:
+        numbers = [int(path.name[8:]) for path in runs.glob("version_*") if path.name[8:].isdigit()]
+        number = max(numbers, default=-1) + 1
+        if rank_zero_only.rank != 0:  # type: ignore[attr-defined]  # of several processes, the first writes
+            return number
+        check_folder(runs)
+        runs.mkdir(parents=True, exist_ok=True)
+        try:
+            (runs / f"version_{number}").mkdir()
+        except FileExistsError:  # a run that began at the same time was faster
+            continue
+        return number
+
+
 def run_version(checkpoint: Path, runs: Path) -> int | None:
     """N if a checkpoint is ``runs/version_N/checkpoints/*.ckpt``, else None."""
     run = checkpoint.resolve().parent.parent
@@ -88,13 +126,15 @@ def run_version(checkpoint: Path, runs: Path) -> int | None:
     return int(run.name[8:]) if found else None
 
 
-def last_checkpoint(folder: Path) -> Path:
-    """``last.ckpt`` of the newest run in a folder of runs.
+def last_checkpoints(folder: Path) -> list[Path]:
+    """``last.ckpt`` of the newest run in a folder of runs, then the one to use if that is damaged or missing.
 
     Raises:
         InputError: there is none.
     """
-    found = [path for path in folder.glob("version_*/checkpoints/last.ckpt") if path.parts[-3][8:].isdigit()]
+    found = [path for name in (LAST, BEFORE_LAST) for path in folder.glob(f"version_*/checkpoints/{name}")]
+    found = [path for path in found if path.parts[-3][8:].isdigit()]
     if not found:
-        raise InputError(f"--ckpt_path last: expected version_N/checkpoints/last.ckpt in {folder}, found none")
-    return max(found, key=lambda path: int(path.parts[-3][8:]))
+        raise InputError(f"--ckpt_path last: expected version_N/checkpoints/{LAST} in {folder}, found none")
+    newest = max(int(path.parts[-3][8:]) for path in found)
+    return [path for path in found if int(path.parts[-3][8:]) == newest]

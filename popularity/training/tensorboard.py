@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,13 +16,31 @@ from popularity import plots
 from popularity.errors import InputError
 from popularity.models.heads import HistogramHead
 from popularity.training.callbacks import BestSoFar
+from popularity.training.loggers import take_version
 
 #: Group of a metric -> group of its card. TensorBoard sorts groups by name, and opens the first two.
 CARDS = {"val": "1 validation", "train": "2 training", "lr-AdamW": "2 training/learning rate", "test": "3 test"}
 
 
 class CurvesLogger(TensorBoardLogger):
-    """TensorBoard's logger with the validation curves as the first cards; names elsewhere are as they were."""
+    """TensorBoard's logger with the validation curves as the first cards; names elsewhere are as they were.
+
+    Args:
+        log_dir: folder of all runs.
+        name: of the runs.
+        version: number of a run that goes on; a new run takes the next free one.
+    """
+
+    def __init__(self, log_dir: str, name: str, version: int | None = None) -> None:
+        super().__init__(log_dir, name, version=version, default_hp_metric=False)
+        self.number = version
+
+    @property
+    def version(self) -> int:
+        """Number of the run; Lightning's own would be given to two runs that begin at once."""
+        if self.number is None:
+            self.number = take_version(Path(os.path.expanduser(os.path.expandvars(self.root_dir))))
+        return self.number
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log metrics under the names of their cards; the epoch is no curve."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
@@ -15,7 +16,8 @@ from lightning.pytorch.loggers import Logger
 from popularity.errors import InputError
 from popularity.io import check_folder
 from popularity.parsing import one_line
-from popularity.training.callbacks import EMA, BestSoFar, LastCheckpoint, ProgressBar, RandomState
+from popularity.training.callbacks import EMA, BestSoFar, FiniteLoss, ProgressBar, RandomState
+from popularity.training.checkpoints import CheckpointFiles, LastCheckpoint
 from popularity.training.loggers import MetricsCSV, run_version
 from popularity.training.module import METRICS
 from popularity.training.tensorboard import CurvesLogger, HyperParameters, Plots, flat
@@ -70,14 +72,19 @@ def make_trainer(
     if fast:
         settings["enable_checkpointing"] = False  # Lightning would leave a checkpoint behind
     best = BestSoFar()
-    chosen = [*_own_callbacks(config, built, settings), RandomState(), best]
+    chosen = [*_own_callbacks(config, built, settings), FiniteLoss(), RandomState(), best]
     if settings["logger"]:
         hparams = {**flat(built.model.hparams), **flat(built.data.hparams, "data.")}
         chosen += [HyperParameters(hparams), LearningRateMonitor(logging_interval="step")]
     if settings["enable_progress_bar"] is not False:
         chosen.append(ProgressBar(best))
     settings["callbacks"] = [*(settings["callbacks"] or []), *chosen, *callbacks]
-    return trainer_of(settings)
+    trainer = trainer_of(settings)
+    for logger in trainer.loggers:
+        _ = logger.version  # a new run takes its number here: nothing is refused any more, and no process started yet
+    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # not one that the user chose, or the strategy needs
+        trainer.strategy.checkpoint_io = CheckpointFiles()
+    return trainer
 
 
 def scoring_trainer(built: Namespace, verb: str) -> Trainer:
@@ -111,11 +118,16 @@ def trainer_of(settings: Mapping[str, Any]) -> Trainer:
 
 
 def check_monitors(config: Namespace) -> None:
-    """Refuse a metric that nobody logs, and several checkpoints of one name.
+    """Refuse a metric that nobody logs, logging every 0 steps, and several checkpoints of one name.
 
     Raises:
         InputError: the flag, what was expected and what was given.
     """
+    if config.trainer.log_every_n_steps is not None and config.trainer.log_every_n_steps < 1:
+        raise InputError(
+            f"--trainer.log_every_n_steps: expected at least 1, got {config.trainer.log_every_n_steps}; "
+            "to log nothing give --trainer.logger false"
+        )
     known = [f"val/{name}" for name in METRICS]
     for key in ("checkpoint", "early_stopping"):
         monitor = config[key].monitor
@@ -138,14 +150,9 @@ def _own_callbacks(config: Namespace, built: Namespace, settings: Mapping[str, A
         best.monitor = None
     if settings["enable_checkpointing"] is False:
         return [built[key] for key in keys if key != "checkpoint"]
-    last = LastCheckpoint(
-        dirpath=best.dirpath,
-        filename="last",
-        every_n_epochs=config.checkpoint.every_n_epochs,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
-    return [*(built[key] for key in keys), last]
+    every = config.checkpoint.every_n_epochs
+    # before `ema`, which puts the average in place of the weights when training ends
+    return [LastCheckpoint(best, 1 if every is None else every), *(built[key] for key in keys)]
 
 
 def _loggers(config: Namespace, checkpoint: str | None) -> list[Logger]:
@@ -153,5 +160,5 @@ def _loggers(config: Namespace, checkpoint: str | None) -> list[Logger]:
     runs = Path(config.log_dir) / config.name
     check_folder(runs)
     version = run_version(Path(checkpoint), runs) if checkpoint else None
-    tensorboard = CurvesLogger(config.log_dir, config.name, version=version, default_hp_metric=False)
-    return [tensorboard, MetricsCSV(Path(tensorboard.log_dir))]
+    tensorboard = CurvesLogger(config.log_dir, config.name, version)
+    return [tensorboard, MetricsCSV(tensorboard)]

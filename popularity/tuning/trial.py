@@ -24,7 +24,7 @@ from popularity.data.splits import Split, SplitKind, inner_folds
 from popularity.errors import InputError
 from popularity.features.tabular import TabularFeatures
 from popularity.parsing import one_line
-from popularity.training.callbacks import BestSoFar
+from popularity.training.callbacks import BestSoFar, DivergedError
 from popularity.training.fit import build_fit, read_config
 from popularity.training.module import regression_metrics
 from popularity.tuning.space import Search
@@ -112,7 +112,7 @@ class RunTrial:
             raise KeyboardInterrupt from stopped
         except Exception as error:
             trial.set_user_attr(NOTE, one_line(str(error)) or type(error).__name__)
-            if isinstance(error, torch.OutOfMemoryError):
+            if isinstance(error, torch.OutOfMemoryError | DivergedError):
                 raise optuna.TrialPruned from error
             raise
 

@@ -393,7 +393,7 @@ def test_stopping_is_clean(number, arguments, tmp_path):
             os.killpg(process.pid, number)  # as a terminal does
         else:
             process.send_signal(number)
-        assert process.wait(timeout=30) == 130, log.read_text()
+        assert process.wait(timeout=30) == 128 + number, log.read_text()
     finally:
         process.kill()
     text = log.read_text()

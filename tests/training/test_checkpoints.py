@@ -14,11 +14,11 @@ UPSIDE_DOWN = ["--checkpoint.mode", "max", "--model.learning_rate", "0.02"]
 
 
 def kept(run: Path, name: str) -> int:
-    """The epoch of a checkpoint."""
+    """The epoch of a checkpoint; the last one is saved when the next epoch would begin."""
     from popularity.inference.checkpoint import read_checkpoint
 
     epoch: int = read_checkpoint(run / "checkpoints" / f"{name}.ckpt")["epoch"]
-    return epoch
+    return epoch - (name == "last")
 
 
 def best_epoch(run: Path) -> int:
@@ -34,7 +34,11 @@ def worsened(tmp_path_factory: pytest.TempPathFactory, song_file: Path) -> Path:
 
 
 def test_the_best_and_the_last_epoch_are_kept(worsened: Path) -> None:
-    assert sorted(path.name for path in (worsened / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert sorted(path.name for path in (worsened / "checkpoints").iterdir()) == [
+        "before_last.ckpt",
+        "best.ckpt",
+        "last.ckpt",
+    ]
     assert best_epoch(worsened) < 4
     assert kept(worsened, "best") == best_epoch(worsened)
     assert kept(worsened, "last") == 4

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -17,8 +20,12 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 
+def logger_in(folder: Path) -> Any:
+    return loggers.MetricsCSV(SimpleNamespace(log_dir=str(folder)))
+
+
 def test_metrics_of_one_step_share_a_row(tmp_path: Path) -> None:
-    logger = loggers.MetricsCSV(tmp_path)
+    logger = logger_in(tmp_path)
     logger.log_metrics({"epoch": 0, "loss": 2.5}, 9)
     logger.log_metrics({"epoch": 0, "val/mse": 4.0}, 9)
     logger.log_metrics({"loss": 1.5}, 19)
@@ -33,11 +40,11 @@ def test_metrics_of_one_step_share_a_row(tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_keeps_the_rows_before_its_first_step(tmp_path: Path) -> None:
-    first = loggers.MetricsCSV(tmp_path)
+    first = logger_in(tmp_path)
     for step in (9, 19, 29):
         first.log_metrics({"loss": float(step)}, step)
     first.save()
-    again = loggers.MetricsCSV(tmp_path)
+    again = logger_in(tmp_path)
     again.save()
     assert [row["step"] for row in rows(tmp_path)] == ["9", "19", "29"], "nothing is lost before something is logged"
     again.log_metrics({"loss": 0.5, "new": 1.0}, 19)
@@ -56,9 +63,32 @@ def test_the_last_checkpoint_is_that_of_the_newest_run(tmp_path: Path) -> None:
     from popularity.errors import InputError
 
     with pytest.raises(InputError, match=r"expected version_N/checkpoints/last.ckpt in .*, found none"):
-        loggers.last_checkpoint(tmp_path)
+        loggers.last_checkpoints(tmp_path)
     for version in ("9", "10", "draft"):
         folder = tmp_path / f"version_{version}" / "checkpoints"
         folder.mkdir(parents=True)
         (folder / "last.ckpt").touch()
-    assert loggers.last_checkpoint(tmp_path).parts[-3] == "version_10"
+    assert [path.parts[-3] for path in loggers.last_checkpoints(tmp_path)] == ["version_10"]
+    (tmp_path / "version_11" / "checkpoints").mkdir(parents=True)  # nothing was saved yet
+    (tmp_path / "version_10" / "checkpoints" / "before_last.ckpt").touch()
+    names = [path.name for path in loggers.last_checkpoints(tmp_path)]
+    assert names == ["last.ckpt", "before_last.ckpt"], "the one to fall back to comes second"
+
+
+@pytest.mark.parametrize(
+    "content", ["", "epoch,st", "epoch,step,loss\n0,9,2.5\n0,1", "epoch,step,loss\n0,9,2.5\n\0\0,x,\n"]
+)
+def test_a_damaged_file_does_not_stop_a_resumed_run(content: str, tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text(content)
+    logger = logger_in(tmp_path)
+    logger.log_metrics({"loss": 1.0}, 19)
+    logger.save()
+    whole = [{"epoch": "0", "step": "9", "loss": "2.5"}] if "2.5" in content else []
+    assert rows(tmp_path) == [*whole, {"step": "19", "loss": "1.0"}]
+
+
+def test_no_two_runs_take_one_number(tmp_path: Path) -> None:
+    """Twenty runs that begin at once, as threads; each looks for the next number and makes the folder."""
+    with ThreadPoolExecutor(20) as pool:
+        numbers = list(pool.map(lambda _: loggers.take_version(tmp_path / "mamba"), range(20)))
+    assert sorted(numbers) == list(range(20))

@@ -26,11 +26,11 @@ def test_an_own_network_is_fitted_tested_and_predicted_with(tmp_path: Path, song
     assert config == {"class_path": "tests.training.own_parts.MyNet", "init_args": {"width": 6}}
 
     checkpoint = str(run / "checkpoints" / "best.ckpt")
-    assert main(["test", "--ckpt_path", checkpoint, *PLAIN]) == 0
+    assert main(["test", "--ckpt_path", checkpoint, *PLAIN, *own[:2]]) == 0
     songs, output = tmp_path / "songs.csv", tmp_path / "out.csv"
     make_songs(20, seed=3).drop(columns="popularity").to_csv(songs, index=False)
     arguments = ["--ckpt_path", checkpoint, "--data.predict_source", str(songs), "--output", str(output)]
-    assert main(["predict", *arguments, *PLAIN]) == 0
+    assert main(["predict", *arguments, *PLAIN, *own[:2]]) == 0
     found = pd.read_csv(output)["predicted_popularity"]
     assert found.between(0, 100).all()
     assert found.nunique() > 10
@@ -38,7 +38,7 @@ def test_an_own_network_is_fitted_tested_and_predicted_with(tmp_path: Path, song
     from popularity.inference.checkpoint import load_checkpoint
     from popularity.inference.predictor import predict_songs
 
-    module, data = load_checkpoint(checkpoint)
+    module, data = load_checkpoint(checkpoint, classes=own[1:2])
     assert type(module.net).__name__ == "MyNet"
     data.hparams["predict_source"] = str(songs)
     data.setup("predict")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -39,6 +42,85 @@ def test_the_config_of_a_resumed_run_trains_from_the_start(resumed: Path, tmp_pa
     again = tmp_path / "small" / "version_0"
     assert epochs(again) == ["0", "1"]
     assert yaml.safe_load((again / "config.yaml").read_text()) == {**config, "log_dir": str(tmp_path)}
+
+
+@pytest.fixture
+def before(resumed: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the run, which takes its place again after the test: a checkpoint knows the folder that it is in."""
+    shutil.copytree(resumed, tmp_path / "before")
+    yield tmp_path / "before"
+    shutil.rmtree(resumed)
+    shutil.copytree(tmp_path / "before", resumed)
+
+
+def weights(run: Path, name: str = "last") -> dict[str, Any]:
+    """All that a checkpoint holds of the network and its optimiser, as tensors."""
+    import torch
+
+    found = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
+    moments = found["optimizer_states"][0]["state"]
+    state = {
+        f"{kind}.{key}": value for kind in ("state_dict", "current_model_state") for key, value in found[kind].items()
+    }
+    return state | {f"{number}.{key}": value for number in moments for key, value in moments[number].items()}
+
+
+def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    import torch
+
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("damage", ["cut off", "one bit", "missing"])
+def test_the_one_before_a_damaged_last_checkpoint_is_used(damage, resumed, before, song_file, caplog) -> None:
+    """It ends with the same bits, since it trains the lost epoch again."""
+    last = resumed / "checkpoints" / "last.ckpt"
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 1
+    last.unlink()
+    if damage != "missing":
+        last.write_bytes(content if damage == "one bit" else content[: len(content) // 2])
+    assert fit(resumed.parents[1], song_file, "--ckpt_path", "last", epochs=2) == resumed
+    warned = [record.getMessage() for record in caplog.records if record.name.startswith("popularity.inference")]
+    assert len(warned) == 1
+    assert "before_last.ckpt, saved after epoch 0" in warned[0]
+    assert same(weights(resumed), weights(before))
+    assert epochs(resumed) == ["0", "1"]
+    from popularity.training.checkpoints import is_whole
+
+    assert is_whole(resumed / "checkpoints" / "before_last.ckpt"), "the damaged one has not taken its place"
+
+
+def test_a_run_goes_on_from_its_first_checkpoint(song_file, tmp_path) -> None:
+    """It is written before the first step; steps are counted from 0 again."""
+    run = fit(tmp_path, song_file, epochs=1)
+    before, trained = (run / "metrics.csv").read_text(), weights(run)
+    first = run / "checkpoints" / "before_last.ckpt"
+    assert fit(tmp_path, song_file, "--ckpt_path", str(first), epochs=1) == run
+    assert (run / "metrics.csv").read_text() == before
+    assert same(weights(run), trained)
+
+
+def test_a_finished_run_may_be_resumed(resumed, before, song_file) -> None:
+    """Nothing is trained or lost, and no row of its metrics is doubled."""
+    assert fit(resumed.parents[1], song_file, "--ckpt_path", "last", epochs=2) == resumed
+    assert (resumed / "metrics.csv").read_text() == (before / "metrics.csv").read_text()
+    assert same(weights(resumed), weights(before))
+
+
+def test_weights_alone_are_refused(resumed, song_file, tmp_path, capsys) -> None:
+    import torch
+
+    content = torch.load(resumed / "checkpoints" / "last.ckpt", weights_only=True)
+    torch.save(
+        {name: value for name, value in content.items() if name != "optimizer_states"}, tmp_path / "weights.ckpt"
+    )
+    arguments = ["--data.source", str(song_file), "--ckpt_path", str(tmp_path / "weights.ckpt"), *SMALL, *PLAIN]
+    assert main(["fit", *arguments, "--log_dir", str(tmp_path)]) == 2
+    assert (
+        "expected a checkpoint to go on from, got the weights alone, without optimizer_states"
+        in capsys.readouterr().err
+    )
 
 
 def files_of(folder: Path) -> dict[str, tuple[int, bytes]]:
