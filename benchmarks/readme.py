@@ -133,6 +133,21 @@ def other_sets(results: Path) -> str:
     return table(["set", "split", "folds", *(f"`{model}`" for model in ON_OTHER_SETS)], rows)
 
 
+def latest(results: Path) -> str:
+    """Measurements of the latest version, one row per set and split: MSE of each model, and seconds to LightGBM's."""
+    rows = []
+    for path in sorted((results / "version_0.2").glob("*/summary.csv")):
+        found = pd.read_csv(path).set_index("model")
+        others = found["mse"].drop(["mamba", "linear"])
+        seconds = found.loc["mamba", "seconds"] / found.loc["lightgbm", "seconds"]
+        name, _, split = path.parent.name.rpartition("_")
+        errors = [f"{found.loc[model, 'mse']:.2f}" for model in ("mamba", "lightgbm", "catboost", "linear")]
+        ratio = f"{found.loc['mamba', 'mse'] / others.min():.3f}"
+        rows.append([name, f"`{split}`", f"{found.loc['mamba', 'folds']}", *errors, ratio, f"{seconds:.1f}"])
+    head = ["set", "split", "folds", "`mamba`", "`lightgbm`", "`catboost`", "`linear`"]
+    return table([*head, "Mamba to the better of the trees", "CPU seconds to LightGBM's"], rows)
+
+
 def untouched(results: Path) -> str:
     """Models that read everything, on songs that no setting of Mamba was chosen on."""
     path = results / "spotify_4771_random" / "untouched.md"
@@ -237,6 +252,7 @@ def speed_mamba2(results: Path) -> str:
 PAGES: dict[str, dict[str, tuple[str, Callable[[Path], str]]]] = {
     "README.md": {"results": ("results", results_in_short)},
     "docs/results.md": {
+        "latest": ("results", latest),
         "comparison": ("results", comparison),
         "untouched": ("results", untouched),
         "repeated": ("results", repeated),
