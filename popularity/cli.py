@@ -40,6 +40,7 @@ from popularity.training.fit import (
     Parser,
     add_fit_arguments,
     apply_choice,
+    build_fit,
     loaded_data,
     missing_packages_named,
     remember,
@@ -142,6 +143,10 @@ class PopularityCLI(LightningCLI):
         data = loaded_data(config)
         assert data.table is not None
         assert data.split is not None
+        forced_implementation()
+        check_monitors(config)
+        # settings that cannot work are refused before candidates are fitted for minutes
+        build_fit(config, table=data.table, split=data.split, trainer={"logger": False, "enable_checkpointing": False})
         describe_data(data)
         choice = suit(config, data.table, data.split)
         say(*choice.lines())

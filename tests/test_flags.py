@@ -99,7 +99,7 @@ def test_fast_dev_run_leaves_nothing(song_file):
 )
 def test_a_run_with_these_flags_is_whole(flags, song_file):
     run = fit(song_file, *flags)
-    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt", "before_last.ckpt"}
     assert scores(run)["test/mse"] > 0
 
 

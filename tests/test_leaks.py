@@ -146,13 +146,12 @@ def test_a_song_s_own_label_is_not_in_its_training_inputs(known):
         after = other.encode(known, training=True)
         for name in before.keys() - {"extras"}:
             torch.testing.assert_close(after[name][i], before[name][i], equal_nan=True)
-        assert one.text is not None
-        assert other.text is not None
-        assert len(one.text.score_moments) == before["extras"].shape[1] == 2
-        for column, score in enumerate(one.text.score_moments):
+        moments = [{**encoder.texts[0].score_moments, **encoder.texts[1].score_moments} for encoder in (one, other)]
+        assert len(moments[0]) == before["extras"].shape[1] == 3
+        for column, score in enumerate(moments[0]):
             points = [
-                rows["extras"][i, column].item() * text.score_moments[score][1] + text.score_moments[score][0]
-                for rows, text in ((before, one.text), (after, other.text))
+                rows["extras"][i, column].item() * of_score[score][1] + of_score[score][0]
+                for rows, of_score in zip((before, after), moments, strict=True)
             ]
             assert points[0] == pytest.approx(points[1], abs=1e-3)
 

@@ -93,7 +93,7 @@ class HistoryEncoder(Encoder):
         self.hide_history, self.thin_history, self.eval_samples = hide_history, thin_history, eval_samples
         self.shuffled, self.gaps = shuffled, gaps
         self.hidden: tuple[float, ...] = (hide_history, 0.0, 0.0, 0.0)  # in the order of `shares_to_hide`
-        self.earlier = False
+        self.earlier, self.albums_differ = False, False
         self.related: RelatedSongs | None = None
         self.known: dict[str, Tensor] = {}
         self._label = torch.zeros(0)
@@ -119,6 +119,7 @@ class HistoryEncoder(Encoder):
         song where training would have some. Under ``artist`` that is always, and no switch has to be set.
         """
         self.features.fit(songs)
+        self.albums_differ = songs["album"].nunique(dropna=False) > 1
         songs = self._without_constants(songs)
         self.earlier = earlier
         self._scores = _side_by_side([text.fit(songs, folds) for text in self.texts], len(songs))
@@ -160,13 +161,14 @@ class HistoryEncoder(Encoder):
         return album_statistics(songs, keys, self.related.keys, counted=counted)
 
     def _without_constants(self, songs: pd.DataFrame) -> pd.DataFrame:
-        """The songs without titles or dates where all known songs share one or have none.
+        """The songs without titles, albums or dates where all known songs share one or have none.
 
         As parts of keys, and through their letters, these would still tell new songs from known songs.
         """
         nothing = np.zeros(len(songs), dtype=bool)
         differs = {
             "title": self.features.present[-1],
+            "album": self.albums_differ,
             "release_date": self.features.present[NUMERIC_FEATURES.index("release_year")],
         }
         return songs.assign(**{name: songs[name].where(nothing) for name, known in differs.items() if not known})
@@ -273,6 +275,7 @@ class HistoryEncoder(Encoder):
             "scores": torch.from_numpy(self._scores.copy()),
             "hidden": list(self.hidden),
             "earlier": self.earlier,
+            "albums_differ": self.albums_differ,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -280,7 +283,7 @@ class HistoryEncoder(Encoder):
         self.features.load_state(state["features"])
         for text, learned in zip(self.texts, state["texts"], strict=True):
             text.load_state(learned)
-        self.earlier = bool(state["earlier"])
+        self.earlier, self.albums_differ = bool(state["earlier"]), bool(state["albums_differ"])
         self.related = RelatedSongs(Keys.of_state(state["keys"]), earlier=self.earlier)
         self._remember({name: value.cpu() for name, value in state["known"].items()})
         self._scores = state["scores"].cpu().numpy().copy()

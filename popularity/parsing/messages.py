@@ -104,6 +104,9 @@ def _about_value(key: str, text: str, did_you_mean: Callable[[str, str], str]) -
     inner = r'Parser key "(.+?)": Expected an? (.+?)\. Got value: (.+?)(?:\. Got value| - | Given value|$)'
     if found := re.search(inner, text):
         return f"--{key}.{found[1]}: expected {_plain_type(found[2])}, got {found[3]!r}"
+    inner = r'Parser key "(.+?)": .*?Subtypes: \[(.+?)\] Errors: .*? Given value: (.+?)(?:\. Got value|$)'
+    if found := re.search(inner, text):
+        return f"--{key}.{found[1]}: expected {_plain_type(found[2])}, got {found[3]!r}"
     if found := re.fullmatch(r"Expected an? (.+?)\. Got value: (.*)", text):
         return f"--{key}: expected {_plain_type(found[1])}, got {found[2]!r}"
     if found := re.search(r"Subtypes: \[(.+?)\] Errors: .* Given value: (.*)", text):

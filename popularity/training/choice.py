@@ -107,6 +107,22 @@ def open_settings(config: Namespace, settings: Mapping[str, Any]) -> dict[str, A
     return found
 
 
+def settled(config: Namespace, epochs: int) -> Namespace:
+    """The config with the first candidate's values where it leaves something open, and nothing left to choose.
+
+    For searches, which choose settings themselves.
+
+    Args:
+        config: of a fit.
+        epochs: where it gives no number.
+    """
+    first = next(iter(CANDIDATES.values()))
+    closed: dict[str, Any] = {**open_settings(config, first), "choice.candidates": None, "choice.calibrate": False}
+    if config.trainer.max_epochs is None:
+        closed["trainer.max_epochs"] = epochs
+    return with_settings(config, closed)
+
+
 def _in_class(name: str) -> str:
     """``model.net.dropout`` is ``model.net.init_args.dropout`` in a parsed config."""
     head, _, last = name.rpartition(".")

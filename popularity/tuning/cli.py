@@ -21,9 +21,11 @@ from optuna.trial import TrialState
 
 from popularity.errors import InputError
 from popularity.program import program
+from popularity.training.choice import settled
 from popularity.training.fit import fit_parser, instantiate
 from popularity.training.quiet import quiet_lightning
 from popularity.training.tensorboard import flat
+from popularity.training.trainer import EPOCHS
 from popularity.tuning.report import show_progress, write_report
 from popularity.tuning.space import Options, Search, edges, load_space
 from popularity.tuning.storage import hide_password, open_storage
@@ -37,7 +39,7 @@ def read_search(argv: Sequence[str]) -> Search:
     parser.prog = f"{program()} tune"
     parser.description = "Search hyper-parameters: the flags of `fit`, and these."
     parser.add_class_arguments(Options, None)
-    config = yaml.safe_load(parser.dump(parser.parse_args(list(argv)), skip_none=False))
+    config = yaml.safe_load(parser.dump(settled(parser.parse_args(list(argv)), EPOCHS), skip_none=False))
     options = Options(**{field.name: config.pop(field.name) for field in fields(Options)})
     return Search(options, config, load_space(options.space), time.time() + options.timeout)
 

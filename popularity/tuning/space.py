@@ -18,7 +18,6 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler,
 from popularity.errors import InputError
 from popularity.parsing import Parser, one_line, shipped_config
 from popularity.training.module import METRICS
-from popularity.training.trainer import EPOCHS
 
 Space = dict[str, BaseDistribution]
 
@@ -119,7 +118,7 @@ class Search:
 
     def make_pruner(self) -> BasePruner:
         """The pruner that was asked for, or the default."""
-        least, epochs = self.options.warmup_epochs, self.config["trainer"]["max_epochs"] or EPOCHS
+        least, epochs = self.options.warmup_epochs, self.config["trainer"]["max_epochs"]
         if self.pruner == "hyperband":
             if not isinstance(epochs, int) or epochs <= max(1, least):
                 raise InputError(f"--pruner hyperband: expected max_epochs above --warmup_epochs {least}, got {epochs}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 
 from tests.conftest import Lazy, make_songs, quick_fit
@@ -9,7 +11,7 @@ from tests.conftest import Lazy, make_songs, quick_fit
 attributions = Lazy("popularity.inference.attributions")
 explain_features = Lazy("popularity.inference.explain_features")
 explain_model = Lazy("popularity.inference.explain_model")
-pytest.importorskip("captum")
+pytestmark = pytest.mark.skipif(find_spec("captum") is None, reason="captum is not installed")
 
 NETWORKS = {
     "history": {},

@@ -161,3 +161,12 @@ def test_a_fit_is_built_with_what_was_chosen(table, split):
     assert not fit.module.calibration.is_identity()
     assert fit.datamodule.split is split
     assert fit.config.choice.candidates == own
+
+
+def test_a_search_has_nothing_left_to_choose(table, split):
+    config = choices.settled(fits.read_config([], {**SMALL, "model.net.dropout": 0.11}), 7)
+    choice = choices.choose(config, table.songs, split, Candidates(table.songs, ()))
+    assert choice.settings == {}
+    assert config.trainer.max_epochs == 7
+    assert config.model.net.init_args.dropout == 0.11
+    assert config.model.net.init_args.width == choices.CANDIDATES["strong"]["model.net.width"]

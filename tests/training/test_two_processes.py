@@ -30,7 +30,7 @@ def test_two_processes_give_the_metrics_of_one(tmp_path: Path, song_file: Path):
     assert result.stdout.count("test songs of") == 1, "one process alone prints the table"
     runs = list((tmp_path / "two" / "small").iterdir())
     assert [run.name for run in runs] == ["version_0"], "one log folder"
-    assert {path.name for path in (runs[0] / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in (runs[0] / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt", "before_last.ckpt"}
     together, alone = scores(runs[0]), scores(one)
     assert together.keys() == alone.keys()
     for name, value in alone.items():
