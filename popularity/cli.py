@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
+from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -131,6 +131,8 @@ class PopularityCLI(LightningCLI):
                 return
             choice = self._choose()
             self.config.fit = with_settings(self.config.fit, choice.settings)
+            # weights must not depend on what was fitted before
+            seed_everything(self.config.fit.seed_everything, workers=True, verbose=False)
             super().instantiate_classes()
             apply_choice(choice, self.model, self.datamodule)
 

@@ -207,3 +207,15 @@ def __getattr__(name: str):
             trainer.should_stop = trainer.current_epoch == 1
 
     return StopAfterTwo
+
+
+def test_a_saved_config_repeats_a_run_that_has_chosen(tmp_path, song_file):
+    """Weights do not depend on the candidates that were fitted before them."""
+    two = "{narrow: {model.net.width: 4}, wide: {model.net.width: 8}}"
+    small = ["--model.net.layers", "1", "--model.net.d_state", "4", "--plots.every_n_epochs", "0", *PLAIN]
+    more = ["--data.source", str(song_file), "--log_dir", str(tmp_path), "--trainer.max_epochs", "2"]
+    assert main(["fit", *small, *more, "--choice.candidates", two]) == 0
+    first = tmp_path / "mamba" / "version_0"
+    assert yaml.safe_load((first / "config.yaml").read_text())["model"]["net"]["init_args"]["width"] in (4, 8)
+    assert main(["fit", "-c", str(first / "config.yaml")]) == 0
+    assert scores(tmp_path / "mamba" / "version_1") == scores(first)

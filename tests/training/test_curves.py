@@ -8,7 +8,7 @@ def test_validation_curves_are_the_first_cards(tmp_path):
 
     from popularity.training.tensorboard import CurvesLogger
 
-    logger = CurvesLogger(tmp_path)
+    logger = CurvesLogger(str(tmp_path), "curves", None)
     logger.log_metrics({"epoch": 0, "lr-AdamW/pg1": 0.1, "train/loss": 2.0, "test/mse": 4.0, "val/mse": 3.0}, step=1)
     logger.finalize("success")
     shown = EventAccumulator(logger.log_dir).Reload().Tags()["scalars"]
