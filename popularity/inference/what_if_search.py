@@ -88,7 +88,7 @@ def find_counterfactual(
     first[0] = song
     found = differential_evolution(
         vectorised, bounds, init=first, maxiter=_GENERATIONS, vectorized=True, updating="deferred", polish=False,
-        rng=generator, tol=1e-4,
+        rng=generator, tol=0, atol=1e-3,
     )  # fmt: skip
     features = _smallest(cost, song, found.x)
     prediction = float(predict(features[None])[0])

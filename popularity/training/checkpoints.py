@@ -57,7 +57,12 @@ class CheckpointFiles(TorchCheckpointIO):
             return
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with write_atomically(path, binary=True, durable=True) as file:
-            torch.save(checkpoint, file)
+            try:
+                torch.save(checkpoint, file)
+            except RuntimeError as error:
+                if isinstance(error.__context__, KeyboardInterrupt):  # PyTorch's writer hides what stopped it
+                    raise error.__context__ from None
+                raise
             file.flush()
             if not is_whole(file):
                 raise InputError(f"{path}: cannot write: the disk does not give back what was written to it")

@@ -169,7 +169,7 @@ def test_a_counterfactual(trained, here, capsys):
     train = pd.read_csv("songs.csv")
     assert all(train[row.feature].min() <= row.after <= train[row.feature].max() for row in found.itertuples())
     assert closest > before + 0.1, "the model of this test must read energy or danceability"
-    target = before + 0.6 * (closest - before)
+    target = before + 0.3 * (closest - before)
     assert what_if(trained, "--source", "new.csv", "--counterfactual", f"{target}", *change, "--output", "near") == 0
     assert f"counterfactual: {target:g} is reached by" in capsys.readouterr().out
     near = pd.read_csv("near/counterfactual.csv")
