@@ -10,6 +10,7 @@ import csv
 import shutil
 import sys
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -108,7 +109,7 @@ def _end_of_header(text: bytes, header: Header) -> bytes:
     return text[: end + 1]
 
 
-class _Lines:
+class _Lines(ABC):
     """Cuts a text into parts of whole rows and reads each."""
 
     def __init__(self, path: Path) -> None:
@@ -129,13 +130,13 @@ class _Lines:
                 yield table
             line += block.count(b"\n")
 
+    @abstractmethod
     def cut(self, block: bytes) -> int:
         """Where the last whole row of a block ends; 0 where no end of a row is found."""
-        raise NotImplementedError
 
+    @abstractmethod
     def parse(self, block: bytes, line: int) -> RawTable:
         """Read a block that begins at this line of the file."""
-        raise NotImplementedError
 
 
 class _JsonLines(_Lines):

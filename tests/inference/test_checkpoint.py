@@ -195,3 +195,30 @@ def test_a_disk_that_gives_back_something_else_is_noticed(tmp_path: Path, monkey
     with pytest.raises(InputError, match="the disk does not give back what was written to it"):
         checkpoints.CheckpointFiles().save_checkpoint({"a": torch.zeros(10)}, path)
     assert torch.load(path, weights_only=True)["a"].sum() == 10
+
+
+def test_an_interrupt_while_a_checkpoint_is_written_stays_one(tmp_path: Path) -> None:
+    """PyTorch's writer ends with an error of its own about the file that was cut off."""
+
+    class Interrupts:
+        def __reduce__(self) -> tuple[Any, ...]:
+            raise KeyboardInterrupt
+
+    path = tmp_path / "last.ckpt"
+    checkpoints.CheckpointFiles().save_checkpoint({"a": torch.ones(10)}, path)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.CheckpointFiles().save_checkpoint({"b": torch.ones(9), "a": Interrupts()}, path)
+    assert torch.load(path, weights_only=True)["a"].sum() == 10
+
+
+def test_an_error_of_the_writer_that_hides_an_interrupt_is_the_interrupt(tmp_path: Path, monkeypatch) -> None:
+    def cut_off(*_: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("unexpected pos 64 vs 0")
+
+    monkeypatch.setattr("torch.save", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.CheckpointFiles().save_checkpoint({}, tmp_path / "last.ckpt")
+    assert not list(tmp_path.iterdir())
