@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from popularity.errors import InputError
+from popularity.evaluation.coverage import interval_table
 from popularity.evaluation.options import Comparison, read_command
 from popularity.evaluation.progress import Progress
 from popularity.evaluation.protocol import Protocol, Run
@@ -114,6 +115,7 @@ def _write(comparison: Comparison, folder: Path) -> Mapping[Run, Result]:
     if not done:
         raise InputError(f"{folder}: no run has succeeded; {_first_error(results)}")
     tables = tabulate(done, comparison.songs, protocol)
+    tables["intervals"] = interval_table(done, comparison.songs, tables["predictions"], protocol)
     write_tables(tables | {"songs": comparison.songs}, folder)
     if protocol.against is not None and protocol.against in set(tables["folds"]["model"]):
         with write_atomically(folder / f"against_{protocol.against}.json") as file:

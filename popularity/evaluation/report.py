@@ -21,7 +21,8 @@ def write_summary(folder: Path) -> Path:
         InputError: The folder does not hold the tables of a comparison.
     """
     results = read_results(folder)
-    makers = {name: getattr(report_tables, name) for name in ("scores", "differences", "repeated", "hit_tables")}
+    names = ("scores", "differences", "coverage", "repeated", "hit_tables")
+    makers = {name: getattr(report_tables, name) for name in names}
     tables = {name: maker(results) for name, maker in makers.items()}
     return _render("summary.md.jinja", folder / "summary.md", results, **tables)
 

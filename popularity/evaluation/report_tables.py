@@ -57,6 +57,16 @@ def differences(results: Results) -> pd.DataFrame | None:
     return table if len(table) else None
 
 
+def coverage(results: Results) -> pd.DataFrame | None:
+    """Coverage of the intervals in percent, and their mean width in points."""
+    if "intervals" not in results.tables:
+        return None
+    table = results.tables["intervals"].rename(columns={"known": "known songs"})
+    shares = [name.partition("_")[2] for name in table if name.startswith("coverage_")]
+    percent = {f"inside {share} %": (100 * table.pop(f"coverage_{share}")).round(1) for share in shares}
+    return table.assign(**percent)
+
+
 def repeated(results: Results) -> pd.DataFrame | None:
     """Errors where several repeats test the same songs (there), and on the other folds (elsewhere)."""
     if "repeated_folds" not in results.tables:

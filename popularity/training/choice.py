@@ -170,8 +170,9 @@ def distinct(candidates: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, An
     return found
 
 
-#: Fits a config to the training part of a split and gives the head, and its raw outputs for the validation part.
-FitCandidate = Callable[[Namespace, Split], tuple[Any, Tensor]]
+#: Fits a config to the training part of a split and gives the head and, for the validation part, its raw outputs and
+#: the numbers of known songs.
+FitCandidate = Callable[[Namespace, Split], tuple[Any, Tensor, Tensor | None]]
 
 
 def choose(config: Namespace, songs: Any, split: Split, fit_candidate: FitCandidate) -> Choice:
@@ -197,16 +198,17 @@ def choose(config: Namespace, songs: Any, split: Split, fit_candidate: FitCandid
         return Choice({**settings, **fallback}, reason=reason)
     rows = Split(split.train[parts.train], split.train[parts.validation], split.test[:0])
     truth = songs["popularity"].to_numpy(np.float64)[rows.validation]
-    found: dict[str, tuple[float, Any, Tensor]] = {}
+    found: dict[str, tuple[float, Any, Tensor, Tensor | None]] = {}
     for name, values in distinct(candidates).items():
-        head, raw = fit_candidate(with_settings(config, {**settings, **values}), rows)
-        found[name] = (float(np.mean((head.predict(raw).double().cpu().numpy() - truth) ** 2)), head, raw)
+        head, raw, known = fit_candidate(with_settings(config, {**settings, **values}), rows)
+        found[name] = (float(np.mean((head.predict(raw).double().cpu().numpy() - truth) ** 2)), head, raw, known)
     best = min(found, key=lambda name: found[name][0])
     calibration = Calibration() if config.choice.calibrate else None
     if calibration is not None:
         kind = config.data.split
         held_out = songs.iloc[rows.validation].reset_index(drop=True)
         groups = None if kind == "time" else torch.from_numpy(group_numbers(held_out, kind))
-        calibration.learn(found[best][1], found[best][2].cpu(), torch.from_numpy(truth), groups)
-    errors = {name: error for name, (error, _, _) in found.items()} if len(found) > 1 else {}
+        _, head, raw, known = found[best]
+        calibration.learn(head, raw.cpu(), torch.from_numpy(truth), groups, known)
+    errors = {name: one[0] for name, one in found.items()} if len(found) > 1 else {}
     return Choice({**settings, **candidates.get(best, {})}, calibration, errors, len(truth))

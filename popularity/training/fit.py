@@ -29,7 +29,7 @@ from popularity.parsing.classes import chosen_classes
 from popularity.training.choice import CANDIDATES, Choice, choose, with_settings
 from popularity.training.datamodule import PopularityDataModule
 from popularity.training.module import PopularityModule
-from popularity.training.outputs import raw_outputs
+from popularity.training.outputs import outputs_and_known
 from popularity.training.quiet import quiet_lightning
 from popularity.training.trainer import CALLBACKS, TRAINER_DEFAULTS, make_trainer
 
@@ -212,13 +212,13 @@ def suit(config: Namespace, table: SongTable, split: Split, trainer: Mapping[str
     quiet |= {"strategy": "auto", "plugins": None, "callbacks": None, "default_root_dir": tempfile.gettempdir()}
     settings = {**(trainer or {}), **quiet}
 
-    def fit_candidate(candidate: Namespace, rows: Split) -> tuple[Any, Tensor]:
+    def fit_candidate(candidate: Namespace, rows: Split) -> tuple[Any, Tensor, Tensor | None]:
         alone = {key: 1 for key in ("model.net.init_args.members", "data.samples") if key in candidate}
         off = {"plots.every_n_epochs": 0}
         fit = build_fit(with_settings(candidate, {**alone, **off}), table=table, split=rows, trainer=settings)
         fit.run()
         songs = fit.datamodule.songs("validation")
-        return fit.module.head, raw_outputs(fit.module, fit.datamodule.encoder, songs, samples=1)
+        return fit.module.head, *outputs_and_known(fit.module, fit.datamodule.encoder, songs, samples=1)
 
     return choose(config, table.songs, split, fit_candidate)
 
