@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from popularity.errors import InputError
-from tests.conftest import Lazy
+from tests.conftest import Lazy, quick_fit
 
 metrics = Lazy("popularity.metrics")
 distribution = Lazy("popularity.inference.distribution")
@@ -82,6 +82,23 @@ def test_a_whole_number_is_reached_from_half_a_point_below(prediction):
 def test_no_song_has_no_interval():
     nothing = predictor.Prediction(np.zeros(0), np.zeros((0, 60)), EDGES)
     assert len(distribution.quantile(nothing, 0.5)) == len(distribution.at_least(nothing, 50)) == 0
+
+
+def test_predictions_take_the_map_of_their_known_songs(song_table):
+    from popularity.data.splits import Split
+    from popularity.training.outputs import known_songs
+
+    fit = quick_fit(song_table, Split(np.arange(60), np.arange(0), np.arange(60, 80)))
+    module, encoder, songs = fit.module, fit.datamodule.encoder, song_table[60:]
+    known = known_songs(encoder, encoder.encode(songs)).numpy()
+    assert 0 < (known == 0).sum() < 20
+    before = predictor.predict_songs(module, encoder, songs)
+    module.calibration.conformal.quantiles[0] = module.calibration.conformal.quantiles[0] ** 3
+    after = predictor.predict_songs(module, encoder, songs)
+    changed = np.abs(after.probabilities - before.probabilities).max(1) > 1e-3
+    np.testing.assert_array_equal(changed, known == 0)
+    np.testing.assert_array_equal(after.mean, before.mean)
+    np.testing.assert_allclose(after.probabilities.sum(1), 1)
 
 
 def test_cutoffs():

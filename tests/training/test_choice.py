@@ -159,6 +159,8 @@ def test_a_fit_is_built_with_what_was_chosen(table, split):
     assert fit.module.net.members[0].readout_token.shape == (width,)
     assert len(fit.module.net.members) == 2
     assert not fit.module.calibration.is_identity()
+    maps = fit.module.calibration.conformal.quantiles
+    assert not torch.allclose(maps[0], torch.linspace(0, 1, maps.shape[1])), "intervals are corrected too"
     assert fit.datamodule.split is split
     assert fit.config.choice.candidates == own
 
