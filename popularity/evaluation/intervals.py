@@ -38,7 +38,7 @@ def bounds(prediction: np.ndarray, at_least: np.ndarray | None, half_widths: np.
         return np.stack([np.stack(interval(found, share)) for share in SHARES])
     if half_widths is not None:
         around = np.asarray(half_widths)[:, None, None] * np.array([-1.0, 1.0])[:, None]
-        return np.clip(prediction + around, 0, 100)
+        return np.asarray(np.clip(prediction + around, 0, 100))
     return None
 
 
@@ -50,7 +50,7 @@ def half_widths(residuals: np.ndarray) -> np.ndarray:
     """
     errors = np.append(np.sort(np.abs(residuals)), np.inf)  # too few songs: anything may happen
     places = np.ceil((len(residuals) + 1) * np.array(SHARES) - 1e-9).astype(int) - 1
-    return errors[np.minimum(places, len(residuals))]
+    return np.asarray(errors[np.minimum(places, len(residuals))])
 
 
 def held_out_residuals(

@@ -84,18 +84,19 @@ def execute(protocol: Protocol, songs: pd.DataFrame, run: Run, folder: Path) -> 
 def _judged(
     model: Model, fold: Fold, protocol: Protocol, run: Run, folder: Path
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    known: Outcome | None = None
+    spent: dict[str, float] = {}
     if not run.hits:
         assert model.fit_predict is not None
         outcome = model.fit_predict(fold.task)
         prediction = np.clip(outcome.prediction, 0, 100)
-        arrays, spent = {"prediction": prediction}, {}
+        arrays = {"prediction": prediction}
         if outcome.at_least is not None:
             arrays["at_least"] = outcome.at_least
         else:
             residuals, spent = held_out_residuals(model.fit_predict, fold.task, outcome)
             arrays |= {} if residuals is None else {"half_widths": half_widths(residuals)}
         return {"metrics": regression_scores(prediction, fold.answers), "notes": outcome.notes, **spent}, arrays
-    known, spent = None, {}
     if model.fit_predict is not None:
         result = read_result(protocol, Run(run.model, run.repeat, run.fold), folder)
         if result is None or result.error:
