@@ -38,10 +38,8 @@ class HistoryEncoder(Encoder):
     Args:
         history: maximum number of known songs read for one song; 0 for none.
         hide_history: minimum probability that training hides all songs of the same artist. Where the split leaves more
-            held-out songs without any, it is raised to match, up to 1 under ``artist``. None: chosen by the fit, else
-            0.15.
-        thin_history: training drops each song of a history with a probability sampled from 0 to this. None: chosen by
-            the fit, else 0.6.
+            held-out songs without any, it is raised to match, up to 1 under ``artist``.
+        thin_history: training drops each song of a history with a probability sampled from 0 to this.
         eval_samples: histories sampled per song and member outside training; their predictions are averaged.
         retrieved: most similar known songs by others that are read as well.
         titles: read titles, albums and artists' names (`TextEncoder`). Without it, names still decide whose songs are
@@ -61,8 +59,8 @@ class HistoryEncoder(Encoder):
     def __init__(
         self,
         history: int = 14,
-        hide_history: float | None = None,
-        thin_history: float | None = None,
+        hide_history: float = 0.05,
+        thin_history: float = 0.3,
         eval_samples: int = 4,
         retrieved: int = 0,
         titles: bool = True,
@@ -79,8 +77,6 @@ class HistoryEncoder(Encoder):
         ):
             if value < least:
                 raise InputError(f"data.encoder.{name}: expected at least {least}, got {value}")
-        hide_history = 0.15 if hide_history is None else hide_history
-        thin_history = 0.6 if thin_history is None else thin_history
         for name, share in (("hide_history", hide_history), ("thin_history", thin_history)):
             if not 0 <= share <= 1:
                 raise InputError(f"data.encoder.{name}: expected a number from 0 to 1, got {share}")

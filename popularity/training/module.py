@@ -61,7 +61,7 @@ class PopularityModule(LightningModule):
         head: what is predicted: ``HistogramHead``, a distribution over popularity, or ``MSEHead``, one number.
         inputs: sizes of the tensors in a batch, from the encoder of the data.
         learning_rate: peak of the learning rate.
-        weight_decay: on matrices only: not on norms, biases, ``A_log`` and ``D``. None: chosen by the fit, else 0.3.
+        weight_decay: on matrices only: not on norms, biases, ``A_log`` and ``D``.
         schedule: ``cosine``: to 0 over the whole run; ``constant``.
         warmup_steps: steps of linear warm-up.
         compile_network: compile the network in place with ``torch.compile``.
@@ -76,13 +76,12 @@ class PopularityModule(LightningModule):
         head: Callable[[], Head] = HistogramHead,
         inputs: Inputs = Inputs(),  # noqa: B008 - frozen
         learning_rate: float = 2e-3,
-        weight_decay: float | None = None,
+        weight_decay: float = 0.3,
         schedule: Literal["cosine", "constant"] = "cosine",
         warmup_steps: int = 60,
         compile_network: bool = False,
     ) -> None:
         super().__init__()
-        weight_decay = 0.3 if weight_decay is None else weight_decay
         for name, value in (("weight_decay", weight_decay), ("warmup_steps", warmup_steps)):
             if value < 0:
                 raise InputError(f"model.{name}: expected at least 0, got {value}")
