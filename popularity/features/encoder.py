@@ -92,8 +92,7 @@ class HistoryEncoder(Encoder):
         self.earlier, self.albums_differ = False, False
         self.related: RelatedSongs | None = None
         self.known: dict[str, Tensor] = {}
-        self._label = torch.zeros(0)
-        self._scores = np.zeros((0, 0))
+        self._label, self._scores = torch.zeros(0), np.zeros((0, 0))
 
     @property
     def inputs(self) -> Inputs:
@@ -121,7 +120,7 @@ class HistoryEncoder(Encoder):
         self._scores = _side_by_side([text.fit(songs, folds) for text in self.texts], len(songs))
         keys = keys_of(songs)
         self.related = RelatedSongs(keys, earlier=earlier)
-        self.hidden = shares_to_hide(songs, folds, earlier=earlier, at_least=self.hide_history)
+        self.hidden = shares_to_hide(self.related, folds, at_least=self.hide_history)
         self._remember(
             {
                 **self._vectors(songs, keys),
@@ -179,17 +178,19 @@ class HistoryEncoder(Encoder):
         """
         if self.related is None:
             raise RuntimeError("fit the encoder, or load a checkpoint, first")
-        songs = self._without_constants(songs)
-        keys = keys_of(songs)
-        vectors = self._vectors(songs, keys)
+        if training:  # the known songs
+            keys, vectors = self.related.keys, {name: self.known[name] for name in ("song", "category", "near")}
+        else:
+            songs = self._without_constants(songs)
+            keys = keys_of(songs)
+            vectors = self._vectors(songs, keys)
         near = vectors.pop("near")
         own = np.arange(len(songs)) if training else None
         found = self.related.candidates(keys, own)
         if self.retrieved:
             found = add_retrieved(self.related, found, keys, own, count=self.retrieved, near=(near, self.known["near"]))
-        extras = self._scores
-        if not training:
-            extras = _side_by_side([text.encode(songs)[1] for text in self.texts], len(songs))
+        texts = self.texts
+        extras = self._scores if training else _side_by_side([text.encode(songs)[1] for text in texts], len(songs))
         return {
             **vectors,
             "extras": torch.from_numpy(extras).float(),
