@@ -129,7 +129,8 @@ class PopularityModule(LightningModule):
         popularity = batch["popularity"]
         loss = self.head.loss(raw, popularity)
         # a loss that nobody writes down would cost each step a twentieth of its time
-        if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0 or batch_idx == 0:
+        every = int(self.trainer.log_every_n_steps)  # type: ignore[attr-defined] # Lightning sets it; 0: never
+        if batch_idx == 0 or (every and (self.trainer.global_step + 1) % every == 0):
             self.log("train/loss", loss, prog_bar=True, batch_size=len(popularity))
         with torch.no_grad():
             prediction = self.head.predict(self.head.mix(raw) if raw.ndim == 3 else raw)
