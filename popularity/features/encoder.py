@@ -59,8 +59,8 @@ class HistoryEncoder(Encoder):
     def __init__(
         self,
         history: int = 14,
-        hide_history: float = 0.05,
-        thin_history: float = 0.3,
+        hide_history: float = 0.0,
+        thin_history: float = 0.2,
         eval_samples: int = 4,
         retrieved: int = 0,
         titles: bool = True,

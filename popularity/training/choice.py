@@ -29,7 +29,7 @@ _EPOCHS, _SONGS, _FEWEST, _MOST = 30, 3_800, 8, 45
 #: Fewer held-out songs say too little.
 _LEAST_HELD_OUT = 20
 #: Standard errors by which a member alone must be better than the mean of all.
-_CLEARLY = 2.0
+_CLEARLY = 3.0
 
 
 @dataclass(frozen=True)
