@@ -8,9 +8,9 @@ quantiles that are shifted by points (Romano, Patterson and Candès 2019, "Confo
 serves all levels, and chances too: intervals are nested, end within 0-100, and adapt to the song.
 
 Intervals between two of these levels hold a new song with exactly the stated probability, on average over held-out
-songs; other levels are off by at most 1 / (n + 1). In a fit this is not exact for three reasons: three numbers of
-`Calibration` were learned on the same held-out songs, the model that predicts was trained on more songs than the one
-that was scored, and songs of one artist are exchangeable together only.
+songs; other levels are off by at most 1 / (n + 1). In a fit this is not exact for three reasons: the members and three
+numbers of `Calibration` were chosen by the same held-out songs, the model that predicts was trained on more songs than
+the one that was scored, and songs of one artist are exchangeable together only.
 
 MAPIE does not serve here: it conformalises one level at a time around estimators of its own, and keeps them as pickles.
 """
