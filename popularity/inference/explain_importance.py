@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from popularity.data.credits import artist_names
-from popularity.inference.explain_features import CANDIDATES, COLUMNS, KNOWN_SONGS
+from popularity.inference.explain_features import COLUMNS, KNOWN_SONGS
 from popularity.inference.explain_model import Model
+from popularity.inference.watched import HISTORY
 
 #: Half the width of a 95 % interval in standard errors.
 _Z = 1.96
@@ -58,7 +59,7 @@ def permutation_importance(
             shuffled = _shuffled(songs, COLUMNS[feature], generator)
             if feature == KNOWN_SONGS:
                 others = model.encoder.encode(shuffled)
-                mixed = {name: (others if name in CANDIDATES else encoded)[name] for name in encoded}
+                mixed = {name: (others if name in HISTORY else encoded)[name] for name in encoded}
             else:
                 mixed = pinned.encoder.encode(shuffled)
             if _equal(mixed, encoded):

@@ -115,8 +115,12 @@ def test_a_module_predicts_calibrated_and_its_checkpoint_keeps_it():
     from popularity.features.base import Inputs
     from popularity.training.module import PopularityModule
 
-    module = PopularityModule(net=lambda inputs, outputs: torch.nn.Linear(3, outputs), inputs=Inputs(columns=3))
-    batch = torch.randn(5, 3)
+    class Reads(torch.nn.Linear):
+        def forward(self, batch):
+            return super().forward(batch["columns"])
+
+    module = PopularityModule(net=lambda inputs, outputs: Reads(3, outputs), inputs=Inputs(columns=3))
+    batch = {"columns": torch.randn(5, 3)}
     before = module.head.predict(module(batch))
     module.calibration.slope.fill_(0.5)
     module.calibration.offset.fill_(20.0)
