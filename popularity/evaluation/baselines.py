@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
@@ -27,10 +26,8 @@ from sklearn.tree import DecisionTreeRegressor
 
 from popularity.data.schema import AUDIO
 from popularity.evaluation.estimators import ArtistMean, Make, maker, medians, prepared
+from popularity.features.trees import BOOSTING, FIXED, LIGHTGBM, PATIENCE, stopped_early
 from popularity.training.baselines import linear_regression
-
-#: Trees after the best number of them that a fit waits for a better one, and the maximum number of trees.
-PATIENCE, MOST_TREES = 50, 1500
 
 
 @dataclass(frozen=True)
@@ -75,11 +72,6 @@ def _splines(parameters: dict[str, Any], seed: int) -> Pipeline:
     return maker("sklearn.linear_model.Ridge", before, alpha=parameters["alpha"])({}, seed)
 
 
-def _watch_lightgbm(model: Any, rows: pd.DataFrame, popularity: np.ndarray, held_out: tuple[Any, Any]) -> int:
-    stop = import_module("lightgbm").early_stopping(PATIENCE, verbose=False)
-    return int(model.fit(rows, popularity, eval_X=held_out[0], eval_y=held_out[1], callbacks=[stop]).best_iteration_)
-
-
 def _watch_xgboost(model: Any, rows: pd.DataFrame, popularity: np.ndarray, held_out: tuple[Any, Any]) -> int:
     model.set_params(early_stopping_rounds=PATIENCE)
     return int(model.fit(rows, popularity, eval_set=[held_out], verbose=False).best_iteration) + 1
@@ -109,11 +101,14 @@ def _boosted(make: Make, trials: int, search: Mapping[str, tuple[float, BaseDist
 _TREE = DecisionTreeRegressor(min_samples_leaf=5)
 _FOREST = {"min_samples_leaf": (4, Int(2, 16, log=True)), "max_features": (0.4, Float(0.15, 0.8))}
 _TREES: Mapping[str, tuple[float, BaseDistribution]] = {
-    "learning_rate": (0.03, Float(0.02, 0.1, log=True)),
-    "colsample_bytree": (0.4, Float(0.2, 0.8)),
-    "reg_lambda": (5.0, Float(0.1, 30.0, log=True)),
+    "learning_rate": (BOOSTING["learning_rate"], Float(0.02, 0.1, log=True)),
+    "colsample_bytree": (BOOSTING["colsample_bytree"], Float(0.2, 0.8)),
+    "reg_lambda": (BOOSTING["reg_lambda"], Float(0.1, 30.0, log=True)),
 }
-_REPRODUCIBLE: dict[str, Any] = {"deterministic": True, "force_row_wise": True, "verbosity": -1}
+_LEAVES: Mapping[str, tuple[float, BaseDistribution]] = {
+    "num_leaves": (LIGHTGBM["num_leaves"], Int(4, 63, log=True)),
+    "min_child_samples": (LIGHTGBM["min_child_samples"], Int(10, 60)),
+}
 _STOPPED: dict[str, Any] = {"use_early_stopping": True, "early_stopping_multiplicative_patience": 1}
 _BAGGED: dict[str, Any] = {"feature_set": "everything", "bagged": True, "package": "pytabkit"}
 
@@ -158,12 +153,12 @@ BASELINES: dict[str, Baseline] = {
         {"estimator__max_depth": (5, Int(2, 8)), "learning_rate": (0.05, Float(0.01, 1.0, log=True))},
     ),
     "lightgbm": _boosted(
-        maker("lightgbm.LGBMRegressor", subsample=0.7, subsample_freq=1, n_jobs=1, **_REPRODUCIBLE),
+        maker("lightgbm.LGBMRegressor", **FIXED),
         15,
-        {"num_leaves": (10, Int(4, 63, log=True)), "min_child_samples": (25, Int(10, 60)), **_TREES},
-        defaults={"n_estimators": 350},
+        {**_LEAVES, **_TREES},
+        defaults={"n_estimators": LIGHTGBM["n_estimators"]},
         trees="n_estimators",
-        watch=_watch_lightgbm,
+        watch=stopped_early,
         package="lightgbm",
     ),
     "xgboost": _boosted(

@@ -12,7 +12,7 @@ import pandas as pd
 from popularity.data.songs import load_songs
 from popularity.errors import InputError
 from popularity.evaluation.hits import parse_cutoff
-from popularity.evaluation.protocol import Data, Options, Protocol, Settings
+from popularity.evaluation.protocol import Data, Options, Protocol
 from popularity.parsing import Parser
 from popularity.program import program
 
@@ -95,7 +95,7 @@ def read_command(argv: Sequence[str]) -> Comparison:
     protocol = Protocol(
         **{**vars(data), **vars(options)},
         fingerprint=table.fingerprint,
-        models=_with_members({name: every[name] for name in described}),
+        models={name: every[name] for name in described},
         classifiers={name: every[name] for name in classifiers},
         limits=limits,
         cutoffs=cutoffs,
@@ -116,21 +116,4 @@ def _limits(models: dict[str, dict[str, Any]]) -> dict[str, int]:
         if not isinstance(repeats, int) or isinstance(repeats, bool) or repeats < 1:
             raise InputError(f"model {name}: repeats: expected a whole number of at least 1, got {repeats!r}")
         found[name] = repeats
-    return found
-
-
-def _with_members(models: dict[str, Settings]) -> dict[str, Settings]:
-    """The models, with the names in `of` replaced by what these models are, so that settings say all there is to say.
-
-    Raises:
-        InputError: a member is not among the models, or is itself made of others.
-    """
-    simple = {name: settings for name, settings in models.items() if "of" not in settings}
-    found = dict(models)
-    for name, settings in models.items():
-        members = settings.get("of", [])
-        if not isinstance(members, list) or not all(isinstance(one, str) and one in simple for one in members):
-            raise InputError(f"model {name}: of: expected a list of some of {', '.join(simple)}, got {members!r}")
-        if "of" in settings:
-            found[name] = {**settings, "of": {member: simple[member] for member in members}}
     return found

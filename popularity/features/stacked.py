@@ -66,7 +66,7 @@ class StackedEncoder(HistoryEncoder):
             )
         super().fit(songs, folds, earlier=earlier)
         rows = self.trees.fit(songs.reset_index(drop=True), folds)
-        self._effects = rows[self.trees.features.effects_].to_numpy(np.float32)
+        self._effects = rows[self.trees.features.effects_].to_numpy(np.float32, copy=True)
 
     def encode(self, songs: pd.DataFrame, *, training: bool = False) -> dict[str, Tensor]:
         """Encode songs; outside training with tabular features, from which :meth:`attach` makes the prediction.

@@ -140,7 +140,7 @@ class TabularFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc] # 
         return np.array(self.columns_, dtype=object)
 
     def state(self) -> dict[str, Any]:
-        """What :meth:`transform` needs, as tensors and plain Python: with the features, the training songs themselves."""
+        """What :meth:`transform` needs, as tensors and plain Python; the training songs are part of it."""
         songs = {} if self.feature_set == "audio" else {"songs": packed_table(self._train)}
         learned = {"columns": self.columns_, "effects": self.effects_, "single": self._single}
         return {"feature_set": self.feature_set, **learned, **songs}

@@ -24,8 +24,12 @@ BOOSTING: dict[str, float] = {"learning_rate": 0.03, "colsample_bytree": 0.4, "r
 LIGHTGBM: dict[str, Any] = {"num_leaves": 10, "min_child_samples": 25, "n_estimators": 350, **BOOSTING}
 #: What is never searched; the same songs give the same trees each time.
 FIXED: dict[str, Any] = {
-    **{"subsample": 0.7, "subsample_freq": 1, "n_jobs": 1, "verbosity": -1},
-    **{"deterministic": True, "force_row_wise": True},
+    "subsample": 0.7,
+    "subsample_freq": 1,
+    "n_jobs": 1,
+    "deterministic": True,
+    "force_row_wise": True,
+    "verbosity": -1,
 }
 #: Trees after the best number of them that a fit waits for a better one, and the maximum number of trees.
 PATIENCE, MOST_TREES = 50, 1500

@@ -2,8 +2,9 @@
 
 A network's predictions of new songs are usually too spread, and most so where artists or times are new. The correction
 is a line through (prediction, truth) and a sharpness of the distribution around it, three numbers that travel in the
-checkpoint. Where boosted trees predict beside the network (`popularity.features.stacked`), the line is one of a weighted
-mean of both, and the weight is learned first. What the distribution still gets wrong is left to `popularity.models.conformal`; predictions stay the same.
+checkpoint. Where boosted trees predict beside the network (`popularity.features.stacked`), the line is one of a
+weighted mean of both, and the weight is learned first. What the distribution still gets wrong is left to
+`popularity.models.conformal`; predictions stay the same.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from popularity.models.conformal import Conformal
 from popularity.models.heads import Head, HistogramHead
 
 #: Standard deviations of what is believed before any song is seen: a slope around 1, the log of a sharpness around 0,
-#: a mean error around 0 points, a weight of the trees around 1/2. A few hundred songs cannot tell a slope of .95 from 1,
-#: and following their noise would cost more than it gains.
+#: a mean error around 0 points, a weight of the trees around 1/2. A few hundred songs cannot tell a slope of .95 from
+#: 1, and following their noise would cost more than it gains.
 _PRIOR_SLOPE, _PRIOR_SHARPNESS, _PRIOR_BIAS, _PRIOR_WEIGHT = 0.05, 0.3, 1.0, 0.25
 
 
@@ -92,8 +93,8 @@ class Calibration(nn.Module):
         Slope and mean error are those of least squares, drawn towards 1 and 0 by Gaussian priors (Bishop 2006, "Pattern
         Recognition and Machine Learning", section 3.3) the more, the larger their sampling variance. That is estimated
         over groups of songs that err alike (Liang and Zeger 1986, "Longitudinal Data Analysis Using Generalized Linear
-        Models", section 2). So is the weight of the trees before, drawn towards 1/2. The sharpness then has the smallest
-        loss, with a prior too.
+        Models", section 2). The weight of the trees is learned before in the same way, drawn towards 1/2. The sharpness
+        then has the smallest loss, with a prior too.
 
         Args:
             head: of the network.
