@@ -1,7 +1,10 @@
-"""How this program was started, for help texts, and how it ends when it is told to stop."""
+"""How this program was started, for help texts, of which versions it is, and how it ends when it is told to stop."""
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import platform
 import signal
 import sys
 from collections.abc import Iterator
@@ -9,12 +12,40 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from popularity import __version__
+
+#: Modules whose version a result records if they are loaded.
+_PACKAGES = (
+    *("numpy", "pandas", "scipy", "sklearn", "torch", "lightning", "optuna"),
+    *("lightgbm", "xgboost", "catboost", "pytabkit", "tabicl", "tabpfn"),
+)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def program() -> str:
     """``popularity`` for the console script, else ``python -m popularity``."""
     return "popularity" if Path(sys.argv[0]).stem == "popularity" else "python -m popularity"
+
+
+@functools.cache
+def code_version() -> str:
+    """The package's version and the first digits of a SHA-256 over its Python files as this process found them."""
+    digest, root = hashlib.sha256(), Path(__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return f"{__version__}+{digest.hexdigest()[:8]}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, this package, and those of the packages that this process has loaded."""
+    from importlib import metadata  # slow to import, and --help must not wait for it
+
+    found = {"python": platform.python_version(), "popularity": code_version()}
+    for name in _PACKAGES:
+        if name in sys.modules:  # the package xgboost comes with the distribution xgboost or xgboost-cpu
+            version = getattr(sys.modules[name], "__version__", None) or metadata.version(name)
+            found["scikit-learn" if name == "sklearn" else name] = str(version)
+    return found
 
 
 class Stopped(KeyboardInterrupt):

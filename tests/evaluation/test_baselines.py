@@ -166,9 +166,9 @@ def test_trees_are_counted_on_held_out_songs(name: str, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("name", NETS)
 def test_a_member_stops_on_songs_whose_labels_no_row_rests_on(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from popularity.evaluation.baselines import BASELINES
+    from popularity.evaluation.estimators import Net
     from popularity.evaluation.fitting import BAG_FOLDS
     from popularity.evaluation.folds import Task
-    from popularity.evaluation.neural import Net
 
     asked, watched = [], []
     real, fit = Task.features, Net.fit

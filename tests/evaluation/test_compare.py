@@ -139,8 +139,9 @@ def contents(folder: Path, *but: str) -> dict[str, bytes]:
 
 def test_a_comparison_from_end_to_end(arguments, capsys, tmp_path):
     from popularity.evaluation.protocol import Run
-    from popularity.evaluation.runs import Result, code_version, write_result
+    from popularity.evaluation.runs import Result, write_result
     from popularity.evaluation.significance import compare
+    from popularity.program import code_version
 
     assert run(arguments(models="mean,linear,twin,logistic")) == 0
     out = capsys.readouterr().out
@@ -408,7 +409,7 @@ def test_the_shipped_config_from_any_folder(song_file, tmp_path, monkeypatch):
     from popularity.evaluation.baselines import BASELINES
     from popularity.evaluation.classifiers import CLASSIFIERS
     from popularity.evaluation.models import build_model
-    from popularity.evaluation.options import read_command
+    from popularity.evaluation.protocol import read_command
 
     monkeypatch.chdir(tmp_path)
     comparison = read_command(["-c", "compare", "--data.source", str(song_file), "--models", "linear,stack"])
