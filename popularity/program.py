@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Self
 
 from popularity import __version__
 
@@ -94,3 +95,25 @@ def stop_signals() -> Iterator[None]:
     finally:
         for number in ours:
             signal.signal(number, before[number])
+
+
+class Stop:
+    """Whether SIGINT or SIGTERM told this process to stop; it looks where nothing is half written."""
+
+    told = False
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._tell) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _tell(self, *_: object) -> None:
+        self.told = True
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if told to stop."""
+        if self.told:
+            raise KeyboardInterrupt

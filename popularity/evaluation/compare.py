@@ -15,7 +15,7 @@ from popularity.errors import InputError
 from popularity.evaluation.progress import Progress
 from popularity.evaluation.protocol import Comparison, Protocol, Run, read_command
 from popularity.evaluation.report import write_report, write_summary
-from popularity.evaluation.runs import Result, read_results
+from popularity.evaluation.runs import Result, results_of
 from popularity.evaluation.significance import compare as paired
 from popularity.evaluation.tables import tabulate, write_tables
 from popularity.evaluation.workers import run_all
@@ -42,7 +42,7 @@ def compare(comparison: Comparison) -> int:
         for stale in [*folder.glob(".*.part"), *folder.glob("runs/*/.*.part"), *folder.glob("runs/*/*.running")]:
             stale.unlink()  # of a process that was killed
         _check_reference(comparison, folder)
-        finished = {run: one.facts for run, one in read_results(protocol, runs, folder).items() if not one.error}
+        finished = {run: one.facts for run, one in results_of(protocol, runs, folder).items() if not one.error}
         missing = [run for run in runs if run not in finished]
         if missing:
             console.print("\n".join(comparison.table.report.lines()))
@@ -88,7 +88,7 @@ def _check_reference(comparison: Comparison, folder: Path) -> None:
     protocol, reference = comparison.protocol, comparison.protocol.reference
     if reference in comparison.chosen or not comparison.chosen & protocol.models.keys():
         return
-    found = read_results(protocol, protocol.runs({reference}, hits=False), folder)
+    found = results_of(protocol, protocol.runs({reference}, hits=False), folder)
     if all(result.error for result in found.values()):
         raise InputError(f"--reference {reference} has no results in {folder}: add it to --models")
 
@@ -99,7 +99,7 @@ def _write(protocol: Protocol, songs: pd.DataFrame, folder: Path) -> Mapping[Run
     Raises:
         InputError: no run has succeeded, or models were tested on different songs.
     """
-    results = read_results(protocol, protocol.runs(), folder)
+    results = results_of(protocol, protocol.runs(), folder)
     done = {run: result for run, result in results.items() if not result.error}
     if not done:
         raise InputError(f"{folder}: no run has succeeded; {_first_error(results)}")

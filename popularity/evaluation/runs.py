@@ -116,7 +116,7 @@ def read_result(protocol: Protocol, run: Run, folder: Path) -> Result | None:
     return Result(facts, arrays) if valid else None
 
 
-def read_results(protocol: Protocol, runs: Iterable[Run], folder: Path) -> dict[Run, Result]:
+def results_of(protocol: Protocol, runs: Iterable[Run], folder: Path) -> dict[Run, Result]:
     """The results that there are."""
     return {run: result for run in runs if (result := read_result(protocol, run, folder)) is not None}
 

@@ -24,11 +24,12 @@ from popularity.data.splits import Split, SplitKind, inner_folds
 from popularity.errors import InputError
 from popularity.features.tabular import TabularFeatures
 from popularity.parsing import one_line
+from popularity.program import Stop
 from popularity.training.callbacks import BestSoFar, DivergedError
 from popularity.training.fit import build_fit, read_config
 from popularity.training.module import regression_metrics
 from popularity.tuning.space import Search
-from popularity.tuning.study import NOTE, STOPPED, Stop
+from popularity.tuning.study import NOTE, STOPPED
 
 #: What a trial's Trainer leaves out.
 SILENT = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
