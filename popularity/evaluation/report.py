@@ -21,8 +21,8 @@ def write_summary(folder: Path) -> Path:
         InputError: The folder does not hold the tables of a comparison.
     """
     results = read_results(folder)
-    makers = {name: getattr(report_tables, name) for name in ("scores", "differences", "repeated", "hit_tables")}
-    tables = {name: maker(results) for name, maker in makers.items()}
+    names = ("scores", "differences", "repeated", "hit_tables")
+    tables = {name: getattr(report_tables, name)(results) for name in names}
     return _render("summary.md.jinja", folder / "summary.md", results, **tables)
 
 
@@ -40,11 +40,10 @@ def write_report(folder: Path) -> Path:
     parts = report_parts(results)
     page = _render("report.html.jinja", folder / "report.html", results, parts=parts)
     for slug, name in FILES.items():
-        path = folder / f"{name}.svg"
         if slug not in parts:
-            path.unlink(missing_ok=True)  # of an earlier comparison
+            (folder / f"{name}.svg").unlink(missing_ok=True)  # of an earlier comparison
             continue
-        with write_atomically(path) as file:
+        with write_atomically(folder / f"{name}.svg") as file:
             file.write(parts[slug]["pictures"][0]["svg"])
     return page
 
