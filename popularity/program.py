@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import platform
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -117,3 +120,19 @@ class Stop:
         """Raise KeyboardInterrupt if told to stop."""
         if self.told:
             raise KeyboardInterrupt
+
+
+def begin_worker(folder: Path, parent: int) -> None:
+    """In a new process: its output goes to a file, Ctrl-C is its parent's business, and it ends with its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    file = os.open(folder / f"worker-{os.getpid()}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(file, stream.fileno())
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """Without its parent a process would go on with runs that the next command begins too."""
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os._exit(1)

@@ -19,7 +19,7 @@ from popularity.data.credits import credits
 from popularity.data.groups import own_group_where_missing
 from popularity.errors import InputError
 from popularity.evaluation.tables import FILES, Tables
-from popularity.metrics import clustered_half_width
+from popularity.metrics.intervals import clustered_half_width
 
 PREFERRED = ("mamba", "lightgbm", "tabm")  # shown in pictures of songs wherever they were compared
 

@@ -48,7 +48,7 @@ class Result:
 
 def execute(protocol: Protocol, songs: pd.DataFrame, run: Run, folder: Path) -> Result:
     """Do a run on the whole song table and write its result; what goes wrong is recorded in place of scores."""
-    facts, arrays = header(protocol, run), {}
+    facts, arrays = header(protocol, run), dict[str, np.ndarray]()
     began, began_cpu = time.perf_counter(), time.process_time()
     try:
         fold = protocol.make_fold(songs, run.repeat, run.fold)

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from popularity.errors import InputError
 from popularity.evaluation.protocol import Protocol, Run
 from popularity.evaluation.runs import Result, execute, header, read_result, write_result
+from popularity.program import begin_worker
 
 Done = tuple[Run, dict[str, Any]]  # a run and the facts of its result
 _STARTS = 3  # pools that may die one after the other without beginning a run: the next would fare no better
@@ -52,7 +49,9 @@ def run_all(protocol: Protocol, songs: pd.DataFrame, runs: Sequence[Run], folder
 
 
 def _pool(protocol: Protocol, songs: pd.DataFrame, runs: Sequence[Run], folder: Path) -> Iterator[Done]:
-    processes = {"initializer": _start, "initargs": (folder / "runs", os.getpid())} if protocol.workers > 1 else {}
+    processes = (
+        {"initializer": begin_worker, "initargs": (folder / "runs", os.getpid())} if protocol.workers > 1 else {}
+    )
     with parallel_config("loky", n_jobs=protocol.workers, inner_max_num_threads=1, max_nbytes=None, **processes):
         pool = Parallel(return_as="generator_unordered", batch_size=1)
         yield from pool(delayed(_work)(protocol, songs, run, folder) for run in list(runs))
@@ -85,19 +84,3 @@ def _bury(protocol: Protocol, run: Run, folder: Path) -> dict[str, Any]:
     facts = header(protocol, run) | {"error": "a worker process died during this run", "seconds": None}
     write_result(run.path(folder), Result(facts, {}))
     return facts
-
-
-def _start(folder: Path, parent: int) -> None:
-    """In a new process: its output goes to a file, Ctrl-C is its parent's business, and it ends with its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    file = os.open(folder / f"worker-{os.getpid()}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for stream in (sys.stdout, sys.stderr):
-        os.dup2(file, stream.fileno())
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    """Without its parent a process would go on with runs that the next command begins too."""
-    while os.getppid() == parent:
-        time.sleep(0.2)
-    os._exit(1)

@@ -19,7 +19,7 @@ from popularity.data.albums import first_artists
 from popularity.data.groups import own_group_where_missing
 from popularity.inference.explain_features import CANDIDATES, COLUMNS, KNOWN_SONGS
 from popularity.inference.explain_model import Model
-from popularity.metrics import clustered_half_width
+from popularity.metrics.intervals import clustered_half_width
 
 
 def permutation_importance(

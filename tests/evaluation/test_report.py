@@ -385,7 +385,7 @@ def test_known_songs_are_training_songs_that_share_a_credited_name() -> None:
 
 
 def test_songs_of_one_artist_count_as_one_when_they_err_alike() -> None:
-    from popularity.metrics import clustered_half_width
+    from popularity.metrics.intervals import clustered_half_width
 
     values = np.random.default_rng(0).normal(10, 3, 200)
     alone = clustered_half_width(values, np.arange(200))

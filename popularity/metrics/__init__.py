@@ -7,10 +7,7 @@ or above 100.
 
 from __future__ import annotations
 
-from statistics import NormalDist
-
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torchmetrics.functional import mean_absolute_error, mean_squared_error, r2_score, spearman_corrcoef
@@ -257,14 +254,3 @@ def interval_coverage(transform: ArrayLike, nominal: ArrayLike = NOMINAL) -> Flo
     distance = np.sort(np.abs(u - 0.5))
     # The last digit must not decide: 0.5 - 0.35 is a hair more than 0.3 / 2 in floating point.
     return np.searchsorted(distance, share / 2 + 1e-12, side="right") / len(u)
-
-
-def clustered_half_width(values: np.ndarray, clusters: np.ndarray) -> float:
-    """Half the width of a normal 95 % interval of the mean of (n,) values in clusters, such as songs of one artist.
-
-    1.96 linearised standard errors; not a number for fewer than two clusters.
-    """
-    sums = pd.Series(values - values.mean()).groupby(clusters).sum()
-    if (count := len(sums)) < 2:
-        return float("nan")
-    return float(NormalDist().inv_cdf(0.975) * np.sqrt(count / (count - 1) * (sums**2).sum()) / len(values))
