@@ -66,6 +66,11 @@ def own_group_where_missing(keys: pd.Series) -> np.ndarray:
     return codes
 
 
+def first_artist_numbers(songs: pd.DataFrame) -> np.ndarray:
+    """The number of each song's first-named artist (n,): songs by one artist have much in common."""
+    return own_group_where_missing(first_artists(songs))
+
+
 def _components(names: list[tuple[str, ...]]) -> np.ndarray:
     """Groups of songs that are joined by common names, directly or through others; one without names is alone."""
     n = len(names)

@@ -15,7 +15,7 @@ from popularity.data.songs import SongTable, load_songs
 from popularity.data.splits import SplitKind
 from popularity.errors import InputError
 from popularity.evaluation.folds import Fold, make_fold
-from popularity.evaluation.hits import parse_cutoff
+from popularity.evaluation.hits import cutoff_name
 from popularity.evaluation.models import Model, build_model, check_count
 from popularity.parsing import Parser
 from popularity.program import program
@@ -209,7 +209,7 @@ def read_command(argv: Sequence[str]) -> Comparison:
     if not isinstance(described, dict) or not described:
         raise InputError("compare needs a config that describes models: -c compare")
     options, hits = Options(**{field.name: config[field.name] for field in fields(Options)}), config.hits
-    cutoffs = tuple(dict.fromkeys(map(parse_cutoff, hits.cutoffs or [])))
+    cutoffs = tuple(dict.fromkeys(map(cutoff_name, hits.cutoffs or [])))
     if hits.models and not cutoffs:
         raise InputError("hits.models: expected hits.cutoffs as well, such as [50, 75, median]")
     if twice := described.keys() & (hits.models or {}).keys():

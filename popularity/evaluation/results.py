@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from popularity.data.albums import first_artists
 from popularity.data.credits import credits
-from popularity.data.groups import own_group_where_missing
+from popularity.data.groups import first_artist_numbers
 from popularity.errors import InputError
 from popularity.evaluation.tables import FILES, Tables
 from popularity.metrics.intervals import clustered_half_width
@@ -108,7 +107,7 @@ def grouped_errors(errors: pd.DataFrame, groups: np.ndarray, songs: pd.DataFrame
         mean squared errors to the reference's; a half is half the width of a 95 % interval clustered by artist. `songs`
         counts a song once, however often it was tested.
     """
-    artists, rows = own_group_where_missing(first_artists(songs)), []
+    artists, rows = first_artist_numbers(songs), []
     for (model, group), part in errors.groupby([errors["model"], groups]):
         row = {"model": model, "group": group, "predictions": len(part), "songs": part["row"].nunique()}
         for name, values in (("mse", part["residual"] ** 2), ("residual", part["residual"])):

@@ -8,8 +8,7 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
-from popularity.data.albums import first_artists
-from popularity.data.groups import own_group_where_missing
+from popularity.data.groups import first_artist_numbers
 from popularity.metrics.intervals import Paired, cluster_bootstrap, corrected_t_test
 
 _FOLD = ["repeat", "fold"]
@@ -135,5 +134,5 @@ def song_intervals(predictions: pd.DataFrame, songs: pd.DataFrame, reference: st
     sums, counts = (np.zeros((len(songs), len(models))) for _ in range(2))
     np.add.at(sums, (both["row"].to_numpy(), place), (both["error"] - both["base"]).to_numpy())
     np.add.at(counts, (both["row"].to_numpy(), place), 1)
-    low, high = cluster_bootstrap(sums, counts, own_group_where_missing(first_artists(songs)), seed=seed)
+    low, high = cluster_bootstrap(sums, counts, first_artist_numbers(songs), seed=seed)
     return pd.DataFrame({"song_low": low, "song_high": high}, index=pd.Index(models, name="model"))

@@ -15,8 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from popularity.data.albums import first_artists
-from popularity.data.groups import own_group_where_missing
+from popularity.data.groups import first_artist_numbers
 from popularity.inference.explain_features import CANDIDATES, COLUMNS, KNOWN_SONGS
 from popularity.inference.explain_model import Model
 from popularity.metrics.intervals import clustered_half_width
@@ -48,7 +47,7 @@ def permutation_importance(
     pinned = model.pinned(songs)
     encoded = pinned.encoder.encode(songs)
     before = model.mean_of(songs, encoded)
-    truth, artist = songs["popularity"].to_numpy(np.float64), _artists(songs)
+    truth, artist = songs["popularity"].to_numpy(np.float64), first_artist_numbers(songs)
     rows = []
     for feature in progress(COLUMNS):
         generator = np.random.default_rng(seed)  # the same orders for every feature
@@ -81,11 +80,6 @@ def _shuffled(songs: pd.DataFrame, columns: Iterable[str], generator: np.random.
 
 def _equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
     return all(torch.equal(torch.nan_to_num(one[name]), torch.nan_to_num(other[name])) for name in one)
-
-
-def _artists(songs: pd.DataFrame) -> np.ndarray:
-    """Number of the first artist of each song; a song without names is an artist of its own."""
-    return own_group_where_missing(first_artists(songs))
 
 
 def _interval(name: str, values: np.ndarray, cluster: np.ndarray) -> dict[str, float]:

@@ -426,7 +426,7 @@ def test_coefficients_are_those_of_least_squares(made: Made) -> None:
     from sklearn.linear_model import LinearRegression
 
     from popularity.data.schema import AUDIO
-    from popularity.evaluation.report_parts import coefficients
+    from popularity.inference.explain_columns import coefficients
 
     songs, rows = made.tables["songs.parquet"], np.random.default_rng(0).permutation(240)
     folds = [(np.setdiff1d(rows, test), test) for test in np.array_split(rows, 3)]
