@@ -80,12 +80,9 @@ def _baseline(
 ) -> Model:
     _one_of("baseline", baseline, list(BASELINES))
     row, size = BASELINES[baseline], None
-    for setting, value, fixed in (
-        ("feature_set", feature_set, row.fixed_features),
-        ("trials", trials, not (row.space or row.bagged)),
-        ("weights", weights, not row.weights),
-    ):
-        if value is not None and fixed:
+    fixed = {"feature_set": row.fixed_features, "trials": not (row.space or row.bagged), "weights": not row.weights}
+    for setting, value in (("feature_set", feature_set), ("trials", trials), ("weights", weights)):
+        if value is not None and fixed[setting]:
             raise InputError(f"the baseline {baseline} has no setting {setting}")
     if row.weights:
         _installed(row.package, how=row.package)
