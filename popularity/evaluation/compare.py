@@ -12,6 +12,7 @@ import pandas as pd
 from rich.console import Console
 
 from popularity.errors import InputError
+from popularity.evaluation.coverage import interval_table
 from popularity.evaluation.progress import Progress
 from popularity.evaluation.protocol import Comparison, Protocol, Run, read_command
 from popularity.evaluation.report import write_report, write_summary
@@ -104,6 +105,7 @@ def _write(protocol: Protocol, songs: pd.DataFrame, folder: Path) -> Mapping[Run
     if not done:
         raise InputError(f"{folder}: no run has succeeded; {_first_error(results)}")
     tables = tabulate(done, songs, protocol)
+    tables["intervals"] = interval_table(done, songs, tables["predictions"], protocol)
     write_tables(tables | {"songs": songs}, folder)
     if protocol.against is not None and protocol.against in set(tables["folds"]["model"]):
         with write_atomically(folder / f"against_{protocol.against}.json") as file:

@@ -21,7 +21,7 @@ def write_summary(folder: Path) -> Path:
         InputError: The folder does not hold the tables of a comparison.
     """
     results = read_results(folder)
-    names = ("scores", "differences", "repeated", "hit_tables")
+    names = ("scores", "differences", "coverage", "repeated", "hit_tables")
     tables = {name: getattr(report_tables, name)(results) for name in names}
     return _render("summary.md.jinja", folder / "summary.md", results, **tables)
 

@@ -46,6 +46,8 @@ def _comparison(found: Results) -> dict[str, Part]:
     parts = {}
     if (scores := report_tables.scores(found)) is not None:
         parts["scores"] = _part([], ("Mean over folds, best first", scores, True))
+    if (coverage := report_tables.coverage(found)) is not None:
+        parts["intervals"] = _part([], ("By known songs of the credited artists", coverage, True))
     if found.reference is None or "folds" not in found.tables:
         return parts
     table = found.tables["differences"]

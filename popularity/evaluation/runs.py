@@ -17,6 +17,7 @@ import torch
 
 from popularity.evaluation.folds import Fold, Outcome
 from popularity.evaluation.hits import score
+from popularity.evaluation.intervals import half_widths, held_out_residuals
 from popularity.evaluation.models import Model
 from popularity.evaluation.protocol import Protocol, Run
 from popularity.io import write_atomically
@@ -33,7 +34,7 @@ class Result:
     Facts are ``model, repeat, fold, hits, config, data, error``, and unless it failed ``metrics`` (of popularity) or
     ``scores`` (by cut-off), ``notes, seconds, cpu_seconds, songs_train, songs_test, versions``. Arrays are ``rows``
     (n_test,) of the song table, ``prediction`` (n_test,) and, from a model with a distribution, ``at_least``
-    (100, n_test); of hits ``chance_CUTOFF`` (n_test,).
+    (100, n_test), otherwise ``half_widths`` of its intervals; of hits ``chance_CUTOFF`` (n_test,).
     """
 
     facts: dict[str, Any]
@@ -71,10 +72,15 @@ def execute(protocol: Protocol, songs: pd.DataFrame, run: Run, folder: Path) -> 
 
 def _judge(model: Model, fold: Fold, *_: Any) -> _Found:
     assert model.fit_predict is not None
-    outcome = model.fit_predict(fold.task)
+    outcome, spent = model.fit_predict(fold.task), dict[str, float]()
     prediction = np.clip(outcome.prediction, 0, 100)
-    arrays = {"prediction": prediction} | ({} if outcome.at_least is None else {"at_least": outcome.at_least})
-    return {"metrics": regression_scores(prediction, fold.answers), "notes": outcome.notes}, arrays
+    arrays = {"prediction": prediction}
+    if outcome.at_least is not None:
+        arrays["at_least"] = outcome.at_least
+    else:
+        residuals, spent = held_out_residuals(model.fit_predict, fold.task, outcome)
+        arrays |= {} if residuals is None else {"half_widths": half_widths(residuals)}
+    return {"metrics": regression_scores(prediction, fold.answers), "notes": outcome.notes, **spent}, arrays
 
 
 def _judge_hits(model: Model, fold: Fold, protocol: Protocol, run: Run, folder: Path) -> _Found:
