@@ -153,6 +153,10 @@ def test_a_comparison_from_end_to_end(arguments, capsys, tmp_path):
     assert summary["folds"].to_dict() == {"linear": 6, "twin": 6, "mean": 3}
     assert (summary.loc["twin", "difference"], summary.loc["twin", "p_value"]) == (0, 1)
     assert len(pd.read_csv(folder / "hit_summary.csv")) == 8
+    intervals = pd.read_csv(folder / "intervals.csv").query("known == 'all'").set_index("model")
+    assert intervals["predictions"].to_dict() == {"linear": 480, "twin": 480, "mean": 240}
+    assert intervals["coverage_80"].between(0.7, 0.9).all()
+    assert "## Intervals" in (folder / "summary.md").read_text()
     folds = pd.read_csv(folder / "folds.csv")  # enough to repeat the paired tests without the songs
     assert set(folds["code"]) == {code_version()}
     again = compare(folds, "linear").set_index("model")

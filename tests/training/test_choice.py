@@ -84,6 +84,24 @@ def test_chance_drops_no_member():
     assert kept["artists"] < 0.1 * 200 < kept["songs"]
 
 
+def test_songs_by_unknown_artists_have_intervals_of_their_own(table, split, monkeypatch):
+    from popularity.models import conformal
+    from popularity.models.heads import HistogramHead
+
+    def fit(config, rows):
+        head = HistogramHead()
+        truth = torch.tensor(table.songs["popularity"].to_numpy(np.float32)[rows.validation])
+        known = torch.arange(len(truth)) % 2 * 9
+        centre = truth + torch.where(known > 0, 1, 15) * torch.randn(len(truth), generator=torch.manual_seed(0))
+        return choices.Tried(head, head.target(centre).clamp_min(1e-9).log().unsqueeze(0), known)
+
+    monkeypatch.setattr(conformal, "LEAST", 10)
+    choice = choices.choose(fits.read_config([], SMALL), table.songs, split, fit)
+    maps = choice.calibration.conformal.quantiles
+    low, high = maps.shape[1] // 10, maps.shape[1] * 9 // 10
+    assert maps[0, high] - maps[0, low] > maps[-1, high] - maps[-1, low] + 0.1
+
+
 def test_members_stay_where_they_are_asked_for(table, split):
     choice, _ = chosen(table, split, (20, 1), {"choice.members": False})
     assert choice.errors == {}
