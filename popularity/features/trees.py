@@ -20,17 +20,11 @@ from popularity.features.packed import packed, unpacked
 from popularity.features.tabular import FeatureSet, TabularFeatures
 
 #: Settings of boosted trees, by LightGBM's names for them, and of LightGBM alone.
-BOOSTING: dict[str, float] = {"learning_rate": 0.03, "colsample_bytree": 0.4, "reg_lambda": 5.0}
-LIGHTGBM: dict[str, Any] = {"num_leaves": 10, "min_child_samples": 25, "n_estimators": 350, **BOOSTING}
-#: What is never searched; the same songs give the same trees each time.
-FIXED: dict[str, Any] = {
-    "subsample": 0.7,
-    "subsample_freq": 1,
-    "n_jobs": 1,
-    "deterministic": True,
-    "force_row_wise": True,
-    "verbosity": -1,
-}
+BOOSTING: dict[str, Any] = {"learning_rate": 0.03, "colsample_bytree": 0.4, "reg_lambda": 5.0, "n_estimators": 350}
+LIGHTGBM: dict[str, Any] = {"num_leaves": 10, "min_child_samples": 25, **BOOSTING}
+#: Arguments of LightGBM with which every run grows the same trees, without messages; with what else is never searched.
+REPRODUCIBLE: dict[str, Any] = {"deterministic": True, "force_row_wise": True, "verbosity": -1}
+FIXED: dict[str, Any] = {"subsample": 0.7, "subsample_freq": 1, "n_jobs": 1, **REPRODUCIBLE}
 #: Trees after the best number of them that a fit waits for a better one, and the maximum number of trees.
 PATIENCE, MOST_TREES = 50, 1500
 #: Fits with different seeds whose mean is the prediction, and inner folds on which fits stop early.

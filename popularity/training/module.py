@@ -130,8 +130,9 @@ class PopularityModule(LightningModule):
         popularity = batch["popularity"]
         loss = self.head.loss(raw, popularity)
         # a loss that nobody writes down would cost each step a twentieth of its time
+        read = bool(self.trainer.loggers) or self.trainer.progress_bar_callback is not None
         every = int(self.trainer.log_every_n_steps)  # type: ignore[attr-defined] # Lightning sets it; 0: never
-        if batch_idx == 0 or (every and (self.trainer.global_step + 1) % every == 0):
+        if read and (batch_idx == 0 or (every and (self.trainer.global_step + 1) % every == 0)):
             self.log("train/loss", loss, prog_bar=True, batch_size=len(popularity))
         with torch.no_grad():
             prediction = self.head.predict(self.head.mix(raw) if raw.ndim == 3 else raw)
