@@ -25,7 +25,7 @@ __all__ = ["HistoryEncoder", "PopularityDataModule", "StackedEncoder"]
 _SPLIT_KEYS = ("deduplicate", "split", "folds", "fold", "split_seed", "validation")
 
 #: Raised whenever what a checkpoint holds is laid out in another way: older checkpoints are refused then.
-CHECKPOINT_FORMAT = 4
+CHECKPOINT_FORMAT = 5
 
 
 class PopularityDataModule(LightningDataModule):
