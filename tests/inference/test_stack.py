@@ -11,9 +11,9 @@ from tests.conftest import Lazy, make_songs
 
 pytest.importorskip("lightgbm")
 checkpoints = Lazy("popularity.inference.checkpoint")
-SMALL = ["--model.net.width", "4", "--model.net.members", "1", "--data.batch_size", "32", "--trainer.accelerator", "cpu"]
-SMALL += ["--plots.every_n_epochs", "0", "--trainer.enable_progress_bar", "false", "--data.source", "songs.csv"]
-SMALL += ["--log_dir", "logs", "--early_stopping.patience", "9"]
+SMALL = ["--model.net.width", "4", "--model.net.members", "1", "--data.batch_size", "32"]
+SMALL += ["--trainer.accelerator", "cpu", "--plots.every_n_epochs", "0", "--trainer.enable_progress_bar", "false"]
+SMALL += ["--data.source", "songs.csv", "--log_dir", "logs", "--early_stopping.patience", "9"]
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +60,8 @@ def test_it_is_scored_again(checkpoint, capsys):
 
 def test_it_is_explained(checkpoint, tmp_path, capsys):
     pytest.importorskip("captum")
-    few = ["--sample", "10", "--shuffles", "2", "--songs", "2", "--features", "energy", "--output", str(tmp_path / "why")]
-    assert main(["explain", "--ckpt_path", checkpoint, *few]) == 0
+    few = ["--sample", "10", "--shuffles", "2", "--songs", "2", "--features", "energy"]
+    assert main(["explain", "--ckpt_path", checkpoint, *few, "--output", str(tmp_path / "why")]) == 0
     assert "parts add up" in capsys.readouterr().out
     importance = pd.read_csv(tmp_path / "why" / "importance.csv")
     assert "danceability" in set(importance["feature"])
