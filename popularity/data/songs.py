@@ -293,5 +293,5 @@ def _require_columns(raw: RawTable, match: ColumnMatch, wanted: Sequence[str]) -
     note = f" ({refused} cannot stand in for it)" if "popularity" in lacking and refused else ""
     fault = NoPopularity if lacking == ["popularity"] else InputError
     hints = "".join(f"; {why}" for name in lacking for _, why in match.ignored if why.startswith(f"not {name}: "))
-    hints += _hint(match.mapped) if "popularity" not in lacking else ""
+    found += _hint(match.mapped) if "popularity" not in lacking else ""
     raise fault(f"{raw.path}: no column for {', '.join(lacking)}{note}{hints}; the file has {found}")

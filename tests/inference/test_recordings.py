@@ -183,7 +183,7 @@ def test_the_loader_reads_the_table(folder):
     read = songs_module.load_songs("out.csv", need_popularity=False, optional_audio=True)
     assert read.songs["tempo"].item() == pytest.approx(120, rel=0.01)
     assert not read.report.unread
-    with pytest.raises(InputError, match="fit --data.optional_audio true"):
+    with pytest.raises(InputError, match=r"fit --data\.optional_audio true"):
         songs_module.load_songs("out.csv", need_popularity=False)
 
 
