@@ -44,8 +44,8 @@ def hide_audio(encoder: Encoder, rows: dict[str, Tensor], hidden: Tensor) -> dic
     if isinstance(encoder, HistoryEncoder) and category is not None:
         # a song vector begins with the numeric features, whether each is missing, and their bins
         count, bins_each = len(NUMERIC_FEATURES), encoder.features.inputs.bins
-        bins = [2 * count + place * bins_each + bin_ for place in _NUMERIC for bin_ in range(bins_each)]
-        song = _filled(rows["song"], hidden, [*_NUMERIC, *bins], torch.tensor(0.0))
+        of_bins = [2 * count + place * bins_each + each for place in _NUMERIC for each in range(bins_each)]
+        song = _filled(rows["song"], hidden, [*_NUMERIC, *of_bins], torch.tensor(0.0))
         song = _filled(song, hidden, [count + place for place in _NUMERIC], torch.tensor(1.0))
         return {**rows, "song": song, "category": category}
     raise InputError(

@@ -195,8 +195,7 @@ def _songs(
             raise InputError(f"y: expected {len(frame)} popularities, one per song, got {len(np.asarray(target))}")
         frame[_TARGET], columns = np.asarray(target), {_TARGET: _TARGET}
     raw = RawTable(Path("X"), frame, "DataFrame")
-    reading = {"deduplicate": deduplicate, "optional_audio": optional_audio, "columns": columns}
-    return songs_of(raw, need_popularity=learn, **reading)
+    return songs_of(raw, deduplicate=deduplicate, need_popularity=learn, optional_audio=optional_audio, columns=columns)
 
 
 def _as_text(cells: pd.Series) -> pd.Series:
