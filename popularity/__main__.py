@@ -24,6 +24,7 @@ VERBS = {
     "what_if": ("popularity.inference.what_if", "change features of a song and see how its prediction moves"),
     "tune": ("popularity.tuning.cli", "search hyper-parameters with Optuna, in any number of processes"),
     "compare": ("popularity.evaluation.compare", "compare models on identical folds, with intervals"),
+    "features": ("popularity.inference.recordings_verb", "estimate the audio columns of recordings"),
     "data": ("popularity.data.describe", "show what the loader understands of a data set"),
 }
 #: Words of other programs for the same verbs.
