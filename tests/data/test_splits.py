@@ -213,11 +213,11 @@ def test_a_giant_component_fills_a_fold_and_one_of_more_than_half_stays_in_train
     alone = [(f"A{row}", "t", None, None) for row in range(60)]
     for n, tested_giants in ((40, 40), (61, 0)):
         songs = table([*alone, *[("G", f"t{row}", None, None) for row in range(n)]])
-        splits = [splits.make_split(songs, "credits", fold=fold) for fold in range(5)]
-        assert sum((split.test >= 60).sum() for split in splits) == tested_giants
-        lonely = [(split.test < 60).sum() for split in splits]
+        found = [splits.make_split(songs, "credits", fold=fold) for fold in range(5)]
+        assert sum((split.test >= 60).sum() for split in found) == tested_giants
+        lonely = [(split.test < 60).sum() for split in found]
         assert sorted(lonely) == ([0, 15, 15, 15, 15] if tested_giants else [12] * 5)
-        assert all(len(split.validation) >= 3 for split in splits)
+        assert all(len(split.validation) >= 3 for split in found)
     in_first_fold = [splits.make_split(songs[:100], "credits", seed=seed).test.max() >= 60 for seed in range(20)]
     assert 0 < sum(in_first_fold) < 20
 
