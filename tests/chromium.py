@@ -65,10 +65,10 @@ class Chromium:
         os.close(self._write)
         os.close(self._read)
 
-    def open(self, url: str, width: int = DESKTOP) -> None:
+    def open(self, url: str, width: int = DESKTOP, height: int = 900) -> None:
         """Go to a page in a window of a width; a narrow one is a phone."""
         self._width = width
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self._call("Emulation.setDeviceMetricsOverride", **size)
         self._call("Page.navigate", url=url)
 
@@ -147,4 +147,4 @@ class Chromium:
 
 
 #: All text that is on a page.
-BODY = "document.body.innerText"
+BODY = "(document.body ? document.body.innerText : '')"
