@@ -91,7 +91,7 @@ def load(path: str) -> Loaded:
 
 
 def similar_songs(song: pd.DataFrame, known: pd.DataFrame, ranges: Mapping[str, Range]) -> pd.DataFrame:
-    """Known songs by the artist of a song, then those that sound most like it: ``artist, title, popularity, why``.
+    """Known songs by the artist of a song, then those that sound most like it: ``title, artist, popularity, why``.
 
     Args:
         song: one row.
@@ -106,7 +106,8 @@ def similar_songs(song: pd.DataFrame, known: pd.DataFrame, ranges: Mapping[str, 
             away += np.nan_to_num((features - one.mean) / one.scale - one.standard(float(value))) ** 2
     near = np.argsort(away, kind="stable")[: _ALIKE + len(by_artist)] if away.any() else np.zeros(0, int)
     near = near[~np.isin(near, by_artist)][:_ALIKE]
-    table = known.iloc[[*by_artist, *near]][["artist", "title", "popularity"]]
+    table = known.iloc[[*by_artist, *near]][["title", "artist", "popularity"]].astype({"popularity": int})
+    table["artist"] = table["artist"].str.replace(";", ", ")
     return table.assign(why=["same artist"] * len(by_artist) + ["sounds similar"] * len(near))
 
 
@@ -211,9 +212,11 @@ def _prediction(st: Any, loaded: Loaded, song: pd.DataFrame) -> None:
     left.metric("Predicted popularity", f"{row['predicted_popularity']:.0f}")
     if "low_80" in row:
         right.metric("80 % interval", f"{row['low_80']:.0f} to {row['high_80']:.0f}")
-        told = [f"between {row[f'low_{n}']:.0f} and {row[f'high_{n}']:.0f} with {n} %" for n in (50, 95)]
-        told += [f"{cutoff:g} or more with {100 * row[f'chance_{cutoff:g}']:.0f} %" for cutoff in _CUTOFFS]
-        st.markdown(f"**How sure:** {', '.join(told)}")
+        ends = {n: f"between {row[f'low_{n}']:.0f} and {row[f'high_{n}']:.0f}" for n in (50, 95)}
+        chances = [f"{100 * row[f'chance_{cutoff:g}']:.0f} % to reach {cutoff:g}" for cutoff in _CUTOFFS]
+        st.markdown(
+            f"**How sure:** half of such songs are {ends[50]}, 95 of 100 {ends[95]}. Chances: {', '.join(chances)}."
+        )
     st.markdown("**Why:** " + (row["reasons"] or "no single feature moves it"))
     if "known_songs" in row:
         st.caption(f"Known songs by this artist that were read: {row['known_songs']}")
