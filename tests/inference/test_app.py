@@ -107,6 +107,19 @@ def test_what_is_wrong_with_a_song_stands_on_the_page(shown):
     assert not shown.metric
 
 
+def test_what_is_wrong_with_a_file_stands_on_the_page(shown):
+    shown.radio[0].set_value("A file of songs").run()
+    shown.file_uploader[0].set_value(("bad.csv", Path("bad.csv").read_bytes(), "text/csv")).run()
+    assert not shown.exception
+    assert [error.value[:9] for error in shown.error] == ["bad.csv: "]
+    assert "\n" not in shown.error[0].value
+    shown.file_uploader[0].set_value(("new.csv", Path("new.csv").read_bytes(), "text/csv")).run()
+    assert not shown.exception
+    assert len(shown.dataframe[0].value) == 5
+    shown.number_input[0].set_value(3).run()
+    assert shown.subheader[0].value.startswith("Song 2 - ")
+
+
 def test_a_file_is_predicted_in_its_order(loaded, here):
     songs, table, lines = app.predicted_file(loaded, "new.csv", Path("new.csv").read_bytes())
     assert table["title"].tolist() == songs["title"].tolist() == [f"Song {n}" + " (Live)" * (n == 0) for n in range(5)]
