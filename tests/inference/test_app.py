@@ -195,6 +195,8 @@ def address(trained) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait(60)
+        assert server.stdout is not None
+        server.stdout.close()
 
 
 def _environment() -> dict[str, str]:
@@ -212,10 +214,10 @@ def test_the_page_in_a_browser(address, here, tmp_path, width):
         browser.wait(f"{BODY}.includes('sounds similar')", 120)
         before = browser.wait(picture, 60)
         assert browser.overflow() <= 0
-        browser.script("document.querySelector('[role=slider]').focus()")
+        browser.script("document.querySelector('input[type=range]').focus()")
         browser.press("ArrowRight")
         browser.wait(f"({picture} || {before!r}) != {before!r}", 60)  # the curve has moved
-        browser.click("label:has(input[type=radio][value='1'])")
+        browser.click("label:has(> span > input[type=radio][value='1'])")
         browser.choose_file("input[type=file]", here / "bad.csv")
         error = browser.wait("(document.querySelector('[data-testid=stAlert]') || {}).innerText", 60)
         assert error.startswith("bad.csv: ")
