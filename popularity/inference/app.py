@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import sys
 import tempfile
@@ -34,6 +35,8 @@ _EXAMPLE = "danceability=.7, energy=.7, valence=.5, acousticness=.2, tempo=120, 
 _CUTOFFS = (50.0, 70.0)
 _REASONS = 100  # songs of a file that reasons are told of: they take 20 times as long
 _ALIKE = 5  # known songs that are shown
+#: Streamlit reads most texts as Markdown: a title with a picture in it would be fetched from its address.
+_MARKDOWN = re.compile(r"([\\`*_\[\]<>$~!|#])")
 #: No telemetry, no welcome, nothing but the page; the rest is Streamlit's default.
 _FLAGS = {"server.address": HOST, "server.headless": "true", "browser.gatherUsageStats": "false"}
 _FLAGS |= {"logger.hideWelcomeMessage": "true", "server.fileWatcherType": "none", "client.toolbarMode": "minimal"}
@@ -145,7 +148,7 @@ def page(path: str) -> None:
         if song is not None:
             _one(st, loaded, song)
     except InputError as error:
-        st.error(str(error).removeprefix("--song: "))
+        st.error(_as_text(str(error).removeprefix("--song: ")))
     st.caption(f"Keep in mind: {NOT_A_CAUSE}.")
 
 
@@ -175,7 +178,7 @@ def _dropped(st: Any, loaded: Loaded) -> pd.DataFrame | None:
 
 def _one(st: Any, loaded: Loaded, song: pd.DataFrame) -> None:
     """One song: sliders beside its prediction, then the curve and the known songs."""
-    st.subheader(described(song.iloc[0]).replace("no name - no name", "This song"))
+    st.subheader(_as_text(described(song.iloc[0]).replace("no name - no name", "This song")))
     results, what_if = st.columns([3, 2])
     with what_if:
         changed = _sliders(st, loaded.ranges, song)
@@ -186,7 +189,9 @@ def _one(st: Any, loaded: Loaded, song: pd.DataFrame) -> None:
     if loaded.known is None:
         st.info("The songs that this model was trained on are not on this computer any more: it knows them by numbers.")
     else:
-        st.table(similar_songs(changed, loaded.known, loaded.ranges).set_index("title"))
+        table = similar_songs(changed, loaded.known, loaded.ranges)
+        names = {name: table[name].fillna("no name").map(_as_text) for name in ("title", "artist")}
+        st.table(table.assign(**names).set_index("title"))
 
 
 def _sliders(st: Any, ranges: Mapping[str, Range], song: pd.DataFrame) -> pd.DataFrame:
@@ -221,7 +226,7 @@ def _prediction(st: Any, loaded: Loaded, song: pd.DataFrame) -> None:
     if "known_songs" in row:
         st.caption(f"Known songs by this artist that were read: {row['known_songs']}")
     if row["warning"]:
-        st.warning(row["warning"])
+        st.warning(_as_text(row["warning"]))
 
 
 def _curve(st: Any, loaded: Loaded, song: pd.DataFrame, changed: pd.DataFrame) -> None:
@@ -234,6 +239,10 @@ def _curve(st: Any, loaded: Loaded, song: pd.DataFrame, changed: pd.DataFrame) -
     own = float(changed[name].iloc[0])
     now = None if np.isnan(own) else (own / _unit(name), float(here))
     st.pyplot(plots.what_if_line(_label(name), values / _unit(name), predicted, now))
+
+
+def _as_text(text: str) -> str:
+    return _MARKDOWN.sub(r"\\\1", text)
 
 
 def _cutoffs(loaded: Loaded) -> tuple[float, ...]:

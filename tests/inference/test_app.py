@@ -21,6 +21,7 @@ from tests.conftest import Lazy, make_songs
 from tests.inference.test_explain import fit
 
 app = Lazy("popularity.inference.app")
+PICTURE = "![a](http://b.invalid/c.png)"  # Markdown, as a title
 PAGE = "from popularity.inference.app import page\npage('best.ckpt')\n"
 
 
@@ -30,7 +31,9 @@ def trained(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     make_songs(60).to_csv(folder / "songs.csv", index=False)
     shutil.copy(fit(folder), folder / "best.ckpt")
-    make_songs(5, seed=1).drop(columns="popularity").to_csv(folder / "new.csv", index=False)
+    new = make_songs(5, seed=1).drop(columns="popularity")
+    new.loc[0, "track_name"] = PICTURE
+    new.to_csv(folder / "new.csv", index=False)
     (folder / "bad.csv").write_text("name,score\na,1\n")
     return folder
 
@@ -116,13 +119,14 @@ def test_what_is_wrong_with_a_file_stands_on_the_page(shown):
     shown.file_uploader[0].set_value(("new.csv", Path("new.csv").read_bytes(), "text/csv")).run()
     assert not shown.exception
     assert len(shown.dataframe[0].value) == 5
+    assert shown.subheader[0].value.startswith(r"\!\[a\](http://b.invalid/c.png) - "), "a text, not a picture"
     shown.number_input[0].set_value(3).run()
     assert shown.subheader[0].value.startswith("Song 2 - ")
 
 
 def test_a_file_is_predicted_in_its_order(loaded, here):
     songs, table, lines = app.predicted_file(loaded, "new.csv", Path("new.csv").read_bytes())
-    assert table["title"].tolist() == songs["title"].tolist() == [f"Song {n}" + " (Live)" * (n == 0) for n in range(5)]
+    assert table["title"].tolist() == songs["title"].tolist() == [PICTURE, *(f"Song {n}" for n in range(1, 5))]
     assert table["reasons"].str.len().gt(0).all()
     assert {"low_80", "high_80", "chance_50", "chance_70"} <= set(table)
     assert lines[0] == "new.csv (CSV, utf-8): 5 rows, 5 songs"
@@ -223,7 +227,7 @@ def test_the_page_in_a_browser(address, here, tmp_path, width):
         assert error.startswith("bad.csv: ")
         browser.choose_file("input[type=file]", here / "new.csv")
         browser.wait(f"{BODY}.includes('Look at song number, of 5')", 120)
-        browser.wait(f"{BODY}.includes('Song 0 (Live) - ')", 60)
+        browser.wait(f"{BODY}.includes('{PICTURE} - ')", 60)
         assert browser.overflow() <= 0
         assert {request for request in browser.requests if not request.startswith((address, "data:", "blob:"))} == set()
 
