@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from popularity.data.albums import first_artists
-from popularity.data.groups import own_group_where_missing
+from popularity.data.groups import first_artist_numbers
 from popularity.evaluation.coverage import BANDS
 from popularity.evaluation.results import grouped_errors
 from popularity.evaluation.significance import cluster_bootstrap
@@ -70,7 +69,7 @@ class Judged:
     @property
     def artists(self) -> np.ndarray:
         """Number of the first-named artist ``(n,)``; a song without names is one of its own."""
-        return own_group_where_missing(first_artists(self.songs))
+        return first_artist_numbers(self.songs)
 
     def inside(self) -> dict[float, tuple[np.ndarray, np.ndarray]]:
         """Share of an interval -> whether songs lie in it, and its width in points; empty without a distribution."""

@@ -73,6 +73,15 @@ def at_least(prediction: Prediction, cutoff: float) -> Floats:
     return 1 - cdf_at(np.full(len(mass), cutoff - 0.5), mass, edges)
 
 
+def parse_cutoff(value: float | str) -> float | None:
+    """A number from 1 to 100, at which a distribution can be read; None for anything else."""
+    try:
+        cutoff = float(value)
+    except ValueError:
+        return None
+    return cutoff if 1 <= cutoff <= 100 else None
+
+
 def parse_cutoffs(text: str) -> tuple[float, ...]:
     """Cut-offs such as ``50,70``.
 
@@ -81,11 +90,7 @@ def parse_cutoffs(text: str) -> tuple[float, ...]:
     """
     found = []
     for word in filter(None, (word.strip() for word in text.split(","))):
-        try:
-            cutoff = float(word)
-        except ValueError:
-            cutoff = float("nan")
-        if not 1 <= cutoff <= 100:
+        if (cutoff := parse_cutoff(word)) is None:
             raise InputError(f"--cutoffs: expected numbers from 1 to 100 such as 50,70, got {word!r}")
         found.append(cutoff)
     return tuple(dict.fromkeys(found))

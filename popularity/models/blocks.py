@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from popularity.errors import InputError
+from popularity.models.dropout import Dropout
 from popularity.models.mamba import Mamba
 from popularity.models.mamba2 import Mamba2
 from popularity.models.mamba3 import Mamba3
@@ -84,6 +86,15 @@ def member_configs(members: int, **settings: Any) -> list[MemberConfig]:
     ]
 
 
+def reordered(x: Tensor, place: Tensor) -> Tensor:
+    """The tokens ``(B, L, d)`` of each sequence in the order of ``place`` ``(B, L)``.
+
+    By whole rows: on a CPU ``torch.gather`` takes three times as long.
+    """
+    start = x.shape[1] * torch.arange(len(x), device=x.device)
+    return x.flatten(0, 1).index_select(0, (place + start.unsqueeze(1)).flatten()).view_as(x)
+
+
 class DirectedBlock(nn.Module):
     """Pre-norm residual block, ``x + dropout(mix(rms_norm(x)))``, in one direction or two.
 
@@ -100,15 +111,15 @@ class DirectedBlock(nn.Module):
         self.norm = nn.RMSNorm(config.width, eps=1e-5)
         self.forward_mamba = _mixer(config)
         self.backward_mamba = _mixer(config) if config.bidirectional else None
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, reverse: Tensor) -> Tensor:
         """``(B, L, d)`` to ``(B, L, d)``; ``reverse`` ``(B, L)`` holds the places of each sequence from its end."""
         normed = self.norm(x)
         mixed = self.forward_mamba(normed)
         if self.backward_mamba is not None:
-            index = reverse.unsqueeze(-1).expand_as(x)
-            mixed = (mixed + self.backward_mamba(normed.gather(1, index)).gather(1, index)) * self.scale
+            backward = reordered(self.backward_mamba(reordered(normed, reverse)), reverse)
+            mixed = (mixed + backward) * self.scale
         out: Tensor = x + self.dropout(mixed)
         return out
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from popularity.features.base import Inputs
 from popularity.models.blocks import BlockName, DirectedBlock, MemberConfig, member_configs
+from popularity.models.dropout import Dropout
 from popularity.models.network import require_inputs
 
 
@@ -88,7 +89,7 @@ class FeatureTokensMember(nn.Module):
         self.tokens = FeatureTokens(inputs, d, config.feature_dropout)
         self.blocks = nn.ModuleList(DirectedBlock(config, scale=0.5) for _ in range(config.layers))
         self.norm = nn.RMSNorm(d, eps=1e-5)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.readout = nn.Linear(2 * d, outputs)
         self.skip = nn.Linear(seen, outputs, bias=False)
         nn.init.zeros_(self.skip.weight)  # an untrained skip would add noise as large as the inputs

@@ -19,13 +19,14 @@ from torch.nn import functional as F
 
 from popularity.features.base import Inputs
 from popularity.features.related import ALBUM, CREDITED, NO_SONG, QUERY, SAME
-from popularity.models.blocks import BlockName, DirectedBlock, MemberConfig, member_configs
+from popularity.models.blocks import BlockName, DirectedBlock, MemberConfig, member_configs, reordered
+from popularity.models.dropout import Dropout, dropout
 from popularity.models.network import require_inputs
 
 #: Shrinkage of a history's mean: number of songs of average popularity that are added to it.
 _PRIOR = 1.2
 _TAIL = 3  # tokens behind the known songs: the song, its extras, the read-out
-_STATISTICS = 3  # numbers that describe a history, beside the extras
+_STATISTICS, _OF_ALBUM = 5, 4  # numbers that describe a history, and its songs on the same album
 
 
 class History(NamedTuple):
@@ -79,13 +80,13 @@ class SongEmbedding(nn.Module):
         self.vector = nn.Linear(size, 2 * width)
         self.category = nn.Embedding(sum(codes), 2 * width)
         nn.init.normal_(self.category.weight, std=size**-0.5)
-        self.out = nn.Sequential(nn.SiLU(), nn.Dropout(dropout), nn.Linear(2 * width, width))
+        self.out = nn.Sequential(nn.SiLU(), Dropout(dropout), nn.Linear(2 * width, width))
         self.register_buffer("offsets", torch.tensor([0, *codes[:-1]]).cumsum(0), persistent=False)
 
     def forward(self, song: Tensor, category: Tensor) -> Tensor:
         """See the class."""
         if self.training and self.feature_dropout > 0:
-            song = F.dropout(song, self.feature_dropout)
+            song = dropout(song, self.feature_dropout)
             hidden = torch.rand(category.shape, device=category.device) < self.feature_dropout
             category = category.masked_fill(hidden, 0)
         codes = category + self.offsets
@@ -116,15 +117,15 @@ class HistoryMember(nn.Module):
         # weights for albums start at 0: a file without albums leaves the network as if it had none
         self.album_role = nn.Parameter(torch.zeros(2, d))  # by others on the same album; by anybody on the same album
         self.extras = nn.Sequential(
-            nn.Dropout(feature_dropout), nn.Linear(seen, 2 * d), nn.SiLU(), nn.Dropout(dropout), nn.Linear(2 * d, d)
+            Dropout(feature_dropout), nn.Linear(seen, 2 * d), nn.SiLU(), Dropout(dropout), nn.Linear(2 * d, d)
         )
         self.readout_token = nn.Parameter(torch.randn(d) * 0.02)
         self.blocks = nn.ModuleList(DirectedBlock(config, scale=0.7) for _ in range(config.layers))
         self.norm = nn.RMSNorm(d, eps=1e-5)
-        self.readout = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * d, outputs))
+        self.readout = nn.Sequential(Dropout(dropout), nn.Linear(2 * d, outputs))
         self.skip = nn.Linear(song + seen, outputs)
-        self.album_extras = nn.Parameter(torch.zeros(2, 2 * d))
-        self.album_skip = nn.Parameter(torch.zeros(2, outputs))
+        self.album_extras = nn.Parameter(torch.zeros(_OF_ALBUM, 2 * d))
+        self.album_skip = nn.Parameter(torch.zeros(_OF_ALBUM, outputs))
 
     def forward(self, batch: Mapping[str, Tensor], history: History) -> Tensor:
         """Raw outputs ``(B, outputs)``."""
@@ -137,7 +138,8 @@ class HistoryMember(nn.Module):
         for block in self.blocks:
             x = block(x, reverse)
         x = self.norm(x)
-        last = x[torch.arange(len(x), device=x.device), lengths - 1]
+        ends = x.shape[1] * torch.arange(len(x), device=x.device) + lengths - 1
+        last = x.flatten(0, 1).index_select(0, ends)
         mean = (x * inside.unsqueeze(-1)).sum(1) / lengths.unsqueeze(1)
         skipped = self.skip(torch.cat([batch["song"], extras], -1)) + album @ self.album_skip
         raw: Tensor = self.readout(torch.cat([last, mean], -1)) + skipped
@@ -147,23 +149,31 @@ class HistoryMember(nn.Module):
         self, batch: Mapping[str, Tensor], history: History, extras: Tensor, album: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Tokens ``(B, L, d)``, padded behind their end, and their number ``(B)``."""
-        query = self.song(batch["song"], batch["category"]) + self.role.weight[QUERY]
+        known, query = self._embedded(batch, history)
+        query = query + self.role.weight[QUERY]
         hide, into, activation, dropout, out = self.extras
         embedded = out(dropout(activation(into(hide(extras)) + album @ self.album_extras)))
         tail = torch.stack([query, embedded, self.readout_token.expand_as(query)], 1)
         here = history.role != NO_SONG
-        x = torch.cat([self._tokens(batch, history) * here.unsqueeze(-1), tail], 1)
+        x = torch.cat([self._tokens(batch, history, known) * here.unsqueeze(-1), tail], 1)
         lengths = here.sum(1) + _TAIL
         if self.one_token:
             total = x.sum(1) / lengths.to(x.dtype).unsqueeze(1).sqrt()
             return total.unsqueeze(1), torch.ones_like(lengths)
         place = torch.arange(x.shape[1], device=x.device)
         # the padding in front moves behind the end
-        return x.gather(1, ((place - lengths.unsqueeze(1)) % x.shape[1]).unsqueeze(-1).expand_as(x)), lengths
+        return reordered(x, (place - lengths.unsqueeze(1)) % x.shape[1]), lengths
 
-    def _tokens(self, batch: Mapping[str, Tensor], history: History) -> Tensor:
-        """Tokens of known songs, ``(B, H, d)``."""
-        tokens: Tensor = self.song(history.song, history.category) + self.label(history.label.unsqueeze(-1))
+    def _embedded(self, batch: Mapping[str, Tensor], history: History) -> tuple[Tensor, Tensor]:
+        """Known songs ``(B, H, d)`` and the songs ``(B, d)``, in one pass."""
+        song = torch.cat([history.song.flatten(0, 1), batch["song"]])
+        both = self.song(song, torch.cat([history.category.flatten(0, 1), batch["category"]]))
+        known, query = both.split([history.role.numel(), len(history.role)])
+        return known.view(*history.role.shape, query.shape[-1]), query
+
+    def _tokens(self, batch: Mapping[str, Tensor], history: History, known: Tensor) -> Tensor:
+        """Tokens of known songs, ``(B, H, d)``, from the embedded songs."""
+        tokens: Tensor = known + self.label(history.label.unsqueeze(-1))
         role = F.embedding(history.role.clamp_min(0), torch.cat([self.role.weight, self.album_role]))
         tokens = tokens + role + self.gap(_gap(batch["month"], history.month))
         if history.same_album is not None:
@@ -171,21 +181,38 @@ class HistoryMember(nn.Module):
         return tokens
 
     def _album(self, history: History) -> Tensor:
-        """Shrunk mean label and number of known songs on the same album, ``(B, 2)``, with feature dropout."""
-        if history.same_album is None:
-            return history.label.new_zeros(len(history.label), 2)
-        count = history.same_album.sum(1).to(history.label.dtype)
-        mean = (history.label * history.same_album).sum(1) / (count + _PRIOR)
-        return F.dropout(torch.stack([mean, torch.log1p(count)], 1), self.feature_dropout, self.training)
+        """Labels of known songs on the same album, ``(B, 4)``, with feature dropout; 0 where there are none.
+
+        Shrunk mean, number, highest and lowest.
+        """
+        label, same = history.label, history.same_album
+        if same is None:
+            return label.new_zeros(label.shape[0], _OF_ALBUM)
+        count = same.sum(1).to(label.dtype)
+        mean = (label * same).sum(1) / (count + _PRIOR)
+        return dropout(
+            torch.stack([mean, torch.log1p(count), *_ends(label, same)], 1), self.feature_dropout, self.training
+        )
 
 
 def _statistics(history: History) -> Tensor:
-    """``(B, 3)``: shrunk mean and number of the artist's songs, shrunk mean of the credited songs."""
+    """Labels of the names' songs, ``(B, 5)``; 0 where there are none.
+
+    Shrunk mean and number of the artist's songs, shrunk mean of the credited songs, highest and lowest of the artist's.
+    """
     label = history.label
     same, credited = history.role == SAME, history.role == CREDITED
     count, others = same.sum(1).to(label.dtype), credited.sum(1).to(label.dtype)
     means = [(label * role).sum(1) / (number + _PRIOR) for role, number in ((same, count), (credited, others))]
-    return torch.stack([means[0], torch.log1p(count), means[1]], 1)
+    return torch.stack([means[0], torch.log1p(count), means[1], *_ends(label, same)], 1)
+
+
+def _ends(label: Tensor, some: Tensor) -> tuple[Tensor, Tensor]:
+    """Highest and lowest of some of the labels ``(B, H)``, each ``(B,)``; 0 where there are none of them."""
+    none = ~some.any(1)
+    # a column is added, for a maximum over no column is refused
+    high, low = (F.pad(label.masked_fill(~some, end), (0, 1), value=end) for end in (-torch.inf, torch.inf))
+    return high.amax(1).masked_fill(none, 0), low.amin(1).masked_fill(none, 0)
 
 
 def _gap(month: Tensor, known: Tensor) -> Tensor:

@@ -79,11 +79,13 @@ class Tried:
         head: of the network.
         raw: ``(members, n, outputs)``.
         known: ``(n,)`` known songs by each song's artist; None where the network reads none.
+        tree: ``(n,)`` predictions of boosted trees that were fitted without these songs too; None where there are none.
     """
 
     head: Head
     raw: Tensor
     known: Tensor | None = None
+    tree: Tensor | None = None
 
 
 #: Fits a config to the training part of a split, and predicts its validation part.
@@ -96,15 +98,17 @@ def epochs_for(songs: int) -> int:
 
 
 def settled(config: Namespace, epochs: int) -> Namespace:
-    """The config with nothing left to choose, for searches, which choose themselves.
+    """The config with nothing left to choose, for searches, which choose themselves: one value for each setting.
 
     Args:
-        config: of a fit.
+        config: of a fit. Where a setting has a value for each member, the first member alone is left.
         epochs: where it gives no number.
     """
     closed: dict[str, Any] = {"choice.members": False, "choice.calibrate": False}
     if config.trainer.max_epochs is None:
         closed["trainer.max_epochs"] = epochs
+    if any(isinstance(value, list | tuple) for value in (config.model.net.get("init_args") or {}).values()):
+        closed |= member_settings(config, 0)
     return with_settings(config, closed)
 
 
@@ -203,5 +207,6 @@ def choose(config: Namespace, songs: Any, split: Split, fit_without: Try) -> Cho
             settings, mean = {**settings, **member_settings(config, member)}, raw[member]
     calibration = Calibration() if config.choice.calibrate else None
     if calibration is not None:
-        calibration.learn(tried.head, mean, torch.from_numpy(truth), torch.from_numpy(groups), tried.known)
+        truths, numbers = torch.from_numpy(truth), torch.from_numpy(groups)
+        calibration.learn(tried.head, mean, truths, numbers, known=tried.known, tree=tried.tree)
     return Choice(settings, calibration, found, len(truth))

@@ -395,7 +395,7 @@ def test_known_songs_are_training_songs_that_share_a_credited_name() -> None:
 
 
 def test_songs_of_one_artist_count_as_one_when_they_err_alike() -> None:
-    from popularity.evaluation.results import clustered_half_width
+    from popularity.metrics.intervals import clustered_half_width
 
     values = np.random.default_rng(0).normal(10, 3, 200)
     alone = clustered_half_width(values, np.arange(200))
@@ -436,7 +436,7 @@ def test_coefficients_are_those_of_least_squares(made: Made) -> None:
     from sklearn.linear_model import LinearRegression
 
     from popularity.data.schema import AUDIO
-    from popularity.evaluation.report_parts import coefficients
+    from popularity.inference.explain_columns import coefficients
 
     songs, rows = made.tables["songs.parquet"], np.random.default_rng(0).permutation(240)
     folds = [(np.setdiff1d(rows, test), test) for test in np.array_split(rows, 3)]
