@@ -20,9 +20,9 @@ from tests.chromium import BODY, DESKTOP, PHONE, Chromium
 from tests.conftest import Lazy, make_songs
 from tests.inference.test_explain import fit
 
-app = Lazy("popularity.inference.app")
+page = Lazy("popularity.inference.app_page")
 PICTURE = "![a](http://b.invalid/c.png)"  # Markdown, as a title
-PAGE = "from popularity.inference.app import page\npage('best.ckpt')\n"
+PAGE = "from popularity.inference.app_page import page\npage('best.ckpt')\n"
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def here(trained, monkeypatch) -> Path:
 def loaded(trained) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(trained)
-        return app.load("best.ckpt")
+        return page.load("best.ckpt")
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_one_song_is_predicted_as_predict_does(shown, here, capsys):
 
 def test_a_slider_moves_the_prediction_and_the_curve(shown, loaded, monkeypatch):
     curves = []
-    plot = app.plots.what_if_line
+    plot = page.plots.what_if_line
     monkeypatch.setattr("popularity.plots.what_if_line", lambda *of: curves.append(of) or plot(*of))
     shown.run()
     slider = next(slider for slider in shown.slider if slider.label == "energy")
@@ -125,7 +125,7 @@ def test_what_is_wrong_with_a_file_stands_on_the_page(shown):
 
 
 def test_a_file_is_predicted_in_its_order(loaded, here):
-    songs, table, lines = app.predicted_file(loaded, "new.csv", Path("new.csv").read_bytes())
+    songs, table, lines = page.predicted_file(loaded, "new.csv", Path("new.csv").read_bytes())
     assert table["title"].tolist() == songs["title"].tolist() == [PICTURE, *(f"Song {n}" for n in range(1, 5))]
     assert table["reasons"].str.len().gt(0).all()
     assert {"low_80", "high_80", "chance_50", "chance_70"} <= set(table)
@@ -134,7 +134,7 @@ def test_a_file_is_predicted_in_its_order(loaded, here):
 
 def test_a_bad_file_is_named_as_the_user_knows_it(loaded, here):
     with pytest.raises(InputError) as caught:
-        app.predicted_file(loaded, "bad.csv", Path("bad.csv").read_bytes())
+        page.predicted_file(loaded, "bad.csv", Path("bad.csv").read_bytes())
     assert str(caught.value).startswith("bad.csv: ")
     assert "\n" not in str(caught.value)
 
@@ -142,21 +142,21 @@ def test_a_bad_file_is_named_as_the_user_knows_it(loaded, here):
 def test_similar_songs_sound_similar(loaded):
     known = loaded.known
     song = known.iloc[[7]].assign(artist="Nobody").reset_index(drop=True)
-    found = app.similar_songs(song, known, loaded.ranges)
+    found = page.similar_songs(song, known, loaded.ranges)
     assert found["why"].tolist() == ["sounds similar"] * 5
     assert found["title"].iloc[0] == known["title"].iloc[7], "the song itself is nearest"
-    own = app.similar_songs(known.iloc[[7]].reset_index(drop=True), known, loaded.ranges)
+    own = page.similar_songs(known.iloc[[7]].reset_index(drop=True), known, loaded.ranges)
     mine = own[own["why"] == "same artist"]
     assert set(mine["artist"]) == {known["artist"].iloc[7]}
     assert not own["title"].duplicated().any()
     nameless = song.assign(**dict.fromkeys(loaded.ranges, np.nan))
-    assert app.similar_songs(nameless, known, loaded.ranges).empty
+    assert page.similar_songs(nameless, known, loaded.ranges).empty
 
 
 def test_without_the_songs_of_the_fit(here, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copy(here / "best.ckpt", "best.ckpt")
-    assert app.load("best.ckpt").known is None
+    assert page.load("best.ckpt").known is None
 
 
 def test_what_cannot_be_served(here, monkeypatch, capsys):
