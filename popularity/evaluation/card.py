@@ -114,6 +114,7 @@ def write_card(options: Options) -> Path:
     context = {
         "name": Path(options.ckpt_path).name,
         "source": songs.data_name or Path(fitted["source"]).name,
+        "trained_on": Path(fitted["source"]).name,
         "checkpoint": content,
         "version": __version__,
         "songs": songs,

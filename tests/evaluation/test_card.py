@@ -143,6 +143,20 @@ def test_songs_of_one_artist_count_as_one(judged):
     assert before["MSE"] == after["MSE"], "each song ten times adds rows, not knowledge"
 
 
+def test_a_model_without_distribution_and_known_songs(judged):
+    from dataclasses import replace
+
+    from popularity.evaluation import card_parts
+    from popularity.inference.distribution import Prediction
+
+    parts = card_parts.of_songs(replace(judged, prediction=Prediction(judged.prediction.mean), known=None), {})
+    assert not parts["calibration"]["tables"]
+    assert len(parts["calibration"]["pictures"]) == 2
+    kinds = [table["caption"] for table in parts["groups"]["tables"]]
+    assert kinds == ["By true popularity", "By genre", "By release decade"]
+    assert "inside 80 %" not in parts["groups"]["tables"][0]["table"]
+
+
 def test_songs_of_another_file(here, capsys):
     """Those that the fit was trained on are left out."""
     old, new = made_up(), made_up(30, seed=5).assign(track_id=[f"x{n}" for n in range(30)])
