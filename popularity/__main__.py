@@ -26,6 +26,7 @@ VERBS = {
     "report": ("popularity.evaluation.card", "write a model card of a checkpoint, one page"),
     "tune": ("popularity.tuning.cli", "search hyper-parameters with Optuna, in any number of processes"),
     "compare": ("popularity.evaluation.compare", "compare models on identical folds, with intervals"),
+    "features": ("popularity.inference.recordings_verb", "estimate the audio columns of recordings"),
     "data": ("popularity.data.describe", "show what the loader understands of a data set"),
 }
 #: Words of other programs for the same verbs.

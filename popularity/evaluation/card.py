@@ -168,7 +168,8 @@ def _held_out(data: PopularityDataModule, source: str) -> Songs:
 def _shared(identity: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Whether each song ``(n, k)`` has an identity in common with known songs ``(m, k)``, negative ones being none."""
     columns = [np.isin(mine, theirs) & (mine >= 0) for mine, theirs in zip(identity.T, known.T, strict=True)]
-    return np.any(columns, axis=0)
+    shared: np.ndarray = np.any(columns, axis=0)
+    return shared
 
 
 def _parser() -> Parser:

@@ -14,12 +14,12 @@ from popularity.evaluation import card_songs, report_tables
 from popularity.evaluation.card_songs import Judged
 from popularity.evaluation.pages import Part, part
 from popularity.evaluation.results import Results, read_results
-from popularity.evaluation.significance import corrected_t_test
 from popularity.inference.explain_importance import permutation_importance
 from popularity.inference.explain_model import Model
 from popularity.inference.explain_output import shown
 from popularity.inference.explain_songs import plain
 from popularity.metrics import REGRESSION
+from popularity.metrics.intervals import corrected_t_test
 
 _NAME = "this checkpoint"
 
@@ -74,7 +74,7 @@ def of_songs(judged: Judged, others: Mapping[str, np.ndarray]) -> dict[str, Part
         ("Residuals", plots.residuals(truth, prediction.mean, "")),
     ]
     tables = []
-    if prediction.probabilities is not None:
+    if prediction.probabilities is not None and prediction.edges is not None:
         figure = plots.calibration(truth, prediction.probabilities, prediction.edges, stacked=True)
         calibrated.append(("Distributions", figure))
         tables = [("What the intervals hold", card_songs.coverage(judged), True)]

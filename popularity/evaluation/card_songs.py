@@ -15,12 +15,12 @@ import pandas as pd
 from popularity.data.groups import first_artist_numbers
 from popularity.evaluation.coverage import BANDS
 from popularity.evaluation.results import grouped_errors
-from popularity.evaluation.significance import cluster_bootstrap
 from popularity.inference.distribution import SHARES, Prediction, interval
 from popularity.inference.predictor import predict_songs
 from popularity.inference.table import Wanted, prediction_table
 from popularity.inference.watched import watched
 from popularity.metrics import regression_scores
+from popularity.metrics.intervals import cluster_bootstrap
 from popularity.training.datamodule import PopularityDataModule
 from popularity.training.module import PopularityModule
 from popularity.training.outputs import known_songs
@@ -58,7 +58,8 @@ class Judged:
     @property
     def truth(self) -> np.ndarray:
         """True popularity ``(n,)`` in points."""
-        return self.songs["popularity"].to_numpy(np.float64)
+        found: np.ndarray = self.songs["popularity"].to_numpy(np.float64)
+        return found
 
     @property
     def residual(self) -> np.ndarray:

@@ -114,7 +114,7 @@ def page(path: str) -> None:
     import streamlit as st
 
     st.set_page_config(page_title="popularity", layout="wide")
-    loaded = st.cache_resource(load, show_spinner="Reading the checkpoint ...")(path)
+    loaded = st.cache_resource(show_spinner="Reading the checkpoint ...")(load)(path)
     st.title("How popular on Spotify?")
     st.caption(f"Predicted by {Path(path).name}, from 0 to 100. Nothing that you enter leaves this computer.")
     kind = st.radio("What to predict", ["One song", "A file of songs"], horizontal=True)
@@ -140,7 +140,7 @@ def _dropped(st: Any, loaded: Loaded) -> pd.DataFrame | None:
     file = st.file_uploader("Drop a CSV or another table of songs")
     if file is None:
         return None
-    keep = st.cache_resource(predicted_file, max_entries=2, hash_funcs={Loaded: id}, show_spinner="Predicting ...")
+    keep = st.cache_resource(max_entries=2, hash_funcs={Loaded: id}, show_spinner="Predicting ...")(predicted_file)
     songs, table, lines = keep(loaded, file.name, file.getvalue())
     st.dataframe(table, hide_index=True)
     text = for_spreadsheets(table).to_csv(index=False, lineterminator="\n")
