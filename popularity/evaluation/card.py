@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -99,7 +100,7 @@ def write_card(options: Options) -> Path:
     fitted = fingerprint_of(checkpoint)
     found = options.compared and card_parts.read_comparison(options.compared, options.model, fitted["sha256"])
     model, data = load_model(options.ckpt_path)
-    songs = _songs(options, data, fitted)
+    songs = songs_to_judge(options, data, fitted)
     print(f"{len(songs.test):,} songs: {songs.where}")
     judged = card_songs.judge(model.module, data, songs.test)
     parts = card_parts.of_songs(judged, songs.baselines)
@@ -129,7 +130,17 @@ def write_card(options: Options) -> Path:
     return write_page("card.html.jinja", Path(options.output), context)
 
 
-def _songs(options: Options, data: PopularityDataModule, fitted: dict[str, object]) -> Songs:
+def songs_to_judge(options: Options, data: PopularityDataModule, fitted: Mapping[str, Any]) -> Songs:
+    """The songs that a fit held out, or those of another file without the songs that the fit was trained on.
+
+    Args:
+        options: of the command.
+        data: of the checkpoint; loads its songs where they are needed.
+        fitted: fingerprint in the checkpoint.
+
+    Raises:
+        InputError: a file cannot be read, the fit held out no songs, or has seen nearly all of the file.
+    """
     source = options.data.source
     if source is None:
         load_own_songs(options.ckpt_path, data)
