@@ -119,7 +119,7 @@ class Calibration(nn.Module):
         excess, trust = _steepness(prediction, residual, groups, _PRIOR_SLOPE)
         bias = float(residual.mean())
         left = residual - bias - excess * (prediction - prediction.mean())
-        bias *= _trust(_variance(left, groups) / songs**2, _PRIOR_BIAS)
+        bias *= _trust(variance(left, groups) / songs**2, _PRIOR_BIAS)
         slope = 1.0 + max(trust * excess, -0.9)
         self.slope.fill_(slope)
         self.offset.fill_(float(prediction.mean()) * (1.0 - slope) + bias)
@@ -156,13 +156,20 @@ def _steepness(x: Tensor, y: Tensor, groups: Tensor, prior: float) -> tuple[floa
     if not spread > 0:
         return 0.0, 0.0
     slope = float(x @ y) / spread
-    return slope, _trust(_variance(x * (y - slope * x), groups) / spread**2, prior)
+    return slope, _trust(variance(x * (y - slope * x), groups) / spread**2, prior)
 
 
-def _variance(terms: Tensor, groups: Tensor) -> float:
-    """Variance of the sum of terms ``(n,)`` of mean 0 that depend on each other within groups ``(n,)``."""
-    of_group = torch.zeros(int(groups.max()) + 1, dtype=terms.dtype).index_add_(0, groups, terms)
-    return float(of_group.square().sum())
+def variance(terms: Tensor, groups: Tensor) -> float:
+    """Variance of the sum of terms ``(n,)`` of mean 0 that depend on each other within groups ``(n,)``.
+
+    Few groups, or one that is larger than all others, say little: the sum of squares is divided by 1 - 1/g with the
+    effective number of groups g (Carter, Schnepel and Steigerwald 2017, "Asymptotic behavior of a t-test robust to
+    cluster heterogeneity"). A single group says nothing.
+    """
+    sizes = torch.bincount(groups).double()
+    of_group = torch.zeros(len(sizes), dtype=terms.dtype).index_add_(0, groups, terms)
+    left = 1 - float(sizes.square().sum() / sizes.sum() ** 2)
+    return float(of_group.square().sum()) / left if left > 0 else math.inf
 
 
 def _trust(variance: float, prior: float) -> float:

@@ -19,9 +19,9 @@ from jsonargparse import Namespace
 from torch import Tensor
 
 from popularity.data.groups import group_numbers
-from popularity.data.splits import Split, SplitKind, make_split
+from popularity.data.splits import Split, SplitKind, inner_folds, make_split
 from popularity.errors import InputError
-from popularity.models.calibration import Calibration
+from popularity.models.calibration import Calibration, variance
 from popularity.models.heads import Head
 
 #: Epochs for a number of songs: a larger file needs more steps, but fewer epochs.
@@ -140,12 +140,28 @@ def hold_out(songs: Any, kind: SplitKind, share: float, seed: int) -> Split | No
     """
     for folds in range(max(2, round(1 / share)), 1, -1):
         try:
-            split = make_split(songs, kind, folds=folds, fold=0, seed=seed, validation=0)
+            split = _largest_variety(songs, kind, folds, seed)
         except InputError:
             continue
         if len(split.test) >= _LEAST_HELD_OUT and len(split.train) >= _LEAST_HELD_OUT:
             return Split(train=split.train, validation=split.test, test=split.test[:0], undated=split.undated)
     return None
+
+
+def _largest_variety(songs: Any, kind: SplitKind, folds: int, seed: int) -> Split:
+    """The first fold; of folds that keep groups together the one with most groups: a huge one says little of others."""
+    if kind in ("random", "time"):
+        return make_split(songs, kind, folds=folds, fold=0, seed=seed, validation=0)
+    numbers = group_numbers(songs, kind)
+    found = inner_folds(songs, kind, folds, seed)
+    if not found:
+        raise InputError(f"split {kind}: too few groups to hold some out")
+    train, held_out = max(found, key=lambda fold: len(np.unique(numbers[fold[1]])))
+    return Split(train, train[:0], held_out)
+
+
+def _rows(songs: Any, rows: np.ndarray) -> Any:
+    return songs.iloc[rows].reset_index(drop=True)
 
 
 def member_settings(config: Namespace, member: int) -> dict[str, Any]:
@@ -166,8 +182,8 @@ def clearly_better(errors: np.ndarray, groups: np.ndarray) -> int | None:
     """
     best = int(errors[:-1].mean(1).argmin())
     gain = errors[-1] - errors[best]
-    of_group = np.bincount(groups, gain - gain.mean())
-    return best if gain.mean() > _CLEARLY * np.sqrt((of_group**2).sum()) / len(gain) else None
+    error = variance(torch.from_numpy(gain - gain.mean()), torch.from_numpy(groups)) ** 0.5 / len(gain)
+    return best if gain.mean() > _CLEARLY * error else None
 
 
 def choose(config: Namespace, songs: Any, split: Split, fit_without: Try) -> Choice:
@@ -191,7 +207,7 @@ def choose(config: Namespace, songs: Any, split: Split, fit_without: Try) -> Cho
         reason = f"the {len(train):,} training songs are too few to hold some out by the rule {kind}"
         return Choice(settings, reason=reason)
     rows = Split(split.train[parts.train], split.train[parts.validation], split.test[:0])
-    held_out = songs.iloc[rows.validation].reset_index(drop=True)
+    held_out = _rows(songs, rows.validation)
     truth = held_out["popularity"].to_numpy(np.float64, copy=True)
     groups = np.arange(len(truth)) if kind == "time" else group_numbers(held_out, kind)
     tried = fit_without(with_settings(config, settings), rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ from tests.features.test_tabular import made_up
 if TYPE_CHECKING:
     from popularity.features.stacked import StackedEncoder
 
-pytest.importorskip("lightgbm")
+pytestmark = pytest.mark.skipif(find_spec("lightgbm") is None, reason="LightGBM is not installed")
 torch = Lazy("torch")
 splits = Lazy("popularity.data.splits")
 stacked = Lazy("popularity.features.stacked")

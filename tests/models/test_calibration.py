@@ -187,3 +187,25 @@ def test_without_trees_their_weight_changes_nothing():
     """A batch of training songs has no prediction of theirs."""
     head, learned, raw = heads.MSEHead(), calibration.Calibration(trees=True), torch.tensor([[-1.0], [2.0]])
     torch.testing.assert_close(head.predict(learned(head, raw)), head.predict(raw))
+
+
+def test_one_group_of_songs_says_nothing_of_others():
+    """Songs of one artist that are ten points above their predictions do not move the predictions of all others."""
+    raw = torch.randn(300, 60, generator=torch.Generator().manual_seed(0))
+    head = heads.HistogramHead()
+    popularity = (head.predict(raw) + 10).clamp(0, 100)
+    learned = {}
+    for name, groups in (("one", torch.zeros(300, dtype=torch.long)), ("many", torch.arange(300))):
+        fitted = calibration.Calibration()
+        fitted.learn(head, raw, popularity, groups)
+        learned[name] = (float(fitted.offset), float(fitted.slope))
+    assert learned["one"] == (0.0, 1.0)
+    assert learned["many"][0] > 5
+
+
+def test_variance_grows_where_a_group_is_larger_than_all_others():
+    terms = torch.randn(100, generator=torch.Generator().manual_seed(0)).double()
+    terms -= terms.mean()
+    alone = calibration.variance(terms, torch.arange(100))
+    assert alone == pytest.approx(float(terms.square().sum()) / 0.99)
+    assert calibration.variance(terms, torch.zeros(100, dtype=torch.long)) == float("inf")

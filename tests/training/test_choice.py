@@ -126,6 +126,15 @@ def test_songs_are_held_out_by_the_rule_of_the_split(table, split):
     assert not set(artists[rows.train]) & set(artists[rows.validation])
 
 
+def test_a_fold_that_one_group_fills_is_not_held_out(table):
+    songs = table.songs.iloc[:160].copy()
+    songs["artist"] = ["Everybody"] * 40 + [f"Artist {number}" for number in range(120)]
+    for seed in range(5):
+        rows = choices.hold_out(songs, "credits", 0.25, seed)
+        assert "Everybody" not in set(songs["artist"].iloc[rows.validation])
+        assert len(rows.validation) == 40
+
+
 def test_a_given_setting_is_left_as_it_is(table, split):
     given = {"model.net.width": 8, "model.net.feature_dropout": 0.4}
     choice, network = chosen(table, split, (20, 1), given)
