@@ -10,7 +10,7 @@ from contextlib import suppress
 from importlib import import_module
 
 from popularity import __version__
-from popularity.errors import InputError
+from popularity.errors import OF_THE_SYSTEM, InputError
 from popularity.help import FLAGS, short_help
 from popularity.program import program, stop_signals, stopped
 
@@ -66,6 +66,11 @@ def main(argv: list[str] | None = None) -> int:
         import_module(module).main(argv if module == "popularity.cli" else argv[1:])
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except OSError as error:  # of a file that another package reads or writes: for ours there is an InputError
+        if error.errno not in OF_THE_SYSTEM:
+            raise
+        print(f"error: {str(error.filename or 'cannot write')[:200]}: {error.strerror}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt as error:
         with suppress(OSError):  # the terminal may be gone: that is what SIGHUP says
