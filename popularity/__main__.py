@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import os
 import select
 import sys
@@ -83,6 +84,8 @@ def run() -> int:
     """Run the verb of the command line, and end quietly if the reader of the output stops early, as ``head`` does."""
     if os.getcwd() not in sys.path:  # `python -m` looks for own networks in this folder, a console script would not
         sys.path.append(os.getcwd())
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a title that the terminal has no letters for is no reason to end
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
             with stop_signals():

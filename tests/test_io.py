@@ -236,7 +236,7 @@ def test_paths_that_are_no_file(tmp_path):
             assert names(tmp_path) == before
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.usefixtures("unprivileged")
 def test_paths_without_permission(tmp_path):
     (tmp_path / "file").touch(mode=0o444)
     with pytest.raises(InputError, match="no permission to write to this file"):
