@@ -241,6 +241,13 @@ def settings_of(checkpoint: dict) -> dict:
     return checkpoint["hyper_parameters"]["net"]["init_args"]
 
 
+def nested(depth: int) -> list:
+    found: list = []
+    for _ in range(depth):
+        found = [found]
+    return found
+
+
 #: name -> (how it is made from a good one, what the message must say)
 CHECKPOINTS: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "text": (lambda good, bad: bad.write_text("not a checkpoint\n"), "expected a checkpoint, got another kind of file"),
@@ -284,6 +291,14 @@ CHECKPOINTS: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "no_encoder": (
         lambda good, bad: torch.save(changed(good, lambda c: c["PopularityDataModule"].clear()), bad),
         "got format 1: another version of popularity wrote it",
+    ),
+    "deep": (
+        lambda good, bad: torch.save(changed(good, lambda c: settings_of(c).update(width=nested(3_000))), bad),
+        "nested too deeply",
+    ),
+    "rather_deep": (
+        lambda good, bad: torch.save(changed(good, lambda c: settings_of(c).update(width=nested(300))), bad),
+        "nested more deeply than 50",
     ),
     "other_format": (
         lambda good, bad: torch.save(changed(good, lambda c: c["PopularityDataModule"].update(format=2)), bad),
@@ -352,6 +367,8 @@ def test_predict_without_songs(refused, checkpoint):
         (["--trainer.devices", "0"], ("devices",)),
         (["--trainer.log_every_n_steps", "0"], ("--trainer.log_every_n_steps", "at least 1", "0")),
         (["--trainer.max_epochs", "-5"], ("max_epochs", "-5")),
+        (["--trainer.callbacks+=Timer", "--trainer.callbacks.duration", "soon"], ("duration='soon'", "DD:HH:MM:SS")),
+        (["--config", "{a: " + "[" * 500 + "]" * 500 + "}"], ("--config", "nested more deeply than 50")),
         (["--checkpoint.monitor", "val/nope"], ("--checkpoint.monitor", "val/mse", "val/nope")),
         (["--early_stopping.monitor", "val/nope"], ("--early_stopping.monitor", "val/mse", "val/nope")),
         (["--checkpoint.mode", "sideways"], ("sideways",)),
