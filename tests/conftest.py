@@ -132,7 +132,7 @@ def quick_fit(
 
 @pytest.fixture
 def unprivileged() -> Iterator[None]:
-    """Permissions bind in this thread, also where the tests run as root: it gives up what overrides them for a while."""
+    """Permissions bind in this thread, also of root: for a while it gives up what overrides them."""
     if os.geteuid() != 0:
         yield
         return

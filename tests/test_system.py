@@ -56,7 +56,7 @@ def test_a_checkpoint_that_finds_no_space_leaves_the_old_one(left: int, tmp_path
     """PyTorch's writer says something else when a write fails, at any place of the file."""
     path = tmp_path / "last.ckpt"
     path.write_bytes(b"the one before")
-    with space(left), pytest.raises(InputError, match="last.ckpt: cannot write: File too large"):
+    with space(left), pytest.raises(InputError, match=r"last\.ckpt: cannot write: File too large"):
         checkpoints.CheckpointFiles().save_checkpoint({"weight": torch.ones(100_000)}, path)
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
     assert path.read_bytes() == b"the one before"
@@ -84,7 +84,7 @@ def test_files_of_other_packages_end_in_one_line_too(
 
 
 def test_a_file_that_we_forgot_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("popularity.data.describe.main", lambda argv: open("nowhere/at all"))
+    monkeypatch.setattr("popularity.data.describe.main", lambda argv: Path("nowhere/at all").read_text())
     with pytest.raises(FileNotFoundError):
         main(["data", "moderndive"])
 

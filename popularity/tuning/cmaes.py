@@ -28,7 +28,9 @@ class CheckedCmaEsSampler(CmaEsSampler):
     # private: Optuna has no public way to say how the state is read
     def _restore_optimizer(self, completed_trials: list[FrozenTrial]) -> Any:
         for trial in reversed(completed_trials):
-            parts = {name: part for name, part in trial.system_attrs.items() if name.startswith(self._attr_key_optimizer)}
+            parts = {
+                name: part for name, part in trial.system_attrs.items() if name.startswith(self._attr_key_optimizer)
+            }
             if parts:
                 return _load(trial.number, parts, self._attr_key_optimizer)
         return None

@@ -100,7 +100,7 @@ def test_a_cache_that_is_read_only(server: ThreadingHTTPServer, tmp_path: Path) 
     cache.chmod(0o555)
     assert download(_wanted(server), cache) == path, "a file that is there needs no writing"
     path.write_bytes(b"damaged")
-    with pytest.raises(InputError, match="cannot write .*Permission denied"):
+    with pytest.raises(InputError, match=r"cannot write .*Permission denied"):
         download(_wanted(server), cache)
 
 

@@ -117,6 +117,6 @@ def test_plots_that_find_no_space_leave_nothing_torn(tmp_path: Path, monkeypatch
     asked.folder.mkdir(parents=True)
     with of_storage.open_storage("study.log", 1) as storage:
         study = studied(storage, 3)
-        with space(500_000), pytest.raises(InputError, match="plotly.min.js: cannot write: File too large"):
+        with space(500_000), pytest.raises(InputError, match=r"plotly\.min\.js: cannot write: File too large"):
             report.write_plots(asked, study)
     assert {path.suffix for path in (asked.folder / "plots").iterdir()} == {".html"}
