@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import pickle
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -241,11 +242,15 @@ def settings_of(checkpoint: dict) -> dict:
     return checkpoint["hyper_parameters"]["net"]["init_args"]
 
 
-def nested(depth: int) -> list:
+def save_nested(good: Path, bad: Path, depth: int) -> None:
+    """A checkpoint with a setting of lists in lists: writing it takes a deeper stack than Python allows, reading not."""
     found: list = []
     for _ in range(depth):
         found = [found]
-    return found
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(20_000)
+    torch.save(changed(good, lambda c: settings_of(c).update(width=found)), bad)
+    sys.setrecursionlimit(limit)
 
 
 #: name -> (how it is made from a good one, what the message must say)
@@ -292,14 +297,8 @@ CHECKPOINTS: dict[str, tuple[Callable[[Path, Path], object], str]] = {
         lambda good, bad: torch.save(changed(good, lambda c: c["PopularityDataModule"].clear()), bad),
         "got format 1: another version of popularity wrote it",
     ),
-    "deep": (
-        lambda good, bad: torch.save(changed(good, lambda c: settings_of(c).update(width=nested(3_000))), bad),
-        "nested too deeply",
-    ),
-    "rather_deep": (
-        lambda good, bad: torch.save(changed(good, lambda c: settings_of(c).update(width=nested(300))), bad),
-        "nested more deeply than 50",
-    ),
+    "deep": (lambda good, bad: save_nested(good, bad, 3_000), "nested too deeply"),
+    "rather_deep": (lambda good, bad: save_nested(good, bad, 300), "nested more deeply than 50"),
     "other_format": (
         lambda good, bad: torch.save(changed(good, lambda c: c["PopularityDataModule"].update(format=2)), bad),
         "expected a checkpoint of format 4, got format 2: another version of popularity wrote it",
