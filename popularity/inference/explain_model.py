@@ -17,6 +17,7 @@ from popularity.errors import InputError
 from popularity.features.base import Encoder
 from popularity.features.encoder import HistoryEncoder
 from popularity.features.related import NO_SONG, CandidateSet, Keys, RelatedSongs
+from popularity.features.stacked import TABULAR_KNOWN
 from popularity.inference.checkpoint import load_checkpoint
 from popularity.inference.predictor import Prediction, predict_songs
 from popularity.training.datamodule import PopularityDataModule
@@ -59,7 +60,12 @@ class Model:
 
         related.candidates = candidates  # type: ignore[assignment]
         encoder.related = related
-        encoder.encode(songs)
+        first, encode = encoder.encode(songs), encoder.encode
+        if TABULAR_KNOWN in first:  # what trees read of known songs
+            encoder.encode = lambda songs, *, training=False: {  # type: ignore[method-assign]
+                **encode(songs, training=training),
+                TABULAR_KNOWN: first[TABULAR_KNOWN][torch.arange(len(songs)) % len(first[TABULAR_KNOWN])],
+            }
         return Model(self.module, encoder, self.samples)
 
     def mean(self, songs: pd.DataFrame) -> np.ndarray:

@@ -55,19 +55,22 @@ def outputs_and_known(
 @torch.no_grad()
 def member_outputs(
     module: PopularityModule, encoder: Encoder, songs: pd.DataFrame, *, samples: int = 1, batch_size: int = 512
-) -> tuple[Tensor, Tensor | None]:
-    """Raw outputs ``(members, n, outputs)`` of each member, not calibrated, and what :func:`known_songs` counts.
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Raw outputs ``(members, n, outputs)`` of each member, not calibrated, and what these do not say.
+
+    That is what :func:`known_songs` counts, and predictions ``(n,)`` of boosted trees where the encoder makes some.
 
     Args: as those of :func:`outputs_and_known`.
     """
     members = len(getattr(module.net, "members", "1"))
-    raw, batches = [], SongBatches(encoder, songs, batch_size, samples=samples)
+    raw, trees, batches = [], [], SongBatches(encoder, songs, batch_size, samples=samples)
     with evaluating(module):
         for batch in batches:
+            trees += [batch["tree"]] if "tree" in batch else []
             found = module.net(like_weights(batch, module))
             found = found if found.ndim == 3 else found.unsqueeze(0)
             raw.append(torch.stack([module.head.mix(part) for part in found.chunk(members)]))
-    return torch.cat(raw, 1), known_songs(encoder, batches.tensors)
+    return torch.cat(raw, 1), known_songs(encoder, batches.tensors), torch.cat(trees) if trees else None
 
 
 @contextmanager
