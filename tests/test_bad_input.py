@@ -243,7 +243,7 @@ def settings_of(checkpoint: dict) -> dict:
 
 
 def save_nested(good: Path, bad: Path, depth: int) -> None:
-    """A checkpoint with a setting of lists in lists: writing it takes a deeper stack than Python allows, reading not."""
+    """A checkpoint with a setting of lists in lists: writing it takes a deeper stack than Python allows."""
     found: list = []
     for _ in range(depth):
         found = [found]
