@@ -89,7 +89,11 @@ class BoostedTrees:
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
         """Predicted popularity ``(n,)`` in points from 0 to 100, of rows ``(n, features)``, NaN where missing."""
-        found = [np.asarray(booster.predict(rows, num_threads=1)) for booster in self._boosters] if len(rows) else np.zeros((1, 0))
+        found = (
+            [np.asarray(booster.predict(rows, num_threads=1)) for booster in self._boosters]
+            if len(rows)
+            else np.zeros((1, 0))
+        )
         return np.asarray(np.clip(np.mean(found, axis=0), 0, 100), dtype=np.float64)
 
     def contributions(self, rows: np.ndarray) -> np.ndarray:

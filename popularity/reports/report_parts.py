@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 
 from popularity import plots
 from popularity.data.schema import AUDIO
-from popularity.evaluation import report_tables, results
-from popularity.evaluation.pages import Part, part, with_svg
+from popularity.evaluation import results
 from popularity.evaluation.results import Results
 from popularity.inference.explain_columns import coefficients, importance
+from popularity.reports import report_tables
+from popularity.reports.pages import Part, part, with_svg
 
 #: Part to the name of the SVG file with its first picture.
 FILES = {"ranking": "ranking", "differences": "differences", "known": "known_songs"}

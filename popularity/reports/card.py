@@ -13,14 +13,14 @@ import pandas as pd
 from popularity import __version__
 from popularity.data.songs import load_songs
 from popularity.errors import InputError
-from popularity.evaluation import card_facts, card_parts, card_songs
-from popularity.evaluation.pages import part, with_svg, write_page
 from popularity.features.related import keys_of
 from popularity.inference.checkpoint import fingerprint_of, read_checkpoint
 from popularity.inference.explain_model import load_model, load_own_songs
 from popularity.io import check_target
 from popularity.parsing import Parser
 from popularity.program import program
+from popularity.reports import card_facts, card_parts, card_songs
+from popularity.reports.pages import part, with_svg, write_page
 from popularity.training.baselines import baseline_predictions
 from popularity.training.datamodule import PopularityDataModule
 

@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 
 from popularity.data.splits import largest_group
-from popularity.evaluation import report_tables
-from popularity.evaluation.pages import environment, write_page
 from popularity.evaluation.results import Results, read_results
 from popularity.io import write_atomically
+from popularity.reports import report_tables
+from popularity.reports.pages import environment, write_page
 
 
 def write_summary(folder: Path) -> Path:
@@ -34,7 +34,7 @@ def write_report(folder: Path) -> Path:
     Raises:
         InputError: The folder does not hold the tables of a comparison.
     """
-    from popularity.evaluation.report_parts import FILES, report_parts  # matplotlib and scikit-learn are slow to import
+    from popularity.reports.report_parts import FILES, report_parts  # matplotlib and scikit-learn are slow to import
 
     results = read_results(folder)
     parts = report_parts(results)

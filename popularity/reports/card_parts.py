@@ -10,9 +10,6 @@ import pandas as pd
 
 from popularity import plots
 from popularity.errors import InputError
-from popularity.evaluation import card_songs, report_tables
-from popularity.evaluation.card_songs import Judged
-from popularity.evaluation.pages import Part, part
 from popularity.evaluation.results import Results, read_results
 from popularity.inference.explain_importance import permutation_importance
 from popularity.inference.explain_model import Model
@@ -20,6 +17,9 @@ from popularity.inference.explain_output import shown
 from popularity.inference.explain_songs import plain
 from popularity.metrics import REGRESSION
 from popularity.metrics.intervals import corrected_t_test
+from popularity.reports import card_songs, report_tables
+from popularity.reports.card_songs import Judged
+from popularity.reports.pages import Part, part
 
 _NAME = "this checkpoint"
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 import pandas as pd
 
-from popularity.evaluation import report_tables
 from popularity.io import write_atomically
+from popularity.reports import report_tables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +37,7 @@ def with_svg(parts: dict[str, Part]) -> dict[str, Part]:
 
 def environment() -> jinja2.Environment:
     """The templates of this package, with the filters that they use."""
-    loader, escape = jinja2.PackageLoader("popularity.evaluation"), jinja2.select_autoescape(("html.jinja",))
+    loader, escape = jinja2.PackageLoader("popularity.reports"), jinja2.select_autoescape(("html.jinja",))
     made = jinja2.Environment(loader=loader, autoescape=escape, trim_blocks=True, lstrip_blocks=True)
     made.filters |= {name: getattr(report_tables, name) for name in ("html", "markdown", "cutoff_words")}
     return made
