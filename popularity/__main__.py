@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import os
 import select
 import sys
@@ -10,7 +11,7 @@ from contextlib import suppress
 from importlib import import_module
 
 from popularity import __version__
-from popularity.errors import InputError
+from popularity.errors import OF_THE_SYSTEM, InputError
 from popularity.help import FLAGS, short_help
 from popularity.program import program, stop_signals, stopped
 
@@ -70,6 +71,11 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
+    except OSError as error:  # of a file that another package reads or writes: for ours there is an InputError
+        if error.errno not in OF_THE_SYSTEM:
+            raise
+        print(f"error: {str(error.filename or 'cannot write')[:200]}: {error.strerror}", file=sys.stderr)
+        return BAD_INPUT
     except KeyboardInterrupt as error:
         with suppress(OSError):  # the terminal may be gone: that is what SIGHUP says
             print(stopped(error), file=sys.stderr)
@@ -81,6 +87,8 @@ def run() -> int:
     """Run the verb of the command line, and end quietly if the reader of the output stops early, as ``head`` does."""
     if os.getcwd() not in sys.path:  # `python -m` looks for own networks in this folder, a console script would not
         sys.path.append(os.getcwd())
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a title that the terminal has no letters for is no reason to end
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
             with stop_signals():

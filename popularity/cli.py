@@ -49,7 +49,7 @@ from popularity.training.fit import (
 from popularity.training.module import PopularityModule
 from popularity.training.quiet import quiet_lightning
 from popularity.training.scores import describe_data, describe_model, print_scores, say
-from popularity.training.trainer import TRAINER_DEFAULTS, check_monitors, make_trainer, scoring_trainer
+from popularity.training.trainer import TRAINER_DEFAULTS, check_monitors, check_runs, make_trainer, scoring_trainer
 
 #: Settings of the data that belong to a command, not to a checkpoint.
 _OF_THE_COMMAND = ("predict_source", "cache_dir")
@@ -149,6 +149,8 @@ class PopularityCLI(LightningCLI):
         assert data.split is not None
         forced_implementation()
         check_monitors(config)
+        if config.trainer.logger in (None, True):
+            check_runs(config)
         # settings that cannot work are refused before a fit without held-out songs takes minutes
         build_fit(config, table=data.table, split=data.split, trainer={"logger": False, "enable_checkpointing": False})
         describe_data(data)

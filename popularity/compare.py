@@ -76,7 +76,7 @@ def _record(protocol: Protocol, folder: Path) -> None:
         return
     try:
         found = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected the protocol of a comparison in JSON, got {error}") from error
     for key, value in wanted.items():
         if key != "source" and found.get(key) != value:

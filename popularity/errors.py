@@ -1,5 +1,14 @@
 """The one error that the user, not the programmer, has to fix."""
 
+from __future__ import annotations
+
+import errno
+
+#: What a full disk, a quota or a limit on the size of files raises.
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+#: With a read-only disk, missing permission and impossible paths: never the programmer's fault.
+OF_THE_SYSTEM = NO_SPACE | {errno.EROFS, errno.EACCES, errno.ENAMETOOLONG, errno.ELOOP}
+
 
 class InputError(Exception):
     """Bad input: a file, a value, a flag or a combination of them that cannot be used.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import functools
 import os
@@ -18,15 +17,13 @@ from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
-from popularity.errors import InputError
+from popularity.errors import NO_SPACE, InputError
 
 #: As an output path: standard output.
 STANDARD_OUTPUT = "-"
 
 #: Ending of files that are not complete yet, and the seconds after which one that nobody writes to is a leftover.
 _PART, _LEFT_OVER = ".popularity.part", 60
-#: What a full disk, a quota or a limit on the size of files raises.
-_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def check_target(path: str | Path, inputs: Sequence[str | Path | None] = ()) -> None:
@@ -42,10 +39,10 @@ def check_target(path: str | Path, inputs: Sequence[str | Path | None] = ()) -> 
     """
     if str(path) == STANDARD_OUTPUT:
         return
+    mode = _mode(path)
     for source in inputs:
         if source is not None and _same_file(path, source):
             raise InputError(f"{path}: expected another file to write to, this is the input {source}")
-    mode = _mode(path)
     if mode is not None:
         if stat.S_ISDIR(mode):
             raise InputError(f"{path}: expected the name of a file to write, got a directory")
@@ -65,9 +62,10 @@ def check_folder(path: Path) -> None:
     """Check that a folder is writable, or can be created if it does not exist.
 
     Raises:
-        InputError: it, or the folder it would be created in, is not a folder or is not writable.
+        InputError: it, or the folder it would be created in, is not a folder or is not writable; or no folder can
+            have this name.
     """
-    nearest = next(folder for folder in (path, *path.absolute().parents) if os.path.exists(folder))
+    nearest = next(folder for folder in (path, *path.absolute().parents) if _mode(folder) is not None)
     if not nearest.is_dir():
         raise InputError(f"{path}: cannot create this folder: {nearest} is not a folder")
     if not os.access(nearest, os.W_OK):
@@ -125,7 +123,7 @@ def write_atomically(path: str | Path, *, binary: bool = False, durable: bool = 
             with _replacement(Path(os.path.realpath(path)), binary=binary, durable=durable) as file:
                 yield file
     except OSError as error:
-        if error.errno not in _NO_SPACE:
+        if error.errno not in NO_SPACE:
             raise  # not about this file: the block does other things as well
         raise InputError(f"{path}: cannot write: {error.strerror}") from error
 
@@ -134,10 +132,12 @@ def _mode(path: str | Path) -> int | None:
     """Type and permissions of the file at the end of the symbolic links; ``None`` if it does not exist."""
     try:
         return os.stat(path).st_mode
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:  # a loop of links, a name that is too long, a folder that may not be entered
-        raise InputError(f"{path}: cannot write: {error.strerror}") from error
+        raise InputError(f"{str(path)[:200]}: cannot write: {error.strerror}") from error
+    except ValueError as error:  # a config can hold it, the command line cannot
+        raise InputError(f"{str(path)!r}: cannot write: a name cannot hold the character NUL") from error
 
 
 def _is_stream(mode: int | None) -> bool:
@@ -154,7 +154,7 @@ def _is_standard_output(path: str | Path) -> bool:
 def _same_file(path: str | Path, other: str | Path) -> bool:
     try:
         return os.path.samefile(path, other)
-    except OSError:  # one of them does not exist
+    except (OSError, ValueError):  # one of them does not exist, or cannot
         return False
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +128,24 @@ def quick_fit(
     fit.run()
     fit.module.eval()
     return fit
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[None]:
+    """Permissions bind in this thread, also of root: for a while it gives up what overrides them."""
+    if os.geteuid() != 0:
+        yield
+        return
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3 of capget(2), this thread
+    before, without = (ctypes.c_uint32 * 6)(), (ctypes.c_uint32 * 6)()
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.capget(header, before) == 0
+    without[:] = before
+    without[0] &= ~0b110  # effective CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
+    # prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP): access(2) goes by the capabilities, not by the user
+    assert libc.prctl(28, 0b100, 0, 0, 0) == libc.capset(header, without) == 0
+    yield
+    assert libc.capset(header, before) == libc.prctl(28, 0, 0, 0, 0) == 0
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import pickle
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -241,6 +242,17 @@ def settings_of(checkpoint: dict) -> dict:
     return checkpoint["hyper_parameters"]["net"]["init_args"]
 
 
+def save_nested(good: Path, bad: Path, depth: int) -> None:
+    """A checkpoint with a setting of lists in lists: writing it takes a deeper stack than Python allows."""
+    found: list = []
+    for _ in range(depth):
+        found = [found]
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(20_000)
+    torch.save(changed(good, lambda c: settings_of(c).update(width=found)), bad)
+    sys.setrecursionlimit(limit)
+
+
 #: name -> (how it is made from a good one, what the message must say)
 CHECKPOINTS: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "text": (lambda good, bad: bad.write_text("not a checkpoint\n"), "expected a checkpoint, got another kind of file"),
@@ -285,6 +297,8 @@ CHECKPOINTS: dict[str, tuple[Callable[[Path, Path], object], str]] = {
         lambda good, bad: torch.save(changed(good, lambda c: c["PopularityDataModule"].clear()), bad),
         "got format 1: another version of popularity wrote it",
     ),
+    "deep": (lambda good, bad: save_nested(good, bad, 3_000), "nested too deeply"),
+    "rather_deep": (lambda good, bad: save_nested(good, bad, 300), "nested more deeply than 50"),
     "other_format": (
         lambda good, bad: torch.save(changed(good, lambda c: c["PopularityDataModule"].update(format=2)), bad),
         "expected a checkpoint of format 5, got format 2: another version of popularity wrote it",
@@ -352,6 +366,8 @@ def test_predict_without_songs(refused, checkpoint):
         (["--trainer.devices", "0"], ("devices",)),
         (["--trainer.log_every_n_steps", "0"], ("--trainer.log_every_n_steps", "at least 1", "0")),
         (["--trainer.max_epochs", "-5"], ("max_epochs", "-5")),
+        (["--trainer.callbacks+=Timer", "--trainer.callbacks.duration", "soon"], ("duration='soon'", "DD:HH:MM:SS")),
+        (["--config", "{a: " + "[" * 500 + "]" * 500 + "}"], ("--config", "nested more deeply than 50")),
         (["--checkpoint.monitor", "val/nope"], ("--checkpoint.monitor", "val/mse", "val/nope")),
         (["--early_stopping.monitor", "val/nope"], ("--early_stopping.monitor", "val/mse", "val/nope")),
         (["--checkpoint.mode", "sideways"], ("sideways",)),

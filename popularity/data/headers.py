@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from popularity.data.columns import match_columns
+from popularity.data.raw import MOST_COLUMNS
 
 DELIMITERS = ",;\t|"
 _LOOKED_AT = 12  # lines; a title, a date and a source stand above some headers
@@ -52,7 +53,8 @@ def find_header(text: bytes) -> Header:
             delimiter = said or _delimiter(words)
             names = _names(text, start, delimiter)
             header = Header(start, line, delimiter, names, words.lstrip().startswith('"'))
-            candidates.append((len(match_columns(names).mapped), header))
+            # a line of more names is refused: nobody should wait for each of them to be looked up
+            candidates.append((len(match_columns(names[:MOST_COLUMNS]).mapped), header))
         start = end + 1
     if not candidates:  # nothing but "sep=;"
         return Header(0, 1, ",", [text.decode("utf-8", "ignore").strip()], False)

@@ -11,7 +11,7 @@ import pandas as pd
 from popularity.errors import InputError
 
 #: Tables of songs have a few dozen columns; a million of them would fill the memory.
-_MOST_COLUMNS = 10_000
+MOST_COLUMNS = 10_000
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ def refuse_wide(path: Path, count: int) -> None:
     Raises:
         InputError: there are more than 10,000.
     """
-    if count > _MOST_COLUMNS:
-        raise InputError(f"{path}: expected at most {_MOST_COLUMNS:,} columns, got {count:,} or more")
+    if count > MOST_COLUMNS:
+        raise InputError(f"{path}: expected at most {MOST_COLUMNS:,} columns, got {count:,} or more")
 
 
 def distinct_names(names: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def locate(source: str, cache_dir: Path | None = None) -> Path:
         return EMBEDDED_FILE
     if source in DOWNLOADS:
         return download(DOWNLOADS[source], cache_dir)
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))  # pathlib's raises where there is no home folder
     if path.is_dir() and source:
         raise InputError(f"{source}: expected a file, got a directory")
     if not source or not path.exists():

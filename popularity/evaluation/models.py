@@ -7,6 +7,7 @@ regressor), ``configs`` (a network of this project), or for hits alone ``classif
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -86,7 +87,7 @@ def _baseline(
             raise InputError(f"the baseline {baseline} has no setting {setting}")
     if row.weights:
         _installed(row.package, how=row.package)
-        path = Path(str(weights)).expanduser()
+        path = Path(os.path.expanduser(str(weights)))
         if weights is None or not path.is_file():
             raise InputError(f"weights: expected the file of {row.package}'s weights, got {weights!r}")
         row, size = replace(row, defaults={**row.defaults, "model_path": str(path)}), path.stat().st_size

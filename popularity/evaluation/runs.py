@@ -119,7 +119,15 @@ def read_result(protocol: Protocol, run: Run, folder: Path) -> Result | None:
     except Exception:  # numpy, zipfile and zlib raise whatever the damage leads to
         return None
     valid = found == (protocol.config_hash(run), protocol.fingerprint)
-    return Result(facts, arrays) if valid else None
+    return Result(facts, arrays) if valid and _is_whole(facts, arrays) else None
+
+
+def _is_whole(facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> bool:
+    """Whether a result has all its parts: scores, and numbers for each song that was tested."""
+    if facts.get("error", "") is not None:
+        return "error" in facts
+    songs = {values.shape[-1:] for name, values in arrays.items() if name != "half_widths"}
+    return bool(facts.get("metrics") or facts.get("scores")) and "rows" in arrays and len(songs) == 1
 
 
 def results_of(protocol: Protocol, runs: Iterable[Run], folder: Path) -> dict[Run, Result]:

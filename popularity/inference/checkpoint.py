@@ -55,6 +55,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     checkpoint = _load(path)
     if not isinstance(checkpoint, dict) or not all(isinstance(checkpoint.get(part), dict) for part in _PARTS):
         raise InputError(f"{path}: expected a checkpoint that `popularity fit` wrote, got one of another program")
+    _check_depth(path, [checkpoint[part] for part in _PARTS[1:]])
     data = checkpoint.get("PopularityDataModule")
     data = data if isinstance(data, dict) else {}
     found = data.get("format", 1)  # version 0.1 wrote no number
@@ -67,6 +68,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         if not isinstance(data.get(name), kind):
             raise InputError(f"{path}: expected a checkpoint with the {name} of its data, got one without")
     return checkpoint
+
+
+def _check_depth(path: Path, settings: Any) -> None:
+    try:
+        json.dumps(settings, default=str)
+    except (RecursionError, ValueError) as error:  # too deep, or in a circle
+        raise InputError(f"{path}: expected a checkpoint with settings, got some that are nested too deeply") from error
 
 
 def _load(path: Path) -> Any:

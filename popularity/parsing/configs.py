@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.resources
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import yaml
@@ -40,9 +41,11 @@ def resolve_config(text: str) -> str:
     Raises:
         InputError: neither a file nor a shipped config, or a file that is made to fill the memory.
     """
-    if text.startswith("{") or os.path.isfile(text):  # settings in place of a file may be longer than a path can be
-        if not text.startswith("{"):
-            _refuse_bomb(Path(text))
+    if text.startswith("{"):  # settings in place of a file may be longer than a path can be
+        refuse_bomb(text)
+        return text
+    if os.path.isfile(text):
+        refuse_bomb(Path(text))
         return text
     path = shipped_config(text)
     if path is None:
@@ -69,16 +72,24 @@ def resolve_flags(argv: Sequence[str]) -> list[str]:
     return resolved
 
 
-def _refuse_bomb(path: Path) -> None:
-    """Refuse YAML of a few lines that unfolds to gigabytes, or that is nested until Python gives up."""
+def refuse_bomb(source: Path | str) -> None:
+    """Refuse YAML of a few lines that unfolds to gigabytes, or that is nested until Python gives up.
+
+    Args:
+        source: a file, or the text itself. If it cannot be read, its reader says what is wrong.
+
+    Raises:
+        InputError: it is made to do harm.
+    """
     depth = aliases = 0
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(source, encoding="utf-8") if isinstance(source, Path) else nullcontext(source) as file:
             for event in yaml.parse(file, yaml.SafeLoader):
                 aliases += isinstance(event, yaml.AliasEvent)
                 depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
                 if max(depth, aliases) > _MOST:
                     kind = "nested more deeply" if depth > _MOST else "with more aliases"
-                    raise InputError(f"{path}: expected settings, got YAML that is {kind} than {_MOST} times")
+                    where = source if isinstance(source, Path) else "--config"
+                    raise InputError(f"{where}: expected settings, got YAML that is {kind} than {_MOST} times")
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return  # the parser says what is wrong
+        return

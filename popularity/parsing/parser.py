@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from popularity.errors import InputError
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     _Base = ArgumentParser
 else:
     _Base = object
+
+# defaults of classes that a config may name, such as that of Lightning's Timer
+yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, member: dumper.represent_data(member.value))
 
 
 class ErrorsInOneLine(_Base):

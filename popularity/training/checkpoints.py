@@ -57,12 +57,7 @@ class CheckpointFiles(TorchCheckpointIO):
             return
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with write_atomically(path, binary=True, durable=True) as file:
-            try:
-                torch.save(checkpoint, file)
-            except RuntimeError as error:
-                if isinstance(error.__context__, KeyboardInterrupt):  # PyTorch's writer hides what stopped it
-                    raise error.__context__ from None
-                raise
+            _save(checkpoint, file)
             file.flush()
             if not is_whole(file):
                 raise InputError(f"{path}: cannot write: the disk does not give back what was written to it")
@@ -157,4 +152,13 @@ def save_checkpoint(path: str | Path, module: PopularityModule, data: Popularity
     }
     module.on_save_checkpoint(checkpoint)
     with write_atomically(path, binary=True) as file:
+        _save(checkpoint, file)
+
+
+def _save(checkpoint: dict[str, Any], file: IO[bytes]) -> None:
+    try:
         torch.save(checkpoint, file)
+    except RuntimeError as error:  # PyTorch's writer hides what stopped it: a signal, or a full disk
+        if isinstance(error.__context__, KeyboardInterrupt | OSError):
+            raise error.__context__ from None
+        raise

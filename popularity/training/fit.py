@@ -16,6 +16,7 @@ from types import MethodType
 from typing import Any
 
 from jsonargparse import Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
 
@@ -232,15 +233,15 @@ def missing_packages_named() -> Iterator[None]:
     """Turn the failure to load a class of the config, such as a logger's, into one line that names the package.
 
     Raises:
-        InputError: a package that is not installed.
+        InputError: a package that is not installed, or a class of Lightning that does not take its arguments.
     """
     try:
         yield
     except (ModuleNotFoundError, ValueError) as error:
         cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, ModuleNotFoundError):
+        while cause is not None and not isinstance(cause, ModuleNotFoundError | MisconfigurationException):
             cause = cause.__cause__  # jsonargparse raises errors of its own from it
-        if cause is None or str(cause.name or "").startswith("popularity"):
+        if cause is None or str(getattr(cause, "name", None) or "").startswith("popularity"):
             raise
         raise InputError(f"a class that the config names cannot be loaded: {one_line(str(cause))}") from error
 

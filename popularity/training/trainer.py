@@ -140,6 +140,19 @@ def check_monitors(config: Namespace) -> None:
         )
 
 
+def check_runs(config: Namespace) -> Path:
+    """The folder of the runs of one name.
+
+    Raises:
+        InputError: it lies outside ``log_dir``, or is not writable.
+    """
+    runs = Path(config.log_dir) / config.name
+    if ".." in Path(config.name).parts or Path(config.name).is_absolute():
+        raise InputError(f"--name: expected the name of a folder in --log_dir, got {config.name}")
+    check_folder(runs)
+    return runs
+
+
 def _own_callbacks(config: Namespace, built: Namespace, settings: Mapping[str, Any]) -> list[Callback]:
     """The callbacks with flags of their own, as far as this fit has a use for them."""
     keys = list(CALLBACKS)
@@ -157,8 +170,7 @@ def _own_callbacks(config: Namespace, built: Namespace, settings: Mapping[str, A
 
 def _loggers(config: Namespace, checkpoint: str | None) -> list[Logger]:
     """TensorBoard and CSV in one folder: a new version, or that of the checkpoint that the fit goes on from."""
-    runs = Path(config.log_dir) / config.name
-    check_folder(runs)
+    runs = check_runs(config)
     version = run_version(Path(checkpoint), runs) if checkpoint else None
     tensorboard = CurvesLogger(config.log_dir, config.name, version)
     return [tensorboard, MetricsCSV(tensorboard)]

@@ -106,4 +106,11 @@ def write_plots(search: Search, study: optuna.Study) -> None:
     folder = search.folder / "plots"
     folder.mkdir(exist_ok=True)
     for kind, figure in figures.items():
-        figure.write_html(folder / f"{kind}.html", include_plotlyjs="directory")  # one copy for all, and no network
+        with write_atomically(folder / f"{kind}.html") as file:
+            figure.write_html(file, include_plotlyjs="directory")
+    if figures:
+        from plotly.offline import get_plotlyjs  # of the extra [tune]
+
+        # one copy of the program for all of them, and no network
+        with write_atomically(folder / "plotly.min.js") as file:
+            file.write(get_plotlyjs())

@@ -13,11 +13,12 @@ import yaml
 from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, WilcoxonPruner
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
 from popularity.errors import InputError
-from popularity.parsing import Parser, one_line, shipped_config
+from popularity.parsing import Parser, one_line, refuse_bomb, shipped_config
 from popularity.training.module import METRICS
+from popularity.tuning.cmaes import CheckedCmaEsSampler
 
 Space = dict[str, BaseDistribution]
 
@@ -35,7 +36,7 @@ _SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
     "tpe": TPESampler,
     "random": RandomSampler,
     "gp": partial(GPSampler, warn_independent_sampling=False),
-    "cmaes": partial(CmaEsSampler, warn_independent_sampling=False),
+    "cmaes": partial(CheckedCmaEsSampler, warn_independent_sampling=False),
 }
 
 
@@ -133,7 +134,9 @@ def load_space(path: str) -> Space:
     parser, space, key = Parser(), Space(), ""
     parser.add_argument("--distribution", type=BaseDistribution)
     try:
-        for key, entry in yaml.safe_load(Path(shipped_config(path) or path).read_text(encoding="utf-8")).items():
+        file = shipped_config(path) or Path(path)
+        refuse_bomb(file)
+        for key, entry in yaml.safe_load(file.read_text(encoding="utf-8")).items():
             section, _, name = key.partition(".")
             if (section == "data" and name in _SONGS) or (section == "trainer" and name not in TRAINER):
                 raise InputError("a search cannot vary this, trials would not be comparable")

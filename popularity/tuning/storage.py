@@ -6,6 +6,7 @@ storage, a file lock or PostgreSQL's advisory lock, which is released when the p
 
 from __future__ import annotations
 
+import json
 import re
 import time
 import zlib
@@ -68,16 +69,22 @@ def open_storage(text: str, heartbeat: int) -> Iterator[Storage]:
     """Open or create the storage of ``--storage``, with seconds between heartbeats, and close it at the end.
 
     Raises:
-        InputError: another kind of storage, one that does not answer, or a missing database driver.
+        InputError: another kind of storage, one that does not answer, is damaged or full, or a missing driver.
     """
     try:
         storage = _open(text, heartbeat)
     except ModuleNotFoundError as error:
         raise InputError(f"--storage: {error}, install this project's extra [tune]") from error
-    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError, OSError, RuntimeError) as error:
+    except (
+        *(sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError, OSError, RuntimeError),
+        *(ValueError, KeyError, TypeError, AssertionError),  # a damaged journal raises whatever the damage leads to
+    ) as error:
         raise InputError(f"--storage {hide_password(text)}: {str(error).strip().splitlines()[0]}") from error
     try:
         yield storage
+    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, json.JSONDecodeError) as error:
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        raise InputError(f"--storage {hide_password(text)}: is damaged, or cannot be written: {reason}") from error
     finally:
         if isinstance(storage.optuna, RDBStorage):
             storage.optuna.remove_session()

@@ -16,6 +16,7 @@ from optuna.storages import RetryHeartbeatStaleTrialCallback as Retry
 from optuna.trial import Trial, TrialState
 
 from popularity.errors import InputError
+from popularity.parsing import one_line
 from popularity.program import Stop
 from popularity.training.tensorboard import flat
 from popularity.tuning.space import TRAINER, Search
@@ -131,9 +132,12 @@ def begin_study(search: Search, storage: Storage, songs: str, first: dict[str, A
             if first is not None:
                 study.enqueue_trial(first)
             return study
+    if not isinstance(before, dict):
+        raise InputError(f"study {name!r} was not begun by this program, give another --study")
     if changed := [f"{k}: {before.get(k)} -> {asked.get(k)}" for k in before | asked if before.get(k) != asked.get(k)]:
         told = "; ".join(changed[:3])
         raise InputError(f"study {name!r} was begun with other settings ({told}), give another --study")
+    check_trials(search, study)
     return study
 
 
@@ -143,3 +147,19 @@ def _question(search: Search, songs: str) -> dict[str, Any]:
     space = {f"space.{key}": str(distribution) for key, distribution in search.space.items()}
     options = {"objective": ",".join(search.objectives), "folds": search.options.folds, "songs": songs}
     return {**config, **flat(search.options.lightgbm, "lightgbm."), **space, **options}
+
+
+def check_trials(search: Search, study: optuna.Study) -> None:
+    """Refuse a study with settings outside of the space: it may come from anywhere, and settings name classes.
+
+    Raises:
+        InputError: the first such trial.
+    """
+    for trial in study.get_trials(deepcopy=False):
+        for params in (trial.params, trial.system_attrs.get("fixed_params", {})):
+            try:
+                within = {key: search.space[key] for key in params}
+                optuna.trial.create_trial(params=dict(params), distributions=within, value=0.0)
+            except (KeyError, ValueError, TypeError) as error:
+                told = f"study {search.options.study!r}: trial {trial.number}: expected settings within the space"
+                raise InputError(f"{told}, got {one_line(str(error))}") from error

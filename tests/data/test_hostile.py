@@ -11,6 +11,7 @@ import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -25,6 +26,7 @@ from tests.conftest import make_songs
 SONGS = make_songs(12)
 CSV = SONGS.to_csv(index=False).encode()
 ROW = b"a,b\n"
+WIDE = SimpleNamespace(mapped={})
 
 
 @pytest.fixture
@@ -123,6 +125,16 @@ def test_one_line_for(content: bytes, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message) as refused:
         load_songs(str(tmp_path / "songs"))
     assert "\n" not in str(refused.value)
+
+
+def test_a_million_columns_are_not_looked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each name takes 20 microseconds, and a header is looked for in several lines."""
+    seen: list[int] = []
+    monkeypatch.setattr("popularity.data.headers.match_columns", lambda names: seen.append(len(names)) or WIDE)
+    (tmp_path / "songs").write_bytes(b",".join(b"c%d" % number for number in range(100_000)) + b"\n1\n")
+    with pytest.raises(InputError, match="at most 10,000 columns, got 100,000"):
+        load_songs(str(tmp_path / "songs"))
+    assert max(seen) <= 10_000
 
 
 def test_a_huge_field_is_read(tmp_path: Path) -> None:

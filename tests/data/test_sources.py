@@ -83,6 +83,27 @@ def test_file_placed_by_hand_is_taken_if_it_is_the_right_one(tmp_path: Path) -> 
     assert download(wanted, tmp_path) == tmp_path / "kept.csv"
 
 
+@pytest.mark.parametrize("damage", [b"", CONTENT[:-1], CONTENT.replace(b"0.5", b"0.6", 1)], ids=["empty", "cut", "bit"])
+def test_a_cache_that_is_damaged_between_runs_is_fetched_anew(
+    damage: bytes, server: ThreadingHTTPServer, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    download(_wanted(server), cache).write_bytes(damage)
+    assert download(_wanted(server), cache).read_bytes() == CONTENT
+    assert [path.name for path in cache.iterdir()] == ["kept.csv"]
+
+
+@pytest.mark.usefixtures("unprivileged")
+def test_a_cache_that_is_read_only(server: ThreadingHTTPServer, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    path = download(_wanted(server), cache)
+    cache.chmod(0o555)
+    assert download(_wanted(server), cache) == path, "a file that is there needs no writing"
+    path.write_bytes(b"damaged")
+    with pytest.raises(InputError, match=r"cannot write .*Permission denied"):
+        download(_wanted(server), cache)
+
+
 def test_cache_folder_that_cannot_be_made(server: ThreadingHTTPServer, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot write"):

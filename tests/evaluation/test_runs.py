@@ -96,6 +96,26 @@ def test_other_settings_or_songs_make_a_result_void(songs, protocol, tmp_path):
     assert read_result(plan, run, tmp_path) is None, "a damaged one"
 
 
+@pytest.mark.parametrize("part", ["error", "metrics", "rows", "prediction", "facts", "nothing"])
+def test_a_result_without_one_of_its_parts_is_none(part, songs, protocol, tmp_path):
+    """Its checksums are right: somebody, or another program, has written it."""
+    from popularity.evaluation.runs import execute, read_result, write_result
+
+    plan = protocol({"mean": {"baseline": "mean"}})
+    run = plan.runs()[0]
+    result = execute(plan, songs, run, tmp_path)
+    facts, arrays = dict(result.facts), dict(result.arrays)
+    if part == "prediction":
+        arrays[part] = arrays[part][:3]
+    elif part == "facts":
+        facts = [1]
+    else:
+        facts.pop(part, None)
+        arrays.pop(part, None)
+    write_result(run.path(tmp_path), replace(result, facts=facts, arrays=arrays))
+    assert (read_result(plan, run, tmp_path) is None) == (part != "nothing")
+
+
 def test_changed_files_defaults_and_cutoffs_make_results_void(protocol, tmp_path, monkeypatch):
     from popularity.evaluation.baselines import BASELINES
     from popularity.evaluation.protocol import Run

@@ -80,3 +80,13 @@ def test_a_chosen_class_has_its_own_defaults(way, tmp_path):
     defaults = inspect.signature(FeatureTokensMamba).parameters
     assert found == {name: defaults[name].default for name in found}
     assert config.data.encoder.init_args.as_dict() == {"bins": 8, "audio_only": False}
+
+
+def test_a_callback_with_defaults_that_are_no_plain_values_is_written_and_read_again(tmp_path) -> None:
+    """That of Lightning's Timer is a member of an enumeration."""
+    timer = {"class_path": "lightning.pytorch.callbacks.Timer", "init_args": {"duration": "00:01:00:00"}}
+    config = fits.read_config(settings={"trainer.callbacks": [timer]})
+    text = fits.fit_parser().dump(config)
+    assert "interval: step" in text
+    (tmp_path / "config.yaml").write_text(text)
+    assert settings(str(tmp_path / "config.yaml"))["trainer"]["callbacks"][0]["init_args"]["interval"] == "step"
