@@ -21,6 +21,7 @@ VERBS = {
     "test": ("popularity.cli", "score a checkpoint on the test songs"),
     "predict": ("popularity.cli", "write the predicted popularity of new songs to a file"),
     "explain": ("popularity.inference.explain", "show what a trained model reads from songs, and why it predicts so"),
+    "export": ("popularity.inference.export", "write a trained model as one file, ONNX or PyTorch"),
     "what_if": ("popularity.inference.what_if", "change features of a song and see how its prediction moves"),
     "tune": ("popularity.tuning.cli", "search hyper-parameters with Optuna, in any number of processes"),
     "compare": ("popularity.evaluation.compare", "compare models on identical folds, with intervals"),

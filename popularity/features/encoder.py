@@ -28,8 +28,8 @@ from popularity.features.song import CODES, NUMERIC_FEATURES, FeatureEncoder
 from popularity.features.title_stats import TITLE_STATISTICS
 
 #: Title statistics that count towards the distance between two songs, beside the numeric features.
-_NEAR = [TITLE_STATISTICS.index(name) for name in ("remaster", "credited_names", "year")]
-_DAYS_PER_MONTH = 30.4375
+NEAR = [TITLE_STATISTICS.index(name) for name in ("remaster", "credited_names", "year")]
+DAYS_PER_MONTH = 30.4375
 
 
 class HistoryEncoder(Encoder):
@@ -96,7 +96,7 @@ class HistoryEncoder(Encoder):
         self.earlier, self.albums_differ = False, False
         self.related: RelatedSongs | None = None
         self.known: dict[str, Tensor] = {}
-        self._label = torch.zeros(0)
+        self.label = torch.zeros(0)
         self._scores = np.zeros((0, 0))
 
     @property
@@ -120,7 +120,7 @@ class HistoryEncoder(Encoder):
         """
         self.features.fit(songs)
         self.albums_differ = songs["album"].nunique(dropna=False) > 1
-        songs = self._without_constants(songs)
+        songs = self.without_constants(songs)
         self.earlier = earlier
         self._scores = _side_by_side([text.fit(songs, folds) for text in self.texts], len(songs))
         keys = keys_of(songs)
@@ -139,7 +139,7 @@ class HistoryEncoder(Encoder):
         self.known = known
         popularity = known["popularity"] if known else torch.zeros(0)
         spread = popularity.std(correction=0) if len(popularity) else torch.tensor(1.0)
-        self._label = (popularity - popularity.mean()) / spread.clamp_min(1e-3)
+        self.label = (popularity - popularity.mean()) / spread.clamp_min(1e-3)
 
     def _vectors(self, songs: pd.DataFrame, keys: Keys) -> dict[str, Tensor]:
         encoded = self.features.encode(songs)
@@ -147,7 +147,7 @@ class HistoryEncoder(Encoder):
         parts = [torch.nan_to_num(numeric), numeric.isnan().float(), encoded["bins"].flatten(1)]
         near = [torch.nan_to_num(numeric)]
         if self.texts:
-            near.append(encoded["title"][:, _NEAR])
+            near.append(encoded["title"][:, NEAR])
             parts.append(encoded["title"])
             parts.append(torch.from_numpy(self._album(songs, keys)).float())
             parts += [torch.from_numpy(text.encode(songs)[0]).float().clamp(-4, 4) for text in self.texts]
@@ -155,12 +155,18 @@ class HistoryEncoder(Encoder):
 
     def _album(self, songs: pd.DataFrame, keys: Keys) -> np.ndarray:
         assert self.related is not None
-        # where held-out songs hardly ever have known songs by others on their album, under `album` and `time`, the
-        # number of these would tell training songs from them
-        counted = self.hidden[2] < 0.5 and not self.earlier
-        return album_statistics(songs, keys, self.related.keys, counted=counted)
+        return album_statistics(songs, keys, self.related.keys, counted=self.albums_counted)
 
-    def _without_constants(self, songs: pd.DataFrame) -> pd.DataFrame:
+    @property
+    def albums_counted(self) -> bool:
+        """Whether the number of known songs by others on a song's album is told.
+
+        Where held-out songs hardly ever have any, under the splits ``album`` and ``time``, it would tell training songs
+        from them.
+        """
+        return self.hidden[2] < 0.5 and not self.earlier
+
+    def without_constants(self, songs: pd.DataFrame) -> pd.DataFrame:
         """The songs without titles, albums or dates where all known songs share one or have none.
 
         As parts of keys, and through their letters, these would still tell new songs from known songs.
@@ -183,7 +189,7 @@ class HistoryEncoder(Encoder):
         """
         if self.related is None:
             raise RuntimeError("fit the encoder, or load a checkpoint, first")
-        songs = self._without_constants(songs)
+        songs = self.without_constants(songs)
         keys = keys_of(songs)
         vectors = self._vectors(songs, keys)
         near = vectors.pop("near")
@@ -207,7 +213,7 @@ class HistoryEncoder(Encoder):
     def _places(self, keys: Keys, near: Tensor, row: Tensor) -> Tensor:
         """``(n, C)`` sort keys: the distance of a known song, or under ``time`` the months since its release."""
         if self.earlier:
-            month = torch.from_numpy(keys.day).float().unsqueeze(1) / _DAYS_PER_MONTH
+            month = torch.from_numpy(keys.day).float().unsqueeze(1) / DAYS_PER_MONTH
             return month - torch.nan_to_num(self.known["month"])[row]
         key = torch.empty(row.shape)
         for part in torch.arange(len(keys)).split(4096):
@@ -253,7 +259,7 @@ class HistoryEncoder(Encoder):
                 rest[name] = rest[name].transpose(0, 1).contiguous()
         known = batch["known"].transpose(0, 1)
         found = {f"history_{name}": self.known[name][known] for name in ("song", "category", "month")}
-        return {**rest, **found, "history_label": self._label[known]}
+        return {**rest, **found, "history_label": self.label[known]}
 
     def known_artists(self, songs: pd.DataFrame) -> tuple[int, int] | None:
         """See the base class."""
@@ -296,4 +302,4 @@ def _side_by_side(scores: list[np.ndarray], songs: int) -> np.ndarray:
 
 def _months(keys: Keys) -> Tensor:
     unknown = keys.day == np.iinfo(np.int32).max
-    return torch.from_numpy(np.where(unknown, np.nan, keys.day / _DAYS_PER_MONTH).astype(np.float32))
+    return torch.from_numpy(np.where(unknown, np.nan, keys.day / DAYS_PER_MONTH).astype(np.float32))

@@ -25,6 +25,8 @@ from popularity.data.credits import artist_names, credits
 from popularity.data.schema import AUDIO
 
 SAME, CREDITED, RETRIEVED, QUERY, ALBUM = range(5)  # QUERY: the song whose popularity is predicted
+#: Most candidates of a song in the roles ``SAME``, ``CREDITED`` and ``ALBUM``.
+OF_SAME, OF_CREDITED, OF_ALBUM = 24, 8, 8
 #: In ``role``: padding, no song.
 NO_SONG = -1
 
@@ -150,7 +152,12 @@ class RelatedSongs:
         self.latest[np.lexsort((self.tie, -keys.day))] = np.arange(len(keys))
 
     def candidates(
-        self, songs: Keys, own: np.ndarray | None = None, same: int = 24, credited: int = 8, album: int = 8
+        self,
+        songs: Keys,
+        own: np.ndarray | None = None,
+        same: int = OF_SAME,
+        credited: int = OF_CREDITED,
+        album: int = OF_ALBUM,
     ) -> CandidateSet:
         """Known songs that may stand in the histories of songs, never the song itself or a duplicate of it.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from popularity.features.related import ALBUM, CREDITED, NO_SONG, RETRIEVED, SAME
 
 #: Places of a history that the artist's own songs leave to songs of other credited names.
-_CREDITED_PLACES = 4
+CREDITED_PLACES = 4
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _priority(role: Tensor, keep: Tensor, same_album: Tensor | None, chance: Ten
     """``(n, D, C)``: candidates with the highest values make up the history; -1 for those that are out."""
     priority = torch.where(role == SAME, chance + 1, chance)
     credited = torch.where(keep & (role == CREDITED), chance, -1.0)
-    top = credited.topk(min(_CREDITED_PLACES, role.shape[-1]), dim=-1)
+    top = credited.topk(min(CREDITED_PLACES, role.shape[-1]), dim=-1)
     priority = priority.scatter_add(-1, top.indices, torch.where(top.values >= 0, 2.0, 0.0))
     if same_album is not None:
         priority = torch.where(same_album.unsqueeze(1), chance + 5, priority)

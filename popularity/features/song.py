@@ -56,7 +56,8 @@ CODES: tuple[int, ...] = (*(len(v) + 1 for v in CLOSED.values()), *(MAX_LEVELS +
 #: The five columns that the original project standardised; it passed the other eight of the 13 on as they are.
 STANDARDISED: tuple[str, ...] = ("duration_ms", "loudness", "tempo", "energy", "liveness")
 
-_CLIP = 4.0  # standard deviations: beyond, a value says "extreme" and no more
+#: Standard deviations: beyond, a value says "extreme" and no more.
+CLIP = 4.0
 
 
 def numeric_features(songs: pd.DataFrame) -> np.ndarray:
@@ -182,7 +183,7 @@ class FeatureEncoder(Encoder):
         return empty
 
     def _standard(self, numeric: np.ndarray) -> np.ndarray:
-        return ((numeric - self.mean) / self.scale).clip(-_CLIP, _CLIP)
+        return ((numeric - self.mean) / self.scale).clip(-CLIP, CLIP)
 
     def encode(self, songs: pd.DataFrame, *, training: bool = False) -> dict[str, Tensor]:
         """Encode songs; missing values and values never seen in training can be told from all others.
@@ -210,7 +211,7 @@ class FeatureEncoder(Encoder):
         titles = songs["title"].where(np.full(len(songs), of_title.item()))
         title = (title_statistics(titles).astype(np.float64) - self.title_mean) / self.title_scale
         missing = titles.isna().to_numpy(np.float64)[:, None]
-        title = np.concatenate([np.nan_to_num(title).clip(-_CLIP, _CLIP), missing], axis=1)
+        title = np.concatenate([np.nan_to_num(title).clip(-CLIP, CLIP), missing], axis=1)
         codes = self._codes(songs)
         codes = codes * self.met[np.arange(len(CATEGORIES)), codes] * of_category
         values = torch.from_numpy(numeric.astype(np.float32))

@@ -5,6 +5,7 @@ Glossary of shapes: ``B`` songs, ``L`` characters of the longest text, ``P`` nam
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -32,7 +33,7 @@ _NO_NAMES = (
     *("piano", "band"),
 )
 _VERSIONS = ("remix", "remaster", "remastered", "version", "edit", "mix", "explicit")
-_PREFIXES = ("live ", "recorded ", "prod ", "prod. ", "produced ", "remix ", "remixed ", "my ", "your ")
+_PREFIXES = ("live ", "recorded ", "prod ", "prod. ", "produced ", "remix ", "remixed ")
 
 
 class Credits(nn.Module):
@@ -58,7 +59,7 @@ class Credits(nn.Module):
         credited, end = torch.zeros_like(ends), torch.zeros_like(text.codes[:, :1])
         for _ in range(2):
             begin = torch.minimum(*(self._names_begin(text, mark, end) for mark in marks))
-            begin = torch.where(at(brackets | text.end, begin), len(text.place), begin)
+            begin = torch.where(at(brackets | text.end, begin), text.place.shape[0], begin)
             end = first(ends & (text.place > begin))
             credited = credited | ((text.place >= begin) & (text.place < end))
         inside = credited & ~self._separators(text)
@@ -213,15 +214,16 @@ def _flags(char: str) -> tuple[bool, ...]:
 
 
 class Components(nn.Module):
-    """Leading components of the TF-IDF of n-grams: `popularity.features.ngrams.TextEncoder` of code points.
+    """Leading components of the TF-IDF of n-grams, and scores: `popularity.features.ngrams.TextEncoder` of code points.
 
     Args:
-        text: fitted, that reads n-grams of characters.
+        text: fitted. Its scores read the n-grams of characters that its components are of.
     """
 
     letter: Tensor
     idf: Tensor
-    projection: Tensor
+    weights: Tensor
+    shift: Tensor
 
     _SIZES = (2, 3, 4)
 
@@ -230,20 +232,25 @@ class Components(nn.Module):
         terms = text.vocabulary[text.read]
         letters = sorted({char for term in terms for char in term} - {" "})
         place = {char: number + 2 for number, char in enumerate(letters)}  # 0: no letter of these; 1: blank
-        self.base, self.components = len(letters) + 2, text.components
+        self.base = len(letters) + 2
         self.register_buffer("letter", table_of(lambda c: 1 if c.isspace() else place.get(c.lower(), 0), torch.int32))
         place[" "] = 1
         packed = [sum(place[char] * self.base**i for i, char in enumerate(term)) for term in terms]
         self.find = Lookup(torch.tensor(packed, dtype=torch.int64))
         # the last row is that of n-grams without a place
         self.register_buffer("idf", F.pad(torch.from_numpy(text.idf[text.read].copy()).float(), (0, 1)))
-        projection = torch.from_numpy(text.projection / text.scale).float()
-        self.register_buffer("projection", F.pad(projection, (0, 0, 0, 1)))
+        moments = [(text.intercept[name], *text.score_moments[name]) for name in text.scores]
+        intercept, mean, spread = np.array(moments).reshape(-1, 3).T
+        weights = (
+            np.stack([text.coefficients[name] for name in text.scores], 1) if text.scores else np.zeros((len(terms), 0))
+        )
+        weights = np.concatenate([text.projection / text.scale, weights / spread], axis=1)
+        self.register_buffer("weights", F.pad(torch.from_numpy(weights).float(), (0, 0, 0, 1)))
+        shift = np.concatenate([np.zeros(text.components), (intercept - mean) / spread])
+        self.register_buffer("shift", torch.from_numpy(shift * bool(terms)).float())
 
     def forward(self, codes: Tensor) -> Tensor:
-        """``(B, components)`` float32, within -4 and 4."""
-        if not len(self.idf) - 1:
-            return self.projection.new_zeros(len(codes), self.components)
+        """``(B, components + scores)`` float32, within -4 and 4."""
         letters = torch.where(codes == 0, 1, self.letter[codes].long())
         packed = F.pad(letters, (1, 0), value=1)
         found = []
@@ -254,11 +261,11 @@ class Components(nn.Module):
             found.append(torch.where(known, whole, 0))
         index = self.find(torch.cat(found, 1))
         index = torch.where(index < 0, len(self.idf) - 1, index)
-        count = self.idf.new_zeros(len(codes), len(self.idf)).scatter_add(1, index, torch.ones_like(index).float())
+        count = self.idf.new_zeros(codes.shape[0], len(self.idf)).scatter_add(1, index, torch.ones_like(index).float())
         count = count.gather(1, index)
         # an n-gram that occurs several times is met as often, each time with its share
         weight = self.idf[index] * (1 + count.log())
         norm = (weight.square() / count).sum(1, keepdim=True).sqrt()
         share = weight / count / torch.where(norm > 0, norm, 1)
-        mixed = torch.bmm(share.unsqueeze(1), self.projection[index]).squeeze(1)
-        return mixed.clamp(-4, 4)
+        mixed = torch.bmm(share.unsqueeze(1), self.weights[index]).squeeze(1)
+        return (mixed + self.shift).clamp(-4, 4)

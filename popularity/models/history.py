@@ -148,7 +148,7 @@ class HistoryMember(nn.Module):
         for block in self.blocks:
             x = block(x, reverse)
         x = self.norm(x)
-        last = x[torch.arange(len(x), device=x.device), lengths - 1]
+        last = x[torch.arange(x.shape[0], device=x.device), lengths - 1]
         mean = (x * inside.unsqueeze(-1)).sum(1) / lengths.unsqueeze(1)
         skipped = self.skip(torch.cat([batch["song"], extras], -1)) + album @ self.album_skip
         raw: Tensor = self.readout(torch.cat([last, mean], -1)) + skipped
@@ -186,7 +186,7 @@ class HistoryMember(nn.Module):
     def _album(self, history: History) -> Tensor:
         """Shrunk mean label and number of known songs on the same album, ``(B, 2)``, with feature dropout."""
         if history.same_album is None:
-            return history.label.new_zeros(len(history.label), 2)
+            return history.label.new_zeros(history.label.shape[0], 2)
         count = history.same_album.sum(1).to(history.label.dtype)
         mean = (history.label * history.same_album).sum(1) / (count + _PRIOR)
         return F.dropout(torch.stack([mean, torch.log1p(count)], 1), self.feature_dropout, self.training)

@@ -156,7 +156,7 @@ def test_a_batch_shows_the_known_songs_that_were_sampled(compilations):
 def test_labels_that_do_not_differ_are_0(popularity, songs):
     few = songs.iloc[: 1 if isinstance(popularity, list) else 30]
     encoder = fitted(few.assign(popularity=popularity))
-    assert encoder._label.tolist() == [0.0] * len(few)
+    assert encoder.label.tolist() == [0.0] * len(few)
 
 
 @pytest.mark.parametrize(

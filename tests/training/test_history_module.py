@@ -101,7 +101,7 @@ def test_a_loaded_model_knows_the_songs_it_was_trained_on(fit, songs, split):
     loaded = another(fit)
     assert len(loaded.datamodule.encoder.related.keys) == len(split.train)
     assert torch.equal(raw(loaded, test), raw(fit, test))
-    loaded.datamodule.encoder._label.neg_()
+    loaded.datamodule.encoder.label.neg_()
     assert not torch.allclose(raw(loaded, test), raw(fit, test), atol=1e-3), "and reads them"
 
 
