@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from popularity.data.credits import normalise_name
+from popularity.inference.export_lookup import taken
 
 #: Code points from here on are read as one Han character.
 LIMIT = 0x20000
@@ -153,13 +154,13 @@ class Alphabet(nn.Module):
 
     def letters(self, codes: Tensor) -> Letters:
         """What patterns are looked for in."""
-        return Letters(codes, self.low[codes], self.kind[codes])
+        return Letters(codes, taken(self.low, codes), taken(self.kind, codes))
 
     def key(self, codes: Tensor) -> Tensor:
         """``(B,)`` hashes of texts as they stand, 0 for a missing one."""
-        size = self.size[codes].long()
+        size = taken(self.size, codes).long()
         place = (size.cumsum(1) - size).clamp_max(self._LONGEST - 1)
-        return (self.hashed[codes] * self.power[place]).sum(1)
+        return (taken(self.hashed, codes) * taken(self.power, place)).sum(1)
 
     def names(self, text: Letters, inside: Tensor, loose: Tensor, most: int) -> Tensor:
         """Hashes of the names between separators, each as `popularity.data.credits.normalise_name` spells it.
@@ -178,15 +179,15 @@ class Alphabet(nn.Module):
         # what is no name, and what is too much, goes to a column of its own
         part = torch.where(inside, begins.cumsum(1) - 1, most).clamp_max(most)
         kept = inside & ~(text.blank & (text.after_blank | begins))
-        size = torch.where(kept, self.size[codes], 0).long()
+        size = torch.where(kept, taken(self.size, codes).long(), 0).long()
         place = (size.cumsum(1) - size).clamp_max(self._LONGEST - 1)
         empty = torch.zeros_like(codes[:, :1]).expand(-1, most + 1)
         core = torch.where(inside & ~loose, text.place, -1)
         last = (empty - 1).scatter_reduce(1, part, core, "amax")
         kept = kept & (text.place <= last.gather(1, part))
         begin = (empty + self._LONGEST - 1).scatter_reduce(1, part, torch.where(kept, place, self._LONGEST - 1), "amin")
-        terms = torch.where(kept, self.hashed[codes] * self.power[place], 0)
-        return (empty.scatter_add(1, part, terms) * self.inverse[begin])[:, :most]
+        terms = torch.where(kept, taken(self.hashed, codes) * taken(self.power, place), 0)
+        return (empty.scatter_add(1, part, terms) * taken(self.inverse, begin))[:, :most]
 
 
 def _signed(value: int) -> int:

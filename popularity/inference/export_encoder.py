@@ -105,13 +105,14 @@ class Features(nn.Module):
         shown = frozenset() if encoder.audio_only else _TEXTS
         self.features = SongFeatures(encoder, Alphabet(), shown)
         self.hide_title = not encoder.present[-1]
+        # as places: a graph has no shapes that depend on values
+        self.register_buffer("places", torch.from_numpy(encoder.present.nonzero()[0]).unsqueeze(0))
 
     def forward(self, songs: Songs) -> dict[str, Tensor]:
         """The batch."""
         if self.hide_title:
             songs = songs._replace(title=songs.title * 0)
-        batch: dict[str, Tensor] = self.features(songs)[0]
-        return batch
+        return {**self.features(songs)[0], "present": self.places}
 
 
 def encoder_graph(encoder: Encoder, songs: pd.DataFrame) -> nn.Module:

@@ -5,6 +5,7 @@ Glossary of shapes: ``B`` songs, ``K`` bins.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,15 +15,17 @@ from torch import Tensor, nn
 
 from popularity.errors import InputError
 from popularity.features.base import Encoder
+from popularity.features.encoder import HistoryEncoder
 from popularity.features.related import SAME
 from popularity.features.song import FeatureEncoder
 from popularity.inference.distribution import SHARES
 from popularity.inference.export_characters import code_points
 from popularity.inference.export_encoder import encoder_graph
+from popularity.inference.export_lookup import taken
 from popularity.inference.export_song import CODED, NUMBERS, TEXTS, Songs
 from popularity.metrics import HIGHEST, LOWEST
 from popularity.models.heads import HistogramHead
-from popularity.models.history import HistoryMamba
+from popularity.models.history import HistoryMamba, SongEmbedding
 from popularity.training.module import FeatureTokensMamba, PopularityModule, SingleTokenMamba
 
 
@@ -46,7 +49,10 @@ class SongGraph(nn.Module):
         if type(module.net) not in (HistoryMamba, FeatureTokensMamba, SingleTokenMamba):
             raise InputError(f"export: expected a network of this package, got {type(module.net).__name__}")
         self.encoder = encoder_graph(encoder, songs)
-        self.net, self.head, self.calibration = module.net, module.head, module.calibration
+        self.net, self.head, self.calibration = copy.deepcopy(module.net), module.head, module.calibration
+        self.by_row = False
+        if isinstance(self.net, HistoryMamba) and isinstance(encoder, HistoryEncoder):
+            self.by_row = embed_known_songs(self.net, encoder)
         self.calibrated = not module.calibration.is_identity()
         self.most = int(getattr(encoder, "history", 0))
         ends = [f"{side}_{100 * share:g}" for share in SHARES for side in ("low", "high")]
@@ -56,6 +62,8 @@ class SongGraph(nn.Module):
     def forward(self, *songs: Tensor) -> tuple[Tensor, ...]:
         """``(B,)`` each, named by :attr:`outputs`; the inputs are those of `Songs`."""
         batch = self.encoder(Songs(*songs))
+        if self.by_row:
+            batch["history_song"] = batch["history_row"]
         raw = self.net(batch)
         raw = self.head.mix(raw) if raw.ndim == 3 else raw
         if self.calibrated:  # what `Calibration.forward` asks of its numbers, no graph can ask
@@ -68,6 +76,41 @@ class SongGraph(nn.Module):
         if self.most:
             found.append((batch["role"][0] == SAME).sum(1).clamp_max(self.most))
         return tuple(found)
+
+
+class KnownEmbedding(nn.Module):
+    """The embedding of songs, computed beforehand for the known songs; without the operators that ONNX lacks.
+
+    Args:
+        embedding: trained.
+        song: ``(N, S)`` vectors of the known songs.
+        category: ``(N, C)`` their categories.
+    """
+
+    def __init__(self, embedding: SongEmbedding, song: Tensor, category: Tensor) -> None:
+        super().__init__()
+        self.embedding = embedding
+        with torch.no_grad():
+            self.register_buffer("known", self._embed(song, category))
+
+    def _embed(self, song: Tensor, category: Tensor) -> Tensor:
+        of = self.embedding
+        embedded = taken(of.category.weight, category + of.offsets).sum(-2)
+        found: Tensor = of.out(of.vector(song) + embedded)
+        return found
+
+    def forward(self, song: Tensor, category: Tensor) -> Tensor:
+        """Songs as vectors, or known songs as rows ``(...)``, to ``(..., d)``."""
+        return self._embed(song, category) if song.is_floating_point() else taken(self.known, song)
+
+
+def embed_known_songs(net: HistoryMamba, encoder: HistoryEncoder) -> bool:
+    """Replace the embeddings of a network; returns whether known songs may be given to it as rows."""
+    # a row is that of a known song also where there is none: its token is not read
+    song, category = encoder.known["song"], encoder.known["category"]
+    for member in net.members:
+        member.song = KnownEmbedding(member.song, song, category)
+    return all(member.difference is None for member in net.members)
 
 
 def quantiles(probabilities: Tensor, edges: Tensor, levels: list[float]) -> Tensor:

@@ -23,7 +23,7 @@ from popularity.features.encoder import DAYS_PER_MONTH, HistoryEncoder
 from popularity.features.related import ALBUM, CREDITED, NO_SONG, OF_ALBUM, OF_CREDITED, SAME, keys_of
 from popularity.features.sampling import CREDITED_PLACES
 from popularity.inference.export_characters import LIMIT, Alphabet, code_points
-from popularity.inference.export_lookup import Lookup
+from popularity.inference.export_lookup import Lookup, taken
 from popularity.inference.export_song import Read, Songs
 
 #: Names of a song whose known songs are read, and candidates of each name and of an album.
@@ -147,13 +147,13 @@ class KnownSongs(nn.Module):
         first = torch.where(names[:, 0] >= 0, names[:, 0], torch.where(read.artists[:, 0] == 0, self.nobody, -1))
         album = self._album(read, first)
         row, role = self._candidates(names, first, album)
-        same_album = (self.album[row] == album.unsqueeze(1)) & self.has_albums
+        same_album = (taken(self.album, row) == album.unsqueeze(1)) & self.has_albums
         day = torch.nan_to_num(read.day, _NEVER).unsqueeze(1)
         here = (row < self.count) & ~self._is_itself(songs, read, row)
         here = here & (F.pad(row, (1, 0), value=-1)[:, :-1] != row)  # once, in its closest role
-        place = (self.known_near[row] - near.unsqueeze(1)).square().sum(-1)
+        place = (taken(self.known_near, row) - near.unsqueeze(1)).square().sum(-1)
         if self.earlier:
-            here = here & (self.day[row] < day)
+            here = here & (taken(self.day, row) < day)
             place = (day / DAYS_PER_MONTH).float() - torch.nan_to_num(F.pad(self.known_month, (0, 1)))[row]
         chosen = _chosen(role, here, same_album, 1 / (1 + place.clamp_min(0)), self.history)
         place = torch.where(chosen.values >= 0, place.gather(1, chosen.indices), torch.inf)
@@ -161,8 +161,10 @@ class KnownSongs(nn.Module):
         used, order = place.isfinite(), chosen.indices.gather(1, order)
         row = torch.where(used, row.gather(1, order), 0)
         found = {
-            f"history_{name}": getattr(self, f"known_{name}")[row] for name in ("song", "category", "month", "label")
+            f"history_{name}": taken(getattr(self, f"known_{name}"), row)
+            for name in ("song", "category", "month", "label")
         }
+        found["history_row"] = row
         found["role"] = torch.where(used, role.gather(1, order), NO_SONG)
         if self.has_albums:
             found["same_album"] = same_album.gather(1, order) & used
@@ -173,15 +175,16 @@ class KnownSongs(nn.Module):
         text = read.album
         name = self.find_album(self.alphabet.names(text, ~text.end, text.blank | text.any_of("."), 1)[:, 0])
         day = torch.nan_to_num(read.day).long()
-        dated = self.dated[self.find_dated(name * _SHIFT + day + _DAYS)]
-        by_name = self.by_name[name]
-        other = torch.where(by_name >= 0, by_name, self.by_artist[self.find_by_artist(name * _SHIFT + first)])
+        dated = _taken_or_last(self.dated, self.find_dated(name * _SHIFT + day + _DAYS))
+        by_name = _taken_or_last(self.by_name, name)
+        by_artist = _taken_or_last(self.by_artist, self.find_by_artist(name * _SHIFT + first))
+        other = torch.where(by_name >= 0, by_name, by_artist)
         return torch.where(name >= 0, torch.where(read.day.isnan(), other, dated), -1)
 
     def _others(self, album: Tensor, first: Tensor) -> Tensor:
         """``(B,)`` number of known songs by other first-named artists on the album."""
-        mine = self.pair_size[self.find_pair(album * _SHIFT + first)]
-        return torch.where(album >= 0, self.album_size[album] - mine, 0) * self.counted
+        mine = _taken_or_last(self.pair_size, self.find_pair(album * _SHIFT + first))
+        return torch.where(album >= 0, _taken_or_last(self.album_size, album) - mine, 0) * self.counted
 
     def _candidates(self, names: Tensor, first: Tensor, album: Tensor) -> tuple[Tensor, Tensor]:
         """Rows of known songs and their roles, ``(B, C)`` each, sorted by row and then role."""
@@ -189,11 +192,11 @@ class KnownSongs(nn.Module):
         place = torch.arange(names.shape[1], 0, -1, device=names.device)
         which = torch.where((names >= 0) & ~repeated, place, 0).topk(_NAMES, dim=1).indices
         names = torch.where(repeated, -1, names).gather(1, which)  # the first four that are known
-        rows = self.of_name[names]  # (B, 4, 20); -1 is the last row, which is empty
-        own = torch.arange(_OF_NAME, device=names.device) < self.own[names].unsqueeze(2)
+        rows = _taken_or_last(self.of_name, names)  # (B, 4, 20); the last row is empty
+        own = torch.arange(_OF_NAME, device=names.device) < _taken_or_last(self.own, names).unsqueeze(2)
         role = torch.where(own & (names == first.unsqueeze(1)).unsqueeze(2), SAME, CREDITED)
-        on_album = self.of_album[album]
-        by_artist = (self.first[on_album] == first.unsqueeze(1)) & (first != self.nobody).unsqueeze(1)
+        on_album = _taken_or_last(self.of_album, album)
+        by_artist = (taken(self.first, on_album) == first.unsqueeze(1)) & (first != self.nobody).unsqueeze(1)
         rows = torch.cat([rows.flatten(1), on_album], 1)
         role = torch.cat([role.flatten(1), torch.where(by_artist, SAME, ALBUM)], 1)
         both = (rows * 8 + role).sort(dim=1).values
@@ -204,9 +207,9 @@ class KnownSongs(nn.Module):
         named = ~read.artist.end[:, 0] & ~read.title.end[:, 0]
         key = torch.where(named, _joined(*(self.alphabet.key(text.codes) for text in (read.artist, read.title))), 0)
         sound = self._sound(songs.numbers[:, : len(AUDIO)])
-        same = (self.track[row] == songs.track_id.unsqueeze(1)) & (songs.track_id >= 0).unsqueeze(1)
-        same = same | ((self.both[row] == key.unsqueeze(1)) & named.unsqueeze(1))
-        return same | ((self.sound[row] - sound.unsqueeze(1)).abs() < 1e-7)
+        same = (taken(self.track, row) == songs.track_id.unsqueeze(1)) & (songs.track_id >= 0).unsqueeze(1)
+        same = same | ((taken(self.both, row) == key.unsqueeze(1)) & named.unsqueeze(1))
+        return same | ((taken(self.sound, row) - sound.unsqueeze(1)).abs() < 1e-7)
 
 
 def _chosen(role: Tensor, here: Tensor, same_album: Tensor, chance: Tensor, length: int) -> torch.return_types.topk:
@@ -221,6 +224,11 @@ def _chosen(role: Tensor, here: Tensor, same_album: Tensor, chance: Tensor, leng
     priority = priority.scatter_add(1, credited.indices, torch.where(credited.values >= 0, 2.0, 0.0))
     priority = torch.where(same_album, chance + 5, priority)
     return torch.where(here, priority, -1.0).topk(length, dim=1)
+
+
+def _taken_or_last(table: Tensor, index: Tensor) -> Tensor:
+    """Rows of a table, the last one for -1."""
+    return taken(table, torch.where(index < 0, table.shape[0] - 1, index))
 
 
 def _joined(artist: Tensor, title: Tensor) -> Tensor:

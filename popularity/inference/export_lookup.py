@@ -8,6 +8,12 @@ from torch import Tensor, nn
 _ROUNDS = 200  # evictions before larger tables are tried
 
 
+def taken(table: Tensor, index: Tensor) -> Tensor:
+    """Rows of a table ``(n, ...)`` at places of any shape: ``table[index]``, which graphs compute more slowly."""
+    rows = table.index_select(0, index.reshape(-1))
+    return rows.reshape(*index.shape, *table.shape[1:])
+
+
 class Lookup(nn.Module):
     """Finds the places of keys in a list (Pagh & Rodler 2004, "Cuckoo hashing").
 
@@ -33,8 +39,8 @@ class Lookup(nn.Module):
     def forward(self, keys: Tensor) -> Tensor:
         """Places of keys of any shape, int64, -1 for those that are not in the list."""
         one, two = keys.remainder(self.first), self.first + keys.remainder(self.second)
-        found = torch.where(self.keys[two] == keys, self.places[two], -1)
-        return torch.where(self.keys[one] == keys, self.places[one], found)
+        found = torch.where(taken(self.keys, two) == keys, taken(self.places, two), -1)
+        return torch.where(taken(self.keys, one) == keys, taken(self.places, one), found)
 
 
 def _filled(keys: list[int], primes: tuple[int, int]) -> list[int | None] | None:

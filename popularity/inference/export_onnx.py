@@ -47,8 +47,15 @@ def onnx_model(program: torch.export.ExportedProgram, graph: SongGraph, lists: M
     from onnx import TensorProto, helper
 
     inputs = ["numbers", *(f"{name} codes" for name in (*TEXTS, *CODED))]
+    # ONNX Runtime optimises what it loads, in seconds where the exporter takes minutes
     made = torch.onnx.export(
-        program, dynamo=True, opset_version=_OPSET, input_names=inputs, output_names=graph.outputs, verbose=False
+        program,
+        dynamo=True,
+        opset_version=_OPSET,
+        input_names=inputs,
+        output_names=graph.outputs,
+        verbose=False,
+        optimize=False,
     )
     assert made is not None
     model = made.model_proto

@@ -23,6 +23,7 @@ from popularity.features.song import (
     piecewise_linear,
 )
 from popularity.inference.export_characters import LIMIT, Alphabet, Letters
+from popularity.inference.export_lookup import taken
 from popularity.inference.export_text import TitleStatistics
 
 #: Columns of ``Songs.numbers``.
@@ -123,7 +124,6 @@ class SongFeatures(nn.Module):
             "bins": piecewise_linear(numeric, self.edges.float()),
             "category": self._category(songs) * self.present[count:-1],
             "title": torch.cat([title, read.title.end[:, :1]], 1).float(),
-            "present": self.present.expand(numeric.shape[0], -1),
         }
         return features, read._replace(credited=credited)
 
@@ -148,7 +148,7 @@ class SongFeatures(nn.Module):
             code = value - self.levels[place] + 1
             known = (code >= 1) & (code <= self.sizes[place]) & (code == code.floor())  # not where it is NaN
             code = torch.where(known, code, 0.0).long()
-            codes.append(code * self.met[place][code])
+            codes.append(code * taken(self.met[place], code))
         return torch.stack(codes, 1)
 
 
@@ -178,7 +178,7 @@ def _day(text: Tensor) -> Tensor:
     month, day = (torch.nan_to_num(10 * digit[:, place] + digit[:, place + 1], 1.0) for place in (5, 8))
     month = month.clamp(1, 12).long()
     leap = _first_day(year + 1) - _first_day(year) == 366
-    passed = torch.tensor(_PASSED, dtype=digit.dtype)[month - 1] + (leap & (month > 2)).double()
+    passed = taken(torch.tensor(_PASSED, dtype=digit.dtype), month - 1) + (leap & (month > 2)).double()
     return _first_day(year) + passed + day - 1
 
 

@@ -21,7 +21,7 @@ from popularity.inference.export_characters import (
     first,
     table_of,
 )
-from popularity.inference.export_lookup import Lookup
+from popularity.inference.export_lookup import Lookup, taken
 
 #: Names that a title credits and that are read; of more, the first ones.
 TITLE_NAMES = 6
@@ -142,7 +142,7 @@ class TitleStatistics(nn.Module):
 
     def forward(self, text: Letters) -> tuple[Tensor, Tensor]:
         """Statistics ``(B, 22)`` float32, NaN where missing, and hashes of the credited names ``(B, P)``."""
-        counts = self.flags[self.of[text.codes].int()].sum(1)
+        counts = taken(self.flags, taken(self.of, text.codes).long()).sum(1)
         letters, upper, lower, brackets, foreign, punctuation = counts[:, :6].unbind(1)
         letters = letters.clamp_min(1)
         names = self.credits(text)
@@ -251,7 +251,7 @@ class Components(nn.Module):
 
     def forward(self, codes: Tensor) -> Tensor:
         """``(B, components + scores)`` float32, within -4 and 4."""
-        letters = torch.where(codes == 0, 1, self.letter[codes].long())
+        letters = torch.where(codes == 0, 1, taken(self.letter, codes).long())
         packed = F.pad(letters, (1, 0), value=1)
         found = []
         known, whole = packed > 0, packed
@@ -264,8 +264,8 @@ class Components(nn.Module):
         count = self.idf.new_zeros(codes.shape[0], len(self.idf)).scatter_add(1, index, torch.ones_like(index).float())
         count = count.gather(1, index)
         # an n-gram that occurs several times is met as often, each time with its share
-        weight = self.idf[index] * (1 + count.log())
+        weight = taken(self.idf, index) * (1 + count.log())
         norm = (weight.square() / count).sum(1, keepdim=True).sqrt()
         share = weight / count / torch.where(norm > 0, norm, 1)
-        mixed = torch.bmm(share.unsqueeze(1), self.weights[index]).squeeze(1)
+        mixed = torch.bmm(share.unsqueeze(1), taken(self.weights, index)).squeeze(1)
         return (mixed + self.shift).clamp(-4, 4)

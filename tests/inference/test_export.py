@@ -216,3 +216,29 @@ def test_an_own_network_is_refused(song_table, encoder):
     module = PopularityModule(OwnNet, inputs=encoder.inputs)
     with pytest.raises(InputError, match="expected a network of this package, got OwnNet"):
         graphs.SongGraph(module, encoder, song_table[:60])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model.net": "FeatureTokensMamba", "model.net.width": 8, "data.encoder": "FeatureEncoder"},
+        {"model.net": "SingleTokenMamba", "data.encoder": "ColumnEncoder", "model.head": "MSEHead"},
+        {"model.net.members": 4, "data.encoder.history": 3},
+        {"data.encoder.audio_only": True},
+    ],
+    ids=["tokens", "single token", "members", "audio"],
+)
+def test_the_graph_of_every_network(song_table, settings):
+    from popularity.data.splits import Split
+    from popularity.inference.predictor import predict_songs
+    from tests.conftest import quick_fit
+
+    rows = np.arange(len(song_table))
+    fit = quick_fit(song_table, Split(rows[:60], rows[:0], rows[60:]), **settings)
+    module, encoder = fit.module, fit.datamodule.encoder
+    known, new = song_table[:60], song_table[60:].reset_index(drop=True)
+    graph = graphs.SongGraph(module.eval(), encoder, known).eval()
+    program = graphs.exported(graph).module()
+    found = program(*graphs.songs_of(new, graphs.vocabularies(encoder, known)))
+    expected = predict_songs(module, encoder, new, samples=fit.datamodule.hparams["samples"]).mean
+    np.testing.assert_allclose(found[0].detach().numpy(), expected, atol=1e-4)
