@@ -120,8 +120,7 @@ class HistoryEncoder(Encoder):
         """
         self.features.fit(songs)
         self.albums_differ = songs["album"].nunique(dropna=False) > 1
-        songs = self.without_constants(songs)
-        self.earlier = earlier
+        songs, self.earlier = self.without_constants(songs), earlier
         self._scores = _side_by_side([text.fit(songs, folds) for text in self.texts], len(songs))
         keys = keys_of(songs)
         self.related = RelatedSongs(keys, earlier=earlier)
@@ -159,11 +158,7 @@ class HistoryEncoder(Encoder):
 
     @property
     def albums_counted(self) -> bool:
-        """Whether the number of known songs by others on a song's album is told.
-
-        Where held-out songs hardly ever have any, under the splits ``album`` and ``time``, it would tell training songs
-        from them.
-        """
+        """Whether album songs by others are counted: not where held-out songs hardly have any, which would tell."""
         return self.hidden[2] < 0.5 and not self.earlier
 
     def without_constants(self, songs: pd.DataFrame) -> pd.DataFrame:

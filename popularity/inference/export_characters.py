@@ -113,7 +113,7 @@ def _low(char: str) -> int:
 
 def _expanded(char: str) -> str:
     """A character as `normalise_name` leaves it, taken apart so that accents may stand alone in either spelling."""
-    return " " if char.isspace() else unicodedata.normalize("NFKD", normalise_name(f"a{char}b")[1:-1])
+    return " " if char.isspace() else unicodedata.normalize("NFKD", normalise_name(f"-{char}-")[1:-1])
 
 
 class Alphabet(nn.Module):
