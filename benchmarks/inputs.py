@@ -20,10 +20,10 @@ from popularity.data.songs import load_songs
 from popularity.evaluation.baselines import BASELINES
 from popularity.evaluation.folds import Fold, make_fold
 from popularity.evaluation.models import build_model
-from popularity.evaluation.runs import code_version
-from popularity.evaluation.significance import corrected_t_test
 from popularity.io import write_atomically
 from popularity.metrics import regression_scores
+from popularity.metrics.intervals import corrected_t_test
+from popularity.program import code_version
 
 SONGS = ("artist_effect", "artist_known", "artist_max", "artist_min", "artist_std")
 CREDITS = tuple(f"{way}_{what}" for way in ("guests", "guest_on", "credits") for what in ("effect", "known"))

@@ -15,14 +15,15 @@ import pandas as pd
 from sklearn.ensemble import BaggingClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import precision_score, r2_score, recall_score, roc_auc_score
+from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 
 from popularity.data.schema import AUDIO
 from popularity.evaluation.classifiers import undersampled
-from popularity.evaluation.estimators import imputed
 from popularity.evaluation.folds import Fold, Rows
 from popularity.evaluation.hits import cutoff_value
 from popularity.evaluation.models import build_model
+from popularity.features.prepared import medians
 from popularity.metrics import regression_scores
 from popularity.training.baselines import linear_regression
 
@@ -135,7 +136,9 @@ def logistic_regression(cutoff: float, *, own_scale: bool, balance: bool) -> Met
         of_test = test[scaled] if own_scale else train[scaled]
         test[scaled] = (test[scaled] - of_test.mean()) / of_test.std()
         train[scaled] = (train[scaled] - train[scaled].mean()) / train[scaled].std()
-        chance = imputed(LogisticRegression(max_iter=2000)).fit(train, hit[rows]).predict_proba(test)[:, 1]
+        chance = (
+            make_pipeline(medians(), LogisticRegression(max_iter=2000)).fit(train, hit[rows]).predict_proba(test)[:, 1]
+        )
         return float(roc_auc_score(answers, chance))
 
     return metric
@@ -156,7 +159,7 @@ def no_zeros(metric: Metric) -> Metric:
 def ten_columns(fold: Fold) -> float:
     """R2 of least squares on the ten audio columns that are not codes."""
     columns = [name for name in AUDIO if name not in ("key", "mode", "time_signature")]
-    model = imputed(LinearRegression()).fit(fold.task.train[columns], fold.task.popularity)
+    model = make_pipeline(medians(), LinearRegression()).fit(fold.task.train[columns], fold.task.popularity)
     return float(r2_score(fold.answers, model.predict(fold.task.test[columns])))
 
 
@@ -174,7 +177,7 @@ def three_classes(score: Callable[..., float]) -> Metric:
         if 2 not in train or 2 not in answers:
             return float("nan")
         tree = DecisionTreeClassifier(max_depth=2, class_weight="balanced")
-        bag = imputed(BaggingClassifier(tree, 200, random_state=fold.task.seed)).fit(
+        bag = make_pipeline(medians(), BaggingClassifier(tree, 200, random_state=fold.task.seed)).fit(
             fold.task.train[list(AUDIO)], train
         )
         return float(score(answers == 2, bag.predict(fold.task.test[list(AUDIO)]) == 2, zero_division=0.0))

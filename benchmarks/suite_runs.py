@@ -25,9 +25,9 @@ from popularity.errors import InputError
 from popularity.evaluation.baselines import BASELINES
 from popularity.evaluation.folds import Fold, make_fold
 from popularity.evaluation.models import Model, build_model
-from popularity.evaluation.runs import versions
 from popularity.io import write_atomically
 from popularity.parsing import resolve_config
+from popularity.program import versions
 from popularity.training.fit import read_config
 
 #: Folds of the songs, and of the training songs of one of these.
@@ -243,7 +243,7 @@ def code_version(kind: str) -> str:
 
     Tuned trees take most of the suite's time and need not be fitted again because a network has changed.
     """
-    roots = [f"popularity.evaluation.{name}" for name in ("fitting", "baselines", "estimators", "neural")]
+    roots = [f"popularity.evaluation.{name}" for name in ("fitting", "baselines", "estimators")]
     files = imported(roots if kind == "baseline" else ["popularity.evaluation.network"])
     if kind == "network":  # configs name classes by text, and kernels are no Python
         files |= {path for path in (_PACKAGE / "models").rglob("*") if path.suffix in (".py", ".h", ".cpp", ".cu")}

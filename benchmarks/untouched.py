@@ -19,8 +19,9 @@ import pandas as pd
 from popularity.data.songs import load_songs
 from popularity.errors import InputError
 from popularity.evaluation.folds import make_fold
-from popularity.evaluation.significance import LEVEL, song_intervals
+from popularity.evaluation.significance import song_intervals
 from popularity.io import write_atomically
+from popularity.metrics.intervals import LEVEL
 
 
 def judged(predictions: pd.DataFrame, songs: pd.DataFrame, rows: np.ndarray, against: str) -> pd.DataFrame:

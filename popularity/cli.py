@@ -33,7 +33,7 @@ from popularity.parsing import one_line
 from popularity.parsing.classes import chosen_classes
 from popularity.program import Stopped, stopped
 from popularity.training.callbacks import RunRecord
-from popularity.training.choice import Choice, open_settings, with_settings
+from popularity.training.choice import Choice, chosen_before, with_settings
 from popularity.training.datamodule import PopularityDataModule, check_held_out, check_same_data
 from popularity.training.fit import (
     CLASSES,
@@ -108,7 +108,7 @@ class PopularityCLI(LightningCLI):
         path, self.checkpoint = found
         if verb == "fit":
             check_complete(path, self.checkpoint)
-            chosen = open_settings(config, self.checkpoint["PopularityDataModule"]["chosen"])
+            chosen = chosen_before(config, self.checkpoint["PopularityDataModule"]["chosen"])
             check_same_model(self.checkpoint, with_settings(config, chosen).model.as_dict())
             config.ckpt_path = path
             return
@@ -139,7 +139,7 @@ class PopularityCLI(LightningCLI):
     def _choose(self) -> Choice:
         config = self.config.fit
         if self.checkpoint:  # a fit that goes on has chosen already; its calibration is among its weights
-            return Choice(open_settings(config, self.checkpoint["PopularityDataModule"]["chosen"]))
+            return Choice(chosen_before(config, self.checkpoint["PopularityDataModule"]["chosen"]))
         if config.trainer.fast_dev_run:
             return Choice({"trainer.max_epochs": 1} if config.trainer.max_epochs is None else {})
         data = loaded_data(config)
@@ -147,7 +147,7 @@ class PopularityCLI(LightningCLI):
         assert data.split is not None
         forced_implementation()
         check_monitors(config)
-        # settings that cannot work are refused before candidates are fitted for minutes
+        # settings that cannot work are refused before a fit without held-out songs takes minutes
         build_fit(config, table=data.table, split=data.split, trainer={"logger": False, "enable_checkpointing": False})
         describe_data(data)
         choice = suit(config, data.table, data.split)

@@ -35,7 +35,7 @@ FLAGS: dict[str, tuple[str, dict[str, str]]] = {
             "--data.encoder.history 14": "maximum number of known songs read for one song",
             "--data.batch_size 128": "songs in a batch of one device",
             "--trainer.max_epochs N": "epochs *   (* chosen for your songs unless you give it)",
-            "--choice.candidates null": "choose nothing; --choice.calibrate false: correct nothing",
+            "--choice.calibrate false": "correct nothing; --choice.members false: keep all members",
             **_DEVICES,
             "--trainer.strategy ddp": "how several devices work together",
             "--seed_everything 0": "seed of weights, dropout and sampled histories",

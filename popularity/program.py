@@ -1,20 +1,55 @@
-"""How this program was started, for help texts, and how it ends when it is told to stop."""
+"""How this program was started, for help texts, of which versions it is, and how it ends when it is told to stop."""
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import os
+import platform
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Self
 
+from popularity import __version__
+
+#: Modules whose version a result records if they are loaded.
+_PACKAGES = (
+    *("numpy", "pandas", "scipy", "sklearn", "torch", "lightning", "optuna"),
+    *("lightgbm", "xgboost", "catboost", "pytabkit", "tabicl", "tabpfn"),
+)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def program() -> str:
     """``popularity`` for the console script, else ``python -m popularity``."""
     return "popularity" if Path(sys.argv[0]).stem == "popularity" else "python -m popularity"
+
+
+@functools.cache
+def code_version() -> str:
+    """The package's version and the first digits of a SHA-256 over its Python files as this process found them."""
+    digest, root = hashlib.sha256(), Path(__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return f"{__version__}+{digest.hexdigest()[:8]}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, this package, and those of the packages that this process has loaded."""
+    from importlib import metadata  # slow to import, and --help must not wait for it
+
+    found = {"python": platform.python_version(), "popularity": code_version()}
+    for name in _PACKAGES:
+        if name in sys.modules:  # the package xgboost comes with the distribution xgboost or xgboost-cpu
+            version = getattr(sys.modules[name], "__version__", None) or metadata.version(name)
+            found["scikit-learn" if name == "sklearn" else name] = str(version)
+    return found
 
 
 class Stopped(KeyboardInterrupt):
@@ -63,3 +98,41 @@ def stop_signals() -> Iterator[None]:
     finally:
         for number in ours:
             signal.signal(number, before[number])
+
+
+class Stop:
+    """Whether SIGINT or SIGTERM told this process to stop; it looks where nothing is half written."""
+
+    told = False
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._tell) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _tell(self, *_: object) -> None:
+        self.told = True
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if told to stop."""
+        if self.told:
+            raise KeyboardInterrupt
+
+
+def begin_worker(folder: Path, parent: int) -> None:
+    """In a new process: its output goes to a file, Ctrl-C is its parent's business, and it ends with its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    file = os.open(folder / f"worker-{os.getpid()}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(file, stream.fileno())
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """Without its parent a process would go on with runs that the next command begins too."""
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os._exit(1)

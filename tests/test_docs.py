@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SMALL = ["--data.source", "songs.csv", "--trainer.max_epochs", "1", "--model.net.width", "8"]
-SMALL += ["--choice.candidates", "null", "--choice.calibrate", "false"]  # nothing is chosen: no fits of candidates
+SMALL += ["--choice.calibrate", "false", "--model.net.members", "1"]  # nothing is held out
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
@@ -79,7 +79,7 @@ def test_python(page, text, folder, monkeypatch):
     read = popularity.read_config
     quick = {"trainer.fast_dev_run": True, "data.source": "songs.csv"}
     monkeypatch.setattr(popularity, "read_config", lambda files, settings: read(files, {**settings, **quick}))
-    short = {"trainer.max_epochs": 1, "choice.candidates": None}
+    short = {"trainer.max_epochs": 1, "choice.members": False}
     monkeypatch.setattr(
         "popularity.inference.regressor.read_config", lambda files, settings: read(files, {**settings, **short})
     )

@@ -15,7 +15,7 @@ from popularity.__main__ import main
 from tests.conftest import make_songs
 
 SMALL = ["--model.net.width", "8", "--model.net.layers", "1", "--model.net.d_state", "4", "--data.batch_size", "32"]
-SMALL += ["--choice.candidates", "null", "--choice.calibrate", "false"]  # nothing is chosen: no fits of candidates
+SMALL += ["--choice.calibrate", "false", "--model.net.members", "1"]  # nothing is held out
 SMALL += ["--plots.every_n_epochs", "0", "--trainer.log_every_n_steps", "1"]
 PLAIN = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
 
@@ -210,12 +210,11 @@ def __getattr__(name: str):
 
 
 def test_a_saved_config_repeats_a_run_that_has_chosen(tmp_path, song_file):
-    """Weights do not depend on the candidates that were fitted before them."""
-    two = "{narrow: {model.net.width: 4}, wide: {model.net.width: 8}}"
-    small = ["--model.net.layers", "1", "--model.net.d_state", "4", "--plots.every_n_epochs", "0", *PLAIN]
+    """Weights do not depend on the fit without held-out songs that came before them."""
+    small = ["--model.net.width", "[4, 8]", "--model.net.d_state", "4", "--plots.every_n_epochs", "0", *PLAIN]
     more = ["--data.source", str(song_file), "--log_dir", str(tmp_path), "--trainer.max_epochs", "2"]
-    assert main(["fit", *small, *more, "--choice.candidates", two]) == 0
+    assert main(["fit", *small, *more]) == 0
     first = tmp_path / "mamba" / "version_0"
-    assert yaml.safe_load((first / "config.yaml").read_text())["model"]["net"]["init_args"]["width"] in (4, 8)
+    assert yaml.safe_load((first / "config.yaml").read_text())["model"]["net"]["init_args"]["members"] in (1, 2)
     assert main(["fit", "-c", str(first / "config.yaml")]) == 0
     assert scores(tmp_path / "mamba" / "version_1") == scores(first)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -66,6 +66,11 @@ def own_group_where_missing(keys: pd.Series) -> np.ndarray:
     return codes
 
 
+def first_artist_numbers(songs: pd.DataFrame) -> np.ndarray:
+    """The number of each song's first-named artist (n,): songs by one artist have much in common."""
+    return own_group_where_missing(first_artists(songs))
+
+
 def _components(names: list[tuple[str, ...]]) -> np.ndarray:
     """Groups of songs that are joined by common names, directly or through others; one without names is alone."""
     n = len(names)
@@ -90,3 +95,20 @@ def group_sizes(songs: pd.DataFrame, kind: SplitKind) -> np.ndarray:
     """
     sizes = np.bincount(group_numbers(songs, "random" if kind == "time" else kind))
     return np.sort(sizes)[::-1]
+
+
+def stays_in_training(sizes: np.ndarray, folds: int) -> bool:
+    """Whether the largest of these groups, of so many songs, is no part of any fold of the rule ``credits``."""
+    return bool(2 * sizes.max() > sizes.sum() and len(sizes) > folds)
+
+
+def largest_group(songs: pd.DataFrame, kind: SplitKind, folds: int) -> dict[str, Any]:
+    """What a rule keeps together: ``of``, in words, and the ``count`` of such groups.
+
+    Beside them the songs in the ``largest`` group, those in a ``fold`` on average, and whether the largest group is
+    ``always`` in training.
+    """
+    sizes = group_sizes(songs, kind)
+    always = kind == "credits" and stays_in_training(sizes, folds)
+    fold = (sizes.sum() - always * sizes[0]) / folds
+    return {"of": GROUPS[kind], "count": len(sizes), "largest": int(sizes[0]), "fold": fold, "always": always}

@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupKFold, KFold
 
-from popularity.data.groups import GROUPS, SplitKind, group_numbers, group_sizes
+from popularity.data.groups import GROUPS, SplitKind, group_numbers, largest_group, stays_in_training
 from popularity.errors import InputError
 
-__all__ = ["GROUPS", "Split", "SplitKind", "check_fold", "group_sizes", "inner_folds", "make_split"]
+__all__ = ["GROUPS", "Split", "SplitKind", "check_fold", "inner_folds", "largest_group", "make_split"]
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def _deal(groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
     order = rng.permutation(len(sizes))
     order = order[np.argsort(-sizes[order], kind="stable")]
     fold_of = np.full(len(sizes), -1)
-    if 2 * sizes[order[0]] > len(groups) and len(sizes) > folds:
+    if stays_in_training(sizes, folds):
         order = order[1:]
     rows = np.zeros(folds, dtype=np.int64)
     for group in order:

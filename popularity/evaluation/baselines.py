@@ -17,20 +17,23 @@ import pandas as pd
 from optuna.distributions import BaseDistribution
 from optuna.distributions import FloatDistribution as Float
 from optuna.distributions import IntDistribution as Int
-from sklearn.dummy import DummyRegressor
 from sklearn.feature_selection import SequentialFeatureSelector
 from sklearn.linear_model import LinearRegression
-from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.tree import DecisionTreeRegressor
 
 from popularity.data.schema import AUDIO
-from popularity.evaluation.estimators import ArtistMean, Make, maker, medians, prepared
-from popularity.training.baselines import linear_regression
+from popularity.evaluation.estimators import REPRODUCIBLE, ArtistMean, Make, maker
+from popularity.features.prepared import medians, prepared
 
 #: Trees after the best number of them that a fit waits for a better one, and the maximum number of trees.
 PATIENCE, MOST_TREES = 50, 1500
+
+#: Fits to rows and popularity, stops early on those of held-out songs, and returns the number of trees.
+Watch = Callable[[Any, pd.DataFrame, np.ndarray, tuple[pd.DataFrame, np.ndarray]], int]
+#: The default of a parameter, and where a search looks for a better value.
+Parameter = tuple[float, BaseDistribution]
 
 
 @dataclass(frozen=True)
@@ -45,29 +48,22 @@ class Baseline:
     space: Mapping[str, BaseDistribution] = field(default_factory=dict)
     trials: int = 0  # settings tried inside the training songs
     trees: str = ""  # name of the parameter for the number of trees, which a search chooses by early stopping
-    #: Fits to rows and popularity, stops early on those of held-out songs, and returns the number of trees.
-    watch: Callable[[Any, pd.DataFrame, np.ndarray, tuple[pd.DataFrame, np.ndarray]], int] | None = None
+    watch: Watch | None = None
     members: int = 1  # fits with different seeds whose mean is the prediction
     bagged: bool = False  # each member is fitted to other inner folds and stops early on the one that is left
     weights: bool = False  # it is pretrained: the config names the file of its weights
     package: str = ""  # must be installed
 
 
-def _artist_mean(parameters: dict[str, Any], seed: int) -> GridSearchCV:
-    shrinkages = {"shrinkage": [0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0]}
-    return GridSearchCV(ArtistMean(), shrinkages, scoring="neg_mean_squared_error")
+def _audio() -> FunctionTransformer:
+    return FunctionTransformer(lambda songs: songs[list(AUDIO)])
 
 
-def _linear(parameters: dict[str, Any], seed: int) -> Pipeline:
-    return make_pipeline(FunctionTransformer(lambda songs: songs[list(AUDIO)]), linear_regression())
-
-
-def _forward(parameters: dict[str, Any], seed: int) -> Pipeline:
+def _forward() -> Pipeline:
     # columns are added as long as R2 on inner folds grows; not on features that rest on popularities: there a training
     # song's row rests on the labels of held-out songs
-    least_squares = LinearRegression()
-    chosen = SequentialFeatureSelector(least_squares, n_features_to_select="auto", tol=5e-4, scoring="r2")
-    return make_pipeline(prepared(), chosen, least_squares)
+    settings: dict[str, Any] = {"n_features_to_select": "auto", "tol": 5e-4, "scoring": "r2"}
+    return make_pipeline(prepared(), SequentialFeatureSelector(LinearRegression(), **settings))
 
 
 def _splines(parameters: dict[str, Any], seed: int) -> Pipeline:
@@ -89,125 +85,112 @@ def _watch_catboost(model: Any, rows: pd.DataFrame, popularity: np.ndarray, held
     return int(model.fit(rows, popularity, eval_set=held_out, early_stopping_rounds=PATIENCE).tree_count_)
 
 
-def _net(estimator: str, **settings: Any) -> Make:
-    """A network of pytabkit, by name; torch, which it needs, is slow to import."""
-    return maker("popularity.evaluation.neural.Net", estimator=estimator, settings=settings)
+def _float(default: float, low: float, high: float) -> Parameter:
+    return default, Float(low, high)
 
 
-def _searched(make: Make, trials: int, search: Mapping[str, tuple[float, BaseDistribution]], **more: Any) -> Baseline:
-    """A row that searches: the default of a parameter stands beside its distribution."""
-    defaults = {name: default for name, (default, _) in search.items()} | more.pop("defaults", {})
-    space = {name: distribution for name, (_, distribution) in search.items()}
-    return Baseline(make, defaults=defaults, space=space, trials=trials, **more)
+def _log(default: float, low: float, high: float) -> Parameter:
+    return default, Float(low, high, log=True)
 
 
-def _boosted(make: Make, trials: int, search: Mapping[str, tuple[float, BaseDistribution]], **more: Any) -> Baseline:
+def _search(trials: int, **parameters: Parameter | int) -> dict[str, Any]:
+    """Of a row that searches: the default of a parameter stands beside its distribution, or alone."""
+    pairs = {name: one if isinstance(one, tuple) else (one, None) for name, one in parameters.items()}
+    space = {name: distribution for name, (_, distribution) in pairs.items() if distribution is not None}
+    return {"trials": trials, "defaults": {name: default for name, (default, _) in pairs.items()}, "space": space}
+
+
+def _boosted(package: str, watch: Watch, trees: str = "n_estimators") -> dict[str, Any]:
     # the difference between two settings is smaller than that between two seeds: the mean of three is taken
-    return _searched(make, trials, search, feature_set="everything", members=3, **more)
+    return {"feature_set": "everything", "trees": trees, "watch": watch, "members": 3, "package": package}
+
+
+def _net(estimator: str, members: int = 4, **settings: Any) -> Baseline:
+    """A network of pytabkit, by name."""
+    make = maker("popularity.evaluation.estimators.Net", estimator=estimator, settings=settings)
+    return Baseline(make, "everything", members=members, bagged=True, package="pytabkit")
+
+
+def _pretrained(class_path: str, **settings: Any) -> Baseline:
+    """A pretrained model: `fit` only takes the songs in."""
+    make = maker(class_path, device="cpu", **settings)
+    return Baseline(make, "everything", weights=True, package=class_path.partition(".")[0])
 
 
 _TREE = DecisionTreeRegressor(min_samples_leaf=5)
-_FOREST = {"min_samples_leaf": (4, Int(2, 16, log=True)), "max_features": (0.4, Float(0.15, 0.8))}
-_TREES: Mapping[str, tuple[float, BaseDistribution]] = {
-    "learning_rate": (0.03, Float(0.02, 0.1, log=True)),
-    "colsample_bytree": (0.4, Float(0.2, 0.8)),
-    "reg_lambda": (5.0, Float(0.1, 30.0, log=True)),
+_LEAVES = (4, Int(2, 16, log=True))
+_TREES: dict[str, Any] = {
+    "learning_rate": _log(0.03, 0.02, 0.1),
+    "colsample_bytree": _float(0.4, 0.2, 0.8),
+    "reg_lambda": _log(5.0, 0.1, 30.0),
+    "n_estimators": 350,
 }
-_REPRODUCIBLE: dict[str, Any] = {"deterministic": True, "force_row_wise": True, "verbosity": -1}
+_SHRINKAGES = {"shrinkage": [0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0]}
+_GRID: dict[str, Any] = {"param_grid": _SHRINKAGES, "scoring": "neg_mean_squared_error"}
+_WHOLE: dict[str, Any] = {"fixed_features": True, "whole_songs": True}
 _STOPPED: dict[str, Any] = {"use_early_stopping": True, "early_stopping_multiplicative_patience": 1}
-_BAGGED: dict[str, Any] = {"feature_set": "everything", "bagged": True, "package": "pytabkit"}
 
 BASELINES: dict[str, Baseline] = {
-    "mean": Baseline(lambda p, seed: DummyRegressor(), "nothing", fixed_features=True, whole_songs=True),
-    "artist_mean": Baseline(_artist_mean, "artist", fixed_features=True, whole_songs=True),
+    "mean": Baseline(maker("sklearn.dummy.DummyRegressor"), "nothing", **_WHOLE),
+    "artist_mean": Baseline(
+        maker("sklearn.model_selection.GridSearchCV", estimator=ArtistMean(), **_GRID), "artist", **_WHOLE
+    ),
     # the reference: the 13 columns prepared as the original project did
-    "linear": Baseline(_linear, fixed_features=True, whole_songs=True),
-    "forward": Baseline(_forward, fixed_features=True),
-    "ridge": _searched(
-        maker("sklearn.linear_model.Ridge", prepared), 10, {"alpha": (50.0, Float(1.0, 3000.0, log=True))}
+    "linear": Baseline(maker("popularity.training.baselines.linear_regression", _audio), **_WHOLE),
+    "forward": Baseline(maker("sklearn.linear_model.LinearRegression", _forward), fixed_features=True),
+    "ridge": Baseline(maker("sklearn.linear_model.Ridge", prepared), **_search(10, alpha=_log(50.0, 1.0, 3000.0))),
+    "lasso": Baseline(
+        maker("sklearn.linear_model.Lasso", prepared, max_iter=20_000), **_search(10, alpha=_log(0.05, 0.005, 1.0))
     ),
-    "lasso": _searched(
-        maker("sklearn.linear_model.Lasso", prepared, max_iter=20_000),
-        10,
-        {"alpha": (0.05, Float(0.005, 1.0, log=True))},
-    ),
-    "splines": _searched(_splines, 10, {"knots": (5, Int(3, 8)), "alpha": (5.0, Float(0.1, 300.0, log=True))}),
-    "knn": _searched(
+    "splines": Baseline(_splines, **_search(10, knots=(5, Int(3, 8)), alpha=_log(5.0, 0.1, 300.0))),
+    "knn": Baseline(
         maker("popularity.evaluation.estimators.Neighbours", prepared, weights="distance"),
-        8,
-        {"n_neighbors": (40, Int(5, 150, log=True))},
+        **_search(8, n_neighbors=(40, Int(5, 150, log=True))),
     ),
-    "svr": _searched(
+    "svr": Baseline(
         maker("sklearn.svm.SVR", prepared),
-        8,
-        {
-            "C": (6.0, Float(0.5, 30.0, log=True)),
-            "epsilon": (2.0, Float(0.5, 8.0)),
-            "gamma": (0.02, Float(0.003, 0.1, log=True)),
-        },
+        **_search(8, C=_log(6.0, 0.5, 30.0), epsilon=_float(2.0, 0.5, 8.0), gamma=_log(0.02, 0.003, 0.1)),
     ),
-    "forest": _searched(maker("sklearn.ensemble.RandomForestRegressor", n_estimators=150), 5, _FOREST),
-    "extra_trees": _searched(
+    "forest": Baseline(
+        maker("sklearn.ensemble.RandomForestRegressor", n_estimators=150),
+        **_search(5, min_samples_leaf=_LEAVES, max_features=_float(0.4, 0.15, 0.8)),
+    ),
+    "extra_trees": Baseline(
         maker("sklearn.ensemble.ExtraTreesRegressor", n_estimators=150),
-        5,
-        _FOREST | {"max_features": (0.6, Float(0.15, 0.8))},
+        **_search(5, min_samples_leaf=_LEAVES, max_features=_float(0.6, 0.15, 0.8)),
     ),
-    "adaboost": _searched(
+    "adaboost": Baseline(
         maker("sklearn.ensemble.AdaBoostRegressor", medians, estimator=_TREE, n_estimators=60),
-        5,
-        {"estimator__max_depth": (5, Int(2, 8)), "learning_rate": (0.05, Float(0.01, 1.0, log=True))},
+        **_search(5, estimator__max_depth=(5, Int(2, 8)), learning_rate=_log(0.05, 0.01, 1.0)),
     ),
-    "lightgbm": _boosted(
-        maker("lightgbm.LGBMRegressor", subsample=0.7, subsample_freq=1, n_jobs=1, **_REPRODUCIBLE),
-        15,
-        {"num_leaves": (10, Int(4, 63, log=True)), "min_child_samples": (25, Int(10, 60)), **_TREES},
-        defaults={"n_estimators": 350},
-        trees="n_estimators",
-        watch=_watch_lightgbm,
-        package="lightgbm",
+    "lightgbm": Baseline(
+        maker("lightgbm.LGBMRegressor", subsample=0.7, subsample_freq=1, n_jobs=1, **REPRODUCIBLE),
+        **_search(15, num_leaves=(10, Int(4, 63, log=True)), min_child_samples=(25, Int(10, 60)), **_TREES),
+        **_boosted("lightgbm", _watch_lightgbm),
     ),
-    "xgboost": _boosted(
+    "xgboost": Baseline(
         maker("xgboost.XGBRegressor", subsample=0.7, tree_method="hist", n_jobs=1),
-        10,
-        {"max_depth": (4, Int(2, 6)), "min_child_weight": (15, Int(2, 40)), **_TREES},
-        defaults={"n_estimators": 350},
-        trees="n_estimators",
-        watch=_watch_xgboost,
-        package="xgboost",
+        **_search(10, max_depth=(4, Int(2, 6)), min_child_weight=(15, Int(2, 40)), **_TREES),
+        **_boosted("xgboost", _watch_xgboost),
     ),
-    "catboost": _boosted(
+    "catboost": Baseline(
         maker("catboost.CatBoostRegressor", thread_count=1, verbose=0, allow_writing_files=False),
-        6,
-        {
-            "learning_rate": (0.06, Float(0.03, 0.12, log=True)),
-            "depth": (5, Int(3, 6)),
-            "l2_leaf_reg": (6.0, Float(1.0, 30.0, log=True)),
-            "rsm": (0.4, Float(0.2, 0.8)),
-        },
-        defaults={"iterations": 400},
-        trees="iterations",
-        watch=_watch_catboost,
-        package="catboost",
+        **_search(
+            6,
+            learning_rate=_log(0.06, 0.03, 0.12),
+            depth=(5, Int(3, 6)),
+            l2_leaf_reg=_log(6.0, 1.0, 30.0),
+            rsm=_float(0.4, 0.2, 0.8),
+            iterations=400,
+        ),
+        **_boosted("catboost", _watch_catboost, "iterations"),
     ),
     # with their authors' values; that training ends once it no longer helps changes no prediction and costs a seventh
-    "mlp": Baseline(_net("RealMLP_TD_S", **_STOPPED), members=4, **_BAGGED),
-    "realmlp": Baseline(_net("RealMLP_TD", **_STOPPED), members=4, **_BAGGED),
-    "tabm": Baseline(_net("TabM_D"), **_BAGGED),
+    "mlp": _net("RealMLP_TD_S", **_STOPPED),
+    "realmlp": _net("RealMLP_TD", **_STOPPED),
+    "tabm": _net("TabM_D", members=1),
     # a tenth of its cost, and more dropout and weight decay for files of a few thousand songs
-    "tabm_small": Baseline(
-        _net("TabM_D", tabm_k=16, d_block=160, n_blocks=2, dropout=0.2, weight_decay=0.03), members=4, **_BAGGED
-    ),
-    # pretrained: `fit` only takes the songs in
-    "tabicl": Baseline(
-        maker("tabicl.TabICLRegressor", allow_auto_download=False, device="cpu"),
-        "everything",
-        weights=True,
-        package="tabicl",
-    ),
-    "tabpfn": Baseline(
-        maker("tabpfn.TabPFNRegressor", ignore_pretraining_limits=True, device="cpu"),
-        "everything",
-        weights=True,
-        package="tabpfn",
-    ),
+    "tabm_small": _net("TabM_D", tabm_k=16, d_block=160, n_blocks=2, dropout=0.2, weight_decay=0.03),
+    "tabicl": _pretrained("tabicl.TabICLRegressor", allow_auto_download=False),
+    "tabpfn": _pretrained("tabpfn.TabPFNRegressor", ignore_pretraining_limits=True),
 }

@@ -17,8 +17,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.tree import DecisionTreeClassifier
 
-from popularity.evaluation.estimators import Make, maker, medians, prepared
+from popularity.evaluation.estimators import REPRODUCIBLE, Make, maker
 from popularity.evaluation.folds import Rows
+from popularity.features.prepared import medians, prepared
 from popularity.features.tabular import FeatureSet
 
 Balance = Literal["none", "weights", "undersample"]
@@ -47,7 +48,6 @@ def _boosted(class_path: str, **fixed: Any) -> Row:
 
 
 _SHRUNK = "sklearn.discriminant_analysis."
-_REPRODUCIBLE: dict[str, Any] = {"deterministic": True, "force_row_wise": True, "verbosity": -1, "subsample_freq": 1}
 _STUMP, _TREE = DecisionTreeClassifier(max_depth=2), DecisionTreeClassifier(min_samples_leaf=5)
 
 CLASSIFIERS: dict[str, Row] = {
@@ -77,7 +77,9 @@ CLASSIFIERS: dict[str, Row] = {
         balance="weights",
         scores=True,
     ),
-    "lightgbm": _boosted("lightgbm.LGBMClassifier", num_leaves=8, min_child_samples=25, **_REPRODUCIBLE),
+    "lightgbm": _boosted(
+        "lightgbm.LGBMClassifier", num_leaves=8, min_child_samples=25, subsample_freq=1, **REPRODUCIBLE
+    ),
     "xgboost": _boosted("xgboost.XGBClassifier", max_depth=4, min_child_weight=5, tree_method="hist"),
 }
 

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
+import pandas as pd
 from rich.console import Console
 
 from popularity.errors import InputError
-from popularity.evaluation.options import Comparison, read_command
+from popularity.evaluation.coverage import interval_table
 from popularity.evaluation.progress import Progress
-from popularity.evaluation.protocol import Protocol, Run
+from popularity.evaluation.protocol import Comparison, Protocol, Run, read_command
 from popularity.evaluation.report import write_report, write_summary
-from popularity.evaluation.runs import Result, read_result
+from popularity.evaluation.runs import Result, results_of
 from popularity.evaluation.significance import compare as paired
 from popularity.evaluation.tables import tabulate, write_tables
 from popularity.evaluation.workers import run_all
 from popularity.io import folder_lock, write_atomically
-from popularity.program import Stopped, stopped
+from popularity.program import stopped
 
 
 def compare(comparison: Comparison) -> int:
@@ -32,7 +31,7 @@ def compare(comparison: Comparison) -> int:
         InputError: whatever cannot work.
         KeyboardInterrupt: finished runs are kept.
     """
-    protocol, songs = comparison.protocol, comparison.songs
+    protocol, songs = comparison.protocol, comparison.table.songs
     folder, console = Path(protocol.output), Console(highlight=False, markup=False, soft_wrap=True)
     runs = protocol.runs(comparison.chosen, hits=comparison.hits)
     for fold in {run.fold for run in runs}:
@@ -44,43 +43,36 @@ def compare(comparison: Comparison) -> int:
         for stale in [*folder.glob(".*.part"), *folder.glob("runs/*/.*.part"), *folder.glob("runs/*/*.running")]:
             stale.unlink()  # of a process that was killed
         _check_reference(comparison, folder)
-        found = _results(protocol, runs, folder)
-        finished = {run: result.facts for run, result in found.items() if not result.error}
+        finished = {run: one.facts for run, one in results_of(protocol, runs, folder).items() if not one.error}
         missing = [run for run in runs if run not in finished]
         if missing:
-            console.print("\n".join(comparison.understood))
+            console.print("\n".join(comparison.table.report.lines()))
             again = sum(run.path(folder).exists() for run in missing)
             why = f", {again} of them again: they failed or are damaged, or their settings have changed"
             console.print(f"{len(finished)} of {len(runs)} runs are done, {len(missing)} to do{why if again else ''}")
-            progress = Progress(runs, finished, protocol.workers, console, protocol.every, len(songs))
+            progress = Progress(protocol, runs, finished, len(songs), console)
             for of_hits in (False, True):  # hits start from predictions of popularity
-                wave = [run for run in missing if run.hits == of_hits]
-                for run, facts in run_all(protocol, songs, wave, folder, protocol.workers):
+                for run, facts in run_all(protocol, songs, [run for run in missing if run.hits == of_hits], folder):
                     progress.ended(run, facts)
-        results = _write(comparison, folder)
-        failed = [run for run in runs if run not in results or results[run].error]
+        results = _write(protocol, songs, folder)
     console.print(write_summary(folder).read_text(encoding="utf-8"))
     if protocol.report:
         write_report(folder)
     elif (folder / "report.html").exists():
         print(f"{folder / 'report.html'} and its pictures are of an earlier run: --report false", file=sys.stderr)
     console.print(f"results: {folder}")
+    failed = [run for run in runs if run not in results or results[run].error]
     if failed:
         first = f"{len(failed)} of {len(runs)} runs failed ({_first_error(results)})"
         print(f"{first}; the same command tries them again", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _results(protocol: Protocol, runs: Sequence[Run], folder: Path) -> dict[Run, Result]:
-    return {run: result for run in runs if (result := read_result(protocol, run, folder)) is not None}
-
-
 def _record(protocol: Protocol, folder: Path) -> None:
     """Note what all results of the folder share, or compare with the note that is there."""
     path, wanted = folder / "protocol.json", protocol.shared()
     if not path.is_file():
-        with write_atomically(path) as file:
-            json.dump(wanted, file, indent=1)
+        _write_json(wanted, path)
         return
     try:
         found = dict(json.loads(path.read_text(encoding="utf-8")))
@@ -97,62 +89,55 @@ def _check_reference(comparison: Comparison, folder: Path) -> None:
     protocol, reference = comparison.protocol, comparison.protocol.reference
     if reference in comparison.chosen or not comparison.chosen & protocol.models.keys():
         return
-    found = _results(protocol, protocol.runs({reference}, hits=False), folder)
+    found = results_of(protocol, protocol.runs({reference}, hits=False), folder)
     if all(result.error for result in found.values()):
         raise InputError(f"--reference {reference} has no results in {folder}: add it to --models")
 
 
-def _write(comparison: Comparison, folder: Path) -> Mapping[Run, Result]:
+def _write(protocol: Protocol, songs: pd.DataFrame, folder: Path) -> Mapping[Run, Result]:
     """Write the tables of all results in the folder, and what the report needs beside them; the results.
 
     Raises:
         InputError: no run has succeeded, or models were tested on different songs.
     """
-    protocol = comparison.protocol
-    results = _results(protocol, protocol.runs(), folder)
+    results = results_of(protocol, protocol.runs(), folder)
     done = {run: result for run, result in results.items() if not result.error}
     if not done:
         raise InputError(f"{folder}: no run has succeeded; {_first_error(results)}")
-    tables = tabulate(done, comparison.songs, protocol)
-    write_tables(tables | {"songs": comparison.songs}, folder)
+    tables = tabulate(done, songs, protocol)
+    tables["intervals"] = interval_table(done, songs, tables["predictions"], protocol)
+    write_tables(tables | {"songs": songs}, folder)
     if protocol.against is not None and protocol.against in set(tables["folds"]["model"]):
         with write_atomically(folder / f"against_{protocol.against}.json") as file:
             paired(tables["folds"], protocol.against).to_json(file, orient="records", indent=1, double_precision=6)
-    with write_atomically(folder / "protocol.json") as file:
-        json.dump(_about(protocol, results) | {"songs": len(comparison.songs)}, file, indent=1)
+    versions = pd.DataFrame([result.facts.get("versions", {}) for result in results.values()])
+    about = protocol.shared() | {
+        **{key: getattr(protocol, key) for key in ("repeats", "cutoffs", "reference", "against")},
+        "models": protocol.described({run.model for run in results}),
+        "versions": {name: sorted(versions[name].dropna().unique()) for name in sorted(versions)},
+        "failed": {str(run): result.error for run, result in results.items() if result.error},
+        "songs": len(songs),
+    }
+    _write_json(about, folder / "protocol.json")
     return results
 
 
-def _about(protocol: Protocol, results: Mapping[Run, Result]) -> dict[str, Any]:
-    """All about a comparison that its tables do not say."""
-    found = [result.facts.get("versions", {}) for result in results.values()]
-    packages = sorted({package for versions in found for package in versions})
-    return protocol.shared() | {
-        **{key: getattr(protocol, key) for key in ("repeats", "cutoffs", "reference", "against")},
-        "models": protocol.described({run.model for run in results}),
-        "versions": {name: sorted({one[name] for one in found if name in one}) for name in packages},
-        "failed": {str(run): result.error for run, result in results.items() if result.error},
-    }
+def _write_json(content: dict[str, Any], path: Path) -> None:
+    with write_atomically(path) as file:
+        json.dump(content, file, indent=1)
 
 
 def _first_error(results: Mapping[Run, Result]) -> str:
     return next((f"{run}: {result.error}" for run, result in results.items() if result.error), "none has a result")
 
 
-def _terminated(number: int, frame: FrameType | None) -> None:
-    raise Stopped(number)
-
-
 def main(argv: Sequence[str]) -> None:
     """Run ``compare``."""
     comparison = read_command(argv)
-    before = signal.signal(signal.SIGTERM, _terminated)
     try:
         code = compare(comparison)
     except (KeyboardInterrupt, SystemExit) as error:  # Lightning turns the first into the second
         print("stopped: finished runs are kept, the same command continues from here", file=sys.stderr)
         code = stopped(error).code
-    finally:
-        signal.signal(signal.SIGTERM, before)
     if code:
         sys.exit(code)

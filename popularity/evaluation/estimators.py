@@ -1,30 +1,29 @@
-"""Estimators that scikit-learn does not have, and the preparation of rows that many models share."""
+"""Estimators that scikit-learn does not have, and what makes estimators of a class."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from copy import deepcopy
 from importlib import import_module
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+import torch
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.compose import ColumnTransformer, make_column_selector
-from sklearn.impute import SimpleImputer
 from sklearn.neighbors import KNeighborsRegressor
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTransformer, StandardScaler
+from sklearn.pipeline import make_pipeline
 
 from popularity.data.albums import first_artists
+from popularity.features.prepared import prepared
 
-# The constant added before the logarithm keeps an exact 0 finite, about one step below the smallest value found.
-_SKEWED = {"duration_ms": 0.0, "instrumentalness": 1e-6, "liveness": 1e-3, "speechiness": 1e-2}
-_CODES = "(?:key|mode|time_signature|explicit|genre|subgenre)"
-_CLIP = 4.0  # standard deviations
-
-
+#: Arguments of LightGBM with which every run grows the same trees, without messages.
+REPRODUCIBLE: dict[str, Any] = {"deterministic": True, "force_row_wise": True, "verbosity": -1}
 #: (parameters, seed) to an estimator with ``fit(rows, popularity)`` and ``predict(rows)``.
 Make = Callable[[dict[str, Any], int], Any]
 
@@ -51,42 +50,6 @@ def maker(class_path: str, before: Callable[[], Any] | None = None, **fixed: Any
         return make_pipeline(before(), model) if before else model
 
     return make
-
-
-def medians() -> SimpleImputer:
-    """Medians in place of missing values."""
-    return SimpleImputer(strategy="median", keep_empty_features=True)
-
-
-def imputed(model: Any) -> Pipeline:
-    """A model behind medians in place of missing values."""
-    return make_pipeline(medians(), model)
-
-
-def prepared(knots: int = 0) -> Pipeline:
-    """A pipeline from tabular features to a full matrix, for models that add up or measure distances.
-
-    Numbers that are skewed over decades become logarithms; all are standardised and cut at 4 standard deviations;
-    missing ones become the median. Codes become one-hot columns; one that did not occur in training is a row of zeros.
-
-    Args:
-        knots: of cubic splines on each number; 0 for none.
-    """
-    numbers = make_pipeline(
-        medians(),
-        StandardScaler(),
-        FunctionTransformer(np.clip, feature_names_out="one-to-one", kw_args={"a_min": -_CLIP, "a_max": _CLIP}),
-    )
-    if knots:
-        numbers.steps.append(("splines", SplineTransformer(n_knots=knots, extrapolation="linear", include_bias=False)))
-    one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
-    columns = (make_column_selector(rf"^(?!{_CODES}$)"), make_column_selector(rf"^{_CODES}$"))
-    split = ColumnTransformer([("numbers", numbers, columns[0]), ("codes", one_hot, columns[1])])
-    return make_pipeline(FunctionTransformer(_logarithms), split)
-
-
-def _logarithms(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.assign(**{name: np.log(rows[name] + least) for name, least in _SKEWED.items() if name in rows})
 
 
 class Neighbours(KNeighborsRegressor):  # type: ignore[misc] # scikit-learn has no types
@@ -120,3 +83,54 @@ class ArtistMean(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """Popularity of songs ``(n,)``."""
         found = self.known_.reindex(first_artists(songs)).fillna(0.0)
         return np.asarray(self.mean_ + found["sum"] / (found["size"] + self.shrinkage))
+
+
+class Net(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """A network of pytabkit, its training stopped where the error on held-out songs is smallest.
+
+    Args:
+        estimator: name of an estimator of pytabkit, such as ``RealMLP_TD``, without ``_Regressor``.
+        settings: its arguments; the others have the values of its authors.
+        trials: settings tried at random in TabArena's space, on the same held-out songs; 0 for `settings` alone.
+        seed: of the weights, the order of the songs, dropout and the trials.
+    """
+
+    def __init__(self, estimator: str, settings: dict[str, Any] | None = None, trials: int = 0, seed: int = 0) -> None:
+        self.estimator = estimator
+        self.settings = settings
+        self.trials = trials
+        self.seed = seed
+
+    def fit(self, rows: pd.DataFrame, popularity: np.ndarray, held_out: tuple[pd.DataFrame, np.ndarray]) -> Self:
+        """Train on rows, and watch the error on others."""
+        self.prepare_ = prepared().fit(rows)
+        inputs = np.concatenate([self._inputs(rows), self._inputs(held_out[0])])
+        name, settings = self.estimator, dict(self.settings or {})
+        if self.trials:
+            name = f"{name.partition('_')[0]}_HPO"
+            settings = {"n_hyperopt_steps": self.trials, "hpo_space_name": "tabarena"}
+        with _quiet(), torch.random.fork_rng(devices=[]):
+            settings |= {"device": "cpu", "n_threads": torch.get_num_threads(), "random_state": self.seed, "n_cv": 1}
+            model = getattr(import_module("pytabkit"), f"{name}_Regressor")(**settings)
+            answers, watched = np.concatenate([popularity, held_out[1]]), np.arange(len(rows), len(inputs))
+            self.model_ = model.fit(inputs, answers, val_idxs=watched)
+        return self
+
+    def predict(self, rows: pd.DataFrame) -> np.ndarray:
+        """Popularity of songs ``(n,)``."""
+        with _quiet():
+            return np.asarray(self.model_.predict(self._inputs(rows)), dtype=np.float64).ravel()
+
+    def _inputs(self, rows: pd.DataFrame) -> np.ndarray:
+        return np.asarray(self.prepare_.transform(rows), dtype=np.float32)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the messages of pytabkit and Lightning about themselves: nothing in them can be changed here."""
+    logging.disable(logging.WARNING)  # not by its level, which Lightning sets when it is imported
+    try:
+        with warnings.catch_warnings(action="ignore"), redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(logging.NOTSET)

@@ -22,15 +22,15 @@ def fit_baseline(row: Baseline, feature_set: str | None, trials: int, task: Task
     `feature_set` is what it reads; None: song tables.
     """
     rows = Rows(task, feature_set)
-    seeds, parameters = task.seeds(max(2, row.members)), dict(row.defaults)
+    seeds, parameters, residuals = task.seeds(max(2, row.members)), dict(row.defaults), None
     if row.bagged:
-        return Outcome(_bagged(row, rows, trials, seeds[: row.members]))
+        return _bagged(row, rows, trials, seeds[: row.members])
     if trials:
-        parameters = _search(row, rows, trials, seeds[0])
+        parameters, residuals = _search(row, rows, trials, seeds[0])
     train, test = rows.tables
     models = [_made(row, parameters, seed, task).fit(train, task.popularity) for seed in seeds[: row.members]]
     prediction = sum(_clipped(model.predict(test)) / len(models) for model in models)
-    return Outcome(np.asarray(prediction), notes={"parameters": parameters})
+    return Outcome(np.asarray(prediction), notes={"parameters": parameters}, residuals=residuals)
 
 
 def _made(row: Baseline, parameters: dict[str, Any], seed: int, task: Task) -> Any:
@@ -45,30 +45,33 @@ def _clipped(prediction: Any) -> np.ndarray:
     return np.clip(np.asarray(prediction, dtype=np.float64), 0, 100)
 
 
-def _bagged(row: Baseline, rows: Rows, trials: int, seeds: list[int]) -> np.ndarray:
+def _bagged(row: Baseline, rows: Rows, trials: int, seeds: list[int]) -> Outcome:
     """The mean of members, each fitted to all inner folds but one, on which it stops early."""
-    predictions = []
+    predictions, residuals = [], []
     for seed, (part, (_, held_out)) in zip(seeds, rows.parts(BAG_FOLDS), strict=False):
         train, watched = part.tables
         model = row.make({**row.defaults, "trials": trials, "seed": seed}, seed)
-        model.fit(train, part.task.popularity, (watched, rows.task.popularity[held_out]))
+        answers = rows.task.popularity[held_out]
+        model.fit(train, part.task.popularity, (watched, answers))
+        residuals.append(answers - _clipped(model.predict(watched)))
         predictions.append(_clipped(model.predict(part.read(rows.task.test))))
-    return np.asarray(np.mean(predictions, axis=0))
+    return Outcome(np.asarray(np.mean(predictions, axis=0)), residuals=np.concatenate(residuals))
 
 
-def _search(row: Baseline, rows: Rows, trials: int, seed: int) -> dict[str, Any]:
-    """The best parameters by mean squared error over inner folds, whose features are made anew for each fold.
+def _search(row: Baseline, rows: Rows, trials: int, seed: int) -> tuple[dict[str, Any], np.ndarray]:
+    """The best parameters by mean squared error over inner folds, and their residuals on the held-out songs.
 
-    The number of trees is no parameter of the search: each fit stops early on its held-out fold, and the mean of these
-    numbers is taken.
+    Features are made anew for each fold. The number of trees is no parameter of the search: each fit stops early on its
+    held-out fold, and the mean of these numbers is taken.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # a line per trial would drown the progress of the runs
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(4, trials // 3)))
     study.enqueue_trial({name: row.defaults[name] for name in row.space})
+    found: dict[int, np.ndarray] = {}
     for _ in range(trials):
         trial = study.ask(dict(row.space))
         parameters = {**row.defaults, **trial.params, **({row.trees: MOST_TREES} if row.watch else {})}
-        errors, trees = [], []
+        residuals, trees = [], []
         for part, (_, held_out) in rows.parts(SEARCH_FOLDS):
             (train, test), answers = part.tables, rows.task.popularity[held_out]
             model = _made(row, parameters, seed, part.task)
@@ -76,10 +79,12 @@ def _search(row: Baseline, rows: Rows, trials: int, seed: int) -> dict[str, Any]
                 trees.append(row.watch(model, train, part.task.popularity, (test, answers)))
             else:
                 model.fit(train, part.task.popularity)
-            errors.append(np.mean((_clipped(model.predict(test)) - answers) ** 2))
+            residuals.append(answers - _clipped(model.predict(test)))
         trial.set_user_attr("trees", {row.trees: round(np.mean(trees))} if trees else {})
-        study.tell(trial, float(np.mean(errors)))
-    return {**row.defaults, **study.best_params, **study.best_trial.user_attrs["trees"]}
+        found[trial.number] = np.concatenate(residuals)
+        study.tell(trial, float(np.mean([np.mean(of_fold**2) for of_fold in residuals])))
+    best = study.best_trial
+    return {**row.defaults, **best.params, **best.user_attrs["trees"]}, found[best.number]
 
 
 def fit_stack(members: Mapping[str, Callable[[Task], Outcome]], folds: int, task: Task) -> Outcome:
@@ -97,7 +102,8 @@ def fit_stack(members: Mapping[str, Callable[[Task], Outcome]], folds: int, task
         inner[held_out] = predictions(task.part(fit, held_out))
     known = np.isfinite(inner).all(1)  # under `time` the oldest songs are never held out
     weights = mixing_weights(inner[known], task.popularity[known])
-    return Outcome(predictions(task) @ weights, notes={"weights": dict(zip(members, weights.tolist(), strict=True))})
+    notes = {"weights": dict(zip(members, weights.tolist(), strict=True))}
+    return Outcome(predictions(task) @ weights, None, notes, task.popularity[known] - inner[known] @ weights)
 
 
 def mixing_weights(predictions: np.ndarray, answers: np.ndarray, caution: float = 0.02) -> np.ndarray:

@@ -100,12 +100,14 @@ class Rows:
 class Outcome:
     """What a model says about the test songs: (n_test,) points, and notes such as chosen settings, in types of JSON.
 
-    A model that predicts a distribution also says (100, n_test) P(popularity >= c) for c = 1 to 100.
+    A model that predicts a distribution also says (100, n_test) P(popularity >= c) for c = 1 to 100. One without may
+    know (m,) residuals of fits like it on held-out training songs, from its search.
     """
 
     prediction: np.ndarray
     at_least: np.ndarray | None = None
     notes: dict[str, Any] = field(default_factory=dict)
+    residuals: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

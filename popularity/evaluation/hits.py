@@ -19,6 +19,7 @@ from popularity.errors import InputError
 from popularity.evaluation.classifiers import probability_curve
 from popularity.evaluation.folds import Fold, Outcome, Rows
 from popularity.evaluation.models import Model
+from popularity.inference.distribution import parse_cutoff
 from popularity.metrics import best_threshold, hit_scores
 
 #: Parts of the training songs, one of which is held out to choose the threshold.
@@ -38,7 +39,7 @@ class Scored:
     chance: np.ndarray | None = None
 
 
-def parse_cutoff(value: float | str) -> str:
+def cutoff_name(value: float | str) -> str:
     """The name of a cut-off in a config.
 
     Raises:
@@ -46,11 +47,7 @@ def parse_cutoff(value: float | str) -> str:
     """
     if value in QUANTILES:
         return str(value)
-    try:
-        number = float(value)
-    except ValueError:
-        number = float("nan")
-    if not 1 <= number <= 100:
+    if (number := parse_cutoff(value)) is None:
         raise InputError(f"hits.cutoffs: expected numbers from 1 to 100, or {' or '.join(QUANTILES)}, got {value!r}")
     return f"{number:g}"
 

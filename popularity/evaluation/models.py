@@ -19,9 +19,10 @@ import numpy as np
 from popularity.errors import InputError
 from popularity.evaluation.baselines import BASELINES, Baseline
 from popularity.evaluation.classifiers import CLASSIFIERS, Balance, fit_probability
-from popularity.evaluation.estimators import maker, prepared
+from popularity.evaluation.estimators import maker
 from popularity.evaluation.fitting import fit_baseline, fit_stack
 from popularity.evaluation.folds import Outcome, Rows, Task
+from popularity.features.prepared import prepared
 from popularity.features.tabular import FeatureSet
 
 
@@ -63,7 +64,8 @@ def _one_of(name: str, value: object, expected: Sequence[str]) -> None:
         raise InputError(f"{name}: expected one of {', '.join(expected)}, got {value!r}")
 
 
-def _count(name: str, value: object, least: int) -> None:
+def check_count(name: str, value: object, least: int) -> None:
+    """Raise InputError unless a setting is a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InputError(f"{name}: expected a whole number of at least {least}, got {value!r}")
 
@@ -78,9 +80,8 @@ def _baseline(
 ) -> Model:
     _one_of("baseline", baseline, list(BASELINES))
     row, size = BASELINES[baseline], None
-    given = {"feature_set": feature_set, "trials": trials, "weights": weights}
     fixed = {"feature_set": row.fixed_features, "trials": not (row.space or row.bagged), "weights": not row.weights}
-    for setting, value in given.items():
+    for setting, value in (("feature_set", feature_set), ("trials", trials), ("weights", weights)):
         if value is not None and fixed[setting]:
             raise InputError(f"the baseline {baseline} has no setting {setting}")
     if row.weights:
@@ -96,7 +97,7 @@ def _baseline(
 def _tabular(name: str, row: Baseline, feature_set: str | None, trials: int = 0, more: object = None) -> Model:
     if feature_set is not None:
         _one_of("feature_set", feature_set, get_args(FeatureSet))
-    _count("trials", trials, 0)
+    check_count("trials", trials, 0)
     reads = feature_set or row.feature_set
     of_row = {key: str(getattr(row, key)) for key in ("defaults", "space", "members", "trees")}
     settings = {"name": name, "feature_set": reads, "trials": trials, "more": more, **of_row}
@@ -127,7 +128,7 @@ def _network(configs: Sequence[str], overrides: Mapping[str, Any] | None = None)
 
 
 def _stack(of: Mapping[str, Mapping[str, Any]], folds: int = 3) -> Model:
-    _count("folds", folds, 2)
+    check_count("folds", folds, 2)
     if not isinstance(of, Mapping) or len(of) < 2:
         raise InputError(f"of: expected at least two models, got {of!r}")
     members = {name: build_model(name, settings) for name, settings in of.items()}

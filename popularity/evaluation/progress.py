@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from operator import itemgetter
 from typing import Any
 
 from rich.console import Console
 
-from popularity.evaluation.protocol import Run, Settings
+from popularity.evaluation.protocol import Protocol, Run, Settings
 from popularity.parsing import one_line
 
 #: Seconds for 1,000 songs on one core that a run is expected to take before one of its model has ended: of a network,
@@ -21,25 +22,14 @@ _NETWORK, _BASELINE = 20.0, 2.0
 class Progress:
     """Lines such as ``12/75  lightgbm, repeat 0, fold 2: MSE 312.05, 8.1 s; best so far mamba 148.20; 0:12:30 left``.
 
-    Of all `runs`, some are `finished`, with facts of their results; `workers` processes do the others. `models` are
-    settings by name; the time of a run grows with the number of `songs`.
+    Of all `runs`, some are `finished`, with facts of their results. The time of a run grows with the number of `songs`.
     """
 
     def __init__(
-        self,
-        runs: Iterable[Run],
-        finished: Mapping[Run, Mapping[str, Any]],
-        workers: int,
-        console: Console,
-        models: Mapping[str, Settings],
-        songs: int,
+        self, protocol: Protocol, runs: Sequence[Run], finished: Mapping[Run, Any], songs: int, console: Console
     ) -> None:
-        self.waiting = [run for run in runs if run not in finished]
-        self.total = len(self.waiting) + len(finished)
-        self.workers = workers
-        self.console = console
-        self.models = models
-        self.songs = songs
+        self.protocol, self.console, self.songs = protocol, console, songs
+        self.waiting, self.total = [run for run in runs if run not in finished], len(runs)
         self._seconds: dict[tuple[str, bool], list[float]] = defaultdict(list)
         self._mse: dict[str, list[float]] = defaultdict(list)
         for run, facts in finished.items():
@@ -54,9 +44,9 @@ class Progress:
             self._take(run, facts)
             told = f"MSE {facts['metrics']['mse']:.2f}, " if "metrics" in facts else ""
             told += f"{facts['elapsed']:.1f} s"
-        best = min(self._mse, key=lambda name: statistics.fmean(self._mse[name]), default=None)
+        means = {name: statistics.fmean(errors) for name, errors in self._mse.items()}
         parts = [f"{self.total - len(self.waiting)}/{self.total}  {run}: {told}"]
-        parts += [f"best so far {best} {statistics.fmean(self._mse[best]):.2f}"] if best else []
+        parts += [f"best so far {name} {mean:.2f}" for name, mean in sorted(means.items(), key=itemgetter(1))[:1]]
         parts += [f"{timedelta(seconds=round(self.seconds_left()))} left"]
         self.console.print("; ".join(parts))
 
@@ -64,8 +54,9 @@ class Progress:
         """How long the waiting runs will take if each takes as long as those of its model did, or as is usual."""
         means = {key: statistics.fmean(seconds) for key, seconds in self._seconds.items()}
         waiting = Counter((run.model, run.hits) for run in self.waiting)
-        expected = {key: means.get(key) or self._expected(key[0], self.models[key[0]], means) for key in waiting}
-        return sum(count * expected[key] for key, count in waiting.items()) / self.workers
+        models = self.protocol.every
+        expected = {key: means.get(key) or self._expected(key[0], models[key[0]], means) for key in waiting}
+        return sum(count * expected[key] for key, count in waiting.items()) / self.protocol.workers
 
     def _expected(self, name: str, settings: Settings, means: Mapping[tuple[str, bool], float]) -> float:
         """Seconds of a run before the first one: as without hits, as other networks took, or as is usual."""
@@ -76,7 +67,8 @@ class Progress:
             return float((1 + settings.get("folds", 3)) * members)
         if "configs" not in settings:
             return _BASELINE * self.songs / 1000
-        alike = [mean for (other, hits), mean in means.items() if not hits and "configs" in self.models[other]]
+        models = self.protocol.every
+        alike = [mean for (other, hits), mean in means.items() if not hits and "configs" in models[other]]
         return statistics.fmean(alike) if alike else _NETWORK * self.songs / 1000
 
     def _take(self, run: Run, facts: Mapping[str, Any]) -> None:

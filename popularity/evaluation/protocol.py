@@ -1,20 +1,24 @@
-"""What is compared and how: the folds, the models and the list of runs."""
+"""What is compared and how: the folds, the models, the list of runs, and the command line that says so."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from popularity.data.songs import SongTable, load_songs
 from popularity.data.splits import SplitKind
 from popularity.errors import InputError
 from popularity.evaluation.folds import Fold, make_fold
-from popularity.evaluation.models import Model, build_model
+from popularity.evaluation.hits import cutoff_name
+from popularity.evaluation.models import Model, build_model, check_count
+from popularity.parsing import Parser
+from popularity.program import program
 
 #: Goes up when the same settings give other results because the judging has changed, or what a model does beyond them.
 VERSION = 4
@@ -91,6 +95,21 @@ class Options:
 
 
 @dataclass(frozen=True)
+class Hits:
+    """Hit prediction, by all models and by classifiers.
+
+    Args:
+        cutoffs: a hit has at least this popularity: a number, or ``median`` or ``top_quarter`` of the training songs.
+        models: name to settings of classifiers.
+        run: whether missing runs of hits are done; results that are there are shown all the same.
+    """
+
+    cutoffs: list[int | float | str] | None = None
+    models: dict[str, dict[str, Any]] | None = None
+    run: bool = True
+
+
+@dataclass(frozen=True)
 class Protocol(Options, Data):
     """A comparison, in plain types that travel to worker processes; models by name."""
 
@@ -155,3 +174,89 @@ class Protocol(Options, Data):
             found[name] = {"settings": self.every[name], "feature_set": model.feature_set, "budget": model.budget}
             found[name] |= {"balance": model.settings["balance"]} if "balance" in model.settings else {}
         return found
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A command line that can be carried out: with all models of the config, of which the `chosen` are to be run.
+
+    `hits`: whether runs of hits are to be done.
+    """
+
+    protocol: Protocol
+    table: SongTable
+    chosen: frozenset[str]
+    hits: bool = True
+
+
+def read_command(argv: Sequence[str]) -> Comparison:
+    """Parse a command line, load the songs, and check what can be checked before the first run.
+
+    Raises:
+        InputError: whatever cannot work.
+    """
+    parser = Parser(prog=f"{program()} compare", description="Compare models on identical folds.")
+    parser.add_argument("-c", "--config", action="config", help="YAML file with models and defaults of the flags.")
+    parser.add_class_arguments(Data, "data")
+    told = "Names of the models to run, separated by commas, of those that the config describes; default: all."
+    parser.add_argument("--models", type=str | dict[str, dict[str, Any]] | None, help=told)
+    parser.add_class_arguments(Hits, "hits")
+    parser.add_class_arguments(Options, None)
+    config = parser.parse_args(list(argv))
+    described = config.models
+    if isinstance(described, str):  # names on the command line took the place of the descriptions: read those again
+        described = parser.parse_args([f"--config={path}" for path in config.config or []]).models
+    if not isinstance(described, dict) or not described:
+        raise InputError("compare needs a config that describes models: -c compare")
+    options, hits = Options(**{field.name: config[field.name] for field in fields(Options)}), config.hits
+    cutoffs = tuple(dict.fromkeys(map(cutoff_name, hits.cutoffs or [])))
+    if hits.models and not cutoffs:
+        raise InputError("hits.models: expected hits.cutoffs as well, such as [50, 75, median]")
+    if twice := described.keys() & (hits.models or {}).keys():
+        raise InputError(f"hits.models: {min(twice)} is the name of another model")
+    models, classifiers = _without_repeats(described), _without_repeats(hits.models or {})
+    for flag, name in (("reference", options.reference), ("against", options.against)):
+        if name is not None and name not in models:
+            raise InputError(f"--{flag} {name}: expected one of {', '.join(models)}")
+    every = [*models, *classifiers]
+    chosen = [name.strip() for name in config.models.split(",")] if isinstance(config.models, str) else every
+    if unknown := [name for name in chosen if name not in every]:
+        raise InputError(f"--models: expected some of {', '.join(every)}, got {unknown[0]!r}")
+    data = Data(**vars(config.data))
+    cache = Path(data.cache_dir) if data.cache_dir else None
+    table = load_songs(data.source, cache_dir=cache, deduplicate=data.deduplicate, columns=data.columns)
+    protocol = Protocol(
+        **{**vars(data), **vars(options)},
+        fingerprint=table.fingerprint,
+        models=_with_members(models),
+        classifiers=classifiers,
+        limits={name: one["repeats"] for name, one in {**described, **(hits.models or {})}.items() if "repeats" in one},
+        cutoffs=cutoffs,
+    )
+    return Comparison(protocol, table, frozenset(chosen), hits.run)
+
+
+def _without_repeats(models: dict[str, Settings]) -> dict[str, Settings]:
+    """The settings without ``repeats``, which no result depends on, after a check of it and of the names."""
+    for name, settings in models.items():
+        plain = isinstance(name, str) and name and not name.startswith(".")  # YAML reads some names as numbers
+        if not plain or any(one in str(name) for one in "/\\,"):
+            raise InputError(f"models: expected a name that a folder can have, without commas, got {name!r}")
+        check_count(f"model {name}: repeats", settings.get("repeats", 1), 1)
+    return {name: {key: one for key, one in models[name].items() if key != "repeats"} for name in models}
+
+
+def _with_members(models: dict[str, Settings]) -> dict[str, Settings]:
+    """The models, with the names in `of` replaced by what these models are, so that settings say all there is to say.
+
+    Raises:
+        InputError: a member is not among the models, or is itself made of others.
+    """
+    simple = {name: settings for name, settings in models.items() if "of" not in settings}
+    found = dict(models)
+    for name, settings in [pair for pair in models.items() if pair[0] not in simple]:
+        members = settings["of"]
+        if not isinstance(members, list) or not all(isinstance(one, str) and one in simple for one in members):
+            raise InputError(f"model {name}: of: expected a list of some of {', '.join(simple)}, got {members!r}")
+        found[name] = {**settings, "of": {member: simple[member] for member in members}}
+    return found

@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from popularity.data.splits import GROUPS, group_sizes
+from popularity.data.splits import largest_group
 from popularity.evaluation import report_tables
 from popularity.evaluation.results import Results, read_results
 from popularity.io import write_atomically
@@ -21,8 +21,8 @@ def write_summary(folder: Path) -> Path:
         InputError: The folder does not hold the tables of a comparison.
     """
     results = read_results(folder)
-    makers = {name: getattr(report_tables, name) for name in ("scores", "differences", "repeated", "hit_tables")}
-    tables = {name: maker(results) for name, maker in makers.items()}
+    names = ("scores", "differences", "coverage", "repeated", "hit_tables")
+    tables = {name: getattr(report_tables, name)(results) for name in names}
     return _render("summary.md.jinja", folder / "summary.md", results, **tables)
 
 
@@ -40,11 +40,10 @@ def write_report(folder: Path) -> Path:
     parts = report_parts(results)
     page = _render("report.html.jinja", folder / "report.html", results, parts=parts)
     for slug, name in FILES.items():
-        path = folder / f"{name}.svg"
         if slug not in parts:
-            path.unlink(missing_ok=True)  # of an earlier comparison
+            (folder / f"{name}.svg").unlink(missing_ok=True)  # of an earlier comparison
             continue
-        with write_atomically(path) as file:
+        with write_atomically(folder / f"{name}.svg") as file:
             file.write(parts[slug]["pictures"][0]["svg"])
     return page
 
@@ -54,7 +53,10 @@ def _render(template: str, path: Path, results: Results, **context: Any) -> Path
     environment = jinja2.Environment(loader=loader, autoescape=escape, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {name: getattr(report_tables, name) for name in ("html", "markdown", "cutoff_words")}
     context |= {"protocol": results.protocol, "tables": results.tables, "reference": results.reference}
-    context |= {"groups": _groups(results), "skipped": _skipped(results)}
+    split, songs = results.protocol.get("split"), results.tables.get("songs")
+    if split in ("artist", "credits", "album") and songs is not None:
+        context["groups"] = largest_group(songs, split, results.protocol["folds"])
+    context["skipped"] = _skipped(results)
     context["lines"] = environment.get_template("protocol.txt.jinja").render(context).splitlines()
     with write_atomically(path) as file:
         file.write(environment.get_template(template).render(context).strip() + "\n")
@@ -66,14 +68,3 @@ def _skipped(results: Results) -> list[str]:
     table = results.tables.get("hit_folds", pd.DataFrame(columns=["cutoff", "repeat", "fold", "skipped"]))
     rows = table.dropna(subset="skipped").drop_duplicates(["cutoff", "repeat", "fold"]).itertuples()
     return [f"cut-off {row.cutoff}, repeat {row.repeat}, fold {row.fold}: {row.skipped}" for row in rows]
-
-
-def _groups(results: Results) -> dict[str, Any] | None:
-    """Size of the largest group of songs that are never in training and test at once, and that of a fold."""
-    split, folds = results.protocol.get("split"), results.protocol.get("folds", 0)
-    if split not in ("artist", "credits", "album") or "songs" not in results.tables:
-        return None
-    sizes = group_sizes(results.tables["songs"], split)
-    always = bool(split == "credits" and 2 * sizes[0] > sizes.sum() and len(sizes) > folds)
-    fold = (sizes.sum() - always * sizes[0]) / folds
-    return {"of": GROUPS[split], "count": len(sizes), "largest": int(sizes[0]), "fold": fold, "always": always}

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from sklearn.ensemble import HistGradientBoostingRegressor
-from sklearn.impute import SimpleImputer
-from sklearn.inspection import permutation_importance
-from sklearn.linear_model import LinearRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from popularity import plots
 from popularity.data.schema import AUDIO
 from popularity.evaluation import report_tables, results
 from popularity.evaluation.results import Results
+from popularity.inference.explain_columns import coefficients, importance
 
 #: Part to the name of the SVG file with its first picture.
 FILES = {"ranking": "ranking", "differences": "differences", "known": "known_songs"}
@@ -27,7 +22,6 @@ BANDS = tuple(f"{low}–{100 if low == 90 else low + 9}" for low in range(0, 100
 KNOWN = {"0": 0, "1": 1, "2–3": 2, "4–7": 4, "8–15": 8, "16+": 16}  # name of a group to its smallest number
 MEASURES = {"auroc": "AUROC", "average_precision": "average precision", "brier": "Brier", "f1": "F1"}
 Part = dict[str, list[dict[str, Any]]]
-Folds = Collection[tuple[np.ndarray, np.ndarray]]  # rows of training and of test songs
 
 
 def report_parts(found: Results) -> dict[str, Part]:
@@ -52,6 +46,8 @@ def _comparison(found: Results) -> dict[str, Part]:
     parts = {}
     if (scores := report_tables.scores(found)) is not None:
         parts["scores"] = _part([], ("Mean over folds, best first", scores, True))
+    if (coverage := report_tables.coverage(found)) is not None:
+        parts["intervals"] = _part([], ("By known songs of the credited artists", coverage, True))
     if found.reference is None or "folds" not in found.tables:
         return parts
     table = found.tables["differences"]
@@ -170,36 +166,3 @@ def _columns(found: Results) -> dict[str, Part]:
         figure = plots.bars(table["feature"].tolist(), table["mean"].to_numpy(), table["half"].to_numpy(), label)
         parts[name] = _part([(heading, figure)], (f"The numbers: {label}", table, False))
     return parts
-
-
-def coefficients(songs: pd.DataFrame, columns: Sequence[str], folds: Folds) -> pd.DataFrame:
-    """Fit least squares on standardised columns to the training songs of each fold; missing values become the mean.
-
-    Returns:
-        ``feature, mean, half``, largest mean first: points of popularity per standard deviation of the column, and half
-        the width of the 95 % interval of the delete-d jackknife (Shao & Wu, 1989): folds share most of their training
-        songs, so the variance over folds is scaled by training songs over left-out songs.
-    """
-    features, truth = songs[list(columns)].to_numpy(), songs["popularity"].to_numpy()
-    model = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), LinearRegression())
-    found = np.array([model.fit(features[train], truth[train])[-1].coef_ for train, _ in folds])
-    half = 1.96 * np.sqrt(found.var(axis=0) / np.mean([len(test) / len(train) for train, test in folds]))
-    table = pd.DataFrame({"feature": columns, "mean": found.mean(axis=0), "half": half})
-    return table.sort_values("mean", key=np.abs, ascending=False, ignore_index=True)
-
-
-def importance(songs: pd.DataFrame, columns: Sequence[str], folds: Folds) -> pd.DataFrame:
-    """Shuffle a column among the test songs of a histogram gradient boosting on these columns (Breiman, 2001).
-
-    Returns:
-        ``feature, mean, half``, largest first: rise of the squared error (points squared); `half` is the standard
-        deviation over folds.
-    """
-    features, truth = songs[list(columns)].to_numpy(), songs["popularity"].to_numpy()
-    found = []
-    for train, test in folds:
-        model = HistGradientBoostingRegressor(random_state=0).fit(features[train], truth[train])
-        settings = {"scoring": "neg_mean_squared_error", "n_repeats": 5, "random_state": 0}
-        found.append(permutation_importance(model, features[test], truth[test], **settings).importances_mean)
-    table = pd.DataFrame({"feature": columns, "mean": np.mean(found, axis=0), "half": np.std(found, axis=0)})
-    return table.sort_values("mean", ascending=False, ignore_index=True)

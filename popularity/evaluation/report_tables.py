@@ -24,6 +24,7 @@ _TWO = (
     *("difference_others", "mse_half", "rmse_half", "residual", "residual_half", "mean", "half"),
 )
 DECIMALS = {"true": 0, "predicted": 1, "value": 1, "brier": 4, "calibration_error": 4} | dict.fromkeys(_TWO, 2)
+DECIMALS |= {name.format(share): 1 for share in (50, 80, 95) for name in ("inside {} %", "width_{}")}
 #: Columns of hits in their order: how well hits are ranked, then what is called a hit at the threshold.
 RANKED = (
     *("folds", "skipped", "auroc", "auroc_sd", "difference to {}", "95 %", "p_value"),
@@ -55,6 +56,15 @@ def differences(results: Results) -> pd.DataFrame | None:
     wins = table["wins"].astype("str") + " of " + table["folds"].astype("str")
     table = table[["model", "folds", "difference"]].assign(**columns, p_value=table["p_value"], wins=wins)
     return table if len(table) else None
+
+
+def coverage(results: Results) -> pd.DataFrame | None:
+    """Coverage of the intervals in percent, and their mean width in points."""
+    if "intervals" not in results.tables:
+        return None
+    table = results.tables["intervals"].rename(columns={"known": "known songs"})
+    names = {name: f"inside {name.partition('_')[2]} %" for name in table if name.startswith("coverage_")}
+    return table.assign(**{name: 100 * table[name] for name in names}).rename(columns=names)
 
 
 def repeated(results: Results) -> pd.DataFrame | None:

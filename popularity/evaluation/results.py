@@ -13,14 +13,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from popularity.data.albums import first_artists
 from popularity.data.credits import credits
-from popularity.data.groups import own_group_where_missing
+from popularity.data.groups import first_artist_numbers
 from popularity.errors import InputError
-from popularity.evaluation.significance import LEVEL
 from popularity.evaluation.tables import FILES, Tables
+from popularity.metrics.intervals import clustered_half_width
 
 PREFERRED = ("mamba", "lightgbm", "tabm")  # shown in pictures of songs wherever they were compared
 
@@ -109,7 +107,7 @@ def grouped_errors(errors: pd.DataFrame, groups: np.ndarray, songs: pd.DataFrame
         mean squared errors to the reference's; a half is half the width of a 95 % interval clustered by artist. `songs`
         counts a song once, however often it was tested.
     """
-    artists, rows = own_group_where_missing(first_artists(songs)), []
+    artists, rows = first_artist_numbers(songs), []
     for (model, group), part in errors.groupby([errors["model"], groups]):
         row = {"model": model, "group": group, "predictions": len(part), "songs": part["row"].nunique()}
         for name, values in (("mse", part["residual"] ** 2), ("residual", part["residual"])):
@@ -121,14 +119,3 @@ def grouped_errors(errors: pd.DataFrame, groups: np.ndarray, songs: pd.DataFrame
     table["rmse_half"] = table["mse_half"] / (2 * table["rmse"].where(table["rmse"] > 0))  # the delta method
     base = table[table["model"] == reference].set_index("group")["mse"]
     return table.assign(ratio=table["mse"] / table["group"].map(base))
-
-
-def clustered_half_width(values: np.ndarray, clusters: np.ndarray) -> float:
-    """Half the width of a normal 95 % interval of the mean of (n,) values in clusters, such as songs of one artist.
-
-    1.96 linearised standard errors; not a number for fewer than two clusters.
-    """
-    sums = pd.Series(values - values.mean()).groupby(clusters).sum()
-    if (count := len(sums)) < 2:
-        return float("nan")
-    return float(stats.norm.ppf((1 + LEVEL) / 2) * np.sqrt(count / (count - 1) * (sums**2).sum()) / len(values))

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import importlib.metadata
 import json
-import platform
 import random
-import sys
 import time
 import traceback
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +15,16 @@ import numpy as np
 import pandas as pd
 import torch
 
-from popularity import __version__
 from popularity.evaluation.folds import Fold, Outcome
 from popularity.evaluation.hits import score
+from popularity.evaluation.intervals import half_widths, held_out_residuals
 from popularity.evaluation.models import Model
 from popularity.evaluation.protocol import Protocol, Run
 from popularity.io import write_atomically
 from popularity.metrics import regression_scores
+from popularity.program import versions
 
-#: Modules whose version a result records if they are loaded.
-_PACKAGES = (
-    *("numpy", "pandas", "scipy", "sklearn", "torch", "lightning", "optuna"),
-    *("lightgbm", "xgboost", "catboost", "pytabkit", "tabicl", "tabpfn"),
-)
+_Found = tuple[dict[str, Any], dict[str, np.ndarray]]  # facts and arrays of a result
 
 
 @dataclass(frozen=True)
@@ -41,7 +34,7 @@ class Result:
     Facts are ``model, repeat, fold, hits, config, data, error``, and unless it failed ``metrics`` (of popularity) or
     ``scores`` (by cut-off), ``notes, seconds, cpu_seconds, songs_train, songs_test, versions``. Arrays are ``rows``
     (n_test,) of the song table, ``prediction`` (n_test,) and, from a model with a distribution, ``at_least``
-    (100, n_test); of hits ``chance_CUTOFF`` (n_test,).
+    (100, n_test), otherwise ``half_widths`` of its intervals; of hits ``chance_CUTOFF`` (n_test,).
     """
 
     facts: dict[str, Any]
@@ -56,8 +49,7 @@ class Result:
 
 def execute(protocol: Protocol, songs: pd.DataFrame, run: Run, folder: Path) -> Result:
     """Do a run on the whole song table and write its result; what goes wrong is recorded in place of scores."""
-    facts = header(protocol, run)
-    arrays: dict[str, np.ndarray] = {}
+    facts, arrays = header(protocol, run), dict[str, np.ndarray]()
     began, began_cpu = time.perf_counter(), time.process_time()
     try:
         fold = protocol.make_fold(songs, run.repeat, run.fold)
@@ -65,33 +57,36 @@ def execute(protocol: Protocol, songs: pd.DataFrame, run: Run, folder: Path) -> 
         model = protocol.build(run.model)
         _seed(protocol.seed + run.repeat)
         began, began_cpu = time.perf_counter(), time.process_time()  # what came before is no cost of the model
-        found, arrays = _judged(model, fold, protocol, run, folder)
-        facts |= found
-        arrays["rows"] = fold.rows
+        judge = _judge_hits if run.hits else _judge
+        found, arrays = judge(model, fold, protocol, run, folder)
+        facts, arrays = facts | found, arrays | {"rows": fold.rows}
     except Exception as error:
         facts |= {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
-    facts |= {
-        "elapsed": time.perf_counter() - began,
-        "seconds": time.perf_counter() - began + facts.get("seconds", 0),
-        "cpu_seconds": time.process_time() - began_cpu + facts.get("cpu_seconds", 0),
-        "versions": versions(),
-    }
-    write_result(run.path(folder), Result(facts, arrays))
-    return Result(facts, arrays)
+    facts["elapsed"] = time.perf_counter() - began
+    facts["seconds"] = facts["elapsed"] + facts.get("seconds", 0)
+    facts["cpu_seconds"] = time.process_time() - began_cpu + facts.get("cpu_seconds", 0)
+    result = Result(facts | {"versions": versions()}, arrays)
+    write_result(run.path(folder), result)
+    return result
 
 
-def _judged(
-    model: Model, fold: Fold, protocol: Protocol, run: Run, folder: Path
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    if not run.hits:
-        assert model.fit_predict is not None
-        outcome = model.fit_predict(fold.task)
-        prediction = np.clip(outcome.prediction, 0, 100)
-        arrays = {"prediction": prediction} | ({} if outcome.at_least is None else {"at_least": outcome.at_least})
-        return {"metrics": regression_scores(prediction, fold.answers), "notes": outcome.notes}, arrays
+def _judge(model: Model, fold: Fold, *_: Any) -> _Found:
+    assert model.fit_predict is not None
+    outcome, spent = model.fit_predict(fold.task), dict[str, float]()
+    prediction = np.clip(outcome.prediction, 0, 100)
+    arrays = {"prediction": prediction}
+    if outcome.at_least is not None:
+        arrays["at_least"] = outcome.at_least
+    else:
+        residuals, spent = held_out_residuals(model.fit_predict, fold.task, outcome)
+        arrays |= {} if residuals is None else {"half_widths": half_widths(residuals)}
+    return {"metrics": regression_scores(prediction, fold.answers), "notes": outcome.notes, **spent}, arrays
+
+
+def _judge_hits(model: Model, fold: Fold, protocol: Protocol, run: Run, folder: Path) -> _Found:
     known, spent = None, {}
     if model.fit_predict is not None:
-        result = read_result(protocol, Run(run.model, run.repeat, run.fold), folder)
+        result = read_result(protocol, replace(run, hits=False), folder)
         if result is None or result.error:
             raise RuntimeError("its prediction of popularity on this fold has failed")
         known = Outcome(result.arrays["prediction"], result.arrays.get("at_least"))
@@ -127,23 +122,9 @@ def read_result(protocol: Protocol, run: Run, folder: Path) -> Result | None:
     return Result(facts, arrays) if valid else None
 
 
-@functools.cache
-def code_version() -> str:
-    """The package's version and the first digits of a SHA-256 over its Python files as this process found them."""
-    digest, root = hashlib.sha256(), Path(__file__).parents[1]
-    for path in sorted(root.rglob("*.py")):
-        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
-    return f"{__version__}+{digest.hexdigest()[:8]}"
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python, this package, and the packages that this process has loaded."""
-    found = {"python": platform.python_version(), "popularity": code_version()}
-    for name in _PACKAGES:
-        if name in sys.modules:  # the package xgboost comes with the distribution xgboost or xgboost-cpu
-            version = getattr(sys.modules[name], "__version__", None) or importlib.metadata.version(name)
-            found["scikit-learn" if name == "sklearn" else name] = str(version)
-    return found
+def results_of(protocol: Protocol, runs: Iterable[Run], folder: Path) -> dict[Run, Result]:
+    """The results that there are."""
+    return {run: result for run in runs if (result := read_result(protocol, run, folder)) is not None}
 
 
 def _seed(seed: int) -> None:

@@ -18,7 +18,7 @@ from popularity.metrics import CLASSIFICATION, REGRESSION
 
 #: Table -> endings of its files; folds as CSV is small and holds no songs, but all that the paired tests need.
 FILES = {
-    **dict.fromkeys(("summary", "differences", "hit_summary", "repeated_folds"), ("csv",)),
+    **dict.fromkeys(("summary", "differences", "hit_summary", "repeated_folds", "intervals"), ("csv",)),
     "folds": ("parquet", "csv"),
     **dict.fromkeys(("predictions", "hit_folds", "hits", "songs"), ("parquet",)),
 }

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,13 +16,13 @@ from threadpoolctl import threadpool_limits
 from popularity.errors import InputError
 from popularity.evaluation.protocol import Protocol, Run
 from popularity.evaluation.runs import Result, execute, header, read_result, write_result
+from popularity.program import begin_worker
 
+Done = tuple[Run, dict[str, Any]]  # a run and the facts of its result
 _STARTS = 3  # pools that may die one after the other without beginning a run: the next would fare no better
 
 
-def run_all(
-    protocol: Protocol, songs: pd.DataFrame, runs: Sequence[Run], folder: Path, workers: int
-) -> Iterator[tuple[Run, dict[str, Any]]]:
+def run_all(protocol: Protocol, songs: pd.DataFrame, runs: Sequence[Run], folder: Path) -> Iterator[Done]:
     """Do runs in this order, each on one thread; with one worker in this process, with more in as many others.
 
     Yields:
@@ -40,7 +36,7 @@ def run_all(
     while waiting:
         before = len(waiting)
         try:
-            for run, facts in _pool(protocol, songs, waiting, folder, workers):
+            for run, facts in _pool(protocol, songs, waiting, folder):
                 waiting.remove(run)
                 yield run, facts
         except TerminatedWorkerError:
@@ -52,16 +48,16 @@ def run_all(
                 raise InputError(f"worker processes cannot start; {folder / 'runs'}/worker-*.log says why") from None
 
 
-def _pool(
-    protocol: Protocol, songs: pd.DataFrame, runs: Sequence[Run], folder: Path, workers: int
-) -> Iterator[tuple[Run, dict[str, Any]]]:
-    processes = {"initializer": _start, "initargs": (folder / "runs", os.getpid())} if workers > 1 else {}
-    with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1, max_nbytes=None, **processes):
+def _pool(protocol: Protocol, songs: pd.DataFrame, runs: Sequence[Run], folder: Path) -> Iterator[Done]:
+    processes = (
+        {"initializer": begin_worker, "initargs": (folder / "runs", os.getpid())} if protocol.workers > 1 else {}
+    )
+    with parallel_config("loky", n_jobs=protocol.workers, inner_max_num_threads=1, max_nbytes=None, **processes):
         pool = Parallel(return_as="generator_unordered", batch_size=1)
         yield from pool(delayed(_work)(protocol, songs, run, folder) for run in list(runs))
 
 
-def _work(protocol: Protocol, songs: pd.DataFrame, run: Run, folder: Path) -> tuple[Run, dict[str, Any]]:
+def _work(protocol: Protocol, songs: pd.DataFrame, run: Run, folder: Path) -> Done:
     marker, threads = _marker(run, folder), torch.get_num_threads()
     marker.parent.mkdir(parents=True, exist_ok=True)
     marker.touch()
@@ -88,19 +84,3 @@ def _bury(protocol: Protocol, run: Run, folder: Path) -> dict[str, Any]:
     facts = header(protocol, run) | {"error": "a worker process died during this run", "seconds": None}
     write_result(run.path(folder), Result(facts, {}))
     return facts
-
-
-def _start(folder: Path, parent: int) -> None:
-    """In a new process: its output goes to a file, Ctrl-C is its parent's business, and it ends with its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    file = os.open(folder / f"worker-{os.getpid()}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for stream in (sys.stdout, sys.stderr):
-        os.dup2(file, stream.fileno())
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    """Without its parent a process would go on with runs that the next command begins too."""
-    while os.getppid() == parent:
-        time.sleep(0.2)
-    os._exit(1)

@@ -38,10 +38,8 @@ class HistoryEncoder(Encoder):
     Args:
         history: maximum number of known songs read for one song; 0 for none.
         hide_history: minimum probability that training hides all songs of the same artist. Where the split leaves more
-            held-out songs without any, it is raised to match, up to 1 under ``artist``. None: chosen by the fit, else
-            0.15.
-        thin_history: training drops each song of a history with a probability sampled from 0 to this. None: chosen by
-            the fit, else 0.6.
+            held-out songs without any, it is raised to match, up to 1 under ``artist``.
+        thin_history: training drops each song of a history with a probability sampled from 0 to this.
         eval_samples: histories sampled per song and member outside training; their predictions are averaged.
         retrieved: most similar known songs by others that are read as well.
         titles: read titles, albums and artists' names (`TextEncoder`). Without it, names still decide whose songs are
@@ -61,8 +59,8 @@ class HistoryEncoder(Encoder):
     def __init__(
         self,
         history: int = 14,
-        hide_history: float | None = None,
-        thin_history: float | None = None,
+        hide_history: float = 0.0,
+        thin_history: float = 0.2,
         eval_samples: int = 4,
         retrieved: int = 0,
         titles: bool = True,
@@ -79,8 +77,6 @@ class HistoryEncoder(Encoder):
         ):
             if value < least:
                 raise InputError(f"data.encoder.{name}: expected at least {least}, got {value}")
-        hide_history = 0.15 if hide_history is None else hide_history
-        thin_history = 0.6 if thin_history is None else thin_history
         for name, share in (("hide_history", hide_history), ("thin_history", thin_history)):
             if not 0 <= share <= 1:
                 raise InputError(f"data.encoder.{name}: expected a number from 0 to 1, got {share}")
@@ -96,8 +92,7 @@ class HistoryEncoder(Encoder):
         self.earlier, self.albums_differ = False, False
         self.related: RelatedSongs | None = None
         self.known: dict[str, Tensor] = {}
-        self.label = torch.zeros(0)
-        self._scores = np.zeros((0, 0))
+        self.label, self._scores = torch.zeros(0), np.zeros((0, 0))
 
     @property
     def inputs(self) -> Inputs:
@@ -124,7 +119,7 @@ class HistoryEncoder(Encoder):
         self._scores = _side_by_side([text.fit(songs, folds) for text in self.texts], len(songs))
         keys = keys_of(songs)
         self.related = RelatedSongs(keys, earlier=earlier)
-        self.hidden = shares_to_hide(songs, folds, earlier=earlier, at_least=self.hide_history)
+        self.hidden = shares_to_hide(self.related, folds, at_least=self.hide_history)
         self._remember(
             {
                 **self._vectors(songs, keys),
@@ -184,17 +179,19 @@ class HistoryEncoder(Encoder):
         """
         if self.related is None:
             raise RuntimeError("fit the encoder, or load a checkpoint, first")
-        songs = self.without_constants(songs)
-        keys = keys_of(songs)
-        vectors = self._vectors(songs, keys)
+        if training:  # the known songs
+            keys, vectors = self.related.keys, {name: self.known[name] for name in ("song", "category", "near")}
+        else:
+            songs = self.without_constants(songs)
+            keys = keys_of(songs)
+            vectors = self._vectors(songs, keys)
         near = vectors.pop("near")
         own = np.arange(len(songs)) if training else None
         found = self.related.candidates(keys, own)
         if self.retrieved:
             found = add_retrieved(self.related, found, keys, own, count=self.retrieved, near=(near, self.known["near"]))
-        extras = self._scores
-        if not training:
-            extras = _side_by_side([text.encode(songs)[1] for text in self.texts], len(songs))
+        texts = self.texts
+        extras = self._scores if training else _side_by_side([text.encode(songs)[1] for text in texts], len(songs))
         return {
             **vectors,
             "extras": torch.from_numpy(extras).float(),

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from popularity.features.base import Folds
-from popularity.features.related import ALBUM, CREDITED, SAME, CandidateSet, RelatedSongs, keys_of
+from popularity.features.related import ALBUM, CREDITED, SAME, CandidateSet, RelatedSongs
 
 
-def shares_to_hide(songs: pd.DataFrame, folds: Folds, *, earlier: bool, at_least: float) -> tuple[float, ...]:
+def shares_to_hide(related: RelatedSongs, folds: Folds, *, at_least: float) -> tuple[float, ...]:
     """Shares of training songs whose history training hides, estimated on inner folds.
 
     A held-out song has no known song of a role more often than a training song would: with the share :math:`h` of
@@ -19,20 +18,19 @@ def shares_to_hide(songs: pd.DataFrame, folds: Folds, *, earlier: bool, at_least
     ``artist`` this gives 1 for songs by the same artist.
 
     Args:
-        songs: ``N`` training songs.
+        related: index of the training songs.
         folds: inner folds of them by the rule of the split.
-        earlier: only songs released before a song may stand in its history.
         at_least: lower bound for the artist's own songs.
 
     Returns:
         For the roles ``SAME``, ``CREDITED`` and ``ALBUM``, and for the artist's own songs on the same album.
     """
-    keys = keys_of(songs)
-    everywhere = _has_history(RelatedSongs(keys, earlier=earlier).candidates(keys, np.arange(len(songs))))
+    keys = related.keys
+    everywhere = _has_history(related.candidates(keys, np.arange(len(keys))))
     held_out_share, training_share = [], []
     for fitted, held_out in folds:
-        related = RelatedSongs(keys_of(songs.iloc[fitted]), earlier=earlier)
-        found = _has_history(related.candidates(keys_of(songs.iloc[held_out])))
+        fewer = RelatedSongs(keys.take(fitted), earlier=related.earlier)
+        found = _has_history(fewer.candidates(keys.take(held_out)))
         held_out_share.append(found.double().mean(1))
         training_share.append(everywhere[:, torch.from_numpy(held_out)].double().mean(1))
     shares = [0.0, 0.0, 0.0, 0.0]

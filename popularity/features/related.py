@@ -61,6 +61,14 @@ class Keys:
     def __len__(self) -> int:
         return len(self.first)
 
+    def take(self, rows: np.ndarray) -> Keys:
+        """The keys of some of the songs."""
+        count = np.diff(self.start)[rows]
+        start = np.concatenate([[0], count.cumsum()])
+        place = np.repeat(self.start[rows] - start[:-1], count) + np.arange(start[-1])
+        others = {name: value[rows] for name, value in vars(self).items() if name not in ("start", "name")}
+        return Keys(start=start, name=self.name[place], **others)
+
     def state(self) -> dict[str, Tensor]:
         """As tensors."""
         return {name: torch.from_numpy(value.copy()) for name, value in vars(self).items()}

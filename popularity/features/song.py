@@ -53,11 +53,14 @@ MAX_LEVELS = 128
 #: How many codes each category has, the unknown included.
 CODES: tuple[int, ...] = (*(len(v) + 1 for v in CLOSED.values()), *(MAX_LEVELS + 1 for _ in OPEN))
 
+#: Columns that are skewed over decades, and the constant added before the logarithm: it keeps an exact 0 finite,
+#: about one step below the smallest value found.
+SKEWED = {"duration_ms": 0.0, "instrumentalness": 1e-6, "liveness": 1e-3, "speechiness": 1e-2}
+
 #: The five columns that the original project standardised; it passed the other eight of the 13 on as they are.
 STANDARDISED: tuple[str, ...] = ("duration_ms", "loudness", "tempo", "energy", "liveness")
 
-#: Standard deviations: beyond, a value says "extreme" and no more.
-CLIP = 4.0
+CLIP = 4.0  # standard deviations: beyond, a value says "extreme" and no more
 
 
 def numeric_features(songs: pd.DataFrame) -> np.ndarray:
@@ -68,11 +71,7 @@ def numeric_features(songs: pd.DataFrame) -> np.ndarray:
     count = np.array([len(names) for names in artist_names(songs)], dtype=np.float64)
     features = {
         **column,
-        "log_duration": np.log(column["duration_ms"]),
-        # the small constants keep an exact 0 finite, about one step below the smallest value met
-        "log_instrumentalness": np.log(column["instrumentalness"] + 1e-6),
-        "log_liveness": np.log(column["liveness"] + 1e-3),
-        "log_speechiness": np.log(column["speechiness"] + 1e-2),
+        **{f"log_{name.removesuffix('_ms')}": np.log(column[name] + least) for name, least in SKEWED.items()},
         "release_year": (date.dt.year + (date.dt.day_of_year - 1) / 366).to_numpy(np.float64),
         "artists": np.where(known, count, np.nan),
     }

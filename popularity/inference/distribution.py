@@ -5,22 +5,39 @@ A histogram may reach past the ends of the scale; what lies out there belongs to
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from popularity.errors import InputError
-from popularity.inference.predictor import Prediction
 from popularity.metrics import HIGHEST, LOWEST, Floats, cdf_at
 
 #: Shares of the central intervals that are written.
 SHARES = (0.5, 0.8, 0.95)
 
 
-def quantile(prediction: Prediction, level: float) -> Floats:
+@dataclass(frozen=True)
+class Prediction:
+    """Predictions of ``n`` songs.
+
+    Attributes:
+        mean: ``(n,)`` float64 predicted popularity in points.
+        probabilities: ``(n, K)`` float64 of each bin of popularity, corrected by `popularity.models.conformal`, whose
+            mean is therefore not exactly ``mean``; None for a head without a distribution.
+        edges: ``(K + 1,)`` float64 edges of the bins in points, or None.
+    """
+
+    mean: np.ndarray
+    probabilities: np.ndarray | None = None
+    edges: np.ndarray | None = None
+
+
+def quantile(prediction: Prediction, level: float | Floats) -> Floats:
     """The popularity that each song stays below with a probability, with mass spread evenly over a bin.
 
     Args:
         prediction: of ``n`` songs, with a distribution.
-        level: 0 to 1.
+        level: 0 to 1, or ``(n,)`` of these.
 
     Returns:
         ``(n,)`` points from 0 to 100.
@@ -36,8 +53,16 @@ def quantile(prediction: Prediction, level: float) -> Floats:
 
 
 def interval(prediction: Prediction, share: float) -> tuple[Floats, Floats]:
-    """Lower and upper end of the central interval that holds this share of the distribution, ``(n,)`` each."""
-    return quantile(prediction, (1 - share) / 2), quantile(prediction, (1 + share) / 2)
+    """Lower and upper end of the central interval that holds this share of the distribution, ``(n,)`` each.
+
+    Half of the rest lies below, half above, in general. Where songs of popularity 0 alone are more than half of the
+    rest, nothing lies below the interval: then up to as much as they are may lie above it, and the interval gets
+    shorter. Likewise at 100. An end that rounds to 0 or 100 is 0 or 100.
+    """
+    half, most = (1 - share) / 2, 1 - share
+    above, below = np.clip(1 - at_least(prediction, 1), half, most), np.clip(at_least(prediction, 100), half, most)
+    low, high = quantile(prediction, below), quantile(prediction, 1 - above)
+    return np.where(low < 0.5, LOWEST, low), np.where(high >= 99.5, HIGHEST, high)
 
 
 def at_least(prediction: Prediction, cutoff: float) -> Floats:
@@ -48,6 +73,15 @@ def at_least(prediction: Prediction, cutoff: float) -> Floats:
     return 1 - cdf_at(np.full(len(mass), cutoff - 0.5), mass, edges)
 
 
+def parse_cutoff(value: float | str) -> float | None:
+    """A number from 1 to 100, at which a distribution can be read; None for anything else."""
+    try:
+        cutoff = float(value)
+    except ValueError:
+        return None
+    return cutoff if 1 <= cutoff <= 100 else None
+
+
 def parse_cutoffs(text: str) -> tuple[float, ...]:
     """Cut-offs such as ``50,70``.
 
@@ -56,11 +90,7 @@ def parse_cutoffs(text: str) -> tuple[float, ...]:
     """
     found = []
     for word in filter(None, (word.strip() for word in text.split(","))):
-        try:
-            cutoff = float(word)
-        except ValueError:
-            cutoff = float("nan")
-        if not 1 <= cutoff <= 100:
+        if (cutoff := parse_cutoff(word)) is None:
             raise InputError(f"--cutoffs: expected numbers from 1 to 100 such as 50,70, got {word!r}")
         found.append(cutoff)
     return tuple(dict.fromkeys(found))

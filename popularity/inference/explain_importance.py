@@ -15,12 +15,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from popularity.data.credits import artist_names
+from popularity.data.groups import first_artist_numbers
 from popularity.inference.explain_features import CANDIDATES, COLUMNS, KNOWN_SONGS
 from popularity.inference.explain_model import Model
-
-#: Half the width of a 95 % interval in standard errors.
-_Z = 1.96
+from popularity.metrics.intervals import clustered_half_width
 
 
 def permutation_importance(
@@ -49,7 +47,7 @@ def permutation_importance(
     pinned = model.pinned(songs)
     encoded = pinned.encoder.encode(songs)
     before = model.mean_of(songs, encoded)
-    truth, artist = songs["popularity"].to_numpy(np.float64), _artists(songs)
+    truth, artist = songs["popularity"].to_numpy(np.float64), first_artist_numbers(songs)
     rows = []
     for feature in progress(COLUMNS):
         generator = np.random.default_rng(seed)  # the same orders for every feature
@@ -84,17 +82,7 @@ def _equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
     return all(torch.equal(torch.nan_to_num(one[name]), torch.nan_to_num(other[name])) for name in one)
 
 
-def _artists(songs: pd.DataFrame) -> np.ndarray:
-    """Number of the first artist of each song; a song without names is an artist of its own."""
-    firsts = [names[0] if names else f"\n{row}" for row, names in enumerate(artist_names(songs))]
-    codes: np.ndarray = pd.factorize(np.array(firsts, dtype=object))[0]
-    return codes
-
-
 def _interval(name: str, values: np.ndarray, cluster: np.ndarray) -> dict[str, float]:
-    """Mean of values over songs with its 95 % interval; the variance is that of sums over clusters."""
-    mean = float(values.mean())
-    sums = np.bincount(cluster, values - mean)
-    count = max(len(sums), 2)
-    half = _Z * float(np.sqrt((sums**2).sum() * count / (count - 1))) / len(values)
+    """Mean of values over songs with its 95 % interval, in which the songs of a cluster count as one."""
+    mean, half = float(values.mean()), clustered_half_width(values, cluster)
     return {name: mean, f"{name}_low": mean - half, f"{name}_high": mean + half}

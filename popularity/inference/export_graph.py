@@ -24,8 +24,9 @@ from popularity.inference.export_encoder import encoder_graph
 from popularity.inference.export_lookup import taken
 from popularity.inference.export_song import CODED, NUMBERS, TEXTS, Songs
 from popularity.metrics import HIGHEST, LOWEST
+from popularity.models.conformal import BANDS, Conformal
 from popularity.models.heads import HistogramHead
-from popularity.models.history import HistoryMamba, SongEmbedding
+from popularity.models.history import History, HistoryMamba, SongEmbedding
 from popularity.training.module import FeatureTokensMamba, PopularityModule, SingleTokenMamba
 
 
@@ -50,9 +51,10 @@ class SongGraph(nn.Module):
             raise InputError(f"export: expected a network of this package, got {type(module.net).__name__}")
         self.encoder = encoder_graph(encoder, songs)
         self.net, self.head, self.calibration = copy.deepcopy(module.net), module.head, module.calibration
-        self.by_row = False
         if isinstance(self.net, HistoryMamba) and isinstance(encoder, HistoryEncoder):
-            self.by_row = embed_known_songs(self.net, encoder)
+            embed_known_songs(self.net, encoder)
+        fresh = Conformal()
+        self.conformal = not torch.equal(fresh.quantiles, module.calibration.conformal.quantiles.to(fresh.quantiles))
         self.calibrated = not module.calibration.is_identity()
         self.most = int(getattr(encoder, "history", 0))
         ends = [f"{side}_{100 * share:g}" for share in SHARES for side in ("low", "high")]
@@ -62,30 +64,35 @@ class SongGraph(nn.Module):
     def forward(self, *songs: Tensor) -> tuple[Tensor, ...]:
         """``(B,)`` each, named by :attr:`outputs`; the inputs are those of `Songs`."""
         batch = self.encoder(Songs(*songs))
-        if self.by_row:
+        if "history_row" in batch:
             batch["history_song"] = batch["history_row"]
         raw = self.net(batch)
         raw = self.head.mix(raw) if raw.ndim == 3 else raw
         if self.calibrated:  # what `Calibration.forward` asks of its numbers, no graph can ask
             of = self.calibration
             raw = self.head.calibrated(raw, of.offset, of.slope, of.sharpness)
+        known = (batch["role"][0] == SAME).sum(1).clamp_max(self.most) if self.most else None
         found = [self.head.predict(raw)]
         if isinstance(self.head, HistogramHead):
-            levels = [(1 + side * share) / 2 for share in SHARES for side in (-1, 1)]
-            found += quantiles(self.head.probabilities(raw), self.head.edges, levels).unbind(1)
-        if self.most:
-            found.append((batch["role"][0] == SAME).sum(1).clamp_max(self.most))
+            mass, edges = self.head.probabilities(raw).double(), self.head.edges.double()
+            if self.conformal:
+                mass = conformed(self.calibration.conformal, mass, known)
+            found += [end for share in SHARES for end in interval(mass, edges, share)]
+        if known is not None:
+            found.append(known)
         return tuple(found)
 
 
 class KnownEmbedding(nn.Module):
-    """The embedding of songs, computed beforehand for the known songs; without the operators that ONNX lacks.
+    """What `HistoryMember.embedded` computes, beforehand for the known songs; without the operators that ONNX lacks.
 
     Args:
         embedding: trained.
         song: ``(N, S)`` vectors of the known songs.
         category: ``(N, C)`` their categories.
     """
+
+    known: Tensor
 
     def __init__(self, embedding: SongEmbedding, song: Tensor, category: Tensor) -> None:
         super().__init__()
@@ -99,28 +106,56 @@ class KnownEmbedding(nn.Module):
         found: Tensor = of.out(of.vector(song) + embedded)
         return found
 
-    def forward(self, song: Tensor, category: Tensor) -> Tensor:
-        """Songs as vectors, or known songs as rows ``(...)``, to ``(..., d)``."""
-        return self._embed(song, category) if song.is_floating_point() else taken(self.known, song)
+    def forward(self, batch: Mapping[str, Tensor], history: History) -> tuple[Tensor, Tensor]:
+        """Known songs ``(B, H, d)``, of which the batch has rows in place of vectors, and the songs ``(B, d)``."""
+        return taken(self.known, history.song), self._embed(batch["song"], batch["category"])
 
 
-def embed_known_songs(net: HistoryMamba, encoder: HistoryEncoder) -> bool:
-    """Replace the embeddings of a network; returns whether known songs may be given to it as rows."""
-    # a row is that of a known song also where there is none: its token is not read
-    song, category = encoder.known["song"], encoder.known["category"]
+def embed_known_songs(net: HistoryMamba, encoder: HistoryEncoder) -> None:
+    """Give the members of a network the embeddings of the known songs."""
     for member in net.members:
-        member.song = KnownEmbedding(member.song, song, category)
-    return all(member.difference is None for member in net.members)
+        member.of_known = KnownEmbedding(member.song, encoder.known["song"], encoder.known["category"])
+        member.__dict__["embedded"] = member.of_known  # in place of the method
 
 
-def quantiles(probabilities: Tensor, edges: Tensor, levels: list[float]) -> Tensor:
-    """`popularity.inference.distribution.quantile` of probabilities ``(B, K)`` at several levels, ``(B, levels)``."""
-    up_to = probabilities.cumsum(1)
-    goal = up_to[:, -1:] * torch.tensor(levels, dtype=up_to.dtype)  # (B, levels)
-    bins = (up_to.unsqueeze(1) < goal.unsqueeze(2)).sum(2).clamp_max(probabilities.shape[1] - 1)
-    inside, end = probabilities.gather(1, bins), up_to.gather(1, bins)
-    share = torch.where(inside > 0, 1 - (end - goal) / inside.clamp_min(1e-30), 1.0)
-    return (edges[bins] + share * (edges[bins + 1] - edges[bins])).clamp(LOWEST, HIGHEST)
+def conformed(correction: Conformal, probabilities: Tensor, known: Tensor | None) -> Tensor:
+    """What `Conformal.forward` gives, without a search: ``(B, K)``."""
+    below = probabilities.cumsum(1)
+    below = below[:, :-1] / below[:, -1:]
+    band = torch.zeros_like(below[:, 0]).long()
+    if known is not None:
+        band = (known.unsqueeze(1) >= torch.tensor(BANDS[1:])).sum(1)
+    scores = taken(correction.quantiles.to(below), band)  # (B, levels)
+    steps = scores.shape[1] - 1
+    right = (scores.unsqueeze(1) <= below.unsqueeze(2)).sum(2).clamp_max(steps)
+    low, high = scores.gather(1, right - 1), scores.gather(1, right)
+    level = (right - 1 + ((below - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)) / steps
+    first, last = torch.zeros_like(level[:, :1]), torch.ones_like(level[:, :1])
+    return torch.cat([level, last], 1) - torch.cat([first, level], 1)
+
+
+def interval(mass: Tensor, edges: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """`popularity.inference.distribution.interval` of probabilities ``(B, K)``, ``(B,)`` each."""
+    half, most = (1 - share) / 2, 1 - share
+    above = _cdf(mass, edges, 0.5).clamp(half, most)
+    below = (1 - _cdf(mass, edges, 99.5)).clamp(half, most)
+    low, high = _quantile(mass, edges, below), _quantile(mass, edges, 1 - above)
+    return torch.where(low < 0.5, LOWEST, low), torch.where(high >= 99.5, HIGHEST, high)
+
+
+def _cdf(mass: Tensor, edges: Tensor, point: float) -> Tensor:
+    inside = ((point - edges[:-1]) / (edges[1:] - edges[:-1])).clamp(0, 1)
+    return (mass * inside).sum(1) / mass.sum(1)
+
+
+def _quantile(mass: Tensor, edges: Tensor, level: Tensor) -> Tensor:
+    up_to = mass.cumsum(1)
+    goal = level.unsqueeze(1) * up_to[:, -1:]
+    bins = (up_to < goal).sum(1, keepdim=True).clamp_max(mass.shape[1] - 1)
+    inside, end = mass.gather(1, bins), up_to.gather(1, bins)
+    share = 1 - torch.where(inside > 0, (end - goal) / inside.clamp_min(1e-300), 0.0)
+    left, right = taken(edges, bins), taken(edges, bins + 1)
+    return (left + share * (right - left)).clamp(LOWEST, HIGHEST).squeeze(1)
 
 
 def vocabularies(encoder: Encoder, songs: pd.DataFrame) -> dict[str, list[str]]:

@@ -18,6 +18,7 @@ from popularity.features.song import (
     CLIP,
     CLOSED,
     NUMERIC_FEATURES,
+    SKEWED,
     ColumnEncoder,
     FeatureEncoder,
     piecewise_linear,
@@ -35,7 +36,6 @@ CODED: tuple[str, ...] = ("genre", "subgenre", "track_id")
 ARTIST_NAMES = 6
 #: Days of a year before each month, in a year of 365 days.
 _PASSED = (0.0, 31.0, 59.0, 90.0, 120.0, 151.0, 181.0, 212.0, 243.0, 273.0, 304.0, 334.0)
-_OFFSETS = {"instrumentalness": 1e-6, "liveness": 1e-3, "speechiness": 1e-2}  # as `numeric_features` adds them
 
 
 class Songs(NamedTuple):
@@ -132,8 +132,7 @@ class SongFeatures(nn.Module):
         count = (read.artists != 0).sum(1).double()
         features = {
             **column,
-            "log_duration": column["duration_ms"].log(),
-            **{f"log_{name}": (column[name] + offset).log() for name, offset in _OFFSETS.items()},
+            **{f"log_{name.removesuffix('_ms')}": (column[name] + least).log() for name, least in SKEWED.items()},
             "release_year": _year(read.day),
             "artists": torch.where(read.artist.end[:, 0], torch.nan, count),
         }

@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
 import pandas as pd
 
 from popularity.features.base import Encoder
+from popularity.inference.distribution import Prediction
 from popularity.models.heads import HistogramHead
 from popularity.training.module import PopularityModule
-from popularity.training.outputs import raw_outputs
+from popularity.training.outputs import outputs_and_known, raw_outputs
 
 __all__ = ["Prediction", "predict_songs", "raw_outputs"]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Predictions of ``n`` songs.
-
-    Attributes:
-        mean: ``(n,)`` float64 predicted popularity in points.
-        probabilities: ``(n, K)`` float64 of each bin of popularity; None for a head without a distribution.
-        edges: ``(K + 1,)`` float64 edges of the bins in points, or None.
-    """
-
-    mean: np.ndarray
-    probabilities: np.ndarray | None = None
-    edges: np.ndarray | None = None
 
 
 def predict_songs(
@@ -42,9 +25,9 @@ def predict_songs(
         samples: histories sampled per song in training (``datamodule.hparams["samples"]``).
         batch_size: songs predicted at once.
     """
-    raw = raw_outputs(module, encoder, songs, samples=samples, batch_size=batch_size)
+    raw, known = outputs_and_known(module, encoder, songs, samples=samples, batch_size=batch_size)
     mean = module.head.predict(raw).double().cpu().numpy()
     if not isinstance(module.head, HistogramHead):
         return Prediction(mean)
-    edges = module.head.edges.double().cpu().numpy()
-    return Prediction(mean, module.head.probabilities(raw).double().cpu().numpy(), edges)
+    probabilities = module.calibration.conformal(module.head.probabilities(raw).double().cpu(), known)
+    return Prediction(mean, probabilities.numpy(), module.head.edges.double().cpu().numpy())

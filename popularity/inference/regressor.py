@@ -96,7 +96,9 @@ class PopularityRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] 
         return self._prediction(X).mean
 
     def predict_interval(self, X: pd.DataFrame, share: float = 0.8) -> np.ndarray:
-        """Central interval that holds this share of each song's distribution: ``(n, 2)``, lower and upper end.
+        """Interval that holds this share of songs like each song: ``(n, 2)``, lower and upper end.
+
+        It is conformal, by songs that were held out in :meth:`fit`: see `popularity.models.conformal`.
 
         Raises:
             ValueError: the share is not between 0 and 1, or the model has no distribution.

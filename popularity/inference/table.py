@@ -13,10 +13,11 @@ from popularity.inference.distribution import SHARES, at_least, interval
 from popularity.inference.predictor import predict_songs
 from popularity.inference.reasons import reasons
 from popularity.inference.unusual import warnings_of
-from popularity.inference.watched import known_songs, watched
+from popularity.inference.watched import watched
 from popularity.models.heads import HistogramHead
 from popularity.training.datamodule import PopularityDataModule
 from popularity.training.module import PopularityModule
+from popularity.training.outputs import known_songs
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from popularity.features.base import Encoder
-from popularity.features.related import NO_SONG, SAME
+from popularity.features.related import NO_SONG
 
 #: Tensors that say which known songs are read for a song.
 HISTORY = ("row", "role", "key", "same_album")
@@ -39,11 +39,3 @@ def watched(encoder: Encoder, held: Mapping[str, Tensor] | None = None) -> tuple
 def without_known_songs(encoded: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """To be held: no song is known."""
     return {"role": torch.full_like(encoded["role"], NO_SONG)} if "role" in encoded else {}
-
-
-def known_songs(encoder: Encoder, encoded: Mapping[str, Tensor]) -> Tensor | None:
-    """``(n,)`` number of known songs by the first-named artist that are read for a song; None if none ever are."""
-    most = int(getattr(encoder, "history", 0))
-    if not most or "role" not in encoded:
-        return None
-    return (encoded["role"] == SAME).sum(1).clamp_max(most)

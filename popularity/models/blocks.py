@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from popularity.errors import InputError
+from popularity.models.dropout import Dropout
 from popularity.models.mamba import Mamba
 from popularity.models.mamba2 import Mamba2
 from popularity.models.mamba3 import Mamba3
+from popularity.models.network import require_ranges
 
 BlockName = Literal["mamba", "mamba2", "mamba3", "none"]
 
@@ -19,8 +22,6 @@ BlockName = Literal["mamba", "mamba2", "mamba3", "none"]
 _SHORT: dict[str, Any] = {"dt_min": 0.01, "dt_max": 0.3}
 _SHORT_A: dict[str, Any] = {"A_init_range": (0.5, 4.5)}  # of Mamba-2 alone: Mamba-3 computes A from the tokens
 _TURNING = 4  # states of which Mamba-3 turns a pair
-#: Widths stay multiples of it, so that a block of expansion 2 has heads of 16 channels.
-_WIDTH_STEP = 8
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,11 @@ class MemberConfig:
         d_conv: taps of the causal convolution; ``mamba3`` has none.
         expand: inner width of a block over ``d``.
         bidirectional: read in both directions.
-        difference: also see how a known song differs from the song itself.
+        dropout: of hidden layers.
+        feature_dropout: share of the inputs that training hides.
+
+    Raises:
+        InputError: a setting is out of range.
     """
 
     block: BlockName
@@ -45,34 +50,49 @@ class MemberConfig:
     d_conv: int
     expand: int
     bidirectional: bool
-    difference: bool = False
+    dropout: float = 0.0
+    feature_dropout: float = 0.0
 
-    def sizes(self) -> dict[str, int]:
-        """The settings that are numbers of 1 or more, by name."""
-        return {name: value for name, value in vars(self).items() if type(value) is int}
+    def __post_init__(self) -> None:
+        require_ranges(
+            at_least_one={name: value for name, value in vars(self).items() if type(value) is int},
+            shares={"dropout": self.dropout, "feature_dropout": self.feature_dropout},
+        )
 
 
-def member_configs(first: MemberConfig, members: int) -> list[MemberConfig]:
-    """Configurations of a model's members: the first as given, each of the others changed in a respect or two.
-
-    The second is wider and reads in the other number of directions; the third is narrower and sees how known songs
-    differ from the song itself; the fourth has another kind of block. From the fifth on they repeat, and differ in
-    initial weights and sampled histories only, as all members do. Without a block only the width can differ.
+def member_configs(members: int, **settings: Any) -> list[MemberConfig]:
+    """Configurations of a model's members.
 
     Args:
-        first: of the first member.
         members: number of members.
+        settings: those of `MemberConfig`. A tuple or list has a value for each member, and begins again where there are
+            more members; anything else holds for all of them.
+
+    Raises:
+        InputError: a setting is out of range.
     """
-    wider = replace(first, width=first.width + max(_WIDTH_STEP, first.width // 3 // _WIDTH_STEP * _WIDTH_STEP))
-    narrower = replace(first, width=max(_WIDTH_STEP, first.width * 2 // 3 // _WIDTH_STEP * _WIDTH_STEP))
-    other: dict[BlockName, BlockName] = {"mamba": "mamba2", "mamba2": "mamba", "mamba3": "mamba2", "none": "none"}
-    turns = [
-        first,
-        replace(wider, bidirectional=not first.bidirectional),
-        replace(narrower, difference=True),  # read by `popularity.models.history` alone
-        replace(first, block=other[first.block]),
+    require_ranges(at_least_one={"members": members})
+    for name, value in settings.items():
+        if isinstance(value, list | tuple) and not value:
+            raise InputError(f"model.net.{name}: expected a value, or one for each member, got an empty list")
+    return [
+        MemberConfig(
+            **{
+                name: value[number % len(value)] if isinstance(value, list | tuple) else value
+                for name, value in settings.items()
+            }
+        )
+        for number in range(members)
     ]
-    return [turns[index % len(turns)] for index in range(members)]
+
+
+def reordered(x: Tensor, place: Tensor) -> Tensor:
+    """The tokens ``(B, L, d)`` of each sequence in the order of ``place`` ``(B, L)``.
+
+    By whole rows: on a CPU ``torch.gather`` takes three times as long.
+    """
+    start = x.shape[1] * torch.arange(x.shape[0], device=x.device)
+    return x.flatten(0, 1).index_select(0, (place + start.unsqueeze(1)).flatten()).view_as(x)
 
 
 class DirectedBlock(nn.Module):
@@ -82,25 +102,24 @@ class DirectedBlock(nn.Module):
 
     Args:
         config: of the member.
-        dropout: after the block.
         scale: of the sum of both directions.
     """
 
-    def __init__(self, config: MemberConfig, dropout: float, scale: float) -> None:
+    def __init__(self, config: MemberConfig, scale: float) -> None:
         super().__init__()
         self.scale = scale
         self.norm = nn.RMSNorm(config.width, eps=1e-5)
         self.forward_mamba = _mixer(config)
         self.backward_mamba = _mixer(config) if config.bidirectional else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, reverse: Tensor) -> Tensor:
         """``(B, L, d)`` to ``(B, L, d)``; ``reverse`` ``(B, L)`` holds the places of each sequence from its end."""
         normed = self.norm(x)
         mixed = self.forward_mamba(normed)
         if self.backward_mamba is not None:
-            index = reverse.unsqueeze(-1).expand_as(x)
-            mixed = (mixed + self.backward_mamba(normed.gather(1, index)).gather(1, index)) * self.scale
+            backward = reordered(self.backward_mamba(reordered(normed, reverse)), reverse)
+            mixed = (mixed + backward) * self.scale
         out: Tensor = x + self.dropout(mixed)
         return out
 

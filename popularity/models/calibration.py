@@ -2,7 +2,7 @@
 
 A network's predictions of new songs are usually too spread, and most so where artists or times are new. The correction
 is a line through (prediction, truth) and a sharpness of the distribution around it, three numbers that travel in the
-checkpoint.
+checkpoint. What the distribution still gets wrong is left to `popularity.models.conformal`; predictions stay the same.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
-from popularity.models.heads import Head
+from popularity.metrics import probability_integral_transform
+from popularity.models.conformal import Conformal
+from popularity.models.heads import Head, HistogramHead
 
 #: Standard deviations of what is believed before any song is seen: a slope around 1, the log of a sharpness around 0,
 #: a mean error around 0 points. A few hundred songs cannot tell a slope of .95 from 1, and following their noise would
@@ -28,6 +30,7 @@ class Calibration(nn.Module):
         offset: in popularity points.
         slope: of the truth on the prediction.
         sharpness: of the distribution; 1 leaves it as it is.
+        conformal: correction of predicted distributions after that, which intervals and chances are read from.
     """
 
     offset: Tensor
@@ -38,9 +41,10 @@ class Calibration(nn.Module):
         super().__init__()
         for name, value in (("offset", 0.0), ("slope", 1.0), ("sharpness", 1.0)):
             self.register_buffer(name, torch.tensor(value))
+        self.conformal = Conformal()
 
     def forward(self, head: Head, raw: Tensor) -> Tensor:
-        """Raw outputs ``(B, outputs)``, corrected."""
+        """Raw outputs ``(B, outputs)``, corrected by line and sharpness."""
         if self.is_identity():
             return raw
         return head.calibrated(raw, self.offset, self.slope, self.sharpness)
@@ -50,10 +54,17 @@ class Calibration(nn.Module):
         return f"{told}, sharpness {float(self.sharpness):.2f}"
 
     def is_identity(self) -> bool:
-        """Whether there is nothing to correct."""
+        """Whether line and sharpness have nothing to correct."""
         return (float(self.offset), float(self.slope), float(self.sharpness)) == (0.0, 1.0, 1.0)
 
-    def learn(self, head: Head, raw: Tensor, popularity: Tensor, groups: Tensor | None = None) -> None:
+    def learn(
+        self,
+        head: Head,
+        raw: Tensor,
+        popularity: Tensor,
+        groups: Tensor | None = None,
+        known: Tensor | None = None,
+    ) -> None:
         """Learn the correction from songs that the network was not trained on.
 
         Slope and mean error are those of least squares, drawn towards 1 and 0 by Gaussian priors (Bishop 2006, "Pattern
@@ -66,6 +77,7 @@ class Calibration(nn.Module):
             raw: ``(n, outputs)`` uncorrected outputs for held-out songs.
             popularity: ``(n,)`` of these songs.
             groups: ``(n,)`` number of each song's group, such as its artist; None where each song is its own.
+            known: ``(n,)`` known songs by each song's artist; None where the network reads none.
         """
         raw, popularity = raw.double(), popularity.double()
         prediction = head.predict(raw)
@@ -82,6 +94,10 @@ class Calibration(nn.Module):
         self.slope.fill_(slope)
         self.offset.fill_(float(prediction.mean()) * (1.0 - slope) + bias)
         self.sharpness.fill_(self._sharpness(head, raw, popularity))
+        if isinstance(head, HistogramHead):
+            found = head.probabilities(self(head, raw)).numpy()
+            transform = probability_integral_transform(popularity.numpy(), found, head.edges.cpu().numpy())
+            self.conformal.learn(transform, None if known is None else known.cpu().numpy())
 
     def _sharpness(self, head: Head, raw: Tensor, popularity: Tensor) -> float:
         def cost(log_sharpness: float) -> float:

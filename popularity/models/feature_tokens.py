@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from popularity.features.base import Inputs
 from popularity.models.blocks import BlockName, DirectedBlock, MemberConfig, member_configs
-from popularity.models.network import require_inputs, require_ranges
+from popularity.models.dropout import Dropout
+from popularity.models.network import require_inputs
 
 
 class FeatureTokens(nn.Module):
@@ -80,19 +81,15 @@ class FeatureTokensMember(nn.Module):
         config: what it is made of.
         inputs: sizes of the batch.
         outputs: raw outputs of the head.
-        dropout: after each block and before the head.
-        feature_dropout: share of input features hidden in training.
     """
 
-    def __init__(
-        self, config: MemberConfig, inputs: Inputs, outputs: int, *, dropout: float, feature_dropout: float
-    ) -> None:
+    def __init__(self, config: MemberConfig, inputs: Inputs, outputs: int) -> None:
         super().__init__()
         d, seen = config.width, inputs.numeric + inputs.title
-        self.tokens = FeatureTokens(inputs, d, feature_dropout)
-        self.blocks = nn.ModuleList(DirectedBlock(config, dropout, scale=0.5) for _ in range(config.layers))
+        self.tokens = FeatureTokens(inputs, d, config.feature_dropout)
+        self.blocks = nn.ModuleList(DirectedBlock(config, scale=0.5) for _ in range(config.layers))
         self.norm = nn.RMSNorm(d, eps=1e-5)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(config.dropout)
         self.readout = nn.Linear(2 * d, outputs)
         self.skip = nn.Linear(seen, outputs, bias=False)
         nn.init.zeros_(self.skip.weight)  # an untrained skip would add noise as large as the inputs
@@ -114,10 +111,12 @@ class FeatureTokensMember(nn.Module):
 class FeatureTokensMamba(nn.Module):
     """Mamba over the features of the song alone, one token each.
 
+    Settings with several values have one for each member.
+
     Args:
         inputs: sizes of the batch, from the encoder.
         outputs: raw outputs of the head.
-        members: networks trained side by side and averaged; they differ in width, directions and block.
+        members: networks trained side by side and averaged.
         width: width of the tokens.
         layers: residual blocks.
         block: what mixes the tokens: ``mamba`` (S6), ``mamba2`` (SSD), ``mamba3`` or ``none``.
@@ -137,24 +136,31 @@ class FeatureTokensMamba(nn.Module):
         inputs: Inputs,
         outputs: int,
         members: int = 2,
-        width: int = 80,
+        width: int | tuple[int, ...] = (80, 104),
         layers: int = 1,
-        block: BlockName = "mamba",
+        block: BlockName | tuple[BlockName, ...] = "mamba",
         d_state: int = 16,
         d_conv: int = 4,
         expand: int = 2,
-        bidirectional: bool = True,
-        dropout: float = 0.3,
-        feature_dropout: float = 0.15,
+        bidirectional: bool | tuple[bool, ...] = (True, False),
+        dropout: float | tuple[float, ...] = 0.3,
+        feature_dropout: float | tuple[float, ...] = 0.15,
     ) -> None:
         super().__init__()
         require_inputs(self, inputs, "numeric", "FeatureEncoder")
-        shares = {"dropout": dropout, "feature_dropout": feature_dropout}
-        first = MemberConfig(block, width, layers, d_state, d_conv, expand, bidirectional)
-        require_ranges(at_least_one={"members": members, **first.sizes()}, shares=shares)
-        self.members = nn.ModuleList(
-            FeatureTokensMember(config, inputs, outputs, **shares) for config in member_configs(first, members)
+        configs = member_configs(
+            members,
+            block=block,
+            width=width,
+            layers=layers,
+            d_state=d_state,
+            d_conv=d_conv,
+            expand=expand,
+            bidirectional=bidirectional,
+            dropout=dropout,
+            feature_dropout=feature_dropout,
         )
+        self.members = nn.ModuleList(FeatureTokensMember(config, inputs, outputs) for config in configs)
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Raw outputs ``(members, B, outputs)`` of songs as `FeatureEncoder.encode` gives them."""

@@ -19,8 +19,9 @@ from torch.nn import functional as F
 
 from popularity.features.base import Inputs
 from popularity.features.related import ALBUM, CREDITED, NO_SONG, QUERY, SAME
-from popularity.models.blocks import BlockName, DirectedBlock, MemberConfig, member_configs
-from popularity.models.network import require_inputs, require_ranges
+from popularity.models.blocks import BlockName, DirectedBlock, MemberConfig, member_configs, reordered
+from popularity.models.dropout import Dropout, dropout
+from popularity.models.network import require_inputs
 
 #: Shrinkage of a history's mean: number of songs of average popularity that are added to it.
 _PRIOR = 1.2
@@ -79,13 +80,13 @@ class SongEmbedding(nn.Module):
         self.vector = nn.Linear(size, 2 * width)
         self.category = nn.Embedding(sum(codes), 2 * width)
         nn.init.normal_(self.category.weight, std=size**-0.5)
-        self.out = nn.Sequential(nn.SiLU(), nn.Dropout(dropout), nn.Linear(2 * width, width))
+        self.out = nn.Sequential(nn.SiLU(), Dropout(dropout), nn.Linear(2 * width, width))
         self.register_buffer("offsets", torch.tensor([0, *codes[:-1]]).cumsum(0), persistent=False)
 
     def forward(self, song: Tensor, category: Tensor) -> Tensor:
         """See the class."""
         if self.training and self.feature_dropout > 0:
-            song = F.dropout(song, self.feature_dropout)
+            song = dropout(song, self.feature_dropout)
             hidden = torch.rand(category.shape, device=category.device) < self.feature_dropout
             category = category.masked_fill(hidden, 0)
         codes = category + self.offsets
@@ -101,22 +102,12 @@ class HistoryMember(nn.Module):
         config: what it is made of.
         inputs: sizes of the batch.
         outputs: raw outputs of the head.
-        dropout: in embeddings, after blocks and before the head.
-        feature_dropout: of song vectors, categories and extras.
         one_token: add all tokens up to a single one, so that the scan has nothing to scan.
     """
 
-    def __init__(
-        self,
-        config: MemberConfig,
-        inputs: Inputs,
-        outputs: int,
-        *,
-        dropout: float,
-        feature_dropout: float,
-        one_token: bool = False,
-    ) -> None:
+    def __init__(self, config: MemberConfig, inputs: Inputs, outputs: int, *, one_token: bool = False) -> None:
         super().__init__()
+        dropout, feature_dropout = config.dropout, config.feature_dropout
         self.one_token, self.feature_dropout = one_token, feature_dropout
         d, song, seen = config.width, inputs.song, inputs.extras + _STATISTICS
         self.song = SongEmbedding(song, inputs.codes, d, dropout, feature_dropout)
@@ -125,14 +116,13 @@ class HistoryMember(nn.Module):
         self.role = nn.Embedding(ALBUM, d)
         # weights for albums start at 0: a file without albums leaves the network as if it had none
         self.album_role = nn.Parameter(torch.zeros(2, d))  # by others on the same album; by anybody on the same album
-        self.difference = nn.Linear(song, d, bias=False) if config.difference else None
         self.extras = nn.Sequential(
-            nn.Dropout(feature_dropout), nn.Linear(seen, 2 * d), nn.SiLU(), nn.Dropout(dropout), nn.Linear(2 * d, d)
+            Dropout(feature_dropout), nn.Linear(seen, 2 * d), nn.SiLU(), Dropout(dropout), nn.Linear(2 * d, d)
         )
         self.readout_token = nn.Parameter(torch.randn(d) * 0.02)
-        self.blocks = nn.ModuleList(DirectedBlock(config, dropout, scale=0.7) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(DirectedBlock(config, scale=0.7) for _ in range(config.layers))
         self.norm = nn.RMSNorm(d, eps=1e-5)
-        self.readout = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * d, outputs))
+        self.readout = nn.Sequential(Dropout(dropout), nn.Linear(2 * d, outputs))
         self.skip = nn.Linear(song + seen, outputs)
         self.album_extras = nn.Parameter(torch.zeros(2, 2 * d))
         self.album_skip = nn.Parameter(torch.zeros(2, outputs))
@@ -148,7 +138,8 @@ class HistoryMember(nn.Module):
         for block in self.blocks:
             x = block(x, reverse)
         x = self.norm(x)
-        last = x[torch.arange(x.shape[0], device=x.device), lengths - 1]
+        ends = x.shape[1] * torch.arange(x.shape[0], device=x.device) + lengths - 1
+        last = x.flatten(0, 1).index_select(0, ends)
         mean = (x * inside.unsqueeze(-1)).sum(1) / lengths.unsqueeze(1)
         skipped = self.skip(torch.cat([batch["song"], extras], -1)) + album @ self.album_skip
         raw: Tensor = self.readout(torch.cat([last, mean], -1)) + skipped
@@ -158,29 +149,35 @@ class HistoryMember(nn.Module):
         self, batch: Mapping[str, Tensor], history: History, extras: Tensor, album: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Tokens ``(B, L, d)``, padded behind their end, and their number ``(B)``."""
-        query = self.song(batch["song"], batch["category"]) + self.role.weight[QUERY]
+        known, query = self.embedded(batch, history)
+        query = query + self.role.weight[QUERY]
         hide, into, activation, dropout, out = self.extras
         embedded = out(dropout(activation(into(hide(extras)) + album @ self.album_extras)))
         tail = torch.stack([query, embedded, self.readout_token.expand_as(query)], 1)
         here = history.role != NO_SONG
-        x = torch.cat([self._tokens(batch, history) * here.unsqueeze(-1), tail], 1)
+        x = torch.cat([self._tokens(batch, history, known) * here.unsqueeze(-1), tail], 1)
         lengths = here.sum(1) + _TAIL
         if self.one_token:
             total = x.sum(1) / lengths.to(x.dtype).unsqueeze(1).sqrt()
             return total.unsqueeze(1), torch.ones_like(lengths)
         place = torch.arange(x.shape[1], device=x.device)
         # the padding in front moves behind the end
-        return x.gather(1, ((place - lengths.unsqueeze(1)) % x.shape[1]).unsqueeze(-1).expand_as(x)), lengths
+        return reordered(x, (place - lengths.unsqueeze(1)) % x.shape[1]), lengths
 
-    def _tokens(self, batch: Mapping[str, Tensor], history: History) -> Tensor:
-        """Tokens of known songs, ``(B, H, d)``."""
-        tokens: Tensor = self.song(history.song, history.category) + self.label(history.label.unsqueeze(-1))
+    def embedded(self, batch: Mapping[str, Tensor], history: History) -> tuple[Tensor, Tensor]:
+        """Known songs ``(B, H, d)`` and the songs ``(B, d)``, in one pass."""
+        song = torch.cat([history.song.flatten(0, 1), batch["song"]])
+        both = self.song(song, torch.cat([history.category.flatten(0, 1), batch["category"]]))
+        known, query = both.split([history.role.numel(), len(history.role)])
+        return known.view(*history.role.shape, query.shape[-1]), query
+
+    def _tokens(self, batch: Mapping[str, Tensor], history: History, known: Tensor) -> Tensor:
+        """Tokens of known songs, ``(B, H, d)``, from the embedded songs."""
+        tokens: Tensor = known + self.label(history.label.unsqueeze(-1))
         role = F.embedding(history.role.clamp_min(0), torch.cat([self.role.weight, self.album_role]))
         tokens = tokens + role + self.gap(_gap(batch["month"], history.month))
         if history.same_album is not None:
             tokens = tokens + history.same_album.unsqueeze(-1) * self.album_role[1]
-        if self.difference is not None:
-            tokens = tokens + self.difference(history.song - batch["song"].unsqueeze(1))
         return tokens
 
     def _album(self, history: History) -> Tensor:
@@ -189,7 +186,7 @@ class HistoryMember(nn.Module):
             return history.label.new_zeros(history.label.shape[0], 2)
         count = history.same_album.sum(1).to(history.label.dtype)
         mean = (history.label * history.same_album).sum(1) / (count + _PRIOR)
-        return F.dropout(torch.stack([mean, torch.log1p(count)], 1), self.feature_dropout, self.training)
+        return dropout(torch.stack([mean, torch.log1p(count)], 1), self.feature_dropout, self.training)
 
 
 def _statistics(history: History) -> Tensor:
@@ -212,21 +209,22 @@ def _gap(month: Tensor, known: Tensor) -> Tensor:
 class HistoryMamba(nn.Module):
     """Mamba over the known songs of the names on a song, then the song itself.
 
-    Its members read the same songs, each through sampled histories of its own, and are averaged.
+    Its members read the same songs, each through sampled histories of its own, and are averaged. Settings with several
+    values have one for each member; by default the first member is regularised strongly, the second lightly.
 
     Args:
         inputs: sizes of the batch, from the encoder.
         outputs: raw outputs of the head.
-        members: networks trained side by side and averaged; they differ in width, directions and block.
-        width: width of the tokens. None: chosen by the fit, else 48.
+        members: networks trained side by side and averaged.
+        width: width of the tokens.
         layers: residual blocks.
         block: what mixes the tokens: ``mamba2`` (SSD), ``mamba`` (S6), ``mamba3`` or ``none``.
         d_state: state size of the scan.
         d_conv: taps of the causal convolution; ``mamba3`` has none.
         expand: inner width of a block over its width.
         bidirectional: read the tokens in both directions.
-        dropout: in embeddings, after each block and before the head. None: chosen by the fit, else 0.35.
-        feature_dropout: share of input features that training hides. None: chosen by the fit, else 0.5.
+        dropout: in embeddings, after each block and before the head.
+        feature_dropout: share of input features that training hides.
         one_token: add all tokens up to one, so that there is nothing to scan; for comparison.
 
     Raises:
@@ -237,30 +235,33 @@ class HistoryMamba(nn.Module):
         self,
         inputs: Inputs,
         outputs: int,
-        members: int = 1,
-        width: int | None = None,
+        members: int = 2,
+        width: int | tuple[int, ...] = (32, 24),
         layers: int = 1,
-        block: BlockName = "mamba2",
+        block: BlockName | tuple[BlockName, ...] = "mamba2",
         d_state: int = 16,
         d_conv: int = 4,
         expand: int = 2,
-        bidirectional: bool = True,
-        dropout: float | None = None,
-        feature_dropout: float | None = None,
+        bidirectional: bool | tuple[bool, ...] = True,
+        dropout: float | tuple[float, ...] = (0.25, 0.2),
+        feature_dropout: float | tuple[float, ...] = (0.35, 0.25),
         one_token: bool = False,
     ) -> None:
         super().__init__()
-        width = 48 if width is None else width
-        dropout = 0.35 if dropout is None else dropout
-        feature_dropout = 0.5 if feature_dropout is None else feature_dropout
         require_inputs(self, inputs, "song", "HistoryEncoder")
-        shares = {"dropout": dropout, "feature_dropout": feature_dropout}
-        first = MemberConfig(block, width, layers, d_state, d_conv, expand, bidirectional)
-        require_ranges(at_least_one={"members": members, **first.sizes()}, shares=shares)
-        self.members = nn.ModuleList(
-            HistoryMember(config, inputs, outputs, **shares, one_token=one_token)
-            for config in member_configs(first, members)
+        configs = member_configs(
+            members,
+            block=block,
+            width=width,
+            layers=layers,
+            d_state=d_state,
+            d_conv=d_conv,
+            expand=expand,
+            bidirectional=bidirectional,
+            dropout=dropout,
+            feature_dropout=feature_dropout,
         )
+        self.members = nn.ModuleList(HistoryMember(config, inputs, outputs, one_token=one_token) for config in configs)
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Raw outputs ``(M, B, outputs)``, one for each sampled history; member ``k`` reads the ``k``-th share of them.

@@ -24,9 +24,9 @@ class _Layout(NamedTuple):
     inner: int
     mixed: int  # x, B and C: what the convolution is over
     row: int  # z, then those, then dt
-    inner_places: Tensor
-    mixed_places: Tensor
-    row_places: Tensor
+    inner_places: Tensor | slice
+    mixed_places: Tensor | slice
+    row_places: Tensor | slice
 
 
 @cache
@@ -37,7 +37,13 @@ def _layout(heads: int, headdim: int, states: int) -> _Layout:
     x = (wide * torch.arange(heads, device="cpu").unsqueeze(1) + torch.arange(headdim, device="cpu")).flatten()
     B, dt = inner + torch.arange(states, device="cpu"), inner + mixed + torch.arange(heads, device="cpu")
     xbc = torch.cat([x, B, B + padded])
-    return _Layout(wide, padded, steps, inner, mixed, inner + mixed + steps, x, xbc, torch.cat([x, inner + xbc, dt]))
+    places = [_first(x), _first(xbc), _first(torch.cat([x, inner + xbc, dt]))]
+    return _Layout(wide, padded, steps, inner, mixed, inner + mixed + steps, *places)
+
+
+def _first(places: Tensor) -> Tensor | slice:
+    """Ascending places as a slice where they are the first ones, which is cheaper to copy."""
+    return slice(0, len(places)) if int(places[-1]) == len(places) - 1 else places
 
 
 def _layout_of(tensors: tuple[Tensor, ...]) -> _Layout:
@@ -45,16 +51,20 @@ def _layout_of(tensors: tuple[Tensor, ...]) -> _Layout:
     return _layout(heads, inner // heads, (conv.shape[0] - inner) // 2)
 
 
-def _spread(tensor: Tensor, size: int, places: Tensor) -> Tensor:
+def _spread(tensor: Tensor, size: int, places: Tensor | slice) -> Tensor:
     """Zeros along the first dimension, and the rows of ``tensor`` at ``places``."""
-    return tensor.new_zeros(size, *tensor.shape[1:]).index_copy_(0, places, tensor)
+    if len(tensor) == size:
+        return tensor.contiguous()
+    spread = tensor.new_zeros(size, *tensor.shape[1:])
+    spread[places] = tensor
+    return spread
 
 
 def _weights(tensors: tuple[Tensor, ...], layout: _Layout) -> list[Tensor]:
     """What the kernels read, in the order of ``Mamba2Call``: padded, A from its logarithm, the norm in ``w_out``."""
     u, w_in, conv, conv_bias, dt_bias, A_log, D, norm, w_out = tensors
     by_head = torch.stack([dt_bias, -torch.exp(A_log), D], 1)
-    dt_bias, A, D = _spread(by_head, layout.steps, torch.arange(len(by_head), device="cpu")).t().contiguous()
+    dt_bias, A, D = _spread(by_head, layout.steps, slice(0, len(by_head))).t().contiguous()
     return [
         u.contiguous(),
         _spread(w_in, layout.row, layout.row_places),
@@ -87,7 +97,7 @@ def block_forward(tensors: tuple[Tensor, ...], keep: Tensor | None, save: bool) 
     for name, tensor in (("out", out), ("projected", projected), ("kept", kept)):
         setattr(arguments, name, pointer(tensor))
     call("popularity_mamba2_forward", arguments)
-    return out[..., :width].contiguous(), () if kept is None else (projected, kept)
+    return out[..., :width].contiguous(), () if kept is None else (projected, kept, *weights[1:])
 
 
 def block_backward(
@@ -96,7 +106,8 @@ def block_backward(
     """As ``mamba2_torch.block_backward``."""
     u, _, conv, _, _, _, D, norm, w_out = tensors
     (batch, length, width), heads, layout = u.shape, D.shape[0], _layout_of(tensors)
-    weights, keep = _weights(tensors, layout), None if keep is None else keep.contiguous()
+    projected, kept, *padded = saved
+    weights, keep = [u.contiguous(), *padded], None if keep is None else keep.contiguous()
     arguments = _call_for(weights, keep, heads, norm.shape[0], layout)
     dout = dout.contiguous()
     du = dout.new_empty(batch, length, round_up(width)) if want_du else None
@@ -104,7 +115,6 @@ def block_backward(
     taps = conv.shape[2]
     sizes = (width * row, taps * mixed, mixed, steps, steps, steps, width * inner)
     sums = dout.new_zeros(arguments.threads, sum(sizes))
-    projected, kept = saved
     for name, tensor in (("projected", projected), ("kept", kept), ("dout", dout), ("du", du), ("sums", sums)):
         setattr(arguments, name, pointer(tensor))
     call("popularity_mamba2_backward", arguments)

@@ -6,7 +6,8 @@ An own network is a class whose first two arguments are ``inputs`` and ``outputs
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from torch import nn
 
@@ -34,7 +35,7 @@ def require_inputs(network: nn.Module, inputs: Inputs, name: str, encoder: str) 
         raise InputError(f"model.net {type(network).__name__}: expected data.encoder {encoder}, got another encoder")
 
 
-def require_ranges(*, at_least_one: dict[str, int], shares: dict[str, float]) -> None:
+def require_ranges(*, at_least_one: Mapping[str, int], shares: Mapping[str, float] = MappingProxyType({})) -> None:
     """Refuse settings out of range.
 
     Args:

@@ -1,9 +1,9 @@
-"""A fit suits itself to its songs: settings that depend on the file are chosen on songs that are held out.
+"""A fit suits itself to its songs: what depends on the file follows from the number of songs, or from held-out songs.
 
-Which strength of regularisation is right differs from file to file by up to a tenth of the squared error, and no number
-known beforehand tells it. A few candidates are therefore fitted to most of the training songs. The rest, held out by
-the rule of the split, says which is best, and calibrates it. Then the model is fitted to all training songs. A setting
-that is given, in a config or as a flag, is left as it is.
+How many epochs are right depends on how many songs there are. Which strength of regularisation is right differs from
+file to file too, but the songs that can be held out hardly ever tell: a choice by their errors did worse than the mean
+of a strongly and a lightly regularised network (docs/model.md), which the members of the default network are. Held-out
+songs, by the rule of the split, drop a member that is clearly worse, and calibrate.
 """
 
 from __future__ import annotations
@@ -22,39 +22,14 @@ from popularity.data.groups import group_numbers
 from popularity.data.splits import Split, SplitKind, make_split
 from popularity.errors import InputError
 from popularity.models.calibration import Calibration
+from popularity.models.heads import Head
 
-#: What a file may need, from strong to light regularisation: dotted names of settings to values. A setting counts where
-#: the config leaves it open (null).
-CANDIDATES: dict[str, dict[str, float]] = {
-    "strong": {
-        "model.net.width": 32,
-        "model.net.dropout": 0.25,
-        "model.net.feature_dropout": 0.35,
-        "model.weight_decay": 0.3,
-        "data.encoder.thin_history": 0.4,
-        "data.encoder.hide_history": 0.05,
-    },
-    "medium": {
-        "model.net.width": 24,
-        "model.net.dropout": 0.2,
-        "model.net.feature_dropout": 0.25,
-        "model.weight_decay": 0.3,
-        "data.encoder.thin_history": 0.2,
-        "data.encoder.hide_history": 0.0,
-    },
-    "light": {
-        "model.net.width": 24,
-        "model.net.dropout": 0.2,
-        "model.net.feature_dropout": 0.1,
-        "model.weight_decay": 0.1,
-        "data.encoder.thin_history": 0.2,
-        "data.encoder.hide_history": 0.0,
-    },
-}
 #: Epochs for a number of songs: a larger file needs more steps, but fewer epochs.
 _EPOCHS, _SONGS, _FEWEST, _MOST = 30, 3_800, 8, 45
-#: Fewer held-out songs say too little to choose by.
+#: Fewer held-out songs say too little.
 _LEAST_HELD_OUT = 20
+#: Standard errors by which a member alone must be better than the mean of all.
+_CLEARLY = 3.0
 
 
 @dataclass(frozen=True)
@@ -64,9 +39,9 @@ class Choice:
     Attributes:
         settings: dotted names to chosen values; empty if nothing was open.
         calibration: learned on the held-out songs; None without a held-out part.
-        errors: mean squared error of each candidate on the held-out songs.
+        errors: mean squared error on the held-out songs, of each member and of their mean.
         held_out: number of these songs.
-        reason: why nothing could be chosen, if so.
+        reason: why nothing could be held out, if so.
     """
 
     settings: dict[str, Any] = field(default_factory=dict)
@@ -77,19 +52,42 @@ class Choice:
 
     def lines(self) -> list[str]:
         """What to tell the user."""
-        told = ", ".join(f"{name.rpartition('.')[2]} {value:g}" for name, value in self.settings.items())
-        if self.reason:
-            return [f"nothing was chosen: {self.reason}"]
         lines = []
+        if "trainer.max_epochs" in self.settings:
+            lines.append(f"epochs: {self.settings['trainer.max_epochs']}, by the number of training songs")
+        if self.reason:
+            lines.append(f"not calibrated: {self.reason}")
         if self.errors:
-            best = min(self.errors, key=self.errors.__getitem__)
             errors = ", ".join(f"{name} {error:.2f}" for name, error in self.errors.items())
-            lines.append(f"chosen on {self.held_out:,} held-out training songs: {best} (MSE: {errors})")
-        if told:
-            lines.append(f"settings of this fit: {told}")
+            kept = "one member is clearly better than the mean, and is kept" if self.single else "all members are kept"
+            lines.append(f"MSE on {self.held_out:,} held-out training songs: {errors}; {kept}")
         if self.calibration is not None:
-            lines.append(f"calibration: {self.calibration}")
+            lines.append(f"calibration on {self.held_out:,} held-out training songs: {self.calibration}")
         return lines
+
+    @property
+    def single(self) -> bool:
+        """Whether a single member was chosen."""
+        return any(name.endswith(".members") for name in self.settings)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A network that was fitted without the held-out songs, and what it says of these ``n`` songs.
+
+    Attributes:
+        head: of the network.
+        raw: ``(members, n, outputs)``.
+        known: ``(n,)`` known songs by each song's artist; None where the network reads none.
+    """
+
+    head: Head
+    raw: Tensor
+    known: Tensor | None = None
+
+
+#: Fits a config to the training part of a split, and predicts its validation part.
+Try = Callable[[Namespace, Split], Tried]
 
 
 def epochs_for(songs: int) -> int:
@@ -97,36 +95,23 @@ def epochs_for(songs: int) -> int:
     return round(min(max(_EPOCHS * math.sqrt(_SONGS / max(songs, 1)), _FEWEST), _MOST))
 
 
-def open_settings(config: Namespace, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the settings that the config has and leaves open, under their names in the config."""
-    found = {}
-    for name, value in settings.items():
-        for key in (name, _in_class(name)):
-            if key in config and config[key] is None:
-                found[key] = value
-    return found
-
-
 def settled(config: Namespace, epochs: int) -> Namespace:
-    """The config with the first candidate's values where it leaves something open, and nothing left to choose.
-
-    For searches, which choose settings themselves.
+    """The config with nothing left to choose, for searches, which choose themselves.
 
     Args:
         config: of a fit.
         epochs: where it gives no number.
     """
-    first = next(iter(CANDIDATES.values()))
-    closed: dict[str, Any] = {**open_settings(config, first), "choice.candidates": None, "choice.calibrate": False}
+    closed: dict[str, Any] = {"choice.members": False, "choice.calibrate": False}
     if config.trainer.max_epochs is None:
         closed["trainer.max_epochs"] = epochs
     return with_settings(config, closed)
 
 
-def _in_class(name: str) -> str:
-    """``model.net.dropout`` is ``model.net.init_args.dropout`` in a parsed config."""
-    head, _, last = name.rpartition(".")
-    return f"{head}.init_args.{last}"
+def chosen_before(config: Namespace, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """What an interrupted fit had chosen, for the fit that goes on: a number of epochs that is given now wins."""
+    given = config.trainer.max_epochs is not None
+    return {name: value for name, value in chosen.items() if not (given and name == "trainer.max_epochs")}
 
 
 def with_settings(config: Namespace, settings: Mapping[str, Any]) -> Namespace:
@@ -138,7 +123,7 @@ def with_settings(config: Namespace, settings: Mapping[str, Any]) -> Namespace:
 
 
 def hold_out(songs: Any, kind: SplitKind, share: float, seed: int) -> Split | None:
-    """Training songs parted by the rule of their split: to fit candidates to, and to judge them by.
+    """Training songs parted by the rule of their split: to fit to, and to judge by.
 
     Args:
         songs: the training songs, a song table.
@@ -159,54 +144,64 @@ def hold_out(songs: Any, kind: SplitKind, share: float, seed: int) -> Split | No
     return None
 
 
-def distinct(candidates: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The candidates that differ, in their order: flags may have made some equal. At least one, without settings."""
-    seen: list[dict[str, Any]] = []
-    found = {}
-    for name, values in (candidates or {"as configured": {}}).items():
-        if values not in seen:
-            seen.append(values)
-            found[name] = values
-    return found
+def member_settings(config: Namespace, member: int) -> dict[str, Any]:
+    """Settings by which a network has this member alone: of settings with a value for each member, its own."""
+    net = config.model.net.init_args
+    own = {name: value[member % len(value)] for name, value in net.items() if isinstance(value, list | tuple)}
+    return {"model.net.init_args.members": 1, "data.samples": 1} | {
+        f"model.net.init_args.{name}": value for name, value in own.items()
+    }
 
 
-#: Fits a config to the training part of a split and gives the head, and its raw outputs for the validation part.
-FitCandidate = Callable[[Namespace, Split], tuple[Any, Tensor]]
+def clearly_better(errors: np.ndarray, groups: np.ndarray) -> int | None:
+    """The best member, if it is better than the mean of all by more than chance.
+
+    Args:
+        errors: ``(members + 1, n)`` squared errors on held-out songs, those of the mean last.
+        groups: ``(n,)`` number of each song's group, such as its artist: songs of a group err alike.
+    """
+    best = int(errors[:-1].mean(1).argmin())
+    gain = errors[-1] - errors[best]
+    of_group = np.bincount(groups, gain - gain.mean())
+    return best if gain.mean() > _CLEARLY * np.sqrt((of_group**2).sum()) / len(gain) else None
 
 
-def choose(config: Namespace, songs: Any, split: Split, fit_candidate: FitCandidate) -> Choice:
-    """Choose what the config leaves open, and calibrate.
+def choose(config: Namespace, songs: Any, split: Split, fit_without: Try) -> Choice:
+    """Choose epochs where the config leaves them open, and members, and calibrate.
 
     Args:
         config: of the fit.
         songs: the whole song table.
         split: whose training songs are used, and no others.
-        fit_candidate: how a candidate is fitted.
+        fit_without: how a network is fitted without the held-out songs.
     """
-    train = songs.iloc[split.train]
+    train, kind = songs.iloc[split.train], config.data.split
     settings: dict[str, Any] = {}
     if config.trainer.max_epochs is None and config.trainer.max_steps == -1:
         settings["trainer.max_epochs"] = epochs_for(len(train))
-    candidates = {name: open_settings(config, values) for name, values in (config.choice.candidates or {}).items()}
-    if not any(candidates.values()) and not config.choice.calibrate:
+    several = config.choice.members and int((config.model.net.get("init_args") or {}).get("members") or 1) > 1
+    if not several and not config.choice.calibrate:
         return Choice(settings)
-    parts = hold_out(train, config.data.split, config.choice.share, config.data.split_seed)
+    parts = hold_out(train, kind, config.choice.share, config.data.split_seed)
     if parts is None:
-        fallback = next(iter(candidates.values()), {})
-        reason = f"the {len(train):,} training songs are too few to hold some out by the rule {config.data.split}"
-        return Choice({**settings, **fallback}, reason=reason)
+        reason = f"the {len(train):,} training songs are too few to hold some out by the rule {kind}"
+        return Choice(settings, reason=reason)
     rows = Split(split.train[parts.train], split.train[parts.validation], split.test[:0])
-    truth = songs["popularity"].to_numpy(np.float64)[rows.validation]
-    found: dict[str, tuple[float, Any, Tensor]] = {}
-    for name, values in distinct(candidates).items():
-        head, raw = fit_candidate(with_settings(config, {**settings, **values}), rows)
-        found[name] = (float(np.mean((head.predict(raw).double().cpu().numpy() - truth) ** 2)), head, raw)
-    best = min(found, key=lambda name: found[name][0])
+    held_out = songs.iloc[rows.validation].reset_index(drop=True)
+    truth = held_out["popularity"].to_numpy(np.float64, copy=True)
+    groups = np.arange(len(truth)) if kind == "time" else group_numbers(held_out, kind)
+    tried = fit_without(with_settings(config, settings), rows)
+    raw, found = tried.raw.cpu(), {}
+    mean = tried.head.mix(raw)
+    if several:
+        predicted = np.stack([tried.head.predict(one).double().numpy() for one in (*raw, mean)])
+        errors = (predicted - truth) ** 2
+        names = [*(f"member {number}" for number in range(1, len(raw) + 1)), "mean"]
+        found = dict(zip(names, errors.mean(1).tolist(), strict=True))
+        member = clearly_better(errors, groups)
+        if member is not None:
+            settings, mean = {**settings, **member_settings(config, member)}, raw[member]
     calibration = Calibration() if config.choice.calibrate else None
     if calibration is not None:
-        kind = config.data.split
-        held_out = songs.iloc[rows.validation].reset_index(drop=True)
-        groups = None if kind == "time" else torch.from_numpy(group_numbers(held_out, kind))
-        calibration.learn(found[best][1], found[best][2].cpu(), torch.from_numpy(truth), groups)
-    errors = {name: error for name, (error, _, _) in found.items()} if len(found) > 1 else {}
-    return Choice({**settings, **candidates.get(best, {})}, calibration, errors, len(truth))
+        calibration.learn(tried.head, mean, torch.from_numpy(truth), torch.from_numpy(groups), tried.known)
+    return Choice(settings, calibration, found, len(truth))

@@ -22,7 +22,7 @@ from popularity.training.batches import Order, SongBatches
 _SPLIT_KEYS = ("deduplicate", "split", "folds", "fold", "split_seed", "validation")
 
 #: Raised whenever what a checkpoint holds is laid out in another way: older checkpoints are refused then.
-CHECKPOINT_FORMAT = 3
+CHECKPOINT_FORMAT = 4
 
 
 class PopularityDataModule(LightningDataModule):

@@ -18,7 +18,6 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
-from torch import Tensor
 
 from popularity import parsing
 from popularity.data.songs import SongTable
@@ -26,10 +25,10 @@ from popularity.data.splits import Split
 from popularity.errors import InputError
 from popularity.parsing import one_line
 from popularity.parsing.classes import chosen_classes
-from popularity.training.choice import CANDIDATES, Choice, choose, with_settings
+from popularity.training.choice import Choice, Tried, choose, with_settings
 from popularity.training.datamodule import PopularityDataModule
 from popularity.training.module import PopularityModule
-from popularity.training.outputs import raw_outputs
+from popularity.training.outputs import member_outputs
 from popularity.training.quiet import quiet_lightning
 from popularity.training.trainer import CALLBACKS, TRAINER_DEFAULTS, make_trainer
 
@@ -46,10 +45,10 @@ _DEFAULTS: dict[str, Any] = {
 #: How a fit suits itself to its songs (`popularity.training.choice`): name, type, default, help.
 _CHOICE: tuple[tuple[str, Any, Any, str], ...] = (
     (
-        "candidates",
-        dict[str, dict[str, Any]] | None,
-        CANDIDATES,
-        "Settings to choose among on held-out songs, by name; one counts where it is null in the config. null: none.",
+        "members",
+        bool,
+        True,
+        "Keep one member alone where held-out songs show it clearly better than the mean.",
     ),
     ("calibrate", bool, True, "Correct predictions by what held-out songs showed."),
     ("share", float, 0.2, "Share of the training songs that is held out to choose and calibrate by."),
@@ -194,7 +193,7 @@ def loaded_data(config: Namespace) -> PopularityDataModule:
 
 
 def suit(config: Namespace, table: SongTable, split: Split, trainer: Mapping[str, Any] | None = None) -> Choice:
-    """Choose what a config leaves open for these songs, by fits of candidates in this process, on one device.
+    """Choose what a config leaves open for these songs, by a fit without some of them, in this process, on one device.
 
     Args:
         config: of the fit.
@@ -212,15 +211,13 @@ def suit(config: Namespace, table: SongTable, split: Split, trainer: Mapping[str
     quiet |= {"strategy": "auto", "plugins": None, "callbacks": None, "default_root_dir": tempfile.gettempdir()}
     settings = {**(trainer or {}), **quiet}
 
-    def fit_candidate(candidate: Namespace, rows: Split) -> tuple[Any, Tensor]:
-        alone = {key: 1 for key in ("model.net.init_args.members", "data.samples") if key in candidate}
-        off = {"plots.every_n_epochs": 0}
-        fit = build_fit(with_settings(candidate, {**alone, **off}), table=table, split=rows, trainer=settings)
+    def fit_without(config: Namespace, rows: Split) -> Tried:
+        fit = build_fit(with_settings(config, {"plots.every_n_epochs": 0}), table=table, split=rows, trainer=settings)
         fit.run()
-        songs = fit.datamodule.songs("validation")
-        return fit.module.head, raw_outputs(fit.module, fit.datamodule.encoder, songs, samples=1)
+        songs, samples = fit.datamodule.songs("validation"), int(fit.datamodule.hparams["samples"])
+        return Tried(fit.module.head, *member_outputs(fit.module, fit.datamodule.encoder, songs, samples=samples))
 
-    return choose(config, table.songs, split, fit_candidate)
+    return choose(config, table.songs, split, fit_without)
 
 
 def apply_choice(choice: Choice, module: PopularityModule, datamodule: PopularityDataModule) -> None:

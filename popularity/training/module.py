@@ -61,7 +61,7 @@ class PopularityModule(LightningModule):
         head: what is predicted: ``HistogramHead``, a distribution over popularity, or ``MSEHead``, one number.
         inputs: sizes of the tensors in a batch, from the encoder of the data.
         learning_rate: peak of the learning rate.
-        weight_decay: on matrices only: not on norms, biases, ``A_log`` and ``D``. None: chosen by the fit, else 0.3.
+        weight_decay: on matrices only: not on norms, biases, ``A_log`` and ``D``.
         schedule: ``cosine``: to 0 over the whole run; ``constant``.
         warmup_steps: steps of linear warm-up.
         compile_network: compile the network in place with ``torch.compile``.
@@ -76,13 +76,12 @@ class PopularityModule(LightningModule):
         head: Callable[[], Head] = HistogramHead,
         inputs: Inputs = Inputs(),  # noqa: B008 - frozen
         learning_rate: float = 2e-3,
-        weight_decay: float | None = None,
+        weight_decay: float = 0.3,
         schedule: Literal["cosine", "constant"] = "cosine",
         warmup_steps: int = 60,
         compile_network: bool = False,
     ) -> None:
         super().__init__()
-        weight_decay = 0.3 if weight_decay is None else weight_decay
         for name, value in (("weight_decay", weight_decay), ("warmup_steps", warmup_steps)):
             if value < 0:
                 raise InputError(f"model.{name}: expected at least 0, got {value}")
@@ -98,12 +97,20 @@ class PopularityModule(LightningModule):
         self.train_metrics = MetricCollection({"mse": MeanSquaredError(), "r2": R2Score()}, prefix="train/")
         self.val_metrics = regression_metrics("val")
         self.test_metrics = regression_metrics("test")
+        self._seen: list[tuple[Tensor, Tensor]] = []  # predicted in training and true, of the batches of an epoch
+        self._clipped: list[list[Tensor]] = []  # parameters whose gradients are clipped together
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Raw outputs ``(B, outputs)`` of the head, calibrated: the mean over members and sampled histories."""
         raw: Tensor = self.net(batch)
         corrected: Tensor = self.calibration(self.head, self.head.mix(raw) if raw.ndim == 3 else raw)
         return corrected
+
+    def on_train_start(self) -> None:
+        """Find the parameters of each member once: a walk through all modules at each step would show in its time."""
+        members = getattr(self.net, "members", None)
+        groups = members if isinstance(members, nn.ModuleList) else [self.net]
+        self._clipped = [[*group.parameters()] for group in groups]
 
     def on_train_epoch_start(self) -> None:
         """Bring the metrics back to single precision where ``--trainer.precision bf16-true`` converted them too.
@@ -121,14 +128,21 @@ class PopularityModule(LightningModule):
         raw: Tensor = self.net(batch)
         popularity = batch["popularity"]
         loss = self.head.loss(raw, popularity)
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(popularity))
-        seen = raw.detach()
-        prediction = self.head.predict(self.head.mix(seen) if seen.ndim == 3 else seen)
-        self.train_metrics.update(prediction, popularity.to(prediction.dtype))
+        # a loss that nobody writes down would cost each step a twentieth of its time
+        read = bool(self.trainer.loggers) or self.trainer.progress_bar_callback is not None
+        every = int(self.trainer.log_every_n_steps)  # type: ignore[attr-defined] # Lightning sets it; 0: never
+        if read and (batch_idx == 0 or (every and (self.trainer.global_step + 1) % every == 0)):
+            self.log("train/loss", loss, prog_bar=True, batch_size=len(popularity))
+        with torch.no_grad():
+            prediction = self.head.predict(self.head.mix(raw) if raw.ndim == 3 else raw)
+        self._seen.append((prediction, popularity.to(prediction.dtype)))
         return loss * batch["share"] if "share" in batch else loss
 
     def on_train_epoch_end(self) -> None:
         """Log the training metrics of the epoch, dropout included."""
+        if self._seen:
+            self.train_metrics.update(*(torch.cat(parts) for parts in zip(*self._seen, strict=True)))
+            self._seen.clear()
         self.log_dict(self.train_metrics)
 
     def _evaluate(self, batch: dict[str, Tensor], metrics: MetricCollection) -> dict[str, Tensor]:
@@ -164,12 +178,11 @@ class PopularityModule(LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip the gradient of each member alone: a large gradient in one must not slow down the others."""
-        members = getattr(self.net, "members", None)
-        if not isinstance(members, nn.ModuleList) or not gradient_clip_val or gradient_clip_algorithm == "value":
+        if not gradient_clip_val or gradient_clip_algorithm == "value":
             super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
             return
-        for member in members:
-            torch.nn.utils.clip_grad_norm_(member.parameters(), gradient_clip_val)
+        for parameters in self._clipped:
+            torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with warm-up and, if asked for, cosine decay to 0 over the whole run."""

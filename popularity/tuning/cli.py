@@ -20,7 +20,7 @@ import yaml
 from optuna.trial import TrialState
 
 from popularity.errors import InputError
-from popularity.program import program
+from popularity.program import Stop, program
 from popularity.training.choice import settled
 from popularity.training.fit import fit_parser, instantiate
 from popularity.training.quiet import quiet_lightning
@@ -29,7 +29,7 @@ from popularity.training.trainer import EPOCHS
 from popularity.tuning.report import show_progress, write_report
 from popularity.tuning.space import Options, Search, edges, load_space
 from popularity.tuning.storage import hide_password, open_storage
-from popularity.tuning.study import NOTE, SharedStudy, Stop, StudyEndedError, begin_study, queue_lost_trials
+from popularity.tuning.study import NOTE, SharedStudy, StudyEndedError, begin_study, queue_lost_trials
 from popularity.tuning.trial import RunTrial, lightgbm_settings, search_songs, trial_config
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import time
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import optuna
@@ -17,6 +16,7 @@ from optuna.storages import RetryHeartbeatStaleTrialCallback as Retry
 from optuna.trial import Trial, TrialState
 
 from popularity.errors import InputError
+from popularity.program import Stop
 from popularity.training.tensorboard import flat
 from popularity.tuning.space import TRAINER, Search
 from popularity.tuning.storage import Storage
@@ -35,28 +35,6 @@ _ASKED = (
     *(f"trainer.{name}" for name in TRAINER),
 )
 _PLACES = ("data.source", "data.cache_dir", "data.predict_source")
-
-
-class Stop:
-    """Whether SIGINT or SIGTERM told this process to stop; it looks where nothing is half written."""
-
-    told = False
-
-    def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._tell) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _tell(self, *_: object) -> None:
-        self.told = True
-
-    def check(self) -> None:
-        """Raise KeyboardInterrupt if told to stop."""
-        if self.told:
-            raise KeyboardInterrupt
 
 
 class StudyEndedError(Exception):

@@ -24,11 +24,12 @@ from popularity.data.splits import Split, SplitKind, inner_folds
 from popularity.errors import InputError
 from popularity.features.tabular import TabularFeatures
 from popularity.parsing import one_line
+from popularity.program import Stop
 from popularity.training.callbacks import BestSoFar, DivergedError
 from popularity.training.fit import build_fit, read_config
 from popularity.training.module import regression_metrics
 from popularity.tuning.space import Search
-from popularity.tuning.study import NOTE, STOPPED, Stop
+from popularity.tuning.study import NOTE, STOPPED
 
 #: What a trial's Trainer leaves out.
 SILENT = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
@@ -69,23 +70,21 @@ def search_splits(songs: pd.DataFrame, split: Split, kind: SplitKind, folds: int
     return [Split(train=rows[train], validation=rows[held_out], test=nothing) for train, held_out in inner]
 
 
-class BestEpoch(Callback):
-    """Keeps the metrics of the epoch whose checkpoint ``fit`` would keep; ends the fit when told to stop."""
+class Epochs(Callback):
+    """Keeps the metrics of each epoch; ends the fit when told to stop."""
 
-    def __init__(self, monitor: str, mode: str, stop: Stop) -> None:
-        self.monitor, self.sign, self.stop = monitor, 1 if mode == "min" else -1, stop
-        self.metrics: dict[str, float] = {}
+    def __init__(self, stop: Stop) -> None:
+        self.stop = stop
+        self.metrics: list[dict[str, float]] = []
 
     def on_train_batch_end(self, *_: object) -> None:
         """Look whether to stop."""
         self.stop.check()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compare this epoch with the best so far."""
-        metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
-        best = self.metrics.get(self.monitor, self.sign * math.inf)
-        if not trainer.sanity_checking and (not self.metrics or self.sign * (metrics[self.monitor] - best) < 0):
-            self.metrics = metrics
+        """Keep those of this epoch."""
+        if not trainer.sanity_checking:
+            self.metrics.append({name: value.item() for name, value in trainer.callback_metrics.items()})
 
 
 @dataclass(frozen=True)
@@ -140,16 +139,18 @@ class RunTrial:
             logger.finalize("success")
             return metrics
         config = trial_config(search, {**trial.params, "plots.every_n_epochs": 0})
-        best = BestEpoch(config.checkpoint.monitor or "val/mse", config.checkpoint.mode, self.stop)
-        callbacks: list[Callback] = [best]  # before the callback that may end the trial
+        epochs = Epochs(self.stop)
+        callbacks: list[Callback] = [epochs]  # before the callback that may end the trial
         if search.pruner in ("median", "hyperband") and fold == 0:
             callbacks.append(PyTorchLightningPruningCallback(trial, monitor=search.objectives[0]))
         settings = {**SILENT, "logger": logger}
         fit = build_fit(config, table=self.table, split=split, callbacks=callbacks, trainer=settings)
         began = time.perf_counter()
         fit.run()
-        parameters = sum(weight.numel() for weight in fit.module.parameters())
-        return {**best.metrics, "seconds": time.perf_counter() - began, "parameters": parameters}
+        costs = {"seconds": time.perf_counter() - began}
+        costs["parameters"] = sum(weight.numel() for weight in fit.module.parameters())
+        sign, monitor = 1 if config.checkpoint.mode == "min" else -1, config.checkpoint.monitor or "val/mse"
+        return {**min(epochs.metrics, key=lambda epoch: sign * epoch[monitor]), **costs}  # fit would keep this epoch
 
 
 def lightgbm_settings(search: Search, params: dict[str, Any]) -> dict[str, Any]:
@@ -167,9 +168,9 @@ def lightgbm_settings(search: Search, params: dict[str, Any]) -> dict[str, Any]:
 def features(search: Search, songs: pd.DataFrame, split: Split) -> list[tuple[pd.DataFrame, np.ndarray]]:
     """Tabular features and popularity: of a split's training songs, out of fold, and of its validation songs."""
     tabular = TabularFeatures("everything", split=search.config["data"]["split"], seed=search.seed)
-    train, held_out = songs.iloc[split.train], songs.iloc[split.validation]
-    rows = tabular.fit_transform(train), tabular.transform(held_out)
-    return [(rows[0], train["popularity"].to_numpy(np.float64)), (rows[1], held_out["popularity"].to_numpy(np.float64))]
+    parts = songs.iloc[split.train], songs.iloc[split.validation]
+    rows = tabular.fit_transform(parts[0]), tabular.transform(parts[1])
+    return [(one, part["popularity"].to_numpy(np.float64)) for one, part in zip(rows, parts, strict=True)]
 
 
 def fit_lightgbm(search: Search, params: dict[str, Any], songs: list[tuple[Any, np.ndarray]]) -> dict[str, float]:
@@ -177,16 +178,15 @@ def fit_lightgbm(search: Search, params: dict[str, Any], songs: list[tuple[Any, 
     import lightgbm
 
     began = time.perf_counter()
-    settings = {**lightgbm_settings(search, params), "seed": search.seed, "n_jobs": torch.get_num_threads()}
-    learned = lightgbm.Dataset(*songs[0])
-    scored = lightgbm.Dataset(*songs[1], reference=learned)
+    settings = {**lightgbm_settings(search, params), "random_state": search.seed, "n_jobs": torch.get_num_threads()}
     stop = lightgbm.early_stopping(50, verbose=False)  # trees without a better validation MSE
+    (rows, popularity), (asked, truth) = songs
     try:
-        model = lightgbm.train(settings, learned, settings.pop("n_estimators"), [scored], callbacks=[stop])
+        model = lightgbm.LGBMRegressor(**settings).fit(rows, popularity, eval_X=asked, eval_y=truth, callbacks=[stop])
     except lightgbm.basic.LightGBMError as error:
         raise InputError(f"lightgbm: {error}") from error
-    predicted = torch.from_numpy(np.asarray(model.predict(songs[1][0]))).clamp(0, 100)
-    scores = regression_metrics("val")(predicted, torch.tensor(songs[1][1]))
-    trees = model.dump_model(num_iteration=model.best_iteration)["tree_info"]
+    predicted = torch.from_numpy(np.asarray(model.predict(asked))).clamp(0, 100)
+    scores = regression_metrics("val")(predicted, torch.tensor(truth))
+    trees = model.booster_.dump_model(num_iteration=model.best_iteration_)["tree_info"]
     costs = {"seconds": time.perf_counter() - began, "parameters": sum(tree["num_leaves"] for tree in trees)}
     return {**{name: float(score) for name, score in scores.items()}, **costs}

@@ -56,7 +56,7 @@ def many_songs(n: int = 300, seed: int = 0) -> pd.DataFrame:
 
 
 def test_sizes_of_groups() -> None:
-    from popularity.data.splits import group_sizes
+    from popularity.data.groups import group_sizes
 
     rows = [("A", "S", "K"), ("A;B", "T", "K"), ("B;C", "U", "K"), ("D", "V", None), (None, "W", None)]
     songs = table((artist, title, album, "2001-01-01") for artist, title, album in rows)

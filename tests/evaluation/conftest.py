@@ -54,6 +54,19 @@ def own(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[..., Any]]:
 
 
 @pytest.fixture
+def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Baselines with at most 40 trees and two members: what can be learned at all, these learn as well."""
+    from popularity.evaluation import fitting
+    from popularity.evaluation.baselines import BASELINES
+
+    monkeypatch.setattr(fitting, "MOST_TREES", 40)
+    for name, row in BASELINES.items():
+        trees = {row.trees: 40} if row.trees else {}
+        small = replace(row, defaults={**row.defaults, **trees}, members=min(row.members, 2))
+        monkeypatch.setitem(BASELINES, name, small)
+
+
+@pytest.fixture
 def run_all(tmp_path: Path) -> Callable[..., Any]:
     """Do all runs of a protocol in this process; the tables."""
     from popularity.evaluation.runs import execute

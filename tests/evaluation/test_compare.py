@@ -139,8 +139,9 @@ def contents(folder: Path, *but: str) -> dict[str, bytes]:
 
 def test_a_comparison_from_end_to_end(arguments, capsys, tmp_path):
     from popularity.evaluation.protocol import Run
-    from popularity.evaluation.runs import Result, code_version, write_result
+    from popularity.evaluation.runs import Result, write_result
     from popularity.evaluation.significance import compare
+    from popularity.program import code_version
 
     assert run(arguments(models="mean,linear,twin,logistic")) == 0
     out = capsys.readouterr().out
@@ -152,6 +153,10 @@ def test_a_comparison_from_end_to_end(arguments, capsys, tmp_path):
     assert summary["folds"].to_dict() == {"linear": 6, "twin": 6, "mean": 3}
     assert (summary.loc["twin", "difference"], summary.loc["twin", "p_value"]) == (0, 1)
     assert len(pd.read_csv(folder / "hit_summary.csv")) == 8
+    intervals = pd.read_csv(folder / "intervals.csv").query("known == 'all'").set_index("model")
+    assert intervals["predictions"].to_dict() == {"linear": 480, "twin": 480, "mean": 240}
+    assert intervals["coverage_80"].between(0.7, 0.9).all()
+    assert "## Intervals" in (folder / "summary.md").read_text()
     folds = pd.read_csv(folder / "folds.csv")  # enough to repeat the paired tests without the songs
     assert set(folds["code"]) == {code_version()}
     again = compare(folds, "linear").set_index("model")
@@ -408,7 +413,7 @@ def test_the_shipped_config_from_any_folder(song_file, tmp_path, monkeypatch):
     from popularity.evaluation.baselines import BASELINES
     from popularity.evaluation.classifiers import CLASSIFIERS
     from popularity.evaluation.models import build_model
-    from popularity.evaluation.options import read_command
+    from popularity.evaluation.protocol import read_command
 
     monkeypatch.chdir(tmp_path)
     comparison = read_command(["-c", "compare", "--data.source", str(song_file), "--models", "linear,stack"])

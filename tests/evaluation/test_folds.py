@@ -103,7 +103,8 @@ def test_identical_folds_reach_every_model(songs, protocol, own, run_all):
     def witness(name, task):
         parts = (hashlib.sha256(pd.util.hash_pandas_object(part).to_numpy()) for part in (task.train, task.test))
         seen[name].append([*(part.hexdigest() for part in parts), task.seed, task.repeat, task.fold])
-        return Outcome(np.full(len(task.test), 50.0))
+        residuals = np.ones(9)  # or it would be fitted once more for its intervals
+        return Outcome(np.full(len(task.test), 50.0), residuals=residuals)
 
     own.update({name: partial(witness, name) for name in seen})
     plan = protocol({name: {"own": name} for name in seen} | {"linear": {"baseline": "linear"}})

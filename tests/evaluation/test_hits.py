@@ -204,8 +204,8 @@ def test_without_a_reference_that_predicts_hits_no_differences(songs, protocol, 
 @pytest.mark.parametrize("value", [0.5, 120, "often"])
 def test_bad_cutoffs(value):
     from popularity.errors import InputError
-    from popularity.evaluation.hits import parse_cutoff
+    from popularity.evaluation.hits import cutoff_name
 
-    assert [parse_cutoff(one) for one in (50, "50.5", "median")] == ["50", "50.5", "median"]
+    assert [cutoff_name(one) for one in (50, "50.5", "median")] == ["50", "50.5", "median"]
     with pytest.raises(InputError, match="expected numbers from 1 to 100, or median or top_quarter"):
-        parse_cutoff(value)
+        cutoff_name(value)

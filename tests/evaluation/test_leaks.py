@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 import yaml
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = yaml.safe_load((ROOT / "configs" / "compare.yaml").read_text(encoding="utf-8"))
 MODELS, CLASSIFIERS = CONFIG["models"], CONFIG["hits"]["models"]
@@ -120,13 +122,12 @@ def test_what_test_songs_alone_show_cannot_be_learned(songs, protocol, name, how
     run = plan.runs()[1]
     rows = plan.make_fold(songs, run.repeat, run.fold).rows
     table = hidden(songs, HIDING[how])
-    other = table.copy()
+    other = planted(table, rows, HIDING[how])  # the answers stand in columns, and the labels are other ones
     other.loc[rows, "popularity"] = np.random.default_rng(0).permutation(other["popularity"][rows])
-    for variant in (table, planted(table, rows, HIDING[how]), other):
+    for variant in (table, other):
         predictions.append(judged(plan, variant, run, tmp_path).arrays["prediction"])
     # least squares with the original preprocessing gives a column that never varies a coefficient of 0 up to rounding
     assert np.allclose(predictions[0], predictions[1], rtol=0, atol=1e-9 if name == "linear" else 0)
-    assert (predictions[0] == predictions[2]).all()
     assert name == "mean" or len(np.unique(predictions[0])) > 10
 
 

@@ -46,7 +46,8 @@ def test_what_goes_wrong_is_recorded(how, told, songs, protocol, own, tmp_path):
 
 
 def test_a_result_says_where_it_comes_from(songs, protocol, own, tmp_path):
-    from popularity.evaluation.runs import code_version, execute, read_result
+    from popularity.evaluation.runs import execute, read_result
+    from popularity.program import code_version
 
     own["odd"] = broken("never")
     plan = protocol({"odd": {"own": "odd"}})
@@ -180,8 +181,7 @@ def progress_of(plan, finished, workers=1, songs=2000):
     from popularity.evaluation.progress import Progress
 
     console = Console(record=True, width=200, markup=False)
-    models = {**plan.models, **plan.classifiers}
-    return Progress(plan.runs(), finished, workers, console, models, songs), console
+    return Progress(replace(plan, workers=workers), plan.runs(), finished, songs, console), console
 
 
 def test_time_left_is_of_what_runs_take_here(protocol):

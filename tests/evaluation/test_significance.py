@@ -11,7 +11,7 @@ def test_the_corrected_test_by_hand():
     """Five differences, the formula of the paper, and the t-distribution of scipy."""
     from scipy import stats
 
-    from popularity.evaluation.significance import corrected_t_test
+    from popularity.metrics.intervals import corrected_t_test
 
     differences = np.array([1.0, -0.5, 2.0, 0.5, 1.5])
     found = corrected_t_test(differences, 0.25)
@@ -25,13 +25,13 @@ def test_the_corrected_test_by_hand():
 
 
 def test_one_fold_proves_nothing():
-    from popularity.evaluation.significance import corrected_t_test
+    from popularity.metrics.intervals import corrected_t_test
 
     assert np.isnan(corrected_t_test(np.array([3.0]), 0.25).p_value)
 
 
 def test_no_difference_and_a_constant_one():
-    from popularity.evaluation.significance import corrected_t_test
+    from popularity.metrics.intervals import corrected_t_test
 
     same = corrected_t_test(np.zeros(25), 0.25)
     assert (same.difference, same.low, same.high, same.p_value, same.wins) == (0, 0, 0, 1, 0)
@@ -57,7 +57,7 @@ def cross_validate(rng: np.random.Generator, effect: float, sets: int, count: in
 
 
 def rejected(differences: np.ndarray) -> float:
-    from popularity.evaluation.significance import corrected_t_test
+    from popularity.metrics.intervals import corrected_t_test
 
     return float(np.mean([corrected_t_test(one, 0.25).p_value < 0.05 for one in differences]))
 
@@ -74,7 +74,7 @@ def test_models_that_are_equally_good_are_called_different_at_the_nominal_rate()
 
 
 def test_intervals_hold_a_known_difference_at_their_nominal_rate():
-    from popularity.evaluation.significance import corrected_t_test
+    from popularity.metrics.intervals import corrected_t_test
 
     differences = cross_validate(np.random.default_rng(3), 0.9, sets=1500)
     truth = differences.mean()
@@ -108,7 +108,8 @@ def test_two_models_are_compared_by_hand():
 
 
 def test_interval_of_a_ratio_is_that_of_the_difference_where_the_reference_is_constant() -> None:
-    from popularity.evaluation.significance import compare, corrected_t_test
+    from popularity.evaluation.significance import compare
+    from popularity.metrics.intervals import corrected_t_test
 
     values = {"a": np.array([80.0, 90.0, 85.0, 95.0]), "base": np.array([100.0] * 4)}
     sizes = {"songs_train": 80, "songs_test": 20, "repeat": 0, "fold": range(4)}
@@ -145,7 +146,7 @@ def test_first_artists():
 
 def test_the_bootstrap_covers_and_knows_clusters():
     """Values that songs of an artist share: intervals over artists hold the truth as often as they say."""
-    from popularity.evaluation.significance import cluster_bootstrap
+    from popularity.metrics.intervals import cluster_bootstrap
 
     rng = np.random.default_rng(3)
     clusters = np.repeat(np.arange(60), 5)
@@ -162,7 +163,7 @@ def test_the_bootstrap_covers_and_knows_clusters():
 
 
 def test_the_bootstrap_weighs_songs_by_their_predictions():
-    from popularity.evaluation.significance import cluster_bootstrap
+    from popularity.metrics.intervals import cluster_bootstrap
 
     values, weights = np.array([[10.0], [0.0], [4.0]]), np.array([[5.0], [0.0], [2.0]])
     low, high = cluster_bootstrap(values, weights, np.arange(3), seed=0, samples=500)

@@ -169,7 +169,7 @@ def test_songs_by_one_artist_count_as_one_observation():
 
     values = np.random.default_rng(0).normal(size=40)
     apart = _interval("x", values, np.arange(40))
-    assert apart["x_high"] - apart["x"] == pytest.approx(1.96 * values.std(ddof=1) / np.sqrt(40))
+    assert apart["x_high"] - apart["x"] == pytest.approx(1.959964 * values.std(ddof=1) / np.sqrt(40))
     twice = _interval("x", np.repeat(values, 2), np.repeat(np.arange(40), 2))
     assert twice["x_high"] == pytest.approx(apart["x_high"])
 

@@ -93,7 +93,7 @@ def trained(tmp_path_factory) -> Path:
     from popularity.__main__ import main
 
     path = tmp_path_factory.mktemp("exported")
-    small = {"trainer.max_epochs": 1, "model.net.width": 8, "choice.candidates": "null", "trainer.logger": "false"}
+    small = {"trainer.max_epochs": 1, "model.net.width": 8, "trainer.logger": "false"}
     flags = [word for name, value in small.items() for word in (f"--{name}", str(value))]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(path)

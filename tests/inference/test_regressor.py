@@ -15,7 +15,7 @@ SETTINGS = {"model.net.width": 4, "model.net.layers": 1, "model.net.d_state": 2,
 SETTINGS |= {
     "trainer.max_epochs": 1,
     "trainer.accelerator": "cpu",
-    "choice.candidates": None,
+    "choice.members": False,
     "choice.calibrate": False,
 }
 

@@ -21,7 +21,7 @@ def block_of(name: str, *, bidirectional: bool, scale: float = 0.7, width: int =
     torch.manual_seed(0)
     sizes: dict[str, Any] = {"width": width, "layers": 1, "d_state": 4, "d_conv": 4, "expand": expand}
     config = blocks.MemberConfig(name, **sizes, bidirectional=bidirectional)
-    return blocks.DirectedBlock(config, 0.0, scale)
+    return blocks.DirectedBlock(config, scale)
 
 
 def normed(x: Tensor) -> Tensor:

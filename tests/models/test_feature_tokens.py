@@ -139,7 +139,8 @@ def test_dropout_acts_in_training_alone():
 
 
 def test_members_differ_and_learn_alone():
-    net, songs = network(members=2, feature_dropout=0.2).train(), batch_of(64)
+    net = network(members=2, width=(32, 40), feature_dropout=0.2).train()
+    songs = batch_of(64)
     assert {member.tokens.weight.shape[-1] for member in net.members} == {32, 40}
     assert sum(name.startswith("members.1.blocks.0.backward") for name, _ in net.named_parameters()) == 0
     raw = net(songs)

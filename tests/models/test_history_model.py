@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -211,25 +210,6 @@ def test_weights_for_albums_start_at_nothing(part):
         assert not torch.allclose(net(batch), net(without), atol=1e-3)
 
 
-def test_the_third_member_sees_how_known_songs_differ_from_the_song():
-    net, batch = network(members=3), batch_of([5, 5], samples=3)
-    assert [member.difference is not None for member in net.members] == [False, False, True]
-    member = net.members[2]
-    sample = history.history_of(batch, 2)
-    tokens = member._tokens(batch, sample)
-    with torch.no_grad():
-        member.difference.weight.zero_()
-    moved = tokens - member._tokens(batch, sample)
-    assert moved.abs().min(-1).values.max() > 1e-3
-    # a known song that equals the song has no difference, whatever the weights
-    torch.nn.init.normal_(member.difference.weight)
-    equal = sample._replace(song=batch["song"].unsqueeze(1).expand_as(sample.song))
-    tokens = member._tokens(batch, equal)
-    with torch.no_grad():
-        member.difference.weight.zero_()
-    torch.testing.assert_close(member._tokens(batch, equal), tokens)
-
-
 def test_members_learn_alone():
     """The loss of the model is the mean of the members' own, and no gradient of one depends on another."""
     net, head = network(outputs=60, members=2, bidirectional=False).train(), heads.HistogramHead()
@@ -353,19 +333,22 @@ def test_feature_dropout_hides_each_kind_of_input(hidden):
         assert ((net(other) - net(batch)).abs().amax((0, 2)) > 1e-6).all()
 
 
-def test_the_first_member_is_as_asked_for():
-    from popularity.models.blocks import MemberConfig, member_configs
+def test_a_list_has_a_value_for_each_member():
+    from popularity.models.blocks import member_configs
 
-    first = MemberConfig("mamba2", width=48, layers=1, d_state=16, d_conv=4, expand=2, bidirectional=True)
-    configs = member_configs(first, 5)
-    assert configs[0] == configs[4] == first
-    assert member_configs(first, 2) == configs[:2], "a further member changes none before it"
-    assert [config.width for config in configs] == [48, 64, 32, 48, 48]
-    assert [config.bidirectional for config in configs] == [True, False, True, True, True]
-    assert [config.difference for config in configs] == [False, False, True, False, False]
-    assert [config.block for config in configs] == ["mamba2", "mamba2", "mamba2", "mamba", "mamba2"]
-    others = {block: member_configs(replace(first, block=block), 4)[3].block for block in ("mamba", "mamba3", "none")}
-    assert others == {"mamba": "mamba2", "mamba3": "mamba2", "none": "none"}
+    rest = {"layers": 1, "d_state": 16, "d_conv": 4, "expand": 2}
+    configs = member_configs(3, block=("mamba2", "mamba"), width=[48, 24], bidirectional=True, dropout=0.1, **rest)
+    assert [config.width for config in configs] == [48, 24, 48], "it begins again"
+    assert [config.block for config in configs] == ["mamba2", "mamba", "mamba2"]
+    assert {(config.bidirectional, config.dropout, config.d_state) for config in configs} == {(True, 0.1, 16)}
+
+
+def test_the_second_member_is_regularised_less():
+    from popularity.features.base import Inputs
+
+    first, second = history.HistoryMamba(Inputs(song=S, extras=E, codes=CODES), 12).members
+    assert first.feature_dropout > second.feature_dropout > 0
+    assert len(first.readout_token) > len(second.readout_token)
 
 
 @pytest.mark.parametrize(
@@ -373,6 +356,8 @@ def test_the_first_member_is_as_asked_for():
     [
         ({"members": 0}, "model.net.members: expected at least 1, got 0"),
         ({"width": 0}, "model.net.width: expected at least 1, got 0"),
+        ({"width": (8, 0), "members": 2}, "model.net.width: expected at least 1, got 0"),
+        ({"width": ()}, "model.net.width: expected a value, or one for each member, got an empty list"),
         ({"d_state": 0}, "model.net.d_state: expected at least 1, got 0"),
         ({"d_state": 3, "block": "mamba3"}, "model.net.d_state: expected at least 4 for block mamba3, got 3"),
         ({"dropout": 1.0}, "model.net.dropout: expected at least 0 and below 1, got 1.0"),

@@ -1,4 +1,4 @@
-"""A fit chooses what its config leaves open: by the errors on held-out songs, and by nothing else."""
+"""A fit suits itself to its songs: epochs by their number, members and calibration by held-out songs alone."""
 
 from __future__ import annotations
 
@@ -31,41 +31,87 @@ def split():
     return Split(np.arange(160), np.arange(160, 180), np.arange(180, 200))
 
 
-class Candidates:
-    """Stands in for fits: each candidate's predictions miss the truth by a given number of points."""
+class Network:
+    """Stands in for a fit: each member's predictions miss the truth by a given number of points, up or down."""
 
     def __init__(self, songs, misses):
-        self.songs, self.misses, self.asked = songs, list(misses), []
+        self.songs, self.misses, self.asked = songs, misses, []
 
     def __call__(self, config, rows):
         from popularity.models.heads import MSEHead
 
         self.asked.append((config, rows))
         truth = self.songs["popularity"].to_numpy(np.float64)[rows.validation]
-        miss = self.misses[len(self.asked) - 1]
-        wrong = (truth + np.where(np.arange(len(truth)) % 2, miss, -miss)).clip(1, 99)
-        return MSEHead(), torch.tensor(wrong / 100).logit().unsqueeze(-1)
+        sign = np.where(np.arange(len(truth)) % 2, 1, -1)
+        wrong = np.stack([(truth + sign * miss).clip(1, 99) for miss in self.misses])
+        return choices.Tried(MSEHead(), torch.tensor(wrong / 100).logit().unsqueeze(-1))
 
 
 def chosen(table, split, misses, settings=None):
     config = fits.read_config([], {**SMALL, **(settings or {})})
-    candidates = Candidates(table.songs, misses)
-    return choices.choose(config, table.songs, split, candidates), candidates
+    network = Network(table.songs, misses)
+    return choices.choose(config, table.songs, split, network), network
 
 
-@pytest.mark.parametrize(("misses", "best"), [((9, 6, 3), "light"), ((5, 3, 8), "medium"), ((3, 5, 4), "strong")])
-def test_the_smallest_error_wins(table, split, misses, best):
-    choice, candidates = chosen(table, split, misses)
-    assert len(candidates.asked) == 3
-    assert choice.settings["model.net.init_args.width"] == choices.CANDIDATES[best]["model.net.width"]
-    assert choice.settings["model.weight_decay"] == choices.CANDIDATES[best]["model.weight_decay"]
-    assert min(choice.errors, key=choice.errors.get) == best
-    assert best in choice.lines()[0]
+@pytest.mark.parametrize("best", [0, 1])
+def test_a_member_that_is_clearly_better_is_kept_alone(table, split, best):
+    choice, network = chosen(table, split, (20, 1) if best else (1, 20))
+    assert len(network.asked) == 1
+    net = {name.removeprefix("model.net.init_args."): value for name, value in choice.settings.items()}
+    assert net["members"] == choice.settings["data.samples"] == 1
+    assert (net["width"], net["dropout"], net["feature_dropout"]) == ((32, 0.25, 0.35), (24, 0.2, 0.25))[best]
+    assert min(choice.errors, key=choice.errors.get) == f"member {best + 1}"
+    assert "one member" in choice.lines()[1]
+
+
+def test_members_that_make_each_other_better_are_kept(table, split):
+    choice, _ = chosen(table, split, (5, -5))
+    assert choice.settings == {"trainer.max_epochs": choices.epochs_for(160)}
+    assert choice.errors["mean"] < choice.errors["member 1"]
+    assert "all members are kept" in choice.lines()[1]
+
+
+def test_chance_drops_no_member():
+    """The better of two members that are equally good is not kept alone, but rarely; songs of an artist are one case."""
+    rng = np.random.default_rng(0)
+    kept = {"songs": 0, "artists": 0}
+    for _ in range(200):
+        artist = np.repeat(np.arange(50), 8)
+        one, two = (rng.normal(0, 10, 400) + rng.normal(0, 10, 50)[artist] for _ in range(2))
+        errors = np.stack([one**2, two**2, (one**2 + two**2) / 2])
+        kept["artists"] += choices.clearly_better(errors, artist) is not None
+        kept["songs"] += choices.clearly_better(errors, np.arange(400)) is not None
+    assert kept["artists"] < 0.1 * 200 < kept["songs"]
+
+
+def test_songs_by_unknown_artists_have_intervals_of_their_own(table, split, monkeypatch):
+    from popularity.models import conformal
+    from popularity.models.heads import HistogramHead
+
+    def fit(config, rows):
+        head = HistogramHead()
+        truth = torch.tensor(table.songs["popularity"].to_numpy(np.float32)[rows.validation])
+        known = torch.arange(len(truth)) % 2 * 9
+        centre = truth + torch.where(known > 0, 1, 15) * torch.randn(len(truth), generator=torch.manual_seed(0))
+        return choices.Tried(head, head.target(centre).clamp_min(1e-9).log().unsqueeze(0), known)
+
+    monkeypatch.setattr(conformal, "LEAST", 10)
+    choice = choices.choose(fits.read_config([], SMALL), table.songs, split, fit)
+    maps = choice.calibration.conformal.quantiles
+    low, high = maps.shape[1] // 10, maps.shape[1] * 9 // 10
+    assert maps[0, high] - maps[0, low] > maps[-1, high] - maps[-1, low] + 0.1
+
+
+def test_members_stay_where_they_are_asked_for(table, split):
+    choice, _ = chosen(table, split, (20, 1), {"choice.members": False})
+    assert choice.errors == {}
+    assert not any(name.endswith("members") for name in choice.settings)
+    assert choice.calibration is not None
 
 
 def test_only_training_songs_are_used(table, split):
-    _, candidates = chosen(table, split, (3, 2, 1))
-    for _, rows in candidates.asked:
+    _, network = chosen(table, split, (3, 2))
+    for _, rows in network.asked:
         used = np.concatenate([rows.train, rows.validation])
         assert len(rows.test) == 0
         assert np.isin(used, split.train).all()
@@ -74,64 +120,46 @@ def test_only_training_songs_are_used(table, split):
 
 
 def test_songs_are_held_out_by_the_rule_of_the_split(table, split):
-    _, candidates = chosen(table, split, (3, 2, 1), {"data.split": "artist"})
-    rows = candidates.asked[0][1]
+    _, network = chosen(table, split, (3, 2), {"data.split": "artist"})
+    rows = network.asked[0][1]
     artists = table.songs["artist"].to_numpy()
     assert not set(artists[rows.train]) & set(artists[rows.validation])
 
 
 def test_a_given_setting_is_left_as_it_is(table, split):
     given = {"model.net.width": 8, "model.net.feature_dropout": 0.4}
-    choice, candidates = chosen(table, split, (9, 6, 3), given)
+    choice, network = chosen(table, split, (20, 1), given)
     assert not any(name.endswith(("width", "feature_dropout")) for name in choice.settings)
-    assert {config.model.net.init_args.width for config, _ in candidates.asked} == {8}
+    assert network.asked[0][0].model.net.init_args.width == 8
     assert choice.settings["model.net.init_args.dropout"] == 0.2
 
 
-def test_candidates_that_flags_make_equal_are_fitted_once(table, split):
-    given = {
-        "model.net.width": 8,
-        "model.net.feature_dropout": 0.4,
-        "model.weight_decay": 0.3,
-        "data.encoder.thin_history": 0.1,
-        "data.encoder.hide_history": 0.1,
-    }
-    _, candidates = chosen(table, split, (9, 6, 3), given)
-    assert [config.model.net.init_args.dropout for config, _ in candidates.asked] == [0.25, 0.2]
-
-
-def test_own_candidates(table, split):
-    own = {"one": {"model.net.dropout": 0.11}, "two": {"model.net.dropout": 0.44, "data.encoder.thin_history": 0.5}}
-    choice, _ = chosen(table, split, (5, 3), {"choice.candidates": own})
-    assert choice.settings["model.net.init_args.dropout"] == 0.44
-    assert choice.settings["data.encoder.init_args.thin_history"] == 0.5
-    assert "model.net.init_args.width" not in choice.settings
-
-
-def test_without_candidates_and_calibration_nothing_is_fitted(table, split):
-    choice, candidates = chosen(table, split, (), {"choice.candidates": None, "choice.calibrate": False})
-    assert not candidates.asked
+def test_with_nothing_to_learn_nothing_is_fitted(table, split):
+    choice, network = chosen(table, split, (), {"choice.members": False, "choice.calibrate": False})
+    assert not network.asked
     assert choice.calibration is None
     assert choice.settings == {"trainer.max_epochs": choices.epochs_for(160)}
+    one = {"model.net.members": 1, "choice.calibrate": False}
+    assert not chosen(table, split, (), one)[1].asked, "a single member"
 
 
-def test_the_best_candidate_calibrates(table, split):
-    choice, _ = chosen(table, split, (9, 6, 3))
+def test_what_is_kept_is_calibrated(table, split):
+    choice, _ = chosen(table, split, (9, -3))
     assert choice.calibration is not None
     assert not choice.calibration.is_identity()
     assert "prediction" in choice.lines()[-1]
-    bare, _ = chosen(table, split, (9, 6, 3), {"choice.calibrate": False})
+    bare, _ = chosen(table, split, (9, -3), {"choice.calibrate": False})
     assert bare.calibration is None
 
 
-def test_too_few_songs_take_the_first_candidate(table):
+def test_too_few_songs_hold_nothing_out(table):
     from popularity.data.splits import Split
 
     few = Split(np.arange(25), np.arange(0), np.arange(0))
-    choice, candidates = chosen(table, few, ())
-    assert not candidates.asked
-    assert choice.settings["model.net.init_args.width"] == choices.CANDIDATES["strong"]["model.net.width"]
-    assert "too few" in choice.lines()[0]
+    choice, network = chosen(table, few, ())
+    assert not network.asked
+    assert choice.calibration is None
+    assert "too few" in choice.lines()[1]
 
 
 def test_epochs_fall_with_the_number_of_songs():
@@ -143,30 +171,55 @@ def test_epochs_fall_with_the_number_of_songs():
 
 
 def test_a_given_number_of_epochs_stays(table, split):
-    choice, candidates = chosen(table, split, (3, 5, 9), {"trainer.max_epochs": 2})
+    choice, network = chosen(table, split, (3, 5), {"trainer.max_epochs": 2})
     assert "trainer.max_epochs" not in choice.settings
-    assert candidates.asked[0][0].trainer.max_epochs == 2
+    assert network.asked[0][0].trainer.max_epochs == 2
 
 
 def test_a_fit_is_built_with_what_was_chosen(table, split):
-    """With real fits: the module has the chosen width, its calibration, and is trained on all training songs."""
-    own = {"small": {"model.net.width": 8}, "smaller": {"model.net.width": 16}}
-    config = fits.read_config([], {**SMALL, "choice.candidates": own, "trainer.max_epochs": 2, "model.net.members": 2})
+    """With real fits: the module is calibrated, and trained on all training songs."""
+    members = {"model.net.members": 2, "model.net.width": "[8, 16]"}
+    config = fits.read_config([], {**SMALL, "trainer.max_epochs": 2, **members})
     fit = fits.suited_fit(config, table, split, trainer=SILENT)
-    width = fit.datamodule.chosen["model.net.init_args.width"]
-    assert fit.config.model.net.init_args.width == width
-    assert fit.module.hparams["net"]["init_args"]["width"] == width
-    assert fit.module.net.members[0].readout_token.shape == (width,)
-    assert len(fit.module.net.members) == 2
+    widths = [member.readout_token.shape[0] for member in fit.module.net.members]
+    assert widths in ([8, 16], [8], [16])
+    assert fit.config.model.net.init_args.members == fit.config.data.samples == len(widths)
     assert not fit.module.calibration.is_identity()
+    maps = fit.module.calibration.conformal.quantiles
+    assert not torch.allclose(maps[0], torch.linspace(0, 1, maps.shape[1])), "intervals are corrected too"
     assert fit.datamodule.split is split
-    assert fit.config.choice.candidates == own
+
+
+@pytest.mark.parametrize(("net", "heads"), [("HistoryMamba", "HistogramHead"), ("HistoryMamba", "MSEHead")])
+def test_members_predict_alone(table, split, net, heads):
+    """The mean of what each member says is what the module says."""
+    from popularity.training.outputs import member_outputs, raw_outputs
+
+    small = {**SMALL, "model.head": heads, "trainer.max_epochs": 1, "choice.members": False, "choice.calibrate": False}
+    fit = fits.suited_fit(fits.read_config([], small), table, split, trainer=SILENT)
+    fit.run()
+    songs, encoder = table.songs.iloc[split.test], fit.datamodule.encoder
+    apart, _ = member_outputs(fit.module, encoder, songs, samples=2)
+    assert len(apart) == 2
+    together = raw_outputs(fit.module, encoder, songs, samples=2)
+    head = fit.module.head
+    torch.testing.assert_close(head.predict(head.mix(apart)), head.predict(together))
+    assert not torch.allclose(head.predict(apart[0]), head.predict(apart[1]))
+
+
+def test_an_interrupted_fit_goes_on_with_what_it_chose(table, split):
+    choice, _ = chosen(table, split, (20, 1))
+    config = fits.read_config([], SMALL)
+    assert choices.chosen_before(config, choice.settings) == choice.settings
+    config = fits.read_config([], {**SMALL, "trainer.max_epochs": 3})
+    kept = choices.chosen_before(config, choice.settings)
+    assert "trainer.max_epochs" not in kept
+    assert kept["model.net.init_args.members"] == 1
 
 
 def test_a_search_has_nothing_left_to_choose(table, split):
     config = choices.settled(fits.read_config([], {**SMALL, "model.net.dropout": 0.11}), 7)
-    choice = choices.choose(config, table.songs, split, Candidates(table.songs, ()))
+    choice = choices.choose(config, table.songs, split, Network(table.songs, ()))
     assert choice.settings == {}
     assert config.trainer.max_epochs == 7
     assert config.model.net.init_args.dropout == 0.11
-    assert config.model.net.init_args.width == choices.CANDIDATES["strong"]["model.net.width"]

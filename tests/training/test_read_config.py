@@ -40,11 +40,11 @@ def test_every_shipped_config_is_read(name: str) -> None:
 def test_files_are_layered_and_settings_come_last(tmp_path) -> None:
     path = tmp_path / "own.yaml"
     path.write_text("model: {net: {init_args: {width: 16, d_state: 8}}}\ndata: {fold: 1}\n")
-    config = fits.read_config(["mamba", "ablations/two_members", path], {"model.net.width": 24, "data.split": "artist"})
+    config = fits.read_config(["mamba", "ablations/light", path], {"model.net.width": 8, "data.split": "artist"})
     net = config.model.net.init_args
-    assert (net.members, net.width, net.d_state, net.layers) == (2, 24, 8, 1)
+    assert (net.members, net.width, net.d_state, net.layers) == (1, 8, 8, 1)
     assert (config.data.fold, config.data.split) == (1, "artist")
-    assert config.data.samples == 2, "as many samples as members"
+    assert config.data.samples == 1, "as many samples as members"
 
 
 @pytest.mark.parametrize(

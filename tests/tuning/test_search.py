@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from popularity.__main__ import main
 from popularity.data.songs import load_songs
-from tests.conftest import make_songs
+from tests.conftest import Lazy, make_songs
 from tests.tuning.conftest import CPU, arguments
 
 BOOSTING = """
@@ -24,16 +24,10 @@ lightgbm.n_estimators: {class_path: CategoricalDistribution, init_args: {choices
 lightgbm.learning_rate: {class_path: FloatDistribution, init_args: {low: 0.05, high: 0.2}}
 """
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _imports() -> None:
-    """What is slow to import: with the first of these tests, not while tests are collected."""
-    global BestSoFar, PopularityDataModule, make_split, trial_module, search_splits
-    from popularity.data.splits import make_split
-    from popularity.training.callbacks import BestSoFar
-    from popularity.training.datamodule import PopularityDataModule
-    from popularity.tuning import trial as trial_module
-    from popularity.tuning.trial import search_splits
+callbacks = Lazy("popularity.training.callbacks")
+datamodule = Lazy("popularity.training.datamodule")
+splits = Lazy("popularity.data.splits")
+trial_module = Lazy("popularity.tuning.trial")
 
 
 def table(folder: Path, study: str = "tune") -> pd.DataFrame:
@@ -120,7 +114,7 @@ def test_tensorboard_shows_settings_and_score_of_each_trial_under_the_names_of_f
         assert shown["learning_rate"].number_value == pytest.approx(row["model.learning_rate"])
         assert shown["net.width"].number_value == row["model.net.width"]
         assert set(shown) == set(of_fit)
-        best = run.Scalars(BestSoFar.metric)[-1].value
+        best = run.Scalars(callbacks.BestSoFar.metric)[-1].value
         assert best == min(event.value for event in run.Scalars("val/mse"))
         if row["state"] == "COMPLETE":
             assert best == pytest.approx(row["val/mse"], rel=1e-5)
@@ -137,7 +131,7 @@ def test_test_songs_are_never_touched(folds, tmp_path, tune, monkeypatch):
     """A search on a file whose test songs are poisoned is the same search."""
     clean = make_songs(200, seed=3)
     songs = load_songs(_write(clean, tmp_path / "clean.csv")).songs
-    test = make_split(songs, "random", folds=5, fold=0, seed=0, validation=0.1).test
+    test = splits.make_split(songs, "random", folds=5, fold=0, seed=0, validation=0.1).test
     rows = clean["track_id"].isin(songs["track_id"].iloc[test])
     assert rows.sum() == 40
     poisoned = clean.copy()
@@ -149,7 +143,7 @@ def test_test_songs_are_never_touched(folds, tmp_path, tune, monkeypatch):
     def refuse(self):
         raise AssertionError("a search asked for test songs")
 
-    monkeypatch.setattr(PopularityDataModule, "test_dataloader", refuse)
+    monkeypatch.setattr(datamodule.PopularityDataModule, "test_dataloader", refuse)
     results = []
     for name in ("clean", "poisoned"):
         folder = tmp_path / name
@@ -171,9 +165,9 @@ def _write(songs: pd.DataFrame, path: Path) -> str:
 def test_folds_share_out_the_songs_that_are_not_test_songs(kind, folds, seed):
     seed %= 1000
     songs = _canonical()
-    split = make_split(songs, kind, folds=5, fold=0, seed=seed, validation=0.1)
+    split = splits.make_split(songs, kind, folds=5, fold=0, seed=seed, validation=0.1)
     known = set(split.train) | set(split.validation)
-    parts = search_splits(songs, split, kind, folds, seed)
+    parts = trial_module.search_splits(songs, split, kind, folds, seed)
     assert len(parts) == folds
     for part in parts:
         assert len(part.test) == 0

@@ -5,19 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Lazy
 from tests.tuning.conftest import arguments
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _imports() -> None:
-    """What is slow to import: with the first of these tests, not while tests are collected."""
-    global CategoricalDistribution, FloatDistribution, check_space, load_space, quiet, read_search
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
-
-    from popularity.tuning.cli import check_space, quiet, read_search
-    from popularity.tuning.space import load_space
+distributions = Lazy("optuna.distributions")
+cli = Lazy("popularity.tuning.cli")
+space_module = Lazy("popularity.tuning.space")
 
 
 def distribution(kind: str, **init_args) -> str:
@@ -121,10 +116,10 @@ def test_a_missing_package_is_one_line_that_says_what_to_install(package, more, 
 
 @pytest.mark.parametrize("name", ["mamba", "lightgbm"])
 def test_the_shipped_spaces_fit_the_shipped_config_and_hold_it(name):
-    with quiet():
+    with cli.quiet():
         path = str(CONFIGS / "search" / f"{name}.yaml")
-        search = read_search(["-c", "mamba", "--space", path])
-        first = check_space(search)
+        search = cli.read_search(["-c", "mamba", "--space", path])
+        first = cli.check_space(search)
     assert search.lightgbm == (name == "lightgbm")
     assert first is not None, "the search starts with what is shipped"
     assert set(first) == set(search.space)
@@ -143,17 +138,17 @@ def test_the_shipped_spaces_fit_the_shipped_config_and_hold_it(name):
 def test_the_config_as_it_stands_is_tried_first_if_it_lies_in_the_space(line, found, tmp_path, song_file):
     space = tmp_path / "space.yaml"
     space.write_text(line)
-    with quiet():
-        first = check_space(read_search(arguments(tmp_path, song_file, space)[1:]))
+    with cli.quiet():
+        first = cli.check_space(cli.read_search(arguments(tmp_path, song_file, space)[1:]))
     assert first == (None if found is None else {line.partition(":")[0]: found})
 
 
 def test_a_shipped_space_is_found_by_name_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert "model.net.width" in load_space("search/mamba")
+    assert "model.net.width" in space_module.load_space("search/mamba")
 
 
 def test_spaces_are_optunas_distributions(space_file):
-    space = load_space(space_file)
-    assert space["model.learning_rate"] == FloatDistribution(5e-4, 0.1, log=True)
-    assert space["model.net.width"] == CategoricalDistribution([4, 8])
+    space = space_module.load_space(space_file)
+    assert space["model.learning_rate"] == distributions.FloatDistribution(5e-4, 0.1, log=True)
+    assert space["model.net.width"] == distributions.CategoricalDistribution([4, 8])

@@ -8,84 +8,76 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+
+from tests.conftest import Lazy
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::optuna.exceptions.ExperimentalWarning", "ignore:Heartbeat of storage is supposed"
 )
 STORAGES = ["sqlite", "journal"]
 
+optuna = Lazy("optuna")
+distributions = Lazy("optuna.distributions")
+optuna_trial = Lazy("optuna.trial")
+torch = Lazy("torch")
+program = Lazy("popularity.program")
+of_space = Lazy("popularity.tuning.space")
+of_storage = Lazy("popularity.tuning.storage")
+of_study = Lazy("popularity.tuning.study")
+of_trial = Lazy("popularity.tuning.trial")
 
-@pytest.fixture(scope="module", autouse=True)
-def _imports() -> None:
-    """What is slow to import: with the first of these tests, not while tests are collected."""
-    global optuna, torch, CategoricalDistribution, IntDistribution, TrialState, Stop, Options, Search
-    global SharedStudy, StudyEndedError, RETRIES, TRAINER, RunTrial, begin_study, open_storage, queue_lost_trials, SPACE
-    import optuna
-    import torch
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-    from optuna.trial import TrialState
 
-    from popularity.tuning.space import TRAINER, Options, Search
-    from popularity.tuning.storage import open_storage
-    from popularity.tuning.study import (
-        RETRIES,
-        SharedStudy,
-        Stop,
-        StudyEndedError,
-        begin_study,
-        queue_lost_trials,
-    )
-    from popularity.tuning.trial import RunTrial
-
-    SPACE = {
-        "x": FloatDistribution(-1.0, 1.0),
-        "n": IntDistribution(1, 8),
-        "kind": CategoricalDistribution(["a", "b"]),
+def all_of_space() -> dict[str, Any]:
+    return {
+        "x": distributions.FloatDistribution(-1.0, 1.0),
+        "n": distributions.IntDistribution(1, 8),
+        "kind": distributions.CategoricalDistribution(["a", "b"]),
     }
 
 
-def search_of(space=None, **options) -> Search:
-    given = Options(space="none", trials=options.pop("trials", 24), heartbeat=1, **options)
+def search_of(space=None, **options) -> of_space.Search:
+    given = of_space.Options(space="none", trials=options.pop("trials", 24), heartbeat=1, **options)
     config = {
         "seed_everything": 0,
         "log_dir": "none",
         "data": {"validation": 0.1},
-        "trainer": dict.fromkeys(TRAINER) | {"max_epochs": 9},
+        "trainer": dict.fromkeys(of_space.TRAINER) | {"max_epochs": 9},
     }
-    return Search(given, config, space or SPACE, float("inf"))
+    return of_space.Search(given, config, space or all_of_space(), float("inf"))
 
 
 def url(kind: str, folder: Path) -> str:
     return f"sqlite:///{folder / 'study.db'}" if kind == "sqlite" else str(folder / "study.log")
 
 
-def begin(storage, search=None, first: dict | None = None) -> SharedStudy:
+def begin(storage, search=None, first: dict | None = None) -> of_study.SharedStudy:
     search = search or search_of()
-    begin_study(search, storage, "songs", first)
-    return SharedStudy(search, storage, Stop())
+    of_study.begin_study(search, storage, "songs", first)
+    return of_study.SharedStudy(search, storage, program.Stop())
 
 
 @pytest.fixture(params=STORAGES)
 def storage(request, tmp_path):
-    with open_storage(url(request.param, tmp_path), 1) as opened:
+    with of_storage.open_storage(url(request.param, tmp_path), 1) as opened:
         yield opened
 
 
 @pytest.mark.parametrize("kind", STORAGES)
 def test_any_number_of_workers_end_at_exactly_the_number_asked_for(kind, tmp_path):
     search = search_of(trials=24, sampler="random")
-    with open_storage(url(kind, tmp_path), 1) as storage:
+    with of_storage.open_storage(url(kind, tmp_path), 1) as storage:
         begin(storage, search)
     errors: list[BaseException] = []
 
     def work() -> None:
         try:
-            with open_storage(url(kind, tmp_path), 1) as storage:
-                SharedStudy(search, storage, Stop()).optimize(lambda trial: trial.params["x"])
-        except StudyEndedError:
+            with of_storage.open_storage(url(kind, tmp_path), 1) as storage:
+                of_study.SharedStudy(search, storage, program.Stop()).optimize(lambda trial: trial.params["x"])
+        except of_study.StudyEndedError:
             pass
         except BaseException as error:
             errors.append(error)
@@ -96,9 +88,9 @@ def test_any_number_of_workers_end_at_exactly_the_number_asked_for(kind, tmp_pat
     for thread in threads:
         thread.join()
     assert not errors
-    with open_storage(url(kind, tmp_path), 1) as storage:
+    with of_storage.open_storage(url(kind, tmp_path), 1) as storage:
         trials = optuna.load_study(study_name="tune", storage=storage.optuna).get_trials()
-    assert Counter(trial.state for trial in trials) == {TrialState.COMPLETE: 24}
+    assert Counter(trial.state for trial in trials) == {optuna_trial.TrialState.COMPLETE: 24}
     assert len({str(trial.params) for trial in trials}) == 24
 
 
@@ -106,14 +98,14 @@ def test_a_trial_without_heartbeat_is_tried_again_and_a_living_one_is_not(storag
     study = begin(storage)
     dead, alive = study.ask(), study.ask()
     until = time.monotonic() + 20
-    while study.trials[dead.number].state == TrialState.RUNNING:
+    while study.trials[dead.number].state == optuna_trial.TrialState.RUNNING:
         assert time.monotonic() < until
         storage.optuna.record_heartbeat(alive._trial_id)
         with storage.lock():
-            queue_lost_trials(study)
+            of_study.queue_lost_trials(study)
         time.sleep(0.3)
     states = [trial.state for trial in study.trials]
-    assert states == [TrialState.FAIL, TrialState.RUNNING, TrialState.WAITING]
+    assert states == [optuna_trial.TrialState.FAIL, optuna_trial.TrialState.RUNNING, optuna_trial.TrialState.WAITING]
     again = study.ask()
     assert again.number == 2
     assert again.params == dead.params
@@ -123,42 +115,42 @@ def test_a_trial_without_heartbeat_is_tried_again_and_a_living_one_is_not(storag
 
 def test_a_worker_that_dies_while_it_samples_leaves_no_trial_behind(storage):
     study = begin(storage)
-    orphan = optuna.Study.ask(study, SPACE)  # and not signed
+    orphan = optuna.Study.ask(study, all_of_space())  # and not signed
     assert study.ask().params == orphan.params
-    assert study.trials[orphan.number].state == TrialState.FAIL
+    assert study.trials[orphan.number].state == optuna_trial.TrialState.FAIL
 
 
 def test_a_trial_that_kills_its_workers_is_given_up(storage):
     study = begin(storage)
     first = study.ask()
     tries = 1
-    study.tell(first.number, state=TrialState.FAIL)  # as for missed heartbeats: without a note
+    study.tell(first.number, state=optuna_trial.TrialState.FAIL)  # as for missed heartbeats: without a note
     while (again := study.ask()).params == first.params:
         tries += 1
-        study.tell(again.number, state=TrialState.FAIL)
-    assert tries == 1 + RETRIES
+        study.tell(again.number, state=optuna_trial.TrialState.FAIL)
+    assert tries == 1 + of_study.RETRIES
 
 
 def test_a_search_can_be_stopped_any_number_of_times(storage):
     study = begin(storage)
     first = study.ask()
     trial = first
-    for _ in range(2 + RETRIES):
+    for _ in range(2 + of_study.RETRIES):
         trial.set_user_attr("stopped", True)
-        study.tell(trial.number, state=TrialState.FAIL)
+        study.tell(trial.number, state=optuna_trial.TrialState.FAIL)
         trial = study.ask()
         assert trial.params == first.params
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes", "gp"])
 def test_samplers_sample_from_the_space_without_repeating(sampler, tmp_path):
-    search = search_of({"x": SPACE["x"], "n": SPACE["n"]}, sampler=sampler)
-    with open_storage(str(tmp_path / "study.log"), 1) as storage:
+    search = search_of({name: all_of_space()[name] for name in "xn"}, sampler=sampler)
+    with of_storage.open_storage(str(tmp_path / "study.log"), 1) as storage:
         study = begin(storage, search)
         for _ in range(14):
             trial = study.ask()
             study.tell(trial, (trial.params["x"] - 0.3) ** 2 + 0.01 * trial.params["n"])
-        done = study.get_trials(states=(TrialState.COMPLETE,))
+        done = study.get_trials(states=(optuna_trial.TrialState.COMPLETE,))
     assert len({str(trial.params) for trial in done}) == 14
     if sampler != "random":  # they learn
         late = [abs(trial.params["x"] - 0.3) for trial in done[10:]]
@@ -168,23 +160,26 @@ def test_samplers_sample_from_the_space_without_repeating(sampler, tmp_path):
 @pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
 def test_a_pareto_search_goes_on_after_a_trial_that_diverged(sampler, tmp_path):
     search = search_of(sampler=sampler, objective="val/mse,seconds")
-    with open_storage(str(tmp_path / "study.log"), 1) as storage:
+    with of_storage.open_storage(str(tmp_path / "study.log"), 1) as storage:
         study = begin(storage, search)
         for number in range(14):
             trial = study.ask()
             if number % 5 == 1:
-                study.tell(trial, state=TrialState.PRUNED)
+                study.tell(trial, state=optuna_trial.TrialState.PRUNED)
             else:
                 study.tell(trial, [trial.params["x"] ** 2, trial.params["n"]])
         assert len(study.best_trials) > 0
 
 
 def test_a_space_that_is_used_up_ends_the_search(storage):
-    search = search_of({"kind": CategoricalDistribution(["a", "b"]), "n": IntDistribution(1, 2)}, sampler="random")
+    search = search_of(
+        {"kind": distributions.CategoricalDistribution(["a", "b"]), "n": distributions.IntDistribution(1, 2)},
+        sampler="random",
+    )
     study = begin(storage, search)
-    with pytest.raises(StudyEndedError, match="no other settings"):
+    with pytest.raises(of_study.StudyEndedError, match="no other settings"):
         study.optimize(lambda trial: 1.0)
-    done = study.get_trials(states=(TrialState.COMPLETE,))
+    done = study.get_trials(states=(optuna_trial.TrialState.COMPLETE,))
     assert len(done) == len({str(sorted(trial.params.items())) for trial in done}) == 4
 
 
@@ -209,7 +204,7 @@ def formula(monkeypatch):
             event(trial)
         return {"val/mse": event if isinstance(event, float) else trial.params["model.net.dropout"], "seconds": 0.0}
 
-    monkeypatch.setattr(RunTrial, "metrics", metrics)
+    monkeypatch.setattr(of_trial.RunTrial, "metrics", metrics)
     return events
 
 
@@ -253,7 +248,7 @@ def test_a_fault_is_raised_and_its_trial_is_not_left_running(tune, formula, tmp_
 
 
 def test_a_trial_that_was_taken_for_lost_is_dropped_and_tried_again(tune, formula, tmp_path, capsys):
-    formula += [None, lambda trial: trial.study.tell(trial.number, state=TrialState.FAIL)]
+    formula += [None, lambda trial: trial.study.tell(trial.number, state=optuna_trial.TrialState.FAIL)]
     assert tune("--trials", "3") == 0
     assert "trial 1: gave no heartbeat for too long and is tried again" in capsys.readouterr().out
     found = trials(tmp_path)

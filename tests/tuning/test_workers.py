@@ -12,18 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import make_songs
+from tests.conftest import Lazy, make_songs
 from tests.tuning.conftest import arguments
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _imports() -> None:
-    """What is slow to import: with the first of these tests, not while tests are collected."""
-    global optuna, FrozenTrial, TrialState, open_storage
-    import optuna
-    from optuna.trial import FrozenTrial, TrialState
-
-    from popularity.tuning.storage import open_storage
+optuna = Lazy("optuna")
+optuna_trial = Lazy("optuna.trial")
+storage_module = Lazy("popularity.tuning.storage")
 
 
 @pytest.mark.slow
@@ -45,12 +39,14 @@ def test_a_killed_worker_loses_nothing(kind, workers, asked, tmp_path, space_fil
         process.wait()
     assert "was killed; its trial was tried again" in output.read_text()
     trials = _trials(storage)
-    done = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    done = [
+        trial for trial in trials if trial.state in (optuna_trial.TrialState.COMPLETE, optuna_trial.TrialState.PRUNED)
+    ]
     assert len(done) == asked, output.read_text()
     states = Counter(trial.state for trial in trials)
-    assert states[TrialState.RUNNING] == states[TrialState.WAITING] == 0
+    assert states[optuna_trial.TrialState.RUNNING] == states[optuna_trial.TrialState.WAITING] == 0
     assert len({tuple(sorted(trial.params.items())) for trial in done}) == asked
-    assert trials[victim].state == TrialState.FAIL
+    assert trials[victim].state == optuna_trial.TrialState.FAIL
     assert [trial for trial in done if trial.params == trials[victim].params], "the lost trial is tried again"
     assert len({trial.user_attrs["worker"] for trial in done}) >= workers - 1
     assert (tmp_path / "tune" / "best.yaml").is_file()
@@ -73,10 +69,10 @@ def test_stopping_the_first_process_stops_its_workers_cleanly(tmp_path, song_fil
         process.wait()
     assert "nothing is lost" in output.read_text()
     trials = _trials(storage)
-    assert not [trial for trial in trials if trial.state == TrialState.RUNNING]
+    assert not [trial for trial in trials if trial.state == optuna_trial.TrialState.RUNNING]
     # a worker may take up what the other has just put back, before the word to stop reaches it
-    failed = {str(trial.params) for trial in trials if trial.state == TrialState.FAIL}
-    waiting = [str(trial.params) for trial in trials if trial.state == TrialState.WAITING]
+    failed = {str(trial.params) for trial in trials if trial.state == optuna_trial.TrialState.FAIL}
+    waiting = [str(trial.params) for trial in trials if trial.state == optuna_trial.TrialState.WAITING]
     assert failed == set(waiting)
     assert len(waiting) == len(failed)
     for worker in {trial.user_attrs["worker"] for trial in trials if "worker" in trial.user_attrs}:
@@ -91,8 +87,8 @@ def _start(command: list[str], output: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def _trials(url: str) -> list[FrozenTrial]:
-    with open_storage(url, 1) as storage:
+def _trials(url: str) -> list[optuna_trial.FrozenTrial]:
+    with storage_module.open_storage(url, 1) as storage:
         return optuna.load_study(study_name="tune", storage=storage.optuna).get_trials()
 
 
@@ -102,7 +98,7 @@ def _kill_a_worker_in_mid_trial(url: str, process: subprocess.Popen[bytes]) -> i
     while url.startswith("sqlite") and not file.exists():
         assert process.poll() is None, "ended before it had a study"
         time.sleep(0.1)
-    with open_storage(url, 1) as storage:
+    with storage_module.open_storage(url, 1) as storage:
         while process.poll() is None:
             time.sleep(0.1)
             try:
@@ -110,14 +106,14 @@ def _kill_a_worker_in_mid_trial(url: str, process: subprocess.Popen[bytes]) -> i
             except KeyError:
                 continue
             for trial in study.get_trials(deepcopy=False)[2:]:
-                if trial.state != TrialState.RUNNING or "worker" not in trial.user_attrs:
+                if trial.state != optuna_trial.TrialState.RUNNING or "worker" not in trial.user_attrs:
                     continue
                 if not trial.intermediate_values:
                     continue
                 # it may end between the look and the kill: it is held, looked at again, and then killed or let go
                 worker = int(trial.user_attrs["worker"].split(":")[1])
                 os.kill(worker, signal.SIGSTOP)
-                if study.get_trials(deepcopy=False)[trial.number].state == TrialState.RUNNING:
+                if study.get_trials(deepcopy=False)[trial.number].state == optuna_trial.TrialState.RUNNING:
                     os.kill(worker, signal.SIGKILL)
                     return trial.number
                 os.kill(worker, signal.SIGCONT)

@@ -10,12 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torchmetrics.functional import (
-    mean_absolute_error,
-    mean_squared_error,
-    r2_score,
-    spearman_corrcoef,
-)
+from torchmetrics.functional import mean_absolute_error, mean_squared_error, r2_score, spearman_corrcoef
 from torchmetrics.functional.classification import (
     binary_accuracy,
     binary_auroc,
