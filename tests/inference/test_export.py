@@ -142,6 +142,7 @@ def columns_of(songs: pd.DataFrame, session) -> dict[str, np.ndarray]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 1000])
 def test_onnx_is_equal_to_the_checkpoint(onnx_file, real_songs, size):
     runtime = pytest.importorskip("onnxruntime", reason="the extra [export] is not installed")
@@ -158,6 +159,7 @@ def test_onnx_is_equal_to_the_checkpoint(onnx_file, real_songs, size):
         assert known.max() <= 14
 
 
+@pytest.mark.slow
 def test_pt2_is_equal_to_the_checkpoint(trained, real_songs):
     path = trained.with_name("model.pt2")
     verb.export(verb.Options(str(trained), "pt2", str(path)))
@@ -173,6 +175,7 @@ def test_pt2_is_equal_to_the_checkpoint(trained, real_songs):
     _run(page, path.parent, songs)
 
 
+@pytest.mark.slow
 def test_the_example_of_the_page(onnx_file, real_songs, capsys):
     pytest.importorskip("onnxruntime", reason="the extra [export] is not installed")
     page = re.findall(r"```py\n(.*?)```", PAGE.read_text(), re.DOTALL)[0]
@@ -199,6 +202,7 @@ def test_what_cannot_be_exported_is_refused(trained, tmp_path, monkeypatch):
         raise OSError("no space left")
 
     monkeypatch.setattr("torch.export.save", broken)
+    monkeypatch.setattr("popularity.inference.export.exported", lambda graph: None)
     with pytest.raises(OSError, match="no space"):
         verb.export(verb.Options(str(trained), "pt2", str(output)))
     assert output.read_bytes() == b"as it was"
