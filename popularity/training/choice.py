@@ -96,15 +96,17 @@ def epochs_for(songs: int) -> int:
 
 
 def settled(config: Namespace, epochs: int) -> Namespace:
-    """The config with nothing left to choose, for searches, which choose themselves.
+    """The config with nothing left to choose, for searches, which choose themselves: one value for each setting.
 
     Args:
-        config: of a fit.
+        config: of a fit. Where a setting has a value for each member, the first member alone is left.
         epochs: where it gives no number.
     """
     closed: dict[str, Any] = {"choice.members": False, "choice.calibrate": False}
     if config.trainer.max_epochs is None:
         closed["trainer.max_epochs"] = epochs
+    if any(isinstance(value, list | tuple) for value in (config.model.net.get("init_args") or {}).values()):
+        closed |= member_settings(config, 0)
     return with_settings(config, closed)
 
 

@@ -72,7 +72,7 @@ def test_members_that_make_each_other_better_are_kept(table, split):
 
 
 def test_chance_drops_no_member():
-    """The better of two members that are equally good is not kept alone, but rarely; songs of an artist are one case."""
+    """Of two members that are equally good none is kept alone, but rarely; the songs of an artist count as one."""
     rng = np.random.default_rng(0)
     kept = {"songs": 0, "artists": 0}
     for _ in range(200):
@@ -81,7 +81,7 @@ def test_chance_drops_no_member():
         errors = np.stack([one**2, two**2, (one**2 + two**2) / 2])
         kept["artists"] += choices.clearly_better(errors, artist) is not None
         kept["songs"] += choices.clearly_better(errors, np.arange(400)) is not None
-    assert kept["artists"] < 0.1 * 200 < kept["songs"]
+    assert kept["artists"] < 0.02 * 200 < kept["songs"]
 
 
 def test_songs_by_unknown_artists_have_intervals_of_their_own(table, split, monkeypatch):
@@ -222,4 +222,5 @@ def test_a_search_has_nothing_left_to_choose(table, split):
     choice = choices.choose(config, table.songs, split, Network(table.songs, ()))
     assert choice.settings == {}
     assert config.trainer.max_epochs == 7
-    assert config.model.net.init_args.dropout == 0.11
+    net = config.model.net.init_args
+    assert (net.dropout, net.members, net.width, net.feature_dropout) == (0.11, 1, 32, 0.35), "one network"
