@@ -20,16 +20,16 @@ from popularity.errors import InputError
 from popularity.features.album_stats import ALBUM_STATISTICS, album_statistics
 from popularity.features.base import Encoder, Folds, Inputs
 from popularity.features.hiding import shares_to_hide
+from popularity.features.keys import DAYS_PER_MONTH, Keys, KnownNames, keys_of
 from popularity.features.ngrams import TextEncoder
-from popularity.features.related import NO_SONG, Keys, RelatedSongs, keys_of
+from popularity.features.related import NO_SONG, RelatedSongs
 from popularity.features.retrieved import add_retrieved
-from popularity.features.sampling import Candidates, Thinning, sample_histories
+from popularity.features.sampling import Candidates, Thinning, fixed_chances, more_than, sample_histories
 from popularity.features.song import CODES, NUMERIC_FEATURES, FeatureEncoder
 from popularity.features.title_stats import TITLE_STATISTICS
 
 #: Title statistics that count towards the distance between two songs, beside the numeric features.
 NEAR = [TITLE_STATISTICS.index(name) for name in ("remaster", "credited_names", "year")]
-DAYS_PER_MONTH = 30.4375
 
 
 class HistoryEncoder(Encoder):
@@ -124,7 +124,7 @@ class HistoryEncoder(Encoder):
             {
                 **self._vectors(songs, keys),
                 "popularity": torch.tensor(songs["popularity"].to_numpy(np.float32)),
-                "month": _months(keys),
+                "month": keys.month,
             }
         )
 
@@ -169,6 +169,10 @@ class HistoryEncoder(Encoder):
         }
         return songs.assign(**{name: songs[name].where(nothing) for name, known in differs.items() if not known})
 
+    def keys(self, songs: pd.DataFrame) -> Keys:
+        """The keys of songs that are not known; which names of theirs are one is told by the known songs alone."""
+        return keys_of(self.without_constants(songs), KnownNames(self.related.names) if self.related else None)
+
     def encode(self, songs: pd.DataFrame, *, training: bool = False) -> dict[str, Tensor]:
         """Encode songs; in training, scores are out of fold and no song stands in its own history, by row either.
 
@@ -182,8 +186,7 @@ class HistoryEncoder(Encoder):
         if training:  # the known songs
             keys, vectors = self.related.keys, {name: self.known[name] for name in ("song", "category", "near")}
         else:
-            songs = self.without_constants(songs)
-            keys = keys_of(songs)
+            keys, songs = self.keys(songs), self.without_constants(songs)
             vectors = self._vectors(songs, keys)
         near = vectors.pop("near")
         own = np.arange(len(songs)) if training else None
@@ -195,7 +198,7 @@ class HistoryEncoder(Encoder):
         return {
             **vectors,
             "extras": torch.from_numpy(extras).float(),
-            "month": _months(keys) if self.gaps else torch.full((len(songs),), torch.nan),
+            "month": keys.month if self.gaps else torch.full((len(songs),), torch.nan),
             "row": found.row,
             "role": found.role,
             "key": self._places(keys, near, found.row.long()),
@@ -217,20 +220,24 @@ class HistoryEncoder(Encoder):
     ) -> dict[str, Tensor]:
         """Sample histories: ``samples`` per song in training, ``eval_samples`` times as many otherwise.
 
+        Outside training a song gets the same histories beside any other songs, and where no song has more candidates
+        than its history holds, there is one sample, since all would be alike.
+
         Returns:
             In place of the candidates ``known`` ``(n, D, H)``, rows of known songs; ``role`` ``(n, D, H)``, with
             ``NO_SONG`` in front of shorter histories; ``same_album`` ``(n, D, H)``, if given; ``length`` ``(n)``.
         """
         rest = {name: value for name, value in rows.items() if name not in ("row", "role", "key", "same_album")}
         role, same_album = rows["role"], rows.get("same_album")
-        samples = samples if training else samples * self.eval_samples
-        column = sample_histories(
-            Candidates(role, torch.rand(role.shape, generator=generator) if self.shuffled else rows["key"], same_album),
-            generator,
-            samples=samples,
-            length=self.history,
-            thinning=Thinning(self.hidden[:2], self.thin_history, self.hidden[2:]) if training else None,
-        )
+        key = torch.rand(role.shape, generator=generator) if self.shuffled else rows["key"]
+        if training:
+            chance = torch.rand(len(role), samples, role.shape[1], generator=generator)
+        else:
+            samples = samples * self.eval_samples if self.history and more_than(self.history, role).any() else 1
+            chance = fixed_chances(len(self.label), samples)[:, rows["row"].long()].transpose(0, 1)
+        thinning = Thinning(self.hidden[:2], self.thin_history, self.hidden[2:]) if training else None
+        candidates = Candidates(role, key, same_album)
+        column = sample_histories(candidates, chance, generator, length=self.history, thinning=thinning)
         here, at = column >= 0, column.clamp_min(0)
         chosen = {name: rows[name].unsqueeze(1).expand(-1, samples, -1).gather(-1, at) for name in ("row", "role")}
         if same_album is not None:
@@ -257,7 +264,7 @@ class HistoryEncoder(Encoder):
         """See the base class."""
         if self.related is None or not self.history:
             return None
-        first = np.unique(keys_of(songs).first)
+        first = np.unique(self.keys(songs).first)
         first = first[first != 0]
         return int(np.isin(first, self.related.keys.first).sum()), len(first)
 
@@ -290,8 +297,3 @@ class HistoryEncoder(Encoder):
 
 def _side_by_side(scores: list[np.ndarray], songs: int) -> np.ndarray:
     return np.concatenate([np.zeros((songs, 0)), *scores], axis=1)
-
-
-def _months(keys: Keys) -> Tensor:
-    unknown = keys.day == np.iinfo(np.int32).max
-    return torch.from_numpy(np.where(unknown, np.nan, keys.day / DAYS_PER_MONTH).astype(np.float32))

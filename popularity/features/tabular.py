@@ -29,7 +29,7 @@ from popularity.data.splits import SplitKind, inner_folds
 from popularity.errors import InputError
 from popularity.features.album_stats import ALBUM_STATISTICS, album_names
 from popularity.features.effects import RelatedBy, known_song_effects
-from popularity.features.related import Keys, keys_of
+from popularity.features.keys import Keys, keys_of
 from popularity.features.song import CATEGORIES, NUMERIC_FEATURES, FeatureEncoder, numeric_features
 from popularity.features.title_stats import TITLE_STATISTICS, title_statistics
 

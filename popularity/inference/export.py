@@ -34,12 +34,15 @@ class Options:
         output: file to write; model.onnx or model.pt2 by default.
         source: the songs that the checkpoint was trained on, where they are not where they were: it holds hashes of
             names alone, and a graph needs the names.
+        samples: histories read of each song; as many as `predict` reads by default. 1 is faster, and differs where
+            there are more known songs than one history holds.
     """
 
     ckpt_path: str
     format: str = "onnx"
     output: str | None = None
     source: str | None = None
+    samples: int | None = None
 
 
 def export(options: Options) -> Path:
@@ -53,6 +56,8 @@ def export(options: Options) -> Path:
     """
     if options.format not in FORMATS:
         raise InputError(f"--format: expected one of {', '.join(FORMATS)}, got {options.format!r}")
+    if options.samples is not None and options.samples < 1:
+        raise InputError(f"--samples: expected at least 1, got {options.samples}")
     path = Path(options.output or f"model.{options.format}")
     check_target(path, [options.ckpt_path, options.source])
     if options.format == "onnx":
@@ -71,7 +76,8 @@ def exported_model(options: Options) -> tuple[bytes, list[str], list[str]]:
         data.hparams["source"] = options.source
     load_own_songs(options.ckpt_path, data)
     songs = data.songs("train")
-    graph = SongGraph(module.float().eval(), data.encoder, songs).eval()
+    samples = options.samples or int(data.hparams["samples"]) * int(getattr(data.encoder, "eval_samples", 1))
+    graph = SongGraph(module.float().eval(), data.encoder, songs, samples).eval()
     lists = vocabularies(data.encoder, songs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of PyTorch, on its own ways

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from popularity.errors import InputError
 from popularity.features.base import Encoder
-from popularity.features.encoder import DAYS_PER_MONTH, NEAR, HistoryEncoder
+from popularity.features.encoder import NEAR, HistoryEncoder
+from popularity.features.keys import DAYS_PER_MONTH
 from popularity.features.song import NUMERIC_FEATURES, ColumnEncoder, FeatureEncoder
 from popularity.inference.export_characters import Alphabet, Letters, behind, first
 from popularity.inference.export_known import KnownSongs
@@ -22,17 +23,18 @@ _TEXTS = frozenset(("artist", "title", "album", "release_date"))
 
 
 class Histories(nn.Module):
-    """What `HistoryEncoder` gives of songs that it was not fitted to, with one history for each.
+    """What `HistoryEncoder` gives of songs that it was not fitted to.
 
     Args:
         encoder: fitted.
         songs: that it was fitted to.
+        samples: histories of each song.
 
     Raises:
         InputError: a setting cannot be exported, or these are other songs.
     """
 
-    def __init__(self, encoder: HistoryEncoder, songs: pd.DataFrame) -> None:
+    def __init__(self, encoder: HistoryEncoder, songs: pd.DataFrame, samples: int) -> None:
         super().__init__()
         for name, chosen in (
             ("retrieved", encoder.retrieved),
@@ -49,7 +51,7 @@ class Histories(nn.Module):
         }
         shown = frozenset() if features.audio_only else _TEXTS - {name for name, hide in hidden.items() if hide}
         self.features = SongFeatures(features, alphabet, shown)
-        self.known = KnownSongs(encoder, songs, alphabet)
+        self.known = KnownSongs(encoder, songs, alphabet, samples)
         self.components = [text.components for text in encoder.texts]
         self.texts = nn.ModuleList(Components(text) for text in encoder.texts)
         self.gaps, self.albums = (
@@ -115,18 +117,19 @@ class Features(nn.Module):
         return {**self.features(songs)[0], "present": self.places}
 
 
-def encoder_graph(encoder: Encoder, songs: pd.DataFrame) -> nn.Module:
+def encoder_graph(encoder: Encoder, songs: pd.DataFrame, samples: int) -> nn.Module:
     """The graph of an encoder.
 
     Args:
         encoder: fitted.
         songs: that it was fitted to.
+        samples: histories of each song.
 
     Raises:
         InputError: it cannot be exported, or these are other songs.
     """
     if type(encoder) is HistoryEncoder:
-        return Histories(encoder, songs)
+        return Histories(encoder, songs, samples)
     if type(encoder) is FeatureEncoder:
         return Features(encoder)
     if type(encoder) is ColumnEncoder:

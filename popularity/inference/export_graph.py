@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from popularity.errors import InputError
 from popularity.features.base import Encoder
 from popularity.features.encoder import HistoryEncoder
-from popularity.features.related import SAME
 from popularity.features.song import FeatureEncoder
 from popularity.inference.distribution import SHARES
 from popularity.inference.export_characters import code_points
@@ -37,6 +36,7 @@ class SongGraph(nn.Module):
         module: trained.
         encoder: of the same checkpoint.
         songs: that it was trained on.
+        samples: histories of each song whose predictions are averaged.
 
     Raises:
         InputError: the network or the encoder is not one of this package, or as `popularity.inference.export_encoder`.
@@ -45,11 +45,11 @@ class SongGraph(nn.Module):
         outputs: names of what :meth:`forward` returns, in its order.
     """
 
-    def __init__(self, module: PopularityModule, encoder: Encoder, songs: pd.DataFrame) -> None:
+    def __init__(self, module: PopularityModule, encoder: Encoder, songs: pd.DataFrame, samples: int) -> None:
         super().__init__()
         if type(module.net) not in (HistoryMamba, FeatureTokensMamba, SingleTokenMamba):
             raise InputError(f"export: expected a network of this package, got {type(module.net).__name__}")
-        self.encoder = encoder_graph(encoder, songs)
+        self.encoder = encoder_graph(encoder, songs, samples if getattr(encoder, "history", 0) else 1)
         self.net, self.head, self.calibration = copy.deepcopy(module.net), module.head, module.calibration
         if isinstance(self.net, HistoryMamba) and isinstance(encoder, HistoryEncoder):
             embed_known_songs(self.net, encoder)
@@ -64,14 +64,12 @@ class SongGraph(nn.Module):
     def forward(self, *songs: Tensor) -> tuple[Tensor, ...]:
         """``(B,)`` each, named by :attr:`outputs`; the inputs are those of `Songs`."""
         batch = self.encoder(Songs(*songs))
-        if "history_row" in batch:
-            batch["history_song"] = batch["history_row"]
         raw = self.net(batch)
         raw = self.head.mix(raw) if raw.ndim == 3 else raw
         if self.calibrated:  # what `Calibration.forward` asks of its numbers, no graph can ask
             of = self.calibration
             raw = self.head.calibrated(raw, of.offset, of.slope, of.sharpness)
-        known = (batch["role"][0] == SAME).sum(1).clamp_max(self.most) if self.most else None
+        known = batch["known_songs"].clamp_max(self.most) if self.most else None
         found = [self.head.predict(raw)]
         if isinstance(self.head, HistogramHead):
             mass, edges = self.head.probabilities(raw).double(), self.head.edges.double()

@@ -1,10 +1,9 @@
-"""`popularity.features.related` as a graph: from names and albums to the known songs that are read for a song.
+"""`popularity.features.related` and `sampling` as a graph: from names and albums to the known songs that are read.
 
-Where a song has at most as many candidates as a history holds, they are those of `HistoryEncoder`. Where it has more,
-`HistoryEncoder` samples histories at random and averages their predictions; a graph reads one: songs on the same album
-first, then the songs of the artist, and of these the most similar ones.
+The lists of known songs by name and by album are those of `RelatedSongs`, and what is taken of them is the same.
 
-Glossary of shapes: ``B`` songs, ``N`` known songs, ``C`` candidates of a song, ``H`` songs of a history.
+Glossary of shapes: ``B`` songs, ``N`` known songs, ``P`` names of a song, ``C`` candidates, ``D`` samples, ``H`` songs
+of a history.
 """
 
 from __future__ import annotations
@@ -16,21 +15,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from popularity.data.albums import album_keys, albums
-from popularity.data.credits import artist_names, credits
+from popularity.data.credits import credits
 from popularity.data.schema import AUDIO
 from popularity.errors import InputError
-from popularity.features.encoder import DAYS_PER_MONTH, HistoryEncoder
-from popularity.features.related import ALBUM, CREDITED, NO_SONG, OF_ALBUM, OF_CREDITED, SAME, keys_of
-from popularity.features.sampling import CREDITED_PLACES
+from popularity.features.encoder import HistoryEncoder
+from popularity.features.keys import DAYS_PER_MONTH, hashes, keys_of
+from popularity.features.related import ALBUM, CREDITED, NO_SONG, OF_ALBUM, OF_CREDITED, OF_SAME, SAME, RelatedSongs
+from popularity.features.sampling import fixed_chances, priority
 from popularity.inference.export_characters import LIMIT, Alphabet, code_points
 from popularity.inference.export_lookup import Lookup, taken
 from popularity.inference.export_song import Read, Songs
 
-#: Names of a song whose known songs are read, and candidates of each name and of an album.
-_NAMES, _OF_NAME, _OF_ALBUM = 4, 20, 16
-_OWN = 16  # of the candidates of a name, its own songs
+#: Names of a song whose known songs are read; of more, the first ones.
+_NAMES = 4
+#: What `RelatedSongs.candidates` takes from a list: more than there is room for, since the song itself drops out.
+_OF_NAME, _OF_ALBUM = max(OF_SAME, OF_CREDITED, OF_ALBUM) + 4, OF_ALBUM + 4
+_ROOM = {SAME: OF_SAME, CREDITED: OF_CREDITED, ALBUM: OF_ALBUM}
 _SHIFT, _DAYS = 1 << 21, 1 << 20  # to join two numbers in one key; to make days positive
-_NEVER = 2.0**31  # a day later than all
+_NEVER = 2**31 - 1  # a day later than all
 
 
 class KnownSongs(nn.Module):
@@ -40,12 +42,13 @@ class KnownSongs(nn.Module):
         encoder: fitted.
         songs: the ``N`` songs that it was fitted to.
         alphabet: of hashes.
+        samples: histories of each song.
 
     Raises:
         InputError: these are other songs.
     """
 
-    def __init__(self, encoder: HistoryEncoder, songs: pd.DataFrame, alphabet: Alphabet) -> None:
+    def __init__(self, encoder: HistoryEncoder, songs: pd.DataFrame, alphabet: Alphabet, samples: int) -> None:
         super().__init__()
         songs = encoder.without_constants(songs).reset_index(drop=True)
         related = encoder.related
@@ -55,42 +58,48 @@ class KnownSongs(nn.Module):
         self.alphabet, self.history, self.earlier = alphabet, encoder.history, encoder.earlier
         self.has_albums, self.counted = bool(len(related.albums)), encoder.albums_counted
         self.count = len(songs)
-        self._names(songs)
-        self._albums(songs)
+        self._lists(songs, related)
+        self._albums(songs, related)
         self._identity(songs)
-        self.register_buffer("day", torch.from_numpy(np.append(related.keys.day, 0).astype(np.float64)))
-        for name, value in {**encoder.known, "label": encoder.label}.items():  # and last, a row for no song
+        chance = fixed_chances(self.count, samples)
+        known = {name: encoder.known[name] for name in ("near", "month")}
+        for name, value in {**known, "label": encoder.label, "chance": chance.T}.items():  # and last, a row for no song
             self.register_buffer(f"known_{name}", torch.cat([value, torch.zeros_like(value[:1])]))
 
-    def _names(self, songs: pd.DataFrame) -> None:
-        of_song, firsts = credits(songs), [names[0] if names else None for names in artist_names(songs)]
-        names = sorted({name for some in of_song for name in some})
-        number = {name: place for place, name in enumerate(names)}
+    def _lists(self, songs: pd.DataFrame, related: RelatedSongs) -> None:
+        """The lists of `RelatedSongs`, in which each name has two, its own songs and the others that credit it."""
+        names = np.array(sorted({name for some in credits(songs) for name in some}), dtype=object)
+        names = names[np.argsort(hashes(names.tolist()))]  # in the order of `RelatedSongs.names`
         self.nobody = len(names)
-        self.find_name = Lookup(_unique_keys(self.alphabet, names))
-        self.register_buffer("first", torch.tensor([*(number.get(name or "", self.nobody) for name in firsts), -2]))
-        order = _by_release(songs)
-        own: list[list[int]] = [[] for _ in names]
-        other: list[list[int]] = [[] for _ in names]
-        for row in order:
-            for name in of_song[row]:
-                (own if name == firsts[row] else other)[number[name]].append(row)
-        own = [_spread(rows, _OWN) for rows in own]
-        rows = [[*mine, *_spread(theirs, _OF_NAME - len(mine))] for mine, theirs in zip(own, other, strict=True)]
-        self.register_buffer("of_name", _padded([*rows, []], _OF_NAME, len(songs)))
-        self.register_buffer("own", torch.tensor([*map(len, own), 0]))
+        self.find_name = Lookup(_unique_keys(self.alphabet, names.tolist()))
+        first = np.where(related.keys.first == 0, self.nobody, np.searchsorted(related.names, related.keys.first))
+        begin, size = related.begin[:-1], np.diff(related.begin)
+        for name, value, last in (
+            ("first", first, -2),
+            ("begin", begin, 0),
+            ("size", size, 0),  # and last, an empty list
+            ("listed", related.rows, self.count),
+            ("day", related.keys.day, _NEVER),
+            # small for those that stay where there are too many
+            ("rank", np.argsort(np.argsort(related.latest if self.earlier else related.tie)), self.count),
+        ):
+            self.register_buffer(name, torch.from_numpy(np.append(value, last).astype(np.int64)))
+        self.halves = int(size.max(initial=1)).bit_length()
+        self.wide = (min(int(size[: 2 * self.nobody].max(initial=1)), _OF_NAME), _OF_ALBUM)
 
-    def _albums(self, songs: pd.DataFrame) -> None:
+    def _albums(self, songs: pd.DataFrame, related: RelatedSongs) -> None:
+        """Dictionaries from what is said of an album to its number, and how many songs are on it."""
         parts, key = album_keys(songs), albums(songs)
-        code, _ = pd.factorize(key)
+        distinct, code = np.unique(related.keys.album, return_inverse=True)
+        code = np.where(related.keys.album < 0, -1, code - int((distinct < 0).sum()))  # as in `RelatedSongs.albums`
         names = sorted(parts["name"].dropna().unique())
         place = pd.Index(names).get_indexer(parts["name"])
-        day = _days(songs)
+        day = songs["release_date"].to_numpy("datetime64[D]")
         by_date, by_artist = dict[int, int](), dict[int, int]()
         by_name = [-1] * len(names)
         for row in np.flatnonzero(code >= 0):
-            if not np.isnan(day[row]):
-                by_date[int(place[row]) * _SHIFT + int(day[row]) + _DAYS] = int(code[row])
+            if not np.isnat(day[row]):
+                by_date[int(place[row]) * _SHIFT + int(day[row].astype(np.int64)) + _DAYS] = int(code[row])
             elif key[row] == parts["name"][row]:
                 by_name[place[row]] = int(code[row])
             else:
@@ -100,20 +109,12 @@ class KnownSongs(nn.Module):
         self.register_buffer("dated", torch.tensor([*by_date.values(), -1]))
         self.register_buffer("by_artist", torch.tensor([*by_artist.values(), -1]))
         self.register_buffer("by_name", torch.tensor([*by_name, -1]))
-        on_album: list[list[int]] = [[] for _ in range(int(code.max(initial=-1)) + 1)]
-        for row in _by_release(songs):
-            if code[row] >= 0:
-                on_album[code[row]].append(row)
-        rows = [_spread(some, _OF_ALBUM) if self.has_albums else [] for some in on_album]
-        self.register_buffer("of_album", _padded([*rows, []], _OF_ALBUM, len(songs)))
-        self.register_buffer("album", torch.tensor([*code, -2]))
-        self.register_buffer("album_size", torch.tensor([*map(len, on_album), 0]))
-        pairs = pd.Series(
-            [c * _SHIFT + int(f) for c, f in zip(code, self.first[:-1], strict=True) if c >= 0], dtype="int64"
-        )
-        counts = pairs.value_counts()
-        self.find_pair = Lookup(torch.tensor(counts.index.to_list(), dtype=torch.int64))
-        self.register_buffer("pair_size", torch.tensor([*counts.to_list(), 0]))
+        self.register_buffer("album", torch.from_numpy(np.append(code, -2)))
+        on_album = code[code >= 0]
+        self.register_buffer("album_size", torch.from_numpy(np.append(np.bincount(on_album), 0)))
+        pairs, sizes = np.unique(on_album * _SHIFT + self.first[:-1].numpy()[code >= 0], return_counts=True)
+        self.find_pair = Lookup(torch.from_numpy(pairs))
+        self.register_buffer("pair_size", torch.from_numpy(np.append(sizes, 0)))
 
     def _identity(self, songs: pd.DataFrame) -> None:
         track, _ = pd.factorize(songs["track_id"].str.casefold())  # the order of `export_graph.vocabularies`
@@ -141,34 +142,34 @@ class KnownSongs(nn.Module):
             near: ``(B, F)`` numbers that distances are measured in.
 
         Returns:
-            The tensors that `HistoryEncoder.attach` adds to a batch, with one sample, and ``album_others`` ``(B,)``.
+            The tensors that `HistoryEncoder.attach` adds to a batch, ``(D, B, H)`` each, with rows of known songs for
+            ``history_song`` and ``history_category``; ``known_songs`` ``(B,)``. And how many songs by others are on the
+            album, ``(B,)``.
         """
         names = self.find_name(torch.cat([read.artists, read.credited], 1))
         first = torch.where(names[:, 0] >= 0, names[:, 0], torch.where(read.artists[:, 0] == 0, self.nobody, -1))
         album = self._album(read, first)
-        row, role = self._candidates(names, first, album)
-        same_album = (taken(self.album, row) == album.unsqueeze(1)) & self.has_albums
-        day = torch.nan_to_num(read.day, _NEVER).unsqueeze(1)
-        here = (row < self.count) & ~self._is_itself(songs, read, row)
-        here = here & (F.pad(row, (1, 0), value=-1)[:, :-1] != row)  # once, in its closest role
-        place = (taken(self.known_near, row) - near.unsqueeze(1)).square().sum(-1)
+        day = torch.nan_to_num(read.day, _NEVER)
+        row, role = self._listed(names, first, album, day.long())
+        row, role, same_album = self._candidates(row, role, album, self._is_itself(songs, read, row))
         if self.earlier:
-            here = here & (taken(self.day, row) < day)
-            place = (day / DAYS_PER_MONTH).float() - torch.nan_to_num(F.pad(self.known_month, (0, 1)))[row]
-        chosen = _chosen(role, here, same_album, 1 / (1 + place.clamp_min(0)), self.history)
-        place = torch.where(chosen.values >= 0, place.gather(1, chosen.indices), torch.inf)
-        place, order = place.sort(dim=1, descending=True)  # padding in front, the nearest last
-        used, order = place.isfinite(), chosen.indices.gather(1, order)
-        row = torch.where(used, row.gather(1, order), 0)
-        found = {
-            f"history_{name}": taken(getattr(self, f"known_{name}"), row)
-            for name in ("song", "category", "month", "label")
-        }
-        found["history_row"] = row
-        found["role"] = torch.where(used, role.gather(1, order), NO_SONG)
+            place = (day / DAYS_PER_MONTH).float().unsqueeze(1) - torch.nan_to_num(taken(self.known_month, row))
+        else:
+            place = (taken(self.known_near, row) - near.unsqueeze(1)).square().sum(-1)
+        known = (role == SAME).sum(1)
+        chance = taken(self.known_chance, row).permute(2, 0, 1)  # (D, B, C)
+        role, place, same_album, row = (value.expand(chance.shape) for value in (role, place, same_album, row))
+        best = priority(role, role != NO_SONG, same_album, chance).topk(min(self.history, row.shape[-1]), dim=-1)
+        place = torch.where(best.values >= 0, place.gather(-1, best.indices), torch.inf)
+        place, order = place.sort(dim=-1, descending=True)  # padding in front, the nearest last
+        used, order = place.isfinite(), best.indices.gather(-1, order)
+        row = torch.where(used, row.gather(-1, order), 0)
+        found = {"history_song": row, "history_category": row, "known_songs": known}
+        found |= {"history_month": taken(self.known_month, row), "history_label": taken(self.known_label, row)}
+        found["role"] = torch.where(used, role.gather(-1, order), NO_SONG)
         if self.has_albums:
-            found["same_album"] = same_album.gather(1, order) & used
-        return {name: value.unsqueeze(0) for name, value in found.items()}, self._others(album, first)
+            found["same_album"] = same_album.gather(-1, order) & used
+        return found, self._others(album, first)
 
     def _album(self, read: Read, first: Tensor) -> Tensor:
         """``(B,)`` number of the album, -1 where it is not that of a known song."""
@@ -186,21 +187,67 @@ class KnownSongs(nn.Module):
         mine = _taken_or_last(self.pair_size, self.find_pair(album * _SHIFT + first))
         return torch.where(album >= 0, _taken_or_last(self.album_size, album) - mine, 0) * self.counted
 
-    def _candidates(self, names: Tensor, first: Tensor, album: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows of known songs and their roles, ``(B, C)`` each, sorted by row and then role."""
+    def _listed(self, names: Tensor, first: Tensor, album: Tensor, day: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows of known songs and their roles as the lists give them, ``(B, C)`` each, with repeats."""
         repeated = (names.unsqueeze(2) == names.unsqueeze(1)).tril(-1).any(2)
-        place = torch.arange(names.shape[1], 0, -1, device=names.device)
-        which = torch.where((names >= 0) & ~repeated, place, 0).topk(_NAMES, dim=1).indices
-        names = torch.where(repeated, -1, names).gather(1, which)  # the first four that are known
-        rows = _taken_or_last(self.of_name, names)  # (B, 4, 20); the last row is empty
-        own = torch.arange(_OF_NAME, device=names.device) < _taken_or_last(self.own, names).unsqueeze(2)
-        role = torch.where(own & (names == first.unsqueeze(1)).unsqueeze(2), SAME, CREDITED)
-        on_album = _taken_or_last(self.of_album, album)
+        known = torch.where((names >= 0) & ~repeated, torch.arange(names.shape[1], 0, -1, device=names.device), 0)
+        best = known.topk(min(_NAMES, names.shape[1]), dim=1)  # the first four that are known
+        names = torch.where(best.values > 0, names.gather(1, best.indices), -1)
+        own = torch.where(names >= 0, 2 * names, -1)  # (B, P)
+        others = torch.where(names >= 0, own + 1, -1)
+        by_name = self._taken_from(torch.cat([own, others], 1), day, self.wide[0])
+        roles = torch.where(names == first.unsqueeze(1), SAME, CREDITED)
+        role = torch.cat([roles, torch.full_like(roles, CREDITED)], 1).unsqueeze(2).expand(by_name.shape)
+        rows, role = by_name.flatten(1), role.flatten(1)
+        if not self.has_albums:
+            return rows, role
+        of_album = torch.where(album >= 0, album + 2 * self.nobody, -1).unsqueeze(1)
+        on_album = self._taken_from(of_album, day, self.wide[1]).squeeze(1)
         by_artist = (taken(self.first, on_album) == first.unsqueeze(1)) & (first != self.nobody).unsqueeze(1)
-        rows = torch.cat([rows.flatten(1), on_album], 1)
-        role = torch.cat([role.flatten(1), torch.where(by_artist, SAME, ALBUM)], 1)
-        both = (rows * 8 + role).sort(dim=1).values
-        return both // 8, both % 8
+        return torch.cat([rows, on_album], 1), torch.cat([role, torch.where(by_artist, SAME, ALBUM)], 1)
+
+    def _taken_from(self, lists: Tensor, day: Tensor, most: int) -> Tensor:
+        """``(B, P, most)`` rows from lists ``(B, P)``: spread evenly, or with ``earlier`` the latest before a day."""
+        begin, size = (_taken_or_last(table, lists).unsqueeze(2) for table in (self.begin, self.size))
+        step = torch.arange(most, device=lists.device)
+        if self.earlier:
+            size = self._released_before(begin, size, day.reshape(-1, 1, 1))
+            place = step + (size - most).clamp_min(0)
+        else:
+            place = torch.where(size > most, (2 * step + 1) * size // (2 * most), step)
+        # the last of the list of rows is no song
+        return taken(self.listed, torch.where(place < size, begin + place, len(self.listed) - 1))
+
+    def _released_before(self, begin: Tensor, size: Tensor, day: Tensor) -> Tensor:
+        """How many songs of lists were released before a day: a search by halves."""
+        low, high = begin, begin + size
+        for _ in range(self.halves):
+            middle = (low + high) // 2
+            before = (taken(self.day, taken(self.listed, middle)) < day) & (low < high)
+            low, high = torch.where(before, middle + 1, low), torch.where(before, high, torch.maximum(low, middle))
+        return low - begin
+
+    def _candidates(self, row: Tensor, role: Tensor, album: Tensor, itself: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What `RelatedSongs.candidates` keeps of what is listed: row, role and the mark of the same album."""
+        count = self.count + 1
+        apart = torch.where((row < self.count) & ~itself, row * 8 + role, self.count * 8).sort(dim=1).values
+        row, role = apart // 8, apart % 8
+        here = (row < self.count) & (F.pad(row, (1, 0), value=-1)[:, :-1] != row)  # once, in its closest role
+        same_album = (taken(self.album, row) == album.unsqueeze(1)) & self.has_albums
+        key = (role * 2 + ~same_album) * count + taken(self.rank, row)
+        key, order = torch.where(here, key, 16 * count).sort(dim=1)
+        begin, places = torch.zeros_like(album).unsqueeze(1), []
+        kinds = [(kind, most) for kind, most in _ROOM.items() if kind != ALBUM or self.has_albums]
+        for kind, most in kinds:
+            end = begin + (here & (role == kind)).sum(1, keepdim=True)
+            place = begin + torch.arange(most, device=row.device)
+            places.append(torch.where(place < end, place, row.shape[1]))
+            begin = end
+        place = torch.cat(places, 1)  # (B, C), the width of the lists where there is none
+        order = F.pad(order, (0, 1)).gather(1, place)
+        kept = place < row.shape[1]
+        row = torch.where(kept, row.gather(1, order), self.count)
+        return row, torch.where(kept, role.gather(1, order), NO_SONG), same_album.gather(1, order) & kept
 
     def _is_itself(self, songs: Songs, read: Read, row: Tensor) -> Tensor:
         """``(B, C)``: a known song is the song itself, by id, by artist and title, or by its audio columns."""
@@ -210,20 +257,6 @@ class KnownSongs(nn.Module):
         same = (taken(self.track, row) == songs.track_id.unsqueeze(1)) & (songs.track_id >= 0).unsqueeze(1)
         same = same | ((taken(self.both, row) == key.unsqueeze(1)) & named.unsqueeze(1))
         return same | ((taken(self.sound, row) - sound.unsqueeze(1)).abs() < 1e-7)
-
-
-def _chosen(role: Tensor, here: Tensor, same_album: Tensor, chance: Tensor, length: int) -> torch.return_types.topk:
-    """The candidates that make up a history, by the priorities of `popularity.features.sampling`."""
-    for kind, most in ((CREDITED, OF_CREDITED), (ALBUM, OF_ALBUM)):  # no more than `RelatedSongs.candidates` gives
-        mine = here & (role == kind)
-        best = torch.where(mine, chance + same_album, -1.0).topk(most, dim=1)
-        kept = torch.zeros_like(chance).scatter(1, best.indices, torch.ones_like(best.values))
-        here = here & (~mine | (kept > 0))
-    priority = torch.where(role == SAME, chance + 1, chance)
-    credited = torch.where(here & (role == CREDITED), chance, -1.0).topk(CREDITED_PLACES, dim=1)
-    priority = priority.scatter_add(1, credited.indices, torch.where(credited.values >= 0, 2.0, 0.0))
-    priority = torch.where(same_album, chance + 5, priority)
-    return torch.where(here, priority, -1.0).topk(length, dim=1)
 
 
 def _taken_or_last(table: Tensor, index: Tensor) -> Tensor:
@@ -242,23 +275,3 @@ def _unique_keys(alphabet: Alphabet, names: list[str]) -> Tensor:
 
 def _keys(table: dict[int, int]) -> Tensor:
     return torch.tensor(list(table), dtype=torch.int64)
-
-
-def _days(songs: pd.DataFrame) -> np.ndarray:
-    """``(n,)`` float64 days since 1970, NaN where unknown."""
-    date = songs["release_date"].to_numpy("datetime64[D]")
-    return np.where(np.isnat(date), np.nan, date.astype(np.int64).astype(np.float64))
-
-
-def _by_release(songs: pd.DataFrame) -> np.ndarray:
-    """Row numbers, the earliest first, songs without a date last."""
-    return np.argsort(np.nan_to_num(_days(songs), nan=np.inf), kind="stable")
-
-
-def _spread(rows: list[int], most: int) -> list[int]:
-    """At most this many, spread evenly over the list."""
-    return rows if len(rows) <= most else [rows[(2 * step + 1) * len(rows) // (2 * most)] for step in range(most)]
-
-
-def _padded(rows: list[list[int]], width: int, fill: int) -> Tensor:
-    return torch.tensor([[*some, *[fill] * (width - len(some))] for some in rows], dtype=torch.int64)

@@ -17,6 +17,7 @@ from tests.conftest import Lazy
 characters = Lazy("popularity.inference.export_characters")
 text = Lazy("popularity.inference.export_text")
 lookup = Lazy("popularity.inference.export_lookup")
+song_keys = Lazy("popularity.features.keys")
 related = Lazy("popularity.features.related")
 graphs = Lazy("popularity.inference.export_graph")
 verb = Lazy("popularity.inference.export")
@@ -116,7 +117,7 @@ def real_songs(trained) -> pd.DataFrame:
     songs.loc[71:75, "title"] = "Can’t Stop"
     encoder = data.encoder
     found = encoder.related.candidates(
-        related.keys_of(encoder.without_constants(songs)), same=60, credited=60, album=60
+        song_keys.keys_of(encoder.without_constants(songs)), same=60, credited=60, album=60
     ).role.numpy()
     most = {0: 14, 1: 8, 4: 8}
     alike = ((found >= 0).sum(1) <= encoder.history) & np.all([(found == k).sum(1) <= m for k, m in most.items()], 0)
