@@ -42,9 +42,6 @@ def feature_sets() -> dict[str, str]:
     """Name -> what the model reads, of the models of configs/compare.yaml."""
     config = yaml.safe_load((ROOT / "configs" / "compare.yaml").read_text(encoding="utf-8"))
     models = {**config["hits"]["models"], **config["models"]}
-    for settings in models.values():
-        if "of" in settings:
-            settings["of"] = {name: models[name] for name in settings["of"]}
     built = {
         name: build_model(name, {key: value for key, value in settings.items() if key != "repeats"})
         for name, settings in models.items()

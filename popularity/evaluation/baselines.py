@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
@@ -24,11 +23,9 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.tree import DecisionTreeRegressor
 
 from popularity.data.schema import AUDIO
-from popularity.evaluation.estimators import REPRODUCIBLE, ArtistMean, Make, maker
+from popularity.evaluation.estimators import ArtistMean, Make, maker
 from popularity.features.prepared import medians, prepared
-
-#: Trees after the best number of them that a fit waits for a better one, and the maximum number of trees.
-PATIENCE, MOST_TREES = 50, 1500
+from popularity.features.trees import BOOSTING, FIXED, LIGHTGBM, PATIENCE, stopped_early
 
 #: Fits to rows and popularity, stops early on those of held-out songs, and returns the number of trees.
 Watch = Callable[[Any, pd.DataFrame, np.ndarray, tuple[pd.DataFrame, np.ndarray]], int]
@@ -69,11 +66,6 @@ def _forward() -> Pipeline:
 def _splines(parameters: dict[str, Any], seed: int) -> Pipeline:
     before = partial(prepared, parameters["knots"])
     return maker("sklearn.linear_model.Ridge", before, alpha=parameters["alpha"])({}, seed)
-
-
-def _watch_lightgbm(model: Any, rows: pd.DataFrame, popularity: np.ndarray, held_out: tuple[Any, Any]) -> int:
-    stop = import_module("lightgbm").early_stopping(PATIENCE, verbose=False)
-    return int(model.fit(rows, popularity, eval_X=held_out[0], eval_y=held_out[1], callbacks=[stop]).best_iteration_)
 
 
 def _watch_xgboost(model: Any, rows: pd.DataFrame, popularity: np.ndarray, held_out: tuple[Any, Any]) -> int:
@@ -120,10 +112,10 @@ def _pretrained(class_path: str, **settings: Any) -> Baseline:
 _TREE = DecisionTreeRegressor(min_samples_leaf=5)
 _LEAVES = (4, Int(2, 16, log=True))
 _TREES: dict[str, Any] = {
-    "learning_rate": _log(0.03, 0.02, 0.1),
-    "colsample_bytree": _float(0.4, 0.2, 0.8),
-    "reg_lambda": _log(5.0, 0.1, 30.0),
-    "n_estimators": 350,
+    "learning_rate": _log(BOOSTING["learning_rate"], 0.02, 0.1),
+    "colsample_bytree": _float(BOOSTING["colsample_bytree"], 0.2, 0.8),
+    "reg_lambda": _log(BOOSTING["reg_lambda"], 0.1, 30.0),
+    "n_estimators": BOOSTING["n_estimators"],
 }
 _SHRINKAGES = {"shrinkage": [0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0]}
 _GRID: dict[str, Any] = {"param_grid": _SHRINKAGES, "scoring": "neg_mean_squared_error"}
@@ -164,9 +156,14 @@ BASELINES: dict[str, Baseline] = {
         **_search(5, estimator__max_depth=(5, Int(2, 8)), learning_rate=_log(0.05, 0.01, 1.0)),
     ),
     "lightgbm": Baseline(
-        maker("lightgbm.LGBMRegressor", subsample=0.7, subsample_freq=1, n_jobs=1, **REPRODUCIBLE),
-        **_search(15, num_leaves=(10, Int(4, 63, log=True)), min_child_samples=(25, Int(10, 60)), **_TREES),
-        **_boosted("lightgbm", _watch_lightgbm),
+        maker("lightgbm.LGBMRegressor", **FIXED),
+        **_search(
+            15,
+            num_leaves=(LIGHTGBM["num_leaves"], Int(4, 63, log=True)),
+            min_child_samples=(LIGHTGBM["min_child_samples"], Int(10, 60)),
+            **_TREES,
+        ),
+        **_boosted("lightgbm", stopped_early),
     ),
     "xgboost": Baseline(
         maker("xgboost.XGBRegressor", subsample=0.7, tree_method="hist", n_jobs=1),

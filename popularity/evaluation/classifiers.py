@@ -17,10 +17,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.tree import DecisionTreeClassifier
 
-from popularity.evaluation.estimators import REPRODUCIBLE, Make, maker
+from popularity.evaluation.estimators import Make, maker
 from popularity.evaluation.folds import Rows
 from popularity.features.prepared import medians, prepared
 from popularity.features.tabular import FeatureSet
+from popularity.features.trees import REPRODUCIBLE
 
 Balance = Literal["none", "weights", "undersample"]
 

@@ -22,8 +22,6 @@ from sklearn.pipeline import make_pipeline
 from popularity.data.albums import first_artists
 from popularity.features.prepared import prepared
 
-#: Arguments of LightGBM with which every run grows the same trees, without messages.
-REPRODUCIBLE: dict[str, Any] = {"deterministic": True, "force_row_wise": True, "verbosity": -1}
 #: (parameters, seed) to an estimator with ``fit(rows, popularity)`` and ``predict(rows)``.
 Make = Callable[[dict[str, Any], int], Any]
 

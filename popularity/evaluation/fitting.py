@@ -1,16 +1,15 @@
-"""Baselines are searched and fitted, and stacks are mixed, inside the training songs of a task."""
+"""Baselines are searched and fitted inside the training songs of a task."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import optuna
-from scipy.optimize import nnls
 
-from popularity.evaluation.baselines import MOST_TREES, Baseline
+from popularity.evaluation.baselines import Baseline
 from popularity.evaluation.folds import Outcome, Rows, Task
+from popularity.features.trees import MOST_TREES
 
 #: Inner folds of a search, of members that stop early (each holds out one), of estimators that choose something.
 SEARCH_FOLDS, BAG_FOLDS, CV_FOLDS = 3, 6, 5
@@ -85,37 +84,3 @@ def _search(row: Baseline, rows: Rows, trials: int, seed: int) -> tuple[dict[str
         study.tell(trial, float(np.mean([np.mean(of_fold**2) for of_fold in residuals])))
     best = study.best_trial
     return {**row.defaults, **best.params, **best.user_attrs["trees"]}, found[best.number]
-
-
-def fit_stack(members: Mapping[str, Callable[[Task], Outcome]], folds: int, task: Task) -> Outcome:
-    """Stacking (Wolpert, 1992) with non-negative weights (Breiman, 1996, "Stacked Regressions").
-
-    Each member predicts inner folds of the training songs by the rule of the split; the weights are those of
-    least squares on these predictions. Then each is fitted to all songs.
-    """
-
-    def predictions(of: Task) -> np.ndarray:
-        return np.stack([_clipped(fit(of).prediction) for fit in members.values()], axis=1)
-
-    inner = np.full((len(task.train), len(members)), np.nan)
-    for fit, held_out in task.inner(folds):
-        inner[held_out] = predictions(task.part(fit, held_out))
-    known = np.isfinite(inner).all(1)  # under `time` the oldest songs are never held out
-    weights = mixing_weights(inner[known], task.popularity[known])
-    notes = {"weights": dict(zip(members, weights.tolist(), strict=True))}
-    return Outcome(predictions(task) @ weights, None, notes, task.popularity[known] - inner[known] @ weights)
-
-
-def mixing_weights(predictions: np.ndarray, answers: np.ndarray, caution: float = 0.02) -> np.ndarray:
-    """Non-negative weights that sum to 1 and mix predictions ``(n, members)`` with the smallest squared error.
-
-    `caution` is the pull towards equal weights, in units of the mean squared error of the plain mean.
-    """
-    members = predictions.shape[1]
-    equal, pull = np.full(members, 1 / members), np.sqrt(caution * members)
-    errors = predictions - answers[:, None]
-    scale = np.sqrt(len(errors) * (float(np.mean((errors @ equal) ** 2)) + 1e-12))
-    # w minimises |errors w|^2 subject to sum(w) = 1: the last row penalises any other sum
-    matrix = np.concatenate([errors / scale, pull * np.eye(members), np.full((1, members), 1e4)])
-    weights, _ = nnls(matrix, np.concatenate([np.zeros(len(errors)), pull * equal, [1e4]]))
-    return np.asarray(weights / weights.sum())

@@ -1,7 +1,7 @@
 """The models of a comparison, made from their settings in the config.
 
 A model is one of: ``baseline`` (a row of `popularity.evaluation.baselines`), ``class_path`` (an own scikit-learn
-regressor), ``configs`` (a network of this project), ``of`` (a stack of other models), or for hits alone ``classifier``.
+regressor), ``configs`` (a network of this project), or for hits alone ``classifier``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from popularity.errors import InputError
 from popularity.evaluation.baselines import BASELINES, Baseline
 from popularity.evaluation.classifiers import CLASSIFIERS, Balance, fit_probability
 from popularity.evaluation.estimators import maker
-from popularity.evaluation.fitting import fit_baseline, fit_stack
+from popularity.evaluation.fitting import fit_baseline
 from popularity.evaluation.folds import Outcome, Rows, Task
 from popularity.features.prepared import prepared
 from popularity.features.tabular import FeatureSet
@@ -46,7 +46,7 @@ def build_model(name: str, settings: Mapping[str, Any]) -> Model:
         InputError: unknown settings, values that they cannot have, or a missing package.
     """
     makers: dict[str, Callable[..., Model]] = {"baseline": _baseline, "class_path": _own, "configs": _network}
-    makers |= {"of": _stack, "classifier": _classifier}
+    makers["classifier"] = _classifier
     found = [key for key in makers if key in settings]
     if len(found) != 1:
         raise InputError(f"model {name}: expected one of {', '.join(makers)}, got {' and '.join(found) or 'none'}")
@@ -125,24 +125,6 @@ def _network(configs: Sequence[str], overrides: Mapping[str, Any] | None = None)
 
     settings = network_settings(configs, overrides or {})
     return Model(network_reads(configs), settings, fit_predict=partial(fit_network, configs, overrides or {}))
-
-
-def _stack(of: Mapping[str, Mapping[str, Any]], folds: int = 3) -> Model:
-    check_count("folds", folds, 2)
-    if not isinstance(of, Mapping) or len(of) < 2:
-        raise InputError(f"of: expected at least two models, got {of!r}")
-    members = {name: build_model(name, settings) for name, settings in of.items()}
-    reads = {member.feature_set for member in members.values()}
-    budgets = [f"{name} {member.budget}" for name, member in members.items() if member.budget]
-    fits = {name: member.fit_predict for name, member in members.items() if member.fit_predict is not None}
-    if len(fits) < len(members):
-        raise InputError(f"of: expected models of popularity, got {min(members.keys() - fits.keys())}")
-    return Model(
-        reads.pop() if len(reads) == 1 else "everything",
-        {"folds": folds, "of": {name: member.settings for name, member in members.items()}},
-        " of ".join([f"{folds} folds", *budgets]),
-        partial(fit_stack, fits, folds),
-    )
 
 
 def _classifier(classifier: str, feature_set: str | None = None, balance: str | None = None) -> Model:

@@ -62,9 +62,6 @@ class Progress:
         """Seconds of a run before the first one: as without hits, as other networks took, or as is usual."""
         if (name, False) in means:
             return means[name, False]
-        if "of" in settings:  # each member is fitted to all songs, and once for each inner fold
-            members = sum(self._expected(member, own, means) for member, own in settings["of"].items())
-            return float((1 + settings.get("folds", 3)) * members)
         if "configs" not in settings:
             return _BASELINE * self.songs / 1000
         models = self.protocol.every

@@ -228,7 +228,7 @@ def read_command(argv: Sequence[str]) -> Comparison:
     protocol = Protocol(
         **{**vars(data), **vars(options)},
         fingerprint=table.fingerprint,
-        models=_with_members(models),
+        models=models,
         classifiers=classifiers,
         limits={name: one["repeats"] for name, one in {**described, **(hits.models or {})}.items() if "repeats" in one},
         cutoffs=cutoffs,
@@ -244,19 +244,3 @@ def _without_repeats(models: dict[str, Settings]) -> dict[str, Settings]:
             raise InputError(f"models: expected a name that a folder can have, without commas, got {name!r}")
         check_count(f"model {name}: repeats", settings.get("repeats", 1), 1)
     return {name: {key: one for key, one in models[name].items() if key != "repeats"} for name in models}
-
-
-def _with_members(models: dict[str, Settings]) -> dict[str, Settings]:
-    """The models, with the names in `of` replaced by what these models are, so that settings say all there is to say.
-
-    Raises:
-        InputError: a member is not among the models, or is itself made of others.
-    """
-    simple = {name: settings for name, settings in models.items() if "of" not in settings}
-    found = dict(models)
-    for name, settings in [pair for pair in models.items() if pair[0] not in simple]:
-        members = settings["of"]
-        if not isinstance(members, list) or not all(isinstance(one, str) and one in simple for one in members):
-            raise InputError(f"model {name}: of: expected a list of some of {', '.join(simple)}, got {members!r}")
-        found[name] = {**settings, "of": {member: simple[member] for member in members}}
-    return found

@@ -28,6 +28,7 @@ class Inputs:
         title: ``T``, title statistics.
         codes: number of codes of each category, the unknown (0) included.
         columns: raw columns.
+        trees: 1 where songs outside training come with a prediction of boosted trees, ``tree``, for the calibration.
     """
 
     song: int = 0
@@ -37,6 +38,7 @@ class Inputs:
     title: int = 0
     codes: tuple[int, ...] = ()
     columns: int = 0
+    trees: int = 0
 
 
 class Encoder(ABC):
@@ -46,9 +48,11 @@ class Encoder(ABC):
 
     Attributes:
         padded: names of sampled tensors ``(n, D, H)`` that are padded in front.
+        folds: inner folds that :meth:`fit` is given, where the songs have enough groups.
     """
 
     padded: tuple[str, ...] = ()
+    folds: int = 5
 
     @property
     @abstractmethod

@@ -15,7 +15,7 @@ Glossary of shapes: ``n`` songs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import pandas as pd
@@ -28,8 +28,10 @@ from popularity.data.schema import AUDIO
 from popularity.data.splits import SplitKind, inner_folds
 from popularity.errors import InputError
 from popularity.features.album_stats import ALBUM_STATISTICS, album_names
+from popularity.features.base import Folds
 from popularity.features.effects import RelatedBy, known_song_effects
 from popularity.features.keys import Keys, keys_of
+from popularity.features.packed import packed_table, unpacked_table
 from popularity.features.song import CATEGORIES, NUMERIC_FEATURES, FeatureEncoder, numeric_features
 from popularity.features.title_stats import TITLE_STATISTICS, title_statistics
 
@@ -67,6 +69,10 @@ class TabularFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc] # 
         seed: of the inner folds.
         folds: number of inner folds; fewer where the songs have fewer groups.
 
+    Attributes:
+        columns_: names of the features.
+        effects_: those of them that rest on popularities.
+
     Raises:
         InputError: when fitted, an unknown feature set, songs that cannot be split, or no column that varies.
     """
@@ -84,24 +90,33 @@ class TabularFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc] # 
         self.fit_transform(songs)
         return self
 
-    def fit_transform(self, songs: pd.DataFrame, y: object = None, **_: object) -> pd.DataFrame:
-        """Learn from training songs; their rows ``(n, features)``, made out of fold."""
+    def fit_transform(
+        self, songs: pd.DataFrame, y: object = None, *, inner: Folds | None = None, **_: object
+    ) -> pd.DataFrame:
+        """Learn from training songs; their rows ``(n, features)``, made out of fold.
+
+        Args:
+            songs: canonical song table with popularity.
+            y: not used.
+            inner: folds of the songs to use instead of those by ``split``, ``folds`` and ``seed``.
+        """
         if self.feature_set not in get_args(FeatureSet):
             expected = " or ".join(get_args(FeatureSet))
             raise InputError(f"feature_set: expected {expected}, got {self.feature_set!r}")
+        effects: dict[str, np.ndarray] = {}
         if self.feature_set == "audio":
             rows = _audio(songs)
         else:
-            self._reader, self._train = _Reader(songs), songs
-            self._ngrams = self._reader.ngrams(songs)
-            rows = pd.DataFrame({**self._reader.plain(songs), **self._out_of_fold(songs)})
+            self._read(songs)
+            effects = self._out_of_fold(songs, inner)
+            rows = pd.DataFrame({**self._reader.plain(songs), **effects})
         varied = [name for name in rows if rows[name].nunique(dropna=False) > 1]
         if not varied:
             raise InputError(f"the {len(songs):,} training songs are the same in every column ({self.feature_set})")
         self._single = {
             name: values[0] for name in varied if len(values := rows[name].dropna().unique()) == 1
         }  # what is learned about another value would be arbitrary
-        self.columns_ = varied
+        self.columns_, self.effects_ = varied, [name for name in varied if name in effects]
         return rows[varied].reset_index(drop=True)
 
     def transform(self, songs: pd.DataFrame) -> pd.DataFrame:
@@ -124,8 +139,26 @@ class TabularFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc] # 
         """Names of the columns."""
         return np.array(self.columns_, dtype=object)
 
-    def _out_of_fold(self, songs: pd.DataFrame) -> dict[str, np.ndarray]:
-        folds = inner_folds(songs, self.split, self.folds, self.seed)
+    def state(self) -> dict[str, Any]:
+        """What :meth:`transform` needs, as tensors and plain Python; the training songs are part of it."""
+        songs = {} if self.feature_set == "audio" else {"songs": packed_table(self._train)}
+        learned = {"columns": self.columns_, "effects": self.effects_, "single": self._single}
+        return {"feature_set": self.feature_set, **learned, **songs}
+
+    def load_state(self, state: Mapping[str, Any]) -> Self:
+        """Restore what :meth:`state` gave; vocabularies are read from the training songs again."""
+        self.feature_set, self._single = state["feature_set"], dict(state["single"])
+        self.columns_, self.effects_ = list(state["columns"]), list(state["effects"])
+        if "songs" in state:
+            self._read(unpacked_table(state["songs"]))
+        return self
+
+    def _read(self, songs: pd.DataFrame) -> None:
+        self._reader, self._train = _Reader(songs), songs
+        self._ngrams = self._reader.ngrams(songs)
+
+    def _out_of_fold(self, songs: pd.DataFrame, inner: Folds | None) -> dict[str, np.ndarray]:
+        folds = inner_folds(songs, self.split, self.folds, self.seed) if inner is None else inner
         if not folds:
             raise InputError(f"the {len(songs):,} training songs cannot be split by the rule {self.split}")
         columns: dict[str, np.ndarray] = {}

@@ -6,6 +6,9 @@ roles, cannot change gradually. So the first step, from no known songs to as man
 a part of its own; from there on integrated gradients follow a straight line: each number moves from the average song's,
 each category from unknown, each known song from an average song with average popularity.
 
+Boosted trees, where some predict beside the network, have no gradients. Their share of the prediction is parted by the
+Shapley values of their features, from the mean of their predictions; what they read of known songs is one part.
+
 Glossary of shapes: ``D`` sampled histories, ``H`` known songs, ``C`` categories.
 """
 
@@ -25,7 +28,8 @@ from popularity.features.base import Encoder
 from popularity.features.encoder import HistoryEncoder
 from popularity.features.related import NO_SONG
 from popularity.features.song import ColumnEncoder, FeatureEncoder, piecewise_linear
-from popularity.inference.explain_features import features_of_numbers
+from popularity.features.stacked import StackedEncoder
+from popularity.inference.explain_features import KNOWN_SONGS, feature_of_tabular, features_of_numbers
 from popularity.inference.explain_model import Model
 
 #: Attributions add up to the difference from the baseline within this share of it.
@@ -46,7 +50,8 @@ class Attribution:
     Attributes:
         prediction: mean of the model, calibrated.
         baseline: prediction of the average song without known songs.
-        having: effect of having known songs at all, as many and in the roles that it has.
+        having: effect of having known songs at all, as many and in the roles that it has, and of all that trees read of
+            known songs.
         features: feature -> effect.
         known: row of a known song -> effect of its popularity, its features and its date.
         roles: row of a known song -> its role, see `popularity.features.related`.
@@ -125,7 +130,9 @@ class _Path:
         self.module, self.encoder = model.module, model.encoder
         self.features = features_of_numbers(self.encoder)
         generator = torch.Generator().manual_seed(0)
-        rows = self.encoder.sample(self.encoder.encode(song), generator, training=False, samples=model.samples)
+        encoded = self.encoder.encode(song)
+        self.trees = self._of_trees(encoded)
+        rows = self.encoder.sample(encoded, generator, training=False, samples=model.samples)
         rows.pop("length", None)
         self.known = rows.get("known")  # (1, D, H)
         batch = self.encoder.attach(rows)
@@ -135,7 +142,7 @@ class _Path:
         average = average_song(self.encoder)
         self.start, self.end, self.fixed = dict[str, Tensor](), dict[str, Tensor](), dict[str, Tensor]()
         for name, value in batch.items():
-            if not value.is_floating_point() or not value.numel():
+            if not value.is_floating_point() or not value.numel() or name == "tree":
                 self.fixed[name] = value
                 continue
             still = value.isnan() | average[name].isnan()
@@ -166,7 +173,21 @@ class _Path:
         )
         features, known = self._summed(dict(zip(self.end, found, strict=True)))
         baseline, start = self._value(self.start, nobody=True), self._value(self.start)
-        return Attribution(self._value(self.end), baseline, start - baseline, features, known, self._roles())
+        for feature, points in self.trees.items():
+            features[feature] = features.get(feature, 0.0) + points
+        having = start - baseline + features.pop(KNOWN_SONGS, 0.0)
+        baseline -= sum(self.trees.values())  # which the trees' whole prediction was part of
+        return Attribution(self._value(self.end), baseline, having, features, known, self._roles())
+
+    def _of_trees(self, encoded: dict[str, Tensor]) -> dict[str, float]:
+        """What the trees' share of the prediction owes to each feature, in points; nothing where there are no trees."""
+        if not isinstance(self.encoder, StackedEncoder):
+            return {}
+        share, found = float(self.module.calibration.slope * self.module.calibration.weight), dict[str, float]()
+        for name, points in self.encoder.contributions(encoded).items():
+            feature = feature_of_tabular(name)
+            found[feature] = found.get(feature, 0.0) + share * float(points[0])
+        return found
 
     def _summed(self, found: Mapping[str, Tensor]) -> tuple[dict[str, float], dict[int, float]]:
         """Effects of each feature, and of each known song over all samples that it stands in."""
@@ -213,7 +234,8 @@ class _Path:
         head, calibration = self.module.head, self.module.calibration
         prediction: Tensor = head.predict(head.mix(raw) if raw.ndim == 3 else raw)
         if not calibration.is_identity():  # only the mean: a calibrated distribution would be solved for at every step
-            prediction = (calibration.offset + calibration.slope * prediction).clamp(0.0, 100.0)
+            shift = calibration.shift(prediction, batch.get("tree"))
+            prediction = (shift + calibration.slope * prediction).clamp(0.0, 100.0)
         return prediction + unused
 
     def _turned(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:

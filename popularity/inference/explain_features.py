@@ -29,9 +29,6 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     KNOWN_SONGS: ("artist", "title", "album", "release_date"),
 }
 
-#: Tensors of an encoded song that say which known songs may stand in its history.
-CANDIDATES = ("row", "role", "key", "same_album")
-
 
 @dataclass(frozen=True)
 class Numeric:
@@ -78,6 +75,17 @@ _FEATURE_OF = {
 }
 _FEATURE_OF_TEXT = {name: "names" if column == "artist" else column for name, (column, _) in VECTORIZERS.items()}
 _OF_CATEGORY = ["genre" if name == "subgenre" else name for name in CATEGORIES]
+
+
+def feature_of_tabular(name: str) -> str:
+    """The feature that a column of `popularity.features.tabular` comes from: for an effect of known songs, these."""
+    if name in ALBUM_STATISTICS or name == "album_ngrams":
+        return "album"
+    if name.startswith(("title_", "genre", "subgenre")):
+        return name.partition("_")[0].removeprefix("sub")
+    if name == "name_ngrams":
+        return "names"
+    return _FEATURE_OF.get(name, name if name in COLUMNS else KNOWN_SONGS)
 
 
 def features_of_numbers(encoder: Encoder) -> dict[str, list[str]]:

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from popularity.data.groups import first_artist_numbers
-from popularity.inference.explain_features import CANDIDATES, COLUMNS, KNOWN_SONGS
+from popularity.inference.explain_features import COLUMNS, KNOWN_SONGS
 from popularity.inference.explain_model import Model
+from popularity.inference.watched import HISTORY
 from popularity.metrics.intervals import clustered_half_width
 
 
@@ -56,7 +57,7 @@ def permutation_importance(
             shuffled = _shuffled(songs, COLUMNS[feature], generator)
             if feature == KNOWN_SONGS:
                 others = model.encoder.encode(shuffled)
-                mixed = {name: (others if name in CANDIDATES else encoded)[name] for name in encoded}
+                mixed = {name: (others if name in HISTORY else encoded)[name] for name in encoded}
             else:
                 mixed = pinned.encoder.encode(shuffled)
             if _equal(mixed, encoded):

@@ -14,6 +14,7 @@ from torch import Tensor
 from popularity.errors import InputError
 from popularity.features.base import Encoder
 from popularity.features.encoder import HistoryEncoder
+from popularity.features.stacked import TABULAR_KNOWN
 from popularity.inference.checkpoint import load_checkpoint
 from popularity.inference.predictor import Prediction, predict_encoded, predict_songs
 from popularity.training.datamodule import PopularityDataModule
@@ -48,6 +49,12 @@ class Model:
         found = self.encoder.related.candidates(self.encoder.keys(songs))
         related.candidates = lambda keys, own=None: found  # type: ignore[assignment, method-assign]
         encoder.related = related
+        first, encode = encoder.encode(songs), encoder.encode
+        if TABULAR_KNOWN in first:  # what trees read of known songs
+            encoder.encode = lambda songs, *, training=False: {  # type: ignore[method-assign]
+                **encode(songs),
+                TABULAR_KNOWN: first[TABULAR_KNOWN],
+            }
         return Model(self.module, encoder, self.samples)
 
     def predict(self, songs: pd.DataFrame) -> Prediction:

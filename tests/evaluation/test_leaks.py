@@ -38,11 +38,9 @@ def quick(name: str, described: dict[str, Any]) -> dict[str, Any]:
     """A model of the shipped config with the smallest budget: of a search one trial, of our network two epochs."""
     settings = {key: value for key, value in described[name].items() if key != "repeats"}
     settings |= {"trials": 1} if "trials" in settings else {}
-    if "of" in settings:
-        settings["of"] = {member: quick(member, described) for member in settings["of"]}
     if "configs" in settings:
         settings["overrides"] = {"trainer.max_epochs": 2}
-    package = settings.get("baseline", settings.get("classifier"))
+    package = "lightgbm" if name == "stack" else settings.get("baseline", settings.get("classifier"))
     if package in ("lightgbm", "xgboost", "catboost", "mlp", "realmlp", "tabm", "tabm_small"):
         pytest.importorskip(package if package in ("lightgbm", "xgboost", "catboost") else "pytabkit")
     return settings
@@ -113,9 +111,7 @@ def test_of_one_value_and_gaps_another_value_says_nothing(songs, protocol, name,
 
 
 @pytest.mark.parametrize("how", HIDING)
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "stack" else name for name in MODELS]
-)
+@pytest.mark.parametrize("name", MODELS)
 def test_what_test_songs_alone_show_cannot_be_learned(songs, protocol, name, how, tmp_path):
     """Neither columns that equal the label in test rows alone, nor the test labels, change a prediction."""
     plan, predictions = protocol({"model": quick(name, MODELS)}), []

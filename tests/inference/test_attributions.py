@@ -17,6 +17,7 @@ NETWORKS = {
     "history": {},
     "history, one number": {"model.head": "MSEHead", "data.encoder.text_scores": True},
     "history, one by others": {"data.encoder.retrieved": 2, "data.encoder.history": 3},
+    "history, with trees": {"data.encoder": "StackedEncoder"},
     "tokens": {"model.net": "FeatureTokensMamba", "model.net.width": 8, "data.encoder": "FeatureEncoder"},
     "audio": {
         "model.net": "FeatureTokensMamba",

@@ -115,8 +115,12 @@ def test_a_module_predicts_calibrated_and_its_checkpoint_keeps_it():
     from popularity.features.base import Inputs
     from popularity.training.module import PopularityModule
 
-    module = PopularityModule(net=lambda inputs, outputs: torch.nn.Linear(3, outputs), inputs=Inputs(columns=3))
-    batch = torch.randn(5, 3)
+    class Reads(torch.nn.Linear):
+        def forward(self, batch):
+            return super().forward(batch["columns"])
+
+    module = PopularityModule(net=lambda inputs, outputs: Reads(3, outputs), inputs=Inputs(columns=3))
+    batch = {"columns": torch.randn(5, 3)}
     before = module.head.predict(module(batch))
     module.calibration.slope.fill_(0.5)
     module.calibration.offset.fill_(20.0)
@@ -135,3 +139,51 @@ def test_songs_of_one_group_count_as_one_witness():
     apart.learn(head, raw, truth)
     together.learn(head, raw, truth, torch.from_numpy(artist))
     assert abs(float(together.slope) - 1) < abs(float(apart.slope) - 1) / 2
+
+
+def blended(network: float, trees: float, songs: int = 800):
+    """A calibration learned from songs that network and trees miss by errors of these standard deviations."""
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(20, 80, songs)
+    prediction, tree = (truth + rng.normal(0, miss, songs) for miss in (network, trees))
+    learned, raw = calibration.Calibration(trees=True), torch.tensor(prediction.clip(1, 99) / 100).logit().unsqueeze(-1)
+    assert float(learned.weight) == 0.5
+    learned.learn(heads.MSEHead(), raw, torch.tensor(truth), tree=torch.tensor(tree))
+    return learned, raw, torch.tensor(truth), torch.tensor(tree)
+
+
+@pytest.mark.parametrize(("network", "trees", "low", "high"), [(4, 40, 0, 0.05), (40, 4, 0.95, 1), (8, 8, 0.45, 0.55)])
+def test_the_better_of_network_and_trees_gets_the_weight(network, trees, low, high):
+    assert low <= float(blended(network, trees)[0].weight) <= high
+
+
+def test_a_network_that_says_nothing_leaves_it_to_the_trees():
+    learned, raw, truth, tree = blended(4, 4)
+    learned.learn(heads.MSEHead(), torch.zeros_like(raw), truth, tree=tree)
+    assert float(learned.weight) > 0.9
+
+
+def test_a_blend_is_better_than_either_and_its_distribution_follows():
+    learned, raw, truth, tree = blended(8, 8)
+    head = heads.MSEHead()
+
+    def error(prediction) -> float:
+        return float((prediction - truth).square().mean())
+
+    assert error(head.predict(learned(head, raw, tree))) < 0.7 * min(error(head.predict(raw)), error(tree))
+    histogram, logits_ = heads.HistogramHead(), logits(0)
+    tree = torch.linspace(20, 60, 40, dtype=torch.float64)
+    learned.slope.fill_(0.9)
+    wanted = learned.offset + 0.9 * ((1 - learned.weight) * histogram.predict(logits_) + learned.weight * tree)
+    found = histogram.predict(learned(histogram, logits_, tree))
+    torch.testing.assert_close(found, wanted.double(), atol=1e-2, rtol=0)
+
+
+def test_few_songs_leave_the_weight_near_a_half():
+    assert abs(float(blended(4, 40, songs=5)[0].weight) - 0.5) < abs(float(blended(4, 40)[0].weight) - 0.5)
+
+
+def test_without_trees_their_weight_changes_nothing():
+    """A batch of training songs has no prediction of theirs."""
+    head, learned, raw = heads.MSEHead(), calibration.Calibration(trees=True), torch.tensor([[-1.0], [2.0]])
+    torch.testing.assert_close(head.predict(learned(head, raw)), head.predict(raw))

@@ -199,7 +199,7 @@ def test_members_predict_alone(table, split, net, heads):
     fit = fits.suited_fit(fits.read_config([], small), table, split, trainer=SILENT)
     fit.run()
     songs, encoder = table.songs.iloc[split.test], fit.datamodule.encoder
-    apart, _ = member_outputs(fit.module, encoder, songs, samples=2)
+    apart, *_ = member_outputs(fit.module, encoder, songs, samples=2)
     assert len(apart) == 2
     together = raw_outputs(fit.module, encoder, songs, samples=2)
     head = fit.module.head
