@@ -25,7 +25,7 @@ from popularity.inference.export_song import CODED, NUMBERS, TEXTS, Songs
 from popularity.metrics import HIGHEST, LOWEST
 from popularity.models.conformal import BANDS, Conformal
 from popularity.models.heads import HistogramHead
-from popularity.models.history import History, HistoryMamba, SongEmbedding
+from popularity.models.history import History, HistoryMamba, SongEmbedding, history_of
 from popularity.training.module import FeatureTokensMamba, PopularityModule, SingleTokenMamba
 
 
@@ -64,7 +64,7 @@ class SongGraph(nn.Module):
     def forward(self, *songs: Tensor) -> tuple[Tensor, ...]:
         """``(B,)`` each, named by :attr:`outputs`; the inputs are those of `Songs`."""
         batch = self.encoder(Songs(*songs))
-        raw = self.net(batch)
+        raw = members_of(self.net, batch) if isinstance(self.net, HistoryMamba) else self.net(batch)
         raw = self.head.mix(raw) if raw.ndim == 3 else raw
         if self.calibrated:  # what `Calibration.forward` asks of its numbers, no graph can ask
             of = self.calibration
@@ -107,6 +107,19 @@ class KnownEmbedding(nn.Module):
     def forward(self, batch: Mapping[str, Tensor], history: History) -> tuple[Tensor, Tensor]:
         """Known songs ``(B, H, d)``, of which the batch has rows in place of vectors, and the songs ``(B, d)``."""
         return taken(self.known, history.song), self._embed(batch["song"], batch["category"])
+
+
+def members_of(net: HistoryMamba, batch: Mapping[str, Tensor]) -> Tensor:
+    """What the network gives, ``(M, B, outputs)``; a member reads all of its samples at once, for a short graph."""
+    samples, songs = batch["role"].shape[:2]
+    each = max(1, samples // len(net.members))
+    own = {name: torch.cat([batch[name]] * each) for name in ("song", "category", "extras", "month")}
+    found = []
+    for index, member in enumerate(net.members):
+        histories = zip(*(history_of(batch, (index * each + step) % samples) for step in range(each)), strict=True)
+        together = History(*(None if some[0] is None else torch.cat(some) for some in histories))
+        found.append(member(own, together).reshape(each, songs, -1))
+    return torch.cat(found)
 
 
 def embed_known_songs(net: HistoryMamba, encoder: HistoryEncoder) -> None:
