@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Container
+from functools import lru_cache
 
 import pandas as pd
 
@@ -42,6 +43,7 @@ _NOT_A_NAME = re.compile(
 )
 
 
+@lru_cache(maxsize=1 << 16)  # the names of a file are asked for many times
 def normalise_name(name: str) -> str:
     """Return the key under which a name is matched.
 

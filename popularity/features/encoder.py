@@ -16,11 +16,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from popularity.data.credits import artist_names
 from popularity.errors import InputError
 from popularity.features.album_stats import ALBUM_STATISTICS, album_statistics
 from popularity.features.base import Encoder, Folds, Inputs
 from popularity.features.hiding import shares_to_hide
-from popularity.features.keys import DAYS_PER_MONTH, Keys, KnownNames, keys_of
+from popularity.features.keys import DAYS_PER_MONTH, Keys, KnownNames, hashes, keys_of
 from popularity.features.ngrams import TextEncoder
 from popularity.features.related import NO_SONG, RelatedSongs
 from popularity.features.retrieved import add_retrieved
@@ -120,12 +121,10 @@ class HistoryEncoder(Encoder):
         keys = keys_of(songs)
         self.related = RelatedSongs(keys, earlier=earlier)
         self.hidden = shares_to_hide(self.related, folds, at_least=self.hide_history)
+        known = self._vectors(songs, keys)
+        del known["extras"]  # of known songs, those that were made out of fold
         self._remember(
-            {
-                **self._vectors(songs, keys),
-                "popularity": torch.tensor(songs["popularity"].to_numpy(np.float32)),
-                "month": keys.month,
-            }
+            {**known, "popularity": torch.tensor(songs["popularity"].to_numpy(np.float32)), "month": keys.month}
         )
 
     def _remember(self, known: dict[str, Tensor]) -> None:
@@ -140,12 +139,17 @@ class HistoryEncoder(Encoder):
         numeric = encoded["numeric"]
         parts = [torch.nan_to_num(numeric), numeric.isnan().float(), encoded["bins"].flatten(1)]
         near = [torch.nan_to_num(numeric)]
-        if self.texts:
+        texts = [text.encode(songs) for text in self.texts]
+        if texts:
             near.append(encoded["title"][:, NEAR])
-            parts.append(encoded["title"])
-            parts.append(torch.from_numpy(self._album(songs, keys)).float())
-            parts += [torch.from_numpy(text.encode(songs)[0]).float().clamp(-4, 4) for text in self.texts]
-        return {"song": torch.cat(parts, dim=1), "category": encoded["category"], "near": torch.cat(near, dim=1)}
+            parts += [encoded["title"], torch.from_numpy(self._album(songs, keys)).float()]
+            parts += [torch.from_numpy(components).float().clamp(-4, 4) for components, _ in texts]
+        return {
+            "song": torch.cat(parts, dim=1),
+            "category": encoded["category"],
+            "near": torch.cat(near, dim=1),
+            "extras": torch.from_numpy(_side_by_side([scores for _, scores in texts], len(songs))).float(),
+        }
 
     def _album(self, songs: pd.DataFrame, keys: Keys) -> np.ndarray:
         assert self.related is not None
@@ -185,6 +189,7 @@ class HistoryEncoder(Encoder):
             raise RuntimeError("fit the encoder, or load a checkpoint, first")
         if training:  # the known songs
             keys, vectors = self.related.keys, {name: self.known[name] for name in ("song", "category", "near")}
+            vectors["extras"] = torch.from_numpy(self._scores).float()
         else:
             keys, songs = self.keys(songs), self.without_constants(songs)
             vectors = self._vectors(songs, keys)
@@ -193,11 +198,8 @@ class HistoryEncoder(Encoder):
         found = self.related.candidates(keys, own)
         if self.retrieved:
             found = add_retrieved(self.related, found, keys, own, count=self.retrieved, near=(near, self.known["near"]))
-        texts = self.texts
-        extras = self._scores if training else _side_by_side([text.encode(songs)[1] for text in texts], len(songs))
         return {
             **vectors,
-            "extras": torch.from_numpy(extras).float(),
             "month": keys.month if self.gaps else torch.full((len(songs),), torch.nan),
             "row": found.row,
             "role": found.role,
@@ -264,8 +266,7 @@ class HistoryEncoder(Encoder):
         """See the base class."""
         if self.related is None or not self.history:
             return None
-        first = np.unique(self.keys(songs).first)
-        first = first[first != 0]
+        first = hashes([*{names[0] for names in artist_names(songs) if names}])
         return int(np.isin(first, self.related.keys.first).sum()), len(first)
 
     def state(self) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def hashes(texts: Sequence[str]) -> np.ndarray:
     """Positive 62-bit hashes, the same on every machine."""
     array = np.empty(len(texts), dtype=object)
     array[:] = texts
-    hashes: np.ndarray = (pd.util.hash_array(array) >> np.uint64(2)).astype(np.int64) + 1
+    hashes: np.ndarray = (pd.util.hash_array(array, categorize=len(texts) > 1) >> np.uint64(2)).astype(np.int64) + 1
     return hashes
 
 
@@ -122,7 +122,7 @@ def keys_of(songs: pd.DataFrame, known: Container[str] | None = None) -> Keys:
     for column in range(audio.shape[1]):
         # + 0.0: minus zero is zero; the multiplier spreads the columns
         row_hash = row_hash * np.uint64(1_000_003) + pd.util.hash_array(audio[:, column] + 0.0)
-    known = np.isfinite(audio).sum(1) > len(AUDIO) // 2
+    enough = np.isfinite(audio).sum(1) > len(AUDIO) // 2
     date = songs["release_date"].to_numpy("datetime64[us]")
     dated = ~np.isnat(date)
     day = np.full(len(songs), np.iinfo(np.int32).max, dtype=np.int64)
@@ -135,7 +135,7 @@ def keys_of(songs: pd.DataFrame, known: Container[str] | None = None) -> Keys:
             [
                 _text_hashes(songs["track_id"]),
                 _text_hashes(both),
-                np.where(known, (row_hash >> np.uint64(2)).astype(np.int64) + 1, -1),
+                np.where(enough, (row_hash >> np.uint64(2)).astype(np.int64) + 1, -1),
             ],
             axis=1,
         ),

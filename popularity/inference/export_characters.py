@@ -98,7 +98,7 @@ class Letters:
         """
         head, tail = text[:_TOGETHER], text[_TOGETHER:]
         number = sum(_LETTERS.index(letter) * _BASE**place for place, letter in enumerate(head))
-        found = self._packed[len(head)] == number
+        found: Tensor = self._packed[len(head)] == number
         if tail:
             found = found & behind(self.starts(tail), len(head))
         if left:

@@ -238,7 +238,7 @@ def test_a_random_split_hides_what_was_asked_for_or_a_bit_more(songs):
         assert album == [0.0, 0.0], "no two of these songs are on one album"
         assert asked <= same < asked + 0.1
         assert 0 <= credited < 0.3
-    encoder = encoders.HistoryEncoder()
+    encoder = encoders.HistoryEncoder(hide_history=0.15)
     encoder.fit(songs)
     assert encoder.hidden == (0.15, 0.0, 0.0, 0.0), "without folds nothing is known of the split"
 
