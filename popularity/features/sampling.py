@@ -51,7 +51,7 @@ class Candidates:
     same_album: Tensor | None = None
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)  # for one sample, and for all
 def fixed_chances(known: int, samples: int) -> Tensor:
     """``(D, N)`` numbers from 0 to 1 by which histories are sampled outside training: one for each known song."""
     return torch.rand(samples, known, generator=torch.Generator().manual_seed(0))

@@ -33,7 +33,7 @@ NUMBERS: tuple[str, ...] = (*AUDIO, "explicit")
 TEXTS: tuple[str, ...] = ("artist", "title", "album", "release_date")
 CODED: tuple[str, ...] = ("genre", "subgenre", "track_id")
 #: Names in the artist column that are read; of more, the first ones.
-ARTIST_NAMES = 6
+ARTIST_NAMES = 24
 #: Days of a year before each month, in a year of 365 days.
 _PASSED = (0.0, 31.0, 59.0, 90.0, 120.0, 151.0, 181.0, 212.0, 243.0, 273.0, 304.0, 334.0)
 

@@ -96,7 +96,7 @@ class Credits(nn.Module):
         opened = behind(text.any_of("(["), -1) & (text.place > 1)
         opened = opened | (blank & behind(dash, -2))
         found = torch.zeros_like(text.low)
-        for word in ("with", "w/", "con"):
+        for word in ("with", "w/", "con", "duet with", "a duet with", "in duet with", "duetto con"):
             found = found + (text.starts(word) & opened & behind(text.blank, len(word))) * (len(word) + _OPENED)
         return found
 
