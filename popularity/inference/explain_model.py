@@ -14,6 +14,8 @@ from torch import Tensor
 from popularity.errors import InputError
 from popularity.features.base import Encoder
 from popularity.features.encoder import HistoryEncoder
+from popularity.features.keys import Keys
+from popularity.features.related import CandidateSet
 from popularity.features.stacked import TABULAR_KNOWN
 from popularity.inference.checkpoint import load_checkpoint
 from popularity.inference.predictor import Prediction, predict_encoded, predict_songs
@@ -47,7 +49,11 @@ class Model:
             return self
         encoder, related = copy.copy(self.encoder), copy.copy(self.encoder.related)
         found = self.encoder.related.candidates(self.encoder.keys(songs))
-        related.candidates = lambda keys, own=None: found  # type: ignore[assignment, method-assign]
+
+        def candidates(keys: Keys, own: np.ndarray | None = None) -> CandidateSet:
+            return found
+
+        related.candidates = candidates  # type: ignore[assignment]
         encoder.related = related
         first, encode = encoder.encode(songs), encoder.encode
         if TABULAR_KNOWN in first:  # what trees read of known songs

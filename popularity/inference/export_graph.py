@@ -25,7 +25,7 @@ from popularity.inference.export_song import CODED, NUMBERS, TEXTS, Songs
 from popularity.metrics import HIGHEST, LOWEST
 from popularity.models.conformal import BANDS, Conformal
 from popularity.models.heads import HistogramHead
-from popularity.models.history import History, HistoryMamba, SongEmbedding, history_of
+from popularity.models.history import History, HistoryMamba, HistoryMember, SongEmbedding, history_of
 from popularity.training.module import FeatureTokensMamba, PopularityModule, SingleTokenMamba
 
 
@@ -117,7 +117,7 @@ def members_of(net: HistoryMamba, batch: Mapping[str, Tensor]) -> Tensor:
     found = []
     for index, member in enumerate(net.members):
         histories = zip(*(history_of(batch, (index * each + step) % samples) for step in range(each)), strict=True)
-        together = History(*(None if some[0] is None else torch.cat(some) for some in histories))
+        together = History._make(None if some[0] is None else torch.cat(some) for some in histories)
         found.append(member(own, together).reshape(each, songs, -1))
     return torch.cat(found)
 
@@ -125,6 +125,7 @@ def members_of(net: HistoryMamba, batch: Mapping[str, Tensor]) -> Tensor:
 def embed_known_songs(net: HistoryMamba, encoder: HistoryEncoder) -> None:
     """Give the members of a network the embeddings of the known songs."""
     for member in net.members:
+        assert isinstance(member, HistoryMember)
         member.of_known = KnownEmbedding(member.song, encoder.known["song"], encoder.known["category"])
         member.__dict__["embedded"] = member.of_known  # in place of the method
 

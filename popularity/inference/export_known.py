@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from popularity.data.albums import album_keys, albums
@@ -23,7 +23,7 @@ from popularity.features.keys import DAYS_PER_MONTH, hashes, keys_of
 from popularity.features.related import ALBUM, CREDITED, NO_SONG, OF_ALBUM, OF_CREDITED, OF_SAME, SAME, RelatedSongs
 from popularity.features.sampling import fixed_chances, priority
 from popularity.inference.export_characters import LIMIT, Alphabet, code_points
-from popularity.inference.export_lookup import Lookup, taken
+from popularity.inference.export_lookup import Lookup, Tables, taken
 from popularity.inference.export_song import Read, Songs
 
 #: Names of a song whose known songs are read; of more, the first ones.
@@ -35,7 +35,7 @@ _SHIFT, _DAYS = 1 << 21, 1 << 20  # to join two numbers in one key; to make days
 _NEVER = 2**31 - 1  # a day later than all
 
 
-class KnownSongs(nn.Module):
+class KnownSongs(Tables):
     """Finds the known songs that are read for a song.
 
     Args:

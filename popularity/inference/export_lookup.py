@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +14,14 @@ def taken(table: Tensor, index: Tensor) -> Tensor:
     """Rows of a table ``(n, ...)`` at places of any shape: ``table[index]``, which graphs compute more slowly."""
     rows = table.index_select(0, index.reshape(-1))
     return rows.reshape(*index.shape, *table.shape[1:])
+
+
+class Tables(nn.Module):
+    """A module whose buffers are known to be tensors."""
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Tensor: ...
 
 
 class Lookup(nn.Module):

@@ -83,7 +83,7 @@ def _code_points(versions: Mapping[str, int]) -> Any:
     from onnx import TensorProto, helper
 
     codes = [code for code in range(1, LIMIT) if not 0xD800 <= code < 0xE000]
-    split = {"mark": 0, "mincharnum": 1, "pad_value": "\0", "separators": [""]}
+    split: dict[str, Any] = {"mark": 0, "mincharnum": 1, "pad_value": "\0", "separators": [""]}
     pads = helper.make_tensor("pads", TensorProto.INT64, [4], [0, 0, 0, 1])
     nodes = [
         helper.make_node("Tokenizer", ["text"], ["characters"], domain="com.microsoft", **split),
@@ -100,5 +100,5 @@ def _dictionary(name: str, output: str, keys: Sequence[str], values: Sequence[in
     from onnx import helper
 
     keys, values = (keys, values) if len(keys) else ([""], [default])  # ONNX has no empty dictionary
-    table = {"keys_strings": list(keys), "values_int64s": list(values), "default_int64": default}
+    table: dict[str, Any] = {"keys_strings": list(keys), "values_int64s": list(values), "default_int64": default}
     return helper.make_node("LabelEncoder", [name], [output], domain="ai.onnx.ml", **table)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from popularity.data.schema import AUDIO
@@ -24,7 +24,7 @@ from popularity.features.song import (
     piecewise_linear,
 )
 from popularity.inference.export_characters import LIMIT, Alphabet, Letters
-from popularity.inference.export_lookup import taken
+from popularity.inference.export_lookup import Tables, taken
 from popularity.inference.export_text import TitleStatistics
 
 #: Columns of ``Songs.numbers``.
@@ -76,7 +76,7 @@ class Read(NamedTuple):
     credited: Tensor
 
 
-class SongFeatures(nn.Module):
+class SongFeatures(Tables):
     """What `FeatureEncoder.encode` gives.
 
     Args:
@@ -151,7 +151,7 @@ class SongFeatures(nn.Module):
         return torch.stack(codes, 1)
 
 
-class Columns(nn.Module):
+class Columns(Tables):
     """What `ColumnEncoder.encode` gives.
 
     Args:

@@ -196,6 +196,8 @@ def test_what_cannot_be_exported_is_refused(trained, tmp_path, monkeypatch):
     output.write_bytes(b"as it was")
     with pytest.raises(InputError, match="--format: expected one of onnx, pt2, got 'tflite'"):
         verb.export(verb.Options(str(trained), "tflite", str(output)))
+    with pytest.raises(InputError, match="--samples: expected at least 1, got 0"):
+        verb.export(verb.Options(str(trained), "pt2", str(output), samples=0))
 
     def broken(*given, **settings):
         raise OSError("no space left")
