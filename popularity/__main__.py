@@ -23,8 +23,11 @@ VERBS = {
     "explain": ("popularity.inference.explain", "show what a trained model reads from songs, and why it predicts so"),
     "export": ("popularity.inference.export", "write a trained model as one file, ONNX or PyTorch"),
     "what_if": ("popularity.inference.what_if", "change features of a song and see how its prediction moves"),
+    "app": ("popularity.inference.app", "serve a page on this computer to play with a checkpoint"),
+    "report": ("popularity.reports.card", "write a model card of a checkpoint, one page"),
     "tune": ("popularity.tuning.cli", "search hyper-parameters with Optuna, in any number of processes"),
-    "compare": ("popularity.evaluation.compare", "compare models on identical folds, with intervals"),
+    "compare": ("popularity.compare", "compare models on identical folds, with intervals"),
+    "features": ("popularity.inference.recordings_verb", "estimate the audio columns of recordings"),
     "data": ("popularity.data.describe", "show what the loader understands of a data set"),
 }
 #: Words of other programs for the same verbs.

@@ -122,6 +122,8 @@ class PopularityCLI(LightningCLI):
         except InputError as error:
             raise InputError(f"{path}: does not go with this command or this version ({error})") from error
         self.config[verb].ckpt_path = path
+        # whatever the command line says: a network that never met songs without these columns cannot judge them
+        self.config[verb].data.optional_audio = bool(saved.get("optional_audio", False))
 
     def instantiate_classes(self) -> None:
         """Build module, data and Trainer; a fit first chooses what its config leaves open."""

@@ -32,6 +32,7 @@ FLAGS: dict[str, tuple[str, dict[str, str]]] = {
             "--model.net.feature_dropout SHARE": "share of input features that training hides *",
             "--model.learning_rate 2e-3": "peak of the learning rate",
             "--model.weight_decay X": "of AdamW *",
+            "--data.optional_audio true": "songs may lack audio columns, as those of `popularity features` do",
             "--data.encoder.history 14": "maximum number of known songs read for one song",
             "--data.batch_size 128": "songs in a batch of one device",
             "--trainer.max_epochs N": "epochs *   (* chosen for your songs unless you give it)",

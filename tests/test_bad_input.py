@@ -287,11 +287,11 @@ CHECKPOINTS: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     ),
     "other_format": (
         lambda good, bad: torch.save(changed(good, lambda c: c["PopularityDataModule"].update(format=2)), bad),
-        "expected a checkpoint of format 4, got format 2: another version of popularity wrote it",
+        "expected a checkpoint of format 5, got format 2: another version of popularity wrote it",
     ),
     "version_0_1": (
         lambda good, bad: torch.save(changed(good, lambda c: c.pop("PopularityDataModule")), bad),
-        "expected a checkpoint of format 4, got format 1: another version of popularity wrote it",
+        "expected a checkpoint of format 5, got format 1: another version of popularity wrote it",
     ),
 }
 

@@ -102,7 +102,7 @@ def test_another_broken_pipe_is_a_fault_of_ours(monkeypatch):
         ("fit --no_such_flag 1", "unknown flag --no_such_flag (see python -m popularity fit --help)"),
         ("fit --model.net.widht 64", "unknown setting model.net.widht; did you mean model.net.width?"),
         ("fit --model.width 64", "unknown flag --model.width; did you mean --model.net.width?"),
-        ("fit --model.net.width wide", "--model.net.width: expected a whole number or null, got 'wide'"),
+        ("fit --model.net.width wide", "--model.net.width: expected a whole number or a list, got 'wide'"),
         ("fit --data.sorce songs.csv", "unknown flag --data.sorce; did you mean --data.source?"),
         (
             "fit --data songs.csv",

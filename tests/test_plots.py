@@ -6,42 +6,27 @@ import io
 import re
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pytest
 
-EDGES = np.linspace(-10, 110, 61)
-POINT_FIGURES = ("predicted_against_true", "residuals", "popularity_histogram")
+from tests.conftest import Lazy
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _imports() -> None:
-    """What is slow to import: with the first of these tests, not while tests are collected."""
-    global \
-        interval_coverage, \
-        probability_integral_transform, \
-        mpl, \
-        torch, \
-        Axes, \
-        FigureCanvasAgg, \
-        Figure, \
-        Text, \
-        stats, \
-        r2_score, \
-        root_mean_squared_error, \
-        figures
-    import matplotlib as mpl
-    import torch
+if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
     from matplotlib.text import Text
-    from scipy import stats
-    from sklearn.metrics import r2_score, root_mean_squared_error
 
-    from popularity import plots as figures
-    from popularity.metrics import interval_coverage, probability_integral_transform
+torch, mpl = Lazy("torch"), Lazy("matplotlib")
+backend, mpl_text = Lazy("matplotlib.backends.backend_agg"), Lazy("matplotlib.text")
+stats, scores = Lazy("scipy.stats"), Lazy("sklearn.metrics")
+figures, metrics = Lazy("popularity.plots"), Lazy("popularity.metrics")
+
+EDGES = np.linspace(-10, 110, 61)
+POINT_FIGURES = ("predicted_against_true", "residuals", "popularity_histogram")
 
 
 def _point_figures(truth: np.ndarray, predicted: np.ndarray) -> Iterator[Figure]:
@@ -79,8 +64,8 @@ def _stairs(axes: Axes) -> list[np.ndarray]:
 def test_predicted_against_true_states_r2_rmse_and_rows() -> None:
     truth, predicted, _ = _songs(600)
     note = figures.predicted_against_true(truth, predicted).axes[0].get_title()
-    assert f"R² = {r2_score(truth, predicted):.3f}" in note
-    assert f"RMSE = {root_mean_squared_error(truth, predicted):.2f} points" in note
+    assert f"R² = {scores.r2_score(truth, predicted):.3f}" in note
+    assert f"RMSE = {scores.root_mean_squared_error(truth, predicted):.2f} points" in note
     assert "n = 600" in note
 
 
@@ -146,11 +131,11 @@ def test_histogram_puts_truth_and_prediction_in_the_same_bins() -> None:
 def test_calibration_draws_the_transform_and_the_coverage() -> None:
     truth, _, mass = _songs(1000)
     figure = figures.calibration(truth, mass, EDGES)
-    transform = probability_integral_transform(truth, mass, EDGES)
+    transform = metrics.probability_integral_transform(truth, mass, EDGES)
     np.testing.assert_allclose(_stairs(figure.axes[0])[0], np.histogram(transform, 20, (0, 1))[0] / 10)
     observed = _line(figure.axes[1], "observed")
     np.testing.assert_allclose(observed[:, 0], range(10, 100, 10))
-    np.testing.assert_allclose(observed[:, 1], interval_coverage(transform) * 100)
+    np.testing.assert_allclose(observed[:, 1], metrics.interval_coverage(transform) * 100)
 
 
 def test_binomial_band_holds_a_calibrated_model_and_not_a_narrow_one() -> None:
@@ -209,9 +194,9 @@ def test_a_hundred_thousand_songs_draw_quickly() -> None:
 def test_no_text_covers_other_text(count: int) -> None:
     truth, predicted, mass = _songs(count, zeros=0.29)
     for figure in (*_point_figures(truth, predicted), figures.calibration(truth, mass, EDGES)):
-        canvas = FigureCanvasAgg(figure)
+        canvas = backend.FigureCanvasAgg(figure)
         canvas.draw()
-        texts = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
+        texts = [t for t in figure.findobj(mpl_text.Text) if t.get_visible() and t.get_text().strip()]
         hidden = {t for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for t in _outside(axis)}
         boxes = [(t.get_text(), t.get_window_extent()) for t in texts if t not in hidden]
         for index, (text, box) in enumerate(boxes):
@@ -221,7 +206,7 @@ def test_no_text_covers_other_text(count: int) -> None:
                 assert not box.overlaps(its_box), f"{text!r} covers {other!r}"
 
 
-def _outside(axis: mpl.axis.Axis) -> list[Text]:
+def _outside(axis: Axis) -> list[Text]:
     """Labels of ticks that matplotlib keeps ready but does not draw."""
     drawn = {id(tick) for tick in axis._update_ticks()}
     ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]

@@ -37,6 +37,10 @@ AUDIO: tuple[str, ...] = (
 OPTIONAL_AUDIO: tuple[str, ...] = ("instrumentalness", "key", "mode", "time_signature")
 REQUIRED: tuple[str, ...] = tuple(name for name in AUDIO if name not in OPTIONAL_AUDIO)
 """Audio columns that a file must have; the other four are absent from some public files."""
+ESTIMATED: tuple[str, ...] = ("duration_ms", "loudness", "tempo", "key", "mode")
+"""Audio columns that ``features`` estimates from a recording."""
+NOT_ESTIMATED: tuple[str, ...] = tuple(name for name in AUDIO if name not in ESTIMATED)
+"""Audio columns that only Spotify's own models give."""
 
 TEXT: tuple[str, ...] = ("track_id", "title", "artist", "album", "genre", "subgenre")
 NUMBERS: tuple[str, ...] = (

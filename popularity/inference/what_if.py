@@ -21,6 +21,7 @@ from popularity.inference.what_if_grid import VARIED, Range, feature_ranges, val
 from popularity.inference.what_if_reach import reach
 from popularity.parsing import Parser
 from popularity.program import program
+from popularity.training.datamodule import PopularityDataModule
 
 NOT_A_CAUSE = (
     "this is what the model has seen go together in other songs, not what makes a song popular: "
@@ -92,7 +93,7 @@ def what_if(options: Options) -> None:
     results = Results(options.output)
     model, data = load_model(options.ckpt_path)
     ranges = feature_ranges(options.ckpt_path, model, data)
-    song = _song(options)
+    song = _song(options, data)
     now = with_interval(model.predict(song)).iloc[0]
     print(f"{described(song.iloc[0])}: predicted {now['prediction']:.1f}{_interval(now)}")
     if (known := model.encoder.known_artists(song)) is not None and not known[0]:
@@ -106,11 +107,12 @@ def what_if(options: Options) -> None:
     print(f"written to {options.output}: {', '.join(results.write())}")
 
 
-def _song(options: Options) -> pd.DataFrame:
+def _song(options: Options, data: PopularityDataModule) -> pd.DataFrame:
     """The song, one row."""
     if options.source is None:
         return song_table(options.song or "", artist=options.artist, title=options.title)
-    songs = load_songs(options.source, deduplicate=False, need_popularity=False, columns=options.columns).songs
+    reading = {**data.reading, "columns": options.columns}
+    songs = load_songs(options.source, deduplicate=False, need_popularity=False, **reading).songs
     if options.row > len(songs):
         raise InputError(f"--row: expected a number from 1 to {len(songs)}, got {options.row}")
     return songs.iloc[[options.row - 1]].reset_index(drop=True)

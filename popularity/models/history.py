@@ -26,7 +26,7 @@ from popularity.models.network import require_inputs
 #: Shrinkage of a history's mean: number of songs of average popularity that are added to it.
 _PRIOR = 1.2
 _TAIL = 3  # tokens behind the known songs: the song, its extras, the read-out
-_STATISTICS = 3  # numbers that describe a history, beside the extras
+_STATISTICS, _OF_ALBUM = 5, 4  # numbers that describe a history, and its songs on the same album
 
 
 class History(NamedTuple):
@@ -124,8 +124,8 @@ class HistoryMember(nn.Module):
         self.norm = nn.RMSNorm(d, eps=1e-5)
         self.readout = nn.Sequential(Dropout(dropout), nn.Linear(2 * d, outputs))
         self.skip = nn.Linear(song + seen, outputs)
-        self.album_extras = nn.Parameter(torch.zeros(2, 2 * d))
-        self.album_skip = nn.Parameter(torch.zeros(2, outputs))
+        self.album_extras = nn.Parameter(torch.zeros(_OF_ALBUM, 2 * d))
+        self.album_skip = nn.Parameter(torch.zeros(_OF_ALBUM, outputs))
 
     def forward(self, batch: Mapping[str, Tensor], history: History) -> Tensor:
         """Raw outputs ``(B, outputs)``."""
@@ -181,21 +181,38 @@ class HistoryMember(nn.Module):
         return tokens
 
     def _album(self, history: History) -> Tensor:
-        """Shrunk mean label and number of known songs on the same album, ``(B, 2)``, with feature dropout."""
-        if history.same_album is None:
-            return history.label.new_zeros(history.label.shape[0], 2)
-        count = history.same_album.sum(1).to(history.label.dtype)
-        mean = (history.label * history.same_album).sum(1) / (count + _PRIOR)
-        return dropout(torch.stack([mean, torch.log1p(count)], 1), self.feature_dropout, self.training)
+        """Labels of known songs on the same album, ``(B, 4)``, with feature dropout; 0 where there are none.
+
+        Shrunk mean, number, highest and lowest.
+        """
+        label, same = history.label, history.same_album
+        if same is None:
+            return label.new_zeros(label.shape[0], _OF_ALBUM)
+        count = same.sum(1).to(label.dtype)
+        mean = (label * same).sum(1) / (count + _PRIOR)
+        return dropout(
+            torch.stack([mean, torch.log1p(count), *_ends(label, same)], 1), self.feature_dropout, self.training
+        )
 
 
 def _statistics(history: History) -> Tensor:
-    """``(B, 3)``: shrunk mean and number of the artist's songs, shrunk mean of the credited songs."""
+    """Labels of the names' songs, ``(B, 5)``; 0 where there are none.
+
+    Shrunk mean and number of the artist's songs, shrunk mean of the credited songs, highest and lowest of the artist's.
+    """
     label = history.label
     same, credited = history.role == SAME, history.role == CREDITED
     count, others = same.sum(1).to(label.dtype), credited.sum(1).to(label.dtype)
     means = [(label * role).sum(1) / (number + _PRIOR) for role, number in ((same, count), (credited, others))]
-    return torch.stack([means[0], torch.log1p(count), means[1]], 1)
+    return torch.stack([means[0], torch.log1p(count), means[1], *_ends(label, same)], 1)
+
+
+def _ends(label: Tensor, some: Tensor) -> tuple[Tensor, Tensor]:
+    """Highest and lowest of some of the labels ``(B, H)``, each ``(B,)``; 0 where there are none of them."""
+    none = ~some.any(1)
+    # a column is added, for a maximum over no column is refused
+    high, low = (F.pad(label.masked_fill(~some, end), (0, 1), value=end) for end in (-torch.inf, torch.inf))
+    return high.amax(1).masked_fill(none, 0), low.amin(1).masked_fill(none, 0)
 
 
 def _gap(month: Tensor, known: Tensor) -> Tensor:

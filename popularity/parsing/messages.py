@@ -34,6 +34,7 @@ _TYPES = {
     "bool": "true/false",
     "str": "text",
     "list": "a list",
+    "tuple": "a list",
     "dict": "a mapping",
     "NoneType": "null",
 }

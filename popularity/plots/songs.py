@@ -171,7 +171,7 @@ def _moments(name: str, values: Floats) -> str:
     return f"{name}: mean {values.mean():.1f}, sd {values.std():.1f}"
 
 
-def calibration(target: ArrayLike, probabilities: ArrayLike, edges: ArrayLike) -> Figure:
+def calibration(target: ArrayLike, probabilities: ArrayLike, edges: ArrayLike, *, stacked: bool = False) -> Figure:
     """Plot the calibration of predicted histograms: probability integral transform (left), interval coverage (right).
 
     Left: the randomised transform (fixed seed) should be uniform. A U means that the distributions are too narrow, a
@@ -183,6 +183,7 @@ def calibration(target: ArrayLike, probabilities: ArrayLike, edges: ArrayLike) -
         target: (n,) true popularity, 0..100 points.
         probabilities: (n, bins) predicted histogram of each song, rows that sum to 1.
         edges: (bins + 1,) bin edges in points; they may reach beyond 0 and 100.
+        stacked: The second panel below the first, without a title: for a page that is read on a phone.
 
     Raises:
         ValueError: Shapes do not fit, there are no values, a value is not finite, a target is outside 0..100, or a row
@@ -191,8 +192,12 @@ def calibration(target: ArrayLike, probabilities: ArrayLike, edges: ArrayLike) -
     transform = probability_integral_transform(target, probabilities, edges)
     count = len(transform)
     bars = 20 if count >= 1000 else 10
-    figure = new_figure(4.2, "Calibration of the predicted distributions", width=8.2)
-    left, right = figure.subplots(1, 2)
+    if stacked:
+        figure = new_figure(7.6)
+        left, right = figure.subplots(2, 1)
+    else:
+        figure = new_figure(4.2, "Calibration of the predicted distributions", width=8.2)
+        left, right = figure.subplots(1, 2)
 
     cuts = np.linspace(0, 1, bars + 1)
     heights = np.histogram(transform, bins=cuts)[0] * 100 / count
@@ -215,5 +220,5 @@ def calibration(target: ArrayLike, probabilities: ArrayLike, edges: ArrayLike) -
     labels = {"xlabel": "nominal share of the central interval (%)", "ylabel": "songs inside it (%)"}
     ticks = range(0, 101, 20)
     finish(right, note, xlim=(0, 100), ylim=(-2, 102), xticks=ticks, yticks=ticks, **labels)
-    legend(figure, right, 3)
+    legend(figure, right, 2 if stacked else 3)
     return figure

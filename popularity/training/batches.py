@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from popularity.features.base import Encoder
+from popularity.features.missing_audio import hide_audio
 
 _TOGETHER = 8  # batches whose histories are sampled, and sorted by length, together
 
@@ -51,6 +52,7 @@ class SongBatches:
         batch_size: rows of one batch of this process.
         training: the songs are those that the encoder was fitted on.
         samples: histories sampled per song in training.
+        hide_audio: share of the songs whose audio columns are hidden, sampled anew at each pass.
         order: of the rows.
     """
 
@@ -62,6 +64,7 @@ class SongBatches:
         *,
         training: bool = False,
         samples: int = 1,
+        hide_audio: float = 0.0,
         order: Order | None = None,
     ) -> None:
         self.encoder, self.training, self.samples = encoder, training, samples
@@ -69,7 +72,7 @@ class SongBatches:
         if "popularity" in songs:
             self.tensors["song_number"] = torch.arange(len(songs))  # so that a batch can be named
             self.tensors["popularity"] = torch.from_numpy(songs["popularity"].to_numpy("float32", copy=True))
-        self.rows, self.batch_size = len(songs), batch_size
+        self.rows, self.batch_size, self.hide_audio = len(songs), batch_size, hide_audio
         self.order = order or Order()
 
     def __len__(self) -> int:
@@ -100,6 +103,9 @@ class SongBatches:
             some = parts[start : start + _TOGETHER]
             together = torch.cat(list(some))
             rows = {name: tensor[together] for name, tensor in self.tensors.items()}
+            if self.hide_audio:
+                hidden = torch.rand(len(together), generator=generator) < self.hide_audio
+                rows = hide_audio(self.encoder, rows, hidden)
             rows = self.encoder.sample(rows, generator, training=self.training, samples=self.samples)
             length = rows.pop("length", None)
             if length is None:  # nothing was sampled, and no row is longer than another

@@ -24,8 +24,11 @@ __all__ = ["HistoryEncoder", "PopularityDataModule", "StackedEncoder"]
 #: Entries of a fingerprint that must agree for two fits to have the same data.
 _SPLIT_KEYS = ("deduplicate", "split", "folds", "fold", "split_seed", "validation")
 
+#: Share of the songs of a batch whose audio columns training hides with ``optional_audio``: one network for both.
+HIDE_AUDIO = 0.5
+
 #: Raised whenever what a checkpoint holds is laid out in another way: older checkpoints are refused then.
-CHECKPOINT_FORMAT = 4
+CHECKPOINT_FORMAT = 5
 
 
 class PopularityDataModule(LightningDataModule):
@@ -47,6 +50,8 @@ class PopularityDataModule(LightningDataModule):
         shuffle_seed: seed of the order of the training songs.
         samples: histories sampled per song in training, one for each member of the network.
         deduplicate: remove repeated songs before splitting. Without it a song may be both in training and in test.
+        optional_audio: audio columns may be missing, in training and in what is predicted later. Of half of the songs
+            of a batch, training hides the audio columns that ``features`` cannot estimate.
         predict_source: songs to predict; the popularity column may be absent.
         columns: name in the song table -> column of the file, where the file's own names do not say it.
         cache_dir: folder for downloads; default: the user's cache folder.
@@ -68,6 +73,7 @@ class PopularityDataModule(LightningDataModule):
         shuffle_seed: int = 0,
         samples: int = 1,
         deduplicate: bool = True,
+        optional_audio: bool = False,
         predict_source: str | None = None,
         columns: dict[str, str] | None = None,
         cache_dir: str | None = None,
@@ -101,6 +107,11 @@ class PopularityDataModule(LightningDataModule):
     def _cache_dir(self) -> Path | None:
         return Path(self.hparams["cache_dir"]) if self.hparams["cache_dir"] else None
 
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How files are read: arguments of `popularity.data.songs.load_songs`."""
+        return {"cache_dir": self._cache_dir, **{name: self.hparams[name] for name in ("columns", "optional_audio")}}
+
     def prepare_data(self) -> None:
         """Download what has to be downloaded, once per machine; nothing if the songs are given."""
         if self.table is None and (self.trainer is None or self.trainer.state.fn != "predict"):
@@ -122,9 +133,7 @@ class PopularityDataModule(LightningDataModule):
         """Load and split the songs, unless that was done or a table was given."""
         h = self.hparams
         if self.table is None:
-            self.table = load_songs(
-                h["source"], cache_dir=self._cache_dir, deduplicate=h["deduplicate"], columns=h["columns"]
-            )
+            self.table = load_songs(h["source"], deduplicate=h["deduplicate"], **self.reading)
         if self.split is not None:
             return
         if h["folds"] == 0:
@@ -147,8 +156,7 @@ class PopularityDataModule(LightningDataModule):
         source = self.hparams["predict_source"]
         if source is None:
             raise InputError("predict needs songs: give --data.predict_source FILE")
-        options: dict[str, Any] = {"cache_dir": self._cache_dir, "columns": self.hparams["columns"]}
-        self.predict_table = load_songs(source, deduplicate=False, need_popularity=False, **options)
+        self.predict_table = load_songs(source, deduplicate=False, need_popularity=False, **self.reading)
 
     def describe_songs_to_predict(self) -> list[str]:
         """What was read from the file to predict, how many of its artists are known, and which columns are missing."""
@@ -218,7 +226,15 @@ class PopularityDataModule(LightningDataModule):
             world_size=trainer.world_size,
         )
         h = self.hparams
-        return SongBatches(self.encoder, songs, h["batch_size"], training=training, samples=h["samples"], order=order)
+        return SongBatches(
+            self.encoder,
+            songs,
+            h["batch_size"],
+            training=training,
+            samples=h["samples"],
+            hide_audio=HIDE_AUDIO if training and h["optional_audio"] else 0.0,
+            order=order,
+        )
 
     def train_dataloader(self) -> SongBatches:
         """Batches of the training songs, in a new order every epoch."""

@@ -6,20 +6,15 @@ import pandas as pd
 import pytest
 
 from popularity.errors import InputError
+from tests.conftest import Lazy
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _imports() -> None:
-    """What is slow to import: with the first of these tests, not while tests are collected."""
-    global main
-    from popularity.data.describe import main
-
+describe = Lazy("popularity.data.describe")
 
 Write = Callable[..., str]
 
 
 def _printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    main(list(arguments))
+    describe.main(list(arguments))
     return capsys.readouterr().out
 
 
@@ -73,7 +68,7 @@ def test_a_file_for_prediction(raw_songs: pd.DataFrame, write: Write, capsys: py
 
 def test_a_file_that_lacks_more_than_the_popularity_is_refused(raw_songs: pd.DataFrame, write: Write) -> None:
     with pytest.raises(InputError, match="no column for energy, popularity"):
-        main([write(raw_songs.drop(columns=["popularity", "energy"]))])
+        describe.main([write(raw_songs.drop(columns=["popularity", "energy"]))])
 
 
 def test_a_file_with_trouble_and_what_is_said_of_it(
@@ -93,7 +88,7 @@ def test_columns_named_by_the_user(raw_songs: pd.DataFrame, write: Write, capsys
     out = _printed(capsys, path, "--columns", "{popularity: my score}")
     assert "40 rows, 40 songs" in out
     with pytest.raises(InputError, match="expected a column of the file, got 'score', did you mean 'my score'"):
-        main([path, "--columns", "{popularity: score}"])
+        describe.main([path, "--columns", "{popularity: score}"])
 
 
 @pytest.mark.parametrize(
@@ -111,5 +106,5 @@ def test_columns_named_by_the_user(raw_songs: pd.DataFrame, write: Write, capsys
 )
 def test_wrong_arguments_are_one_line(arguments: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
-        main(arguments)
+        describe.main(arguments)
     assert "\n" not in str(caught.value)

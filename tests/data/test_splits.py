@@ -16,20 +16,14 @@ from hypothesis import strategies as st
 
 from popularity.data.credits import artist_names, credits
 from popularity.errors import InputError
+from tests.conftest import Lazy
 
 if TYPE_CHECKING:
     from popularity.data.splits import Split, SplitKind
 
+selection, splits = Lazy("sklearn.model_selection"), Lazy("popularity.data.splits")
+
 KINDS: tuple[SplitKind, ...] = ("random", "artist", "credits", "album", "time")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _imports() -> None:
-    """What is slow to import: with the first of these tests, not while tests are collected."""
-    global GroupKFold, KFold, make_split
-    from sklearn.model_selection import GroupKFold, KFold
-
-    from popularity.data.splits import make_split
 
 
 def test_every_kind_of_split_is_tested_here() -> None:
@@ -74,7 +68,7 @@ SONGS = st.lists(st.tuples(NAMES, TITLES, ALBUMS, DATES), min_size=8, max_size=6
 def split_or_refuse(songs: pd.DataFrame, kind: SplitKind, **arguments: Any) -> Split:
     """Split; tables too small for the rule end the example."""
     try:
-        return make_split(songs, kind, **arguments)
+        return splits.make_split(songs, kind, **arguments)
     except InputError:
         assume(False)
         raise
@@ -144,7 +138,7 @@ def test_laws_of_every_split(
             assert max(train) < min(held_out)
             assert max(held_out) < min(test)
 
-    again = make_split(songs, kind, **arguments)
+    again = splits.make_split(songs, kind, **arguments)
     assert all(np.array_equal(one, two) for one, two in zip(parts(split), parts(again), strict=True))
 
 
@@ -167,18 +161,18 @@ def test_every_row_is_tested_once_but_for_a_component_of_more_than_half(
 @pytest.mark.parametrize("kind", ["random", "artist", "credits", "album"])
 def test_seeds_draw_other_folds_and_other_validation_rows(kind: SplitKind) -> None:
     songs = many_songs()
-    one, two = make_split(songs, kind, seed=1), make_split(songs, kind, seed=2)
+    one, two = splits.make_split(songs, kind, seed=1), splits.make_split(songs, kind, seed=2)
     assert not np.array_equal(one.test, two.test)
     assert not np.array_equal(one.validation, two.validation)
-    assert not np.array_equal(one.test, make_split(songs, kind, seed=1, fold=1).test)
+    assert not np.array_equal(one.test, splits.make_split(songs, kind, seed=1, fold=1).test)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_validation_share_is_met_and_leaves_the_test_part_alone(kind: SplitKind) -> None:
     songs = many_songs(1200)
-    without = make_split(songs, kind, validation=0)
+    without = splits.make_split(songs, kind, validation=0)
     for share in (0.1, 0.25):
-        split = make_split(songs, kind, validation=share)
+        split = splits.make_split(songs, kind, validation=share)
         np.testing.assert_array_equal(split.test, without.test)
         np.testing.assert_array_equal(np.sort(np.append(split.train, split.validation)), without.train)
         assert len(split.validation) == pytest.approx(share * len(without.train), rel=0.02 if kind != "time" else 0.2)
@@ -186,20 +180,20 @@ def test_the_validation_share_is_met_and_leaves_the_test_part_alone(kind: SplitK
 
 def test_random_folds_are_those_of_kfold() -> None:
     songs = many_songs()
-    for fold, (_, test) in enumerate(KFold(5, shuffle=True, random_state=3).split(songs)):
-        np.testing.assert_array_equal(make_split(songs, "random", seed=3, fold=fold).test, test)
+    for fold, (_, test) in enumerate(selection.KFold(5, shuffle=True, random_state=3).split(songs)):
+        np.testing.assert_array_equal(splits.make_split(songs, "random", seed=3, fold=fold).test, test)
 
 
 def test_artist_folds_are_those_of_groupkfold_over_artists_in_order_of_appearance() -> None:
     songs = many_songs()
     groups = pd.factorize(songs["artist"].str.lower().str.strip())[0]
-    for fold, (_, test) in enumerate(GroupKFold(5, shuffle=True, random_state=3).split(songs, groups=groups)):
-        np.testing.assert_array_equal(make_split(songs, "artist", seed=3, fold=fold).test, test)
+    for fold, (_, test) in enumerate(selection.GroupKFold(5, shuffle=True, random_state=3).split(songs, groups=groups)):
+        np.testing.assert_array_equal(splits.make_split(songs, "artist", seed=3, fold=fold).test, test)
 
 
 def test_artist_goes_by_the_first_name_only_and_ignores_case() -> None:
     songs = table([("A;B", "s", None, None), (" a", "t", None, None), ("B;A", "u", None, None), ("B", "v", None, None)])
-    sides = [set(make_split(songs, "artist", folds=2, fold=fold, validation=0).test.tolist()) for fold in (0, 1)]
+    sides = [set(splits.make_split(songs, "artist", folds=2, fold=fold, validation=0).test.tolist()) for fold in (0, 1)]
     assert {0, 1} in sides
     assert {2, 3} in sides
 
@@ -209,7 +203,9 @@ def test_credits_follow_chains_through_guests_and_titles() -> None:
     other = [("E", "w"), ("E;F", "x"), ("F", "y"), (None, "z (feat. F)")]
     songs = table((artist, title, None, None) for artist, title in chain + other)
     for seed in range(10):
-        tests = [make_split(songs, "credits", folds=2, fold=fold, seed=seed, validation=0).test for fold in (0, 1)]
+        tests = [
+            splits.make_split(songs, "credits", folds=2, fold=fold, seed=seed, validation=0).test for fold in (0, 1)
+        ]
         assert sorted(test.tolist() for test in tests) == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
@@ -217,12 +213,12 @@ def test_a_giant_component_fills_a_fold_and_one_of_more_than_half_stays_in_train
     alone = [(f"A{row}", "t", None, None) for row in range(60)]
     for n, tested_giants in ((40, 40), (61, 0)):
         songs = table([*alone, *[("G", f"t{row}", None, None) for row in range(n)]])
-        splits = [make_split(songs, "credits", fold=fold) for fold in range(5)]
-        assert sum((split.test >= 60).sum() for split in splits) == tested_giants
-        lonely = [(split.test < 60).sum() for split in splits]
+        found = [splits.make_split(songs, "credits", fold=fold) for fold in range(5)]
+        assert sum((split.test >= 60).sum() for split in found) == tested_giants
+        lonely = [(split.test < 60).sum() for split in found]
         assert sorted(lonely) == ([0, 15, 15, 15, 15] if tested_giants else [12] * 5)
-        assert all(len(split.validation) >= 3 for split in splits)
-    in_first_fold = [make_split(songs[:100], "credits", seed=seed).test.max() >= 60 for seed in range(20)]
+        assert all(len(split.validation) >= 3 for split in found)
+    in_first_fold = [splits.make_split(songs[:100], "credits", seed=seed).test.max() >= 60 for seed in range(20)]
     assert 0 < sum(in_first_fold) < 20
 
 
@@ -236,7 +232,7 @@ def test_albums_stay_whole_and_missing_albums_stand_alone() -> None:
         ("E", "Tour", "2005-05-05"),  # another one
     ]  # fmt: skip
     songs = table((artist, str(row), album, date) for row, (artist, album, date) in enumerate(rows))
-    tests = [make_split(songs, "album", folds=7, fold=fold, validation=0).test.tolist() for fold in range(7)]
+    tests = [splits.make_split(songs, "album", folds=7, fold=fold, validation=0).test.tolist() for fold in range(7)]
     assert sorted(tests) == [[0, 1], [2], [3], [4], [5, 6], [7, 8, 9, 10], [11]]
 
 
@@ -248,7 +244,7 @@ def test_songs_without_an_artist_follow_their_album(kind: SplitKind) -> None:
         (None, "Lost"), (None, "Lost"), (None, None), (None, None),
     ]  # fmt: skip
     songs = table((artist, str(row), album, "2001-01-01") for row, (artist, album) in enumerate(rows))
-    tests = [make_split(songs, kind, folds=7, fold=fold, validation=0).test.tolist() for fold in range(7)]
+    tests = [splits.make_split(songs, kind, folds=7, fold=fold, validation=0).test.tolist() for fold in range(7)]
     assert sorted(tests) == [[0, 1, 2], [3], [4], [5, 6], [7, 8], [9], [10]]
 
 
@@ -270,11 +266,11 @@ def test_no_album_of_songs_without_an_artist_is_on_both_sides(
 
 def test_time_rolls_back_and_leaves_newer_songs_unused() -> None:
     songs = table(("A", str(year), None, f"{year}-05-01") for year in range(2009, 1999, -1))  # newest first
-    split = make_split(songs, "time", validation=0.25)
+    split = splits.make_split(songs, "time", validation=0.25)
     assert split.test.tolist() == [0, 1]
     assert split.validation.tolist() == [2, 3]
     assert split.train.tolist() == [4, 5, 6, 7, 8, 9]
-    older = make_split(songs, "time", fold=2, validation=0)
+    older = splits.make_split(songs, "time", fold=2, validation=0)
     assert older.test.tolist() == [4, 5]
     assert older.train.tolist() == [6, 7, 8, 9]
 
@@ -282,7 +278,7 @@ def test_time_rolls_back_and_leaves_newer_songs_unused() -> None:
 def test_time_keeps_a_date_together_and_leaves_out_undated_songs() -> None:
     dates = ["2001-01-01"] * 5 + [None] * 3 + ["2003-01-01"] * 4 + ["2002-01-01"]
     songs = table(("A", str(row), None, date) for row, date in enumerate(dates))
-    split = make_split(songs, "time", folds=5, validation=0)
+    split = splits.make_split(songs, "time", folds=5, validation=0)
     assert split.undated == 3
     assert split.test.tolist() == [8, 9, 10, 11]
     assert split.train.tolist() == [0, 1, 2, 3, 4, 12]
@@ -292,7 +288,9 @@ def test_index_labels_do_not_matter() -> None:
     songs = many_songs()
     shuffled_labels = songs.set_index(pd.Index(np.arange(len(songs))[::-1] * 7))
     for kind in KINDS:
-        for one, two in zip(parts(make_split(songs, kind)), parts(make_split(shuffled_labels, kind)), strict=True):
+        for one, two in zip(
+            parts(splits.make_split(songs, kind)), parts(splits.make_split(shuffled_labels, kind)), strict=True
+        ):
             np.testing.assert_array_equal(one, two)
 
 
@@ -324,14 +322,14 @@ def test_index_labels_do_not_matter() -> None:
 def test_refusals(rows: int, kind: Any, arguments: dict[str, Any], message: str) -> None:
     songs = table(("A", str(row), None, None) for row in range(rows))
     with pytest.raises(InputError, match=f"^{message}[^\n]*$"):
-        make_split(songs, kind, **arguments)
+        splits.make_split(songs, kind, **arguments)
 
 
 @pytest.mark.parametrize("kind", ["artist", "credits"])
 def test_no_artist_column_is_refused(kind: SplitKind) -> None:
     songs = table((None, str(row), "L", "2001-01-01") for row in range(9))
     with pytest.raises(InputError, match="needs the column artist, but none of the 9 songs"):
-        make_split(songs, kind)
+        splits.make_split(songs, kind)
 
 
 @pytest.mark.parametrize(
@@ -344,7 +342,7 @@ def test_no_artist_column_is_refused(kind: SplitKind) -> None:
 def test_too_few_dates_are_refused(dates: list[str], validation: float, message: str) -> None:
     songs = table(("A", str(row), None, date) for row, date in enumerate(dates))
     with pytest.raises(InputError, match=message):
-        make_split(songs, "time", validation=validation)
+        splits.make_split(songs, "time", validation=validation)
 
 
 def deduplicated(raw: pd.DataFrame) -> pd.DataFrame:
@@ -356,17 +354,17 @@ def test_the_4771_songs(spotify_4771: Path) -> None:
     raw = pd.read_csv(spotify_4771).rename(columns={"artist_name": "artist", "track_name": "title"})
     songs = deduplicated(raw).assign(album=None, release_date=pd.NaT)
     assert len(songs) == 4756
-    sizes = {kind: [len(make_split(songs, kind, fold=fold).test) for fold in range(5)] for kind in KINDS[:3]}
+    sizes = {kind: [len(splits.make_split(songs, kind, fold=fold).test) for fold in range(5)] for kind in KINDS[:3]}
     assert sorted(sizes["random"]) == [951, 951, 951, 951, 952]
     assert sum(sizes["artist"]) == sum(sizes["credits"]) == 4756
     assert min(sizes["artist"]) > 800
     assert max(sizes["artist"]) < 1150
     assert sorted(sizes["credits"]) == pytest.approx([937, 937, 937, 938, 1007], abs=20)  # 1007: the giant component
     groups = pd.factorize(songs["artist"].str.lower().str.strip())[0]
-    for fold, (_, test) in enumerate(GroupKFold(5, shuffle=True, random_state=0).split(songs, groups=groups)):
-        np.testing.assert_array_equal(make_split(songs, "artist", fold=fold).test, test)
+    for fold, (_, test) in enumerate(selection.GroupKFold(5, shuffle=True, random_state=0).split(songs, groups=groups)):
+        np.testing.assert_array_equal(splits.make_split(songs, "artist", fold=fold).test, test)
     for kind in KINDS[:3]:
-        split = make_split(songs, kind, fold=1)
+        split = splits.make_split(songs, kind, fold=1)
         for one, two in ((0, 1), (0, 2), (1, 2)):
             left, right = songs.iloc[parts(split)[one]], songs.iloc[parts(split)[two]]
             assert not set(left["track_id"]) & set(right["track_id"])
@@ -375,7 +373,7 @@ def test_the_4771_songs(spotify_4771: Path) -> None:
             )
             assert not keys(songs, kind, parts(split)[one]) & keys(songs, kind, parts(split)[two])
     with pytest.raises(InputError, match="none of the 4,756 songs has one"):
-        make_split(songs, "time")
+        splits.make_split(songs, "time")
 
 
 def test_the_32833_songs(spotify_songs_32833: Path) -> None:
@@ -384,7 +382,7 @@ def test_the_32833_songs(spotify_songs_32833: Path) -> None:
     songs["release_date"] = pd.to_datetime(songs["track_album_release_date"], format="ISO8601").astype("datetime64[us]")
     tested = []
     for fold in range(4):
-        split = make_split(songs, "time", fold=fold)
+        split = splits.make_split(songs, "time", fold=fold)
         train, held_out, test = (songs["release_date"].iloc[part] for part in parts(split))
         assert train.max() < held_out.min()
         assert held_out.max() < test.min()
@@ -393,7 +391,7 @@ def test_the_32833_songs(spotify_songs_32833: Path) -> None:
         tested.append(test)
     assert all(older.max() < newer.min() for newer, older in pairwise(tested))
     for kind in KINDS[:4]:
-        split = make_split(songs, kind, fold=2)
+        split = splits.make_split(songs, kind, fold=2)
         train, held_out, test = (keys(songs, kind, part) for part in parts(split))
         assert not train & test
         assert not train & held_out

@@ -283,7 +283,7 @@ def test_an_own_baseline_by_its_class_path(prepare: bool) -> None:
 
 
 BAD = [
-    ({}, "expected one of baseline, class_path, configs, of, classifier, got none"),
+    ({}, "expected one of baseline, class_path, configs, classifier, got none"),
     ({"baseline": "ridge", "configs": []}, "got baseline and configs"),
     ({"baseline": "logistic"}, "baseline: expected one of mean, artist_mean, linear"),
     ({"baseline": "ridge", "alpha": 1}, "expected settings among baseline, feature_set, trials, weights, got 'alpha'"),

@@ -80,8 +80,8 @@ def test_songs_that_cannot_be_split_have_no_intervals():
 
 
 def test_the_table_of_a_comparison(songs, protocol, own, run_all, tmp_path):
-    from popularity.evaluation.report_tables import coverage as shown
     from popularity.evaluation.results import Results
+    from popularity.reports.report_tables import coverage as shown
 
     own["lively"], own["constant"] = Lively(), lambda task: folds.Outcome(np.full(len(task.test), 50.0))
     plan = protocol({"lively": {"own": "lively"}, "constant": {"own": "constant"}}, repeats=1)

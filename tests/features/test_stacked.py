@@ -147,26 +147,40 @@ def test_what_features_add_is_the_prediction(encoder, songs):
 
 
 @pytest.mark.parametrize("kind", ["random", "artist", "time"])
-def test_trees_are_counted_on_songs_that_were_held_out(kind, songs, monkeypatch):
+def test_settings_are_chosen_on_songs_that_were_held_out(kind, songs, monkeypatch):
     """By the rule of the split, with features that do not rest on their labels."""
-    seen = []
+    seen, found, fit_to = [], [], trees.stopped_early
 
     def watch(model, rows, popularity, held_out):
         seen.append((len(popularity), held_out[1]))
-        return 7
+        found.append(fit_to(model, rows, popularity, held_out))
+        return found[-1]
 
     monkeypatch.setattr("popularity.features.trees.stopped_early", watch)
     folds = splits.inner_folds(songs, kind, 10)
-    assert trees.number_of_trees("everything", songs, folds) == 7
-    assert [size for size, _ in seen] == [len(fit) for fit, _ in folds[:3]]
-    for (_, answers), (_, held_out) in zip(seen, folds, strict=False):
-        np.testing.assert_array_equal(answers, songs["popularity"][held_out])
+    chosen = trees.chosen_settings("audio", songs, folds)
+    assert [size for size, _ in seen] == [len(fit) for fit, _ in folds[:3] for _ in range(2)]
+    for (_, answers), fold in zip(seen, np.repeat(np.arange(3), 2), strict=True):
+        np.testing.assert_array_equal(answers, songs["popularity"][folds[fold][1]])
+    place = [trees.LIGHTGBM["num_leaves"], trees.LARGER["num_leaves"]].index(chosen["num_leaves"])
+    assert chosen["n_estimators"] == round(np.mean(found[place::2]))
     for fit, held_out in trees.within(folds[0][0], folds):
         rows = folds[0][0][np.concatenate([fit, held_out])]
         assert not np.isin(rows, folds[0][1]).any()
         if kind == "artist":
             artist = songs["artist"].to_numpy()[folds[0][0]]
             assert not set(artist[fit]) & set(artist[held_out])
+
+
+@pytest.mark.parametrize("better", ["LIGHTGBM", "LARGER"])
+def test_the_setting_with_the_smaller_error_is_chosen(better, songs, monkeypatch):
+    worse = {"LIGHTGBM": "LARGER", "LARGER": "LIGHTGBM"}[better]
+    useless = {**getattr(trees, worse), "min_child_samples": 10_000}
+    monkeypatch.setattr(f"popularity.features.trees.{worse}", useless)
+    assert (
+        trees.chosen_settings("audio", songs, splits.inner_folds(songs, "random", 10))["num_leaves"]
+        == (getattr(trees, better)["num_leaves"])
+    )
 
 
 def test_what_is_refused(songs, monkeypatch):

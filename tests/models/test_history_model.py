@@ -158,17 +158,17 @@ def test_unknown_dates_are_told_apart_from_equal_dates():
 
 
 def test_statistics_of_a_history():
-    """Shrunk means of the artist's and of credited songs and the number of the artist's songs, by a plain loop.
+    """Shrunk means of the artist's and of credited songs, number and extremes of the artist's songs, by a plain loop.
 
     They are read off the linear skip, which adds each of them to the outputs by its weight.
     """
     net, batch = network(), batch_of([0, 3, 9, 20])
     skip = net.members[0].skip
-    assert skip.in_features == S + E + 3
+    assert skip.in_features == S + E + 5
     found = []
     with torch.no_grad():
         before = net(batch)[0]
-        for column in range(S + E, S + E + 3):
+        for column in range(S + E, S + E + 5):
             skip.weight[:, column] += 1
             found.append((net(batch)[0] - before).mean(-1))
             skip.weight[:, column] -= 1
@@ -178,18 +178,19 @@ def test_statistics_of_a_history():
             for role in (related.SAME, related.CREDITED)
         )
         expected = [sum(same) / (len(same) + 1.2), math.log1p(len(same)), sum(credited) / (len(credited) + 1.2)]
+        expected += [max(same, default=0), min(same, default=0)]
         assert numbers.tolist() == pytest.approx(expected, abs=1e-4)
 
 
 def test_songs_on_the_album_count_in_number_and_mean():
-    """With feature dropout off, `_album` is the shrunk mean and the log of the number."""
+    """With feature dropout off, `_album` is the shrunk mean, the log of the number, the highest and the lowest."""
     net, batch = network(), batch_of([8, 3])
     found = net.members[0]._album(history.history_of(batch, 0))
     for i in range(2):
         labels = batch["history_label"][0, i][batch["same_album"][0, i]].tolist()
-        assert found[i].tolist() == pytest.approx(
-            [sum(labels) / (len(labels) + 1.2), math.log1p(len(labels))], abs=1e-5
-        )
+        expected = [sum(labels) / (len(labels) + 1.2), math.log1p(len(labels))]
+        expected += [max(labels, default=0), min(labels, default=0)]
+        assert found[i].tolist() == pytest.approx(expected, abs=1e-5)
     without = {name: value for name, value in batch.items() if name != "same_album"}
     assert not net.members[0]._album(history.history_of(without, 0)).any()
 

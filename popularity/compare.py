@@ -15,13 +15,13 @@ from popularity.errors import InputError
 from popularity.evaluation.coverage import interval_table
 from popularity.evaluation.progress import Progress
 from popularity.evaluation.protocol import Comparison, Protocol, Run, read_command
-from popularity.evaluation.report import write_report, write_summary
 from popularity.evaluation.runs import Result, results_of
 from popularity.evaluation.significance import compare as paired
 from popularity.evaluation.tables import tabulate, write_tables
 from popularity.evaluation.workers import run_all
 from popularity.io import folder_lock, write_atomically
 from popularity.program import stopped
+from popularity.reports.report import write_report, write_summary
 
 
 def compare(comparison: Comparison) -> int:

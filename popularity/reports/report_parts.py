@@ -11,9 +11,11 @@ from matplotlib.figure import Figure
 
 from popularity import plots
 from popularity.data.schema import AUDIO
-from popularity.evaluation import report_tables, results
+from popularity.evaluation import results
 from popularity.evaluation.results import Results
 from popularity.inference.explain_columns import coefficients, importance
+from popularity.reports import report_tables
+from popularity.reports.pages import Part, part, with_svg
 
 #: Part to the name of the SVG file with its first picture.
 FILES = {"ranking": "ranking", "differences": "differences", "known": "known_songs"}
@@ -21,7 +23,6 @@ LARGEST = 10
 BANDS = tuple(f"{low}–{100 if low == 90 else low + 9}" for low in range(0, 100, 10))
 KNOWN = {"0": 0, "1": 1, "2–3": 2, "4–7": 4, "8–15": 8, "16+": 16}  # name of a group to its smallest number
 MEASURES = {"auroc": "AUROC", "average_precision": "average precision", "brier": "Brier", "f1": "F1"}
-Part = dict[str, list[dict[str, Any]]]
 
 
 def report_parts(found: Results) -> dict[str, Part]:
@@ -29,25 +30,16 @@ def report_parts(found: Results) -> dict[str, Part]:
     parts = _comparison(found) | _songs(found) | _hits(found) | _columns(found)
     if (table := found.tables.get("published_results")) is not None:
         names = ["project", "model", "metric", "reported", "theirs", "honest", "honest_sd", "method", "source"]
-        parts["published"] = _part([], ("Published and measured", table[[n for n in names if n in table]], True))
-    for slug, part in parts.items():
-        for number, picture in enumerate(part["pictures"]):
-            picture["svg"] = plots.svg(picture.pop("figure"), f"{slug}-{number}")
-    return parts
-
-
-def _part(pictures: Sequence[tuple[str, Figure]], *tables: tuple[str, pd.DataFrame, bool]) -> Part:
-    """Headings and figures; captions, tables, and whether a table is open or behind a line to click."""
-    shown = [{"heading": heading, "figure": figure} for heading, figure in pictures]
-    return {"pictures": shown, "tables": [{"caption": c, "table": t, "open": o} for c, t, o in tables]}
+        parts["published"] = part([], ("Published and measured", table[[n for n in names if n in table]], True))
+    return with_svg(parts)
 
 
 def _comparison(found: Results) -> dict[str, Part]:
     parts = {}
     if (scores := report_tables.scores(found)) is not None:
-        parts["scores"] = _part([], ("Mean over folds, best first", scores, True))
+        parts["scores"] = part([], ("Mean over folds, best first", scores, True))
     if (coverage := report_tables.coverage(found)) is not None:
-        parts["intervals"] = _part([], ("By known songs of the credited artists", coverage, True))
+        parts["intervals"] = part([], ("By known songs of the credited artists", coverage, True))
     if found.reference is None or "folds" not in found.tables:
         return parts
     table = found.tables["differences"]
@@ -56,17 +48,17 @@ def _comparison(found: Results) -> dict[str, Part]:
     figure = plots.forest(table[["model", "folds", *names]].rename(columns=names), 1.0, label, ".3f")
     ends = {"95 % over folds": report_tables.intervals(table, "ratio_low", "ratio_high", 3)}
     numbers = table[["model", "folds", "ratio_to_reference"]].assign(**ends)
-    parts["ranking"] = _part([("Squared error relative to the reference", figure)], ("Ratios", numbers, False))
+    parts["ranking"] = part([("Squared error relative to the reference", figure)], ("Ratios", numbers, False))
     if (differences := report_tables.differences(found)) is not None:
         folds = found.tables["folds"].pivot_table(index=["repeat", "fold"], columns="model", values="mse")
         dots = {str(name): (folds[name] - folds[found.reference]).dropna().to_numpy() for name in folds}
         others = table[table["model"] != found.reference].rename(columns={"difference": "mean"})
         label = f"squared error minus that of {found.reference} (points²)"
         figure = plots.forest(others, 0.0, label, "+.2f", dots)
-        parts["differences"] = _part([("Difference per fold", figure)], ("Differences in points²", differences, True))
+        parts["differences"] = part([("Difference per fold", figure)], ("Differences in points²", differences, True))
     if (repeated := report_tables.repeated(found)) is not None:
         caption = f"Differences to {found.tables['repeated_folds']['against'].iloc[0]}"
-        parts["repeated"] = _part([], (caption, repeated, True))
+        parts["repeated"] = part([], (caption, repeated, True))
     return parts
 
 
@@ -78,19 +70,19 @@ def _songs(found: Results) -> dict[str, Part]:
     of_model = {model: errors[errors["model"] == model] for model in models}
 
     def each(plot: Callable[..., Figure]) -> list[tuple[str, Figure]]:
-        return [(model, plot(part["truth"], part["prediction"], "")) for model, part in of_model.items()]
+        return [(model, plot(rows["truth"], rows["prediction"], "")) for model, rows in of_model.items()]
 
     def grouped(rows: pd.DataFrame, groups: np.ndarray, names: Sequence[str], label: str, panels: Any) -> Part:
         table = results.grouped_errors(rows, groups, songs, reference)
         figure = plots.errors_by_group(table, panels, names, label, styles)
         shown = table.drop(columns="group").dropna(axis=1, how="all")
         shown.insert(1, label, [names[group] for group in table["group"]])
-        return _part([(f"Errors by {label}", figure)], ("The numbers", shown, False))
+        return part([(f"Errors by {label}", figure)], ("The numbers", shown, False))
 
     spread = errors.groupby("model")["residual"].agg(mean="mean", sd="std").loc[models].reset_index()
     parts = {
-        "predicted": _part(each(plots.predicted_against_true)),
-        "residuals": _part(each(plots.residuals), ("The numbers: residuals in points", spread, False)),
+        "predicted": part(each(plots.predicted_against_true)),
+        "residuals": part(each(plots.residuals), ("The numbers: residuals in points", spread, False)),
     }
     bands = np.minimum(errors["truth"].to_numpy() // 10, 9).astype(int)
     panels = {"rmse": "typical error (RMSE)", "residual": "true minus predicted"}
@@ -106,7 +98,7 @@ def _songs(found: Results) -> dict[str, Part]:
     mean = mean.rename(columns={"truth": "true", "prediction": "predicted"}).sort_values("residual", kind="stable")
     low, high = mean[mean["residual"] > 0].tail(LARGEST)[::-1], mean[mean["residual"] < 0].head(LARGEST)
     captions = [f"Predicted too {word} by {models[0]}" for word in ("low", "high")]
-    parts["largest"] = _part([], (captions[0], low, True), (captions[1], high, True))
+    parts["largest"] = part([], (captions[0], low, True), (captions[1], high, True))
     return parts
 
 
@@ -124,14 +116,14 @@ def _hits(found: Results) -> dict[str, Part]:
         return [(f"Hit: {words[c]}", of_cutoff[c].drop(columns=names, errors="ignore"), c == chosen) for c in first]
 
     ranked = [name for name in of_cutoff[chosen] if name not in ("model", *report_tables.CALLED)]
-    parts = {"hits": _part([], *tables([*report_tables.CALLED])), "called": _part([], *tables(ranked))}
+    parts = {"hits": part([], *tables([*report_tables.CALLED])), "called": part([], *tables(ranked))}
     scores = of_cutoff[chosen].dropna(subset="auroc").set_index("model")
     focus = found.focus()
     models = sorted(scores.index, key=lambda name: name not in focus)[:6]  # best first within both
     styles = plots.line_styles(models, found.reference, plots.line_styles(focus, found.reference))
     measures = {name: label for name, label in MEASURES.items() if name in summary}
     short = {cutoff: text.replace("popularity of at least", "≥") for cutoff, text in words.items()}
-    parts["cutoffs"] = _part([("Metrics by cut-off", plots.scores_by_cutoff(summary, measures, short, styles))])
+    parts["cutoffs"] = part([("Metrics by cut-off", plots.scores_by_cutoff(summary, measures, short, styles))])
     if hits is None or not models:
         return parts
     hits = hits[hits["cutoff"] == chosen]
@@ -139,11 +131,11 @@ def _hits(found: Results) -> dict[str, Part]:
     cells = {"hits found": hit & called, "hits missed": hit & ~called, "false alarms": ~hit & called}
     counts = pd.DataFrame({"model": hits["model"], **cells, "others passed": ~hit & ~called}).groupby("model").sum()
     shown = (f"Counts over all folds and repeats, hit: {words[chosen]}", counts.loc[scores.index].reset_index(), True)
-    parts["called"] = _part([], shown, *tables(ranked))
+    parts["called"] = part([], shown, *tables(ranked))
     roc, recall, reliability = plots.hit_curves(hits, scores, styles)
     heading = f"hit: {words[chosen]}"
-    parts["curves"] = _part([(f"ROC, {heading}", roc), (f"Precision-recall, {heading}", recall)])
-    parts["calibration"] = _part([(f"Calibration, {heading}", reliability)])
+    parts["curves"] = part([(f"ROC, {heading}", roc), (f"Precision-recall, {heading}", recall)])
+    parts["calibration"] = part([(f"Calibration, {heading}", reliability)])
     return parts
 
 
@@ -158,11 +150,11 @@ def _columns(found: Results) -> dict[str, Part]:
     linear = coefficients(songs, columns, folds.values())
     shuffled = importance(songs, columns, first)
     correlations = songs[["popularity", *columns]].corr(method="spearman")
-    parts = {"correlations": _part([("Rank correlations", plots.correlation_map(correlations))])}
+    parts = {"correlations": part([("Rank correlations", plots.correlation_map(correlations))])}
     for name, table, heading, label in (
         ("coefficients", linear, "Coefficients of least squares", "points per standard deviation"),
         ("importance", shuffled, "Permutation importance", "rise in squared error (points²)"),
     ):
         figure = plots.bars(table["feature"].tolist(), table["mean"].to_numpy(), table["half"].to_numpy(), label)
-        parts[name] = _part([(heading, figure)], (f"The numbers: {label}", table, False))
+        parts[name] = part([(heading, figure)], (f"The numbers: {label}", table, False))
     return parts

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 
 from popularity.data.splits import largest_group
-from popularity.evaluation import report_tables
 from popularity.evaluation.results import Results, read_results
 from popularity.io import write_atomically
+from popularity.reports import report_tables
+from popularity.reports.pages import environment, write_page
 
 
 def write_summary(folder: Path) -> Path:
@@ -34,7 +34,7 @@ def write_report(folder: Path) -> Path:
     Raises:
         InputError: The folder does not hold the tables of a comparison.
     """
-    from popularity.evaluation.report_parts import FILES, report_parts  # matplotlib and scikit-learn are slow to import
+    from popularity.reports.report_parts import FILES, report_parts  # matplotlib and scikit-learn are slow to import
 
     results = read_results(folder)
     parts = report_parts(results)
@@ -49,18 +49,13 @@ def write_report(folder: Path) -> Path:
 
 
 def _render(template: str, path: Path, results: Results, **context: Any) -> Path:
-    loader, escape = jinja2.PackageLoader("popularity.evaluation"), jinja2.select_autoescape(("html.jinja",))
-    environment = jinja2.Environment(loader=loader, autoescape=escape, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {name: getattr(report_tables, name) for name in ("html", "markdown", "cutoff_words")}
     context |= {"protocol": results.protocol, "tables": results.tables, "reference": results.reference}
     split, songs = results.protocol.get("split"), results.tables.get("songs")
     if split in ("artist", "credits", "album") and songs is not None:
         context["groups"] = largest_group(songs, split, results.protocol["folds"])
     context["skipped"] = _skipped(results)
-    context["lines"] = environment.get_template("protocol.txt.jinja").render(context).splitlines()
-    with write_atomically(path) as file:
-        file.write(environment.get_template(template).render(context).strip() + "\n")
-    return path
+    context["lines"] = environment().get_template("protocol.txt.jinja").render(context).splitlines()
+    return write_page(template, path, context)
 
 
 def _skipped(results: Results) -> list[str]:

@@ -213,7 +213,7 @@ class Made:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A folder with all tables, its report and its summary."""
-    from popularity.evaluation.report import write_report, write_summary
+    from popularity.reports.report import write_report, write_summary
 
     folder = tmp_path_factory.mktemp("results")
     tables = _tables(_songs(folder))
@@ -224,7 +224,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 @pytest.fixture
 def part(made: Made, tmp_path: Path) -> Callable[..., Page]:
     """Report on some of the tables."""
-    from popularity.evaluation.report import write_report
+    from popularity.reports.report import write_report
 
     def make(*names: str, **protocol: Any) -> Page:
         return _read(write_report(_write(tmp_path, {name: made.tables[name] for name in names}, **protocol)))
@@ -302,7 +302,7 @@ def test_the_protocol_and_failed_runs_are_told(made: Made) -> None:
 
 
 def test_same_tables_give_the_same_bytes(made: Made, tmp_path: Path) -> None:
-    from popularity.evaluation.report import write_report
+    from popularity.reports.report import write_report
 
     before = {path.name: path.read_bytes() for path in made.folder.glob("*.svg")}
     assert set(before) == {"ranking.svg", "differences.svg", "known_songs.svg"}
@@ -317,7 +317,7 @@ def test_same_tables_give_the_same_bytes(made: Made, tmp_path: Path) -> None:
 
 
 def test_a_residual_is_true_minus_predicted(made: Made, tmp_path: Path) -> None:
-    from popularity.evaluation.report import write_report
+    from popularity.reports.report import write_report
 
     songs, tables = made.tables["songs.parquet"], _light(made.tables)
     low = made.tables["predictions.parquet"].query("model == 'mean'").astype({"model": "str"})
@@ -492,7 +492,7 @@ def test_a_part_that_was_not_run_has_no_section(part: Callable[..., Page], tmp_p
 
 
 def test_hit_models_alone_make_a_page_and_a_summary(part: Callable[..., Page], tmp_path: Path) -> None:
-    from popularity.evaluation.report import write_summary
+    from popularity.reports.report import write_summary
 
     assert list(part("hit_summary.csv").sections) == ["hits", "cutoffs", "called"]
     assert list(part("hit_summary.csv", "hits.parquet").sections) == [
@@ -506,7 +506,7 @@ def test_hit_models_alone_make_a_page_and_a_summary(part: Callable[..., Page], t
 
 
 def test_a_cutoff_that_nobody_reaches_is_in_the_report(made: Made, tmp_path: Path) -> None:
-    from popularity.evaluation.report import write_report
+    from popularity.reports.report import write_report
 
     row = {"cutoff": "99", "model": "mean", "folds": 0, "skipped": 6, "auroc": np.nan, "average_precision": np.nan}
     text = write_report(_write(tmp_path, {"hit_summary.csv": pd.DataFrame([row])})).read_text(encoding="utf-8")
@@ -514,7 +514,7 @@ def test_a_cutoff_that_nobody_reaches_is_in_the_report(made: Made, tmp_path: Pat
 
 
 def test_one_model_on_one_fold_has_no_interval(made: Made, tmp_path: Path) -> None:
-    from popularity.evaluation.report import write_report
+    from popularity.reports.report import write_report
 
     one = {n: t.query("model == 'mean'") for n, t in made.tables.items() if n[:4] in ("summ", "fold", "diff")}
     one["folds.parquet"] = one["folds.parquet"].head(1)
@@ -526,7 +526,7 @@ def test_one_model_on_one_fold_has_no_interval(made: Made, tmp_path: Path) -> No
 
 
 def test_models_on_fewer_folds_are_marked_and_stay_out_of_pictures_of_songs(made: Made, tmp_path: Path) -> None:
-    from popularity.evaluation.report import write_report
+    from popularity.reports.report import write_report
 
     tables = _light(made.tables)
     for name in ("summary.csv", "differences.csv"):
@@ -541,7 +541,7 @@ def test_models_on_fewer_folds_are_marked_and_stay_out_of_pictures_of_songs(made
 
 @pytest.mark.parametrize("always", [False, True])
 def test_a_group_that_is_much_of_a_fold_is_told(made: Made, tmp_path: Path, always: bool) -> None:
-    from popularity.evaluation.report import write_summary
+    from popularity.reports.report import write_summary
 
     songs = made.tables["songs.parquet"].assign(artist=lambda table: [f"artist {n}" for n in range(len(table))])
     songs.loc[: 200 if always else 30, "artist"] = "one"
@@ -552,7 +552,7 @@ def test_a_group_that_is_much_of_a_fold_is_told(made: Made, tmp_path: Path, alwa
 
 
 def test_names_are_text_not_markup(made: Made, tmp_path: Path) -> None:
-    from popularity.evaluation.report import write_report
+    from popularity.reports.report import write_report
 
     evil, tables = "<script>alert(1)</script>", _light(made.tables)
     for table in [table for table in tables.values() if "model" in table]:
@@ -568,7 +568,7 @@ def test_names_are_text_not_markup(made: Made, tmp_path: Path) -> None:
 
 
 def test_folders_that_cannot_be_reported_on(made: Made, tmp_path: Path) -> None:
-    from popularity.evaluation.report import write_report, write_summary
+    from popularity.reports.report import write_report, write_summary
 
     for write in (write_report, write_summary):
         with pytest.raises(
