@@ -36,10 +36,10 @@ def songs_of(table: pd.DataFrame, artist: str, rows: int) -> pd.DataFrame:
     )
 
 
-def measured(*words: str) -> tuple[float, float]:
-    """Seconds of CPU time of a command, and its peak memory in MB."""
+def measured(folder: str, *words: str) -> tuple[float, float]:
+    """Seconds of CPU time of a command in a folder, and its peak memory in MB."""
     command = [sys.executable, "-m", "popularity", *words]
-    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    process = subprocess.Popen(command, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"})
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"failed: {' '.join(command)}")
@@ -55,13 +55,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder)
         songs_of(table, "Known", len(table)).to_csv(run / "known.csv", index=False)
-        settings = ("--data.source", str(run / "known.csv"), "--trainer.max_epochs", "1", "--trainer.logger.save_dir")
-        measured("fit", "--config", "mamba", *settings, folder, "--choice.members", "false")
+        settings = ("--data.source", str(run / "known.csv"), "--trainer.max_epochs", "1", "--choice.members", "false")
+        measured(folder, "fit", "--config", "mamba", *settings)
         checkpoint = str(next(run.rglob("best.ckpt")))
         for artist in ("Nobody", "Known"):
             songs_of(table, artist, rows).drop(columns="popularity").to_csv(run / "new.csv", index=False)
             files = ("--files", str(run / "new.csv"), "--output", str(run / "predictions.csv"))
-            seconds, memory = measured("predict", "--ckpt_path", checkpoint, *files)
+            seconds, memory = measured(folder, "predict", "--ckpt_path", checkpoint, *files)
             print(f"{artist}: {rows / seconds:,.0f} songs a second of CPU time, {memory:,.0f} MB at most")
 
 
