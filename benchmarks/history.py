@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from popularity.data.schema import CANONICAL, TEXT
-from popularity.features.related import RelatedSongs, keys_of
+from popularity.features.keys import keys_of
+from popularity.features.related import RelatedSongs
 
 
 def made_up_songs(count: int, seed: int = 0) -> pd.DataFrame:

@@ -22,6 +22,7 @@ VERBS = {
     "test": ("popularity.cli", "score a checkpoint on the test songs"),
     "predict": ("popularity.cli", "write the predicted popularity of new songs to a file"),
     "explain": ("popularity.inference.explain", "show what a trained model reads from songs, and why it predicts so"),
+    "export": ("popularity.inference.export", "write a trained model as one file, ONNX or PyTorch"),
     "what_if": ("popularity.inference.what_if", "change features of a song and see how its prediction moves"),
     "app": ("popularity.inference.app", "serve a page on this computer to play with a checkpoint"),
     "report": ("popularity.reports.card", "write a model card of a checkpoint, one page"),

@@ -121,13 +121,13 @@ def test_a_song_s_own_label_among_the_known_songs_changes_nothing_for_it(kind, k
     encoder.hidden = (0.0, 0.0, 0.0, 0.0)
     module = untrained(encoder)
     in_training, in_evaluation = raw_in_training(module, encoder, known), raw_in_evaluation(module, encoder, known)
-    labels, others = encoder._label.clone(), 0
+    labels, others = encoder.label.clone(), 0
     assert encoder.encode(known, training=True)["same_album"].any() == (kind == "random"), (
         "under time the songs of an album are of one day"
     )
     for i in range(0, 120, 10):
-        encoder._label = labels.clone()
-        encoder._label[i] += 3
+        encoder.label = labels.clone()
+        encoder.label[i] += 3
         changed = (raw_in_training(module, encoder, known) != in_training).any(1)
         assert not changed[i]
         assert torch.equal(raw_in_evaluation(module, encoder, known)[i], in_evaluation[i])
@@ -166,10 +166,10 @@ def test_a_later_song_s_label_does_not_reach_an_earlier_song(known):
     new = known.assign(track_id=pd.Series(np.nan, known.index, dtype="str"), title="Another")
     new["danceability"] = 0.5  # songs that are not known, released on the same days
     before, before_in_training = raw_in_evaluation(module, encoder, new), raw_in_training(module, encoder, known)
-    label, song = encoder._label, encoder.known["song"]
+    label, song = encoder.label, encoder.known["song"]
     for day in released[[30, 60, 90]]:
         later = torch.from_numpy(released >= day)
-        encoder._label = torch.where(later, label + 3, label)
+        encoder.label = torch.where(later, label + 3, label)
         encoder.known["song"] = torch.where(later.unsqueeze(1), -song, song)
         no_later = torch.from_numpy(released <= day)
         after = raw_in_evaluation(module, encoder, new)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Container
+from functools import lru_cache
 
 import pandas as pd
 
@@ -41,6 +43,7 @@ _NOT_A_NAME = re.compile(
 )
 
 
+@lru_cache(maxsize=1 << 16)  # the names of a file are asked for many times
 def normalise_name(name: str) -> str:
     """Return the key under which a name is matched.
 
@@ -71,7 +74,7 @@ def artist_names(songs: pd.DataFrame) -> list[tuple[str, ...]]:
     return [names[code] for code in codes]
 
 
-def _split_names(text: str, known: frozenset[str]) -> list[str]:
+def _split_names(text: str, known: Container[str]) -> list[str]:
     """Split at the separators, but keep a run of pieces that spells a known name together ("tyler, the creator")."""
     pieces = _SEPARATOR.split(normalise_name(text))  # name, separator, name, ..., name
     names: list[str] = []
@@ -85,7 +88,7 @@ def _split_names(text: str, known: frozenset[str]) -> list[str]:
     return names
 
 
-def _title_credits(title: str, known: frozenset[str]) -> tuple[str, ...]:
+def _title_credits(title: str, known: Container[str]) -> tuple[str, ...]:
     names: list[str] = []
     for match in _CREDIT.finditer(title):
         for name in _split_names(match["names"], known):
@@ -112,7 +115,7 @@ def title_credits(title: str) -> tuple[str, ...]:
     return _title_credits(title, frozenset())
 
 
-def titles_credits(titles: pd.Series, known: frozenset[str] = frozenset()) -> list[tuple[str, ...]]:
+def titles_credits(titles: pd.Series, known: Container[str] = frozenset()) -> list[tuple[str, ...]]:
     """Return :func:`title_credits` of each title, ``()`` for a missing one; a title that repeats is read once.
 
     Args:
@@ -130,18 +133,20 @@ def titles_credits(titles: pd.Series, known: frozenset[str] = frozenset()) -> li
     return [found[code] for code in codes]
 
 
-def credits(songs: pd.DataFrame) -> list[tuple[str, ...]]:
+def credits(songs: pd.DataFrame, known: Container[str] | None = None) -> list[tuple[str, ...]]:
     """Return every name credited on each song: the artist column's first, then the title's, without repeats.
 
-    A name of the artist column that holds a separator ("Tyler, The Creator") stays whole in titles too.
+    A known name that holds a separator ("Tyler, The Creator") stays whole in titles too.
 
     Args:
         songs: Song table with `artist` and `title`.
+        known: Normalised names; those in the artist column of these songs by default.
 
     Returns:
         One tuple of normalised names per song, ``()`` where nobody is named.
     """
     in_column = artist_names(songs)
-    known = frozenset(name for names in set(in_column) for name in names)
+    if known is None:
+        known = frozenset(name for names in set(in_column) for name in names)
     in_title = titles_credits(songs["title"], known)
     return [_unique([*column, *title]) if title else column for column, title in zip(in_column, in_title, strict=True)]

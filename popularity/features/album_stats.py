@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from popularity.features.related import Keys
+from popularity.features.keys import Keys
 
 ALBUM_STATISTICS: tuple[str, ...] = (
     "album_missing",

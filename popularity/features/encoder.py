@@ -16,20 +16,21 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from popularity.data.credits import artist_names
 from popularity.errors import InputError
 from popularity.features.album_stats import ALBUM_STATISTICS, album_statistics
 from popularity.features.base import Encoder, Folds, Inputs
 from popularity.features.hiding import shares_to_hide
+from popularity.features.keys import DAYS_PER_MONTH, Keys, KnownNames, hashes, keys_of
 from popularity.features.ngrams import TextEncoder
-from popularity.features.related import NO_SONG, Keys, RelatedSongs, keys_of
+from popularity.features.related import NO_SONG, RelatedSongs
 from popularity.features.retrieved import add_retrieved
-from popularity.features.sampling import Candidates, Thinning, sample_histories
+from popularity.features.sampling import Candidates, Thinning, fixed_chances, more_than, sample_histories
 from popularity.features.song import CODES, NUMERIC_FEATURES, FeatureEncoder
 from popularity.features.title_stats import TITLE_STATISTICS
 
 #: Title statistics that count towards the distance between two songs, beside the numeric features.
-_NEAR = [TITLE_STATISTICS.index(name) for name in ("remaster", "credited_names", "year")]
-_DAYS_PER_MONTH = 30.4375
+NEAR = [TITLE_STATISTICS.index(name) for name in ("remaster", "credited_names", "year")]
 
 
 class HistoryEncoder(Encoder):
@@ -92,7 +93,7 @@ class HistoryEncoder(Encoder):
         self.earlier, self.albums_differ = False, False
         self.related: RelatedSongs | None = None
         self.known: dict[str, Tensor] = {}
-        self._label, self._scores = torch.zeros(0), np.zeros((0, 0))
+        self.label, self._scores = torch.zeros(0), np.zeros((0, 0))
 
     @property
     def inputs(self) -> Inputs:
@@ -115,18 +116,15 @@ class HistoryEncoder(Encoder):
         """
         self.features.fit(songs)
         self.albums_differ = songs["album"].nunique(dropna=False) > 1
-        songs = self._without_constants(songs)
-        self.earlier = earlier
+        songs, self.earlier = self.without_constants(songs), earlier
         self._scores = _side_by_side([text.fit(songs, folds) for text in self.texts], len(songs))
         keys = keys_of(songs)
         self.related = RelatedSongs(keys, earlier=earlier)
         self.hidden = shares_to_hide(self.related, folds, at_least=self.hide_history)
+        known = self._vectors(songs, keys)
+        del known["extras"]  # of known songs, those that were made out of fold
         self._remember(
-            {
-                **self._vectors(songs, keys),
-                "popularity": torch.tensor(songs["popularity"].to_numpy(np.float32)),
-                "month": _months(keys),
-            }
+            {**known, "popularity": torch.tensor(songs["popularity"].to_numpy(np.float32)), "month": keys.month}
         )
 
     def _remember(self, known: dict[str, Tensor]) -> None:
@@ -134,28 +132,35 @@ class HistoryEncoder(Encoder):
         self.known = known
         popularity = known["popularity"] if known else torch.zeros(0)
         spread = popularity.std(correction=0) if len(popularity) else torch.tensor(1.0)
-        self._label = (popularity - popularity.mean()) / spread.clamp_min(1e-3)
+        self.label = (popularity - popularity.mean()) / spread.clamp_min(1e-3)
 
     def _vectors(self, songs: pd.DataFrame, keys: Keys) -> dict[str, Tensor]:
         encoded = self.features.encode(songs)
         numeric = encoded["numeric"]
         parts = [torch.nan_to_num(numeric), numeric.isnan().float(), encoded["bins"].flatten(1)]
         near = [torch.nan_to_num(numeric)]
-        if self.texts:
-            near.append(encoded["title"][:, _NEAR])
-            parts.append(encoded["title"])
-            parts.append(torch.from_numpy(self._album(songs, keys)).float())
-            parts += [torch.from_numpy(text.encode(songs)[0]).float().clamp(-4, 4) for text in self.texts]
-        return {"song": torch.cat(parts, dim=1), "category": encoded["category"], "near": torch.cat(near, dim=1)}
+        texts = [text.encode(songs) for text in self.texts]
+        if texts:
+            near.append(encoded["title"][:, NEAR])
+            parts += [encoded["title"], torch.from_numpy(self._album(songs, keys)).float()]
+            parts += [torch.from_numpy(components).float().clamp(-4, 4) for components, _ in texts]
+        return {
+            "song": torch.cat(parts, dim=1),
+            "category": encoded["category"],
+            "near": torch.cat(near, dim=1),
+            "extras": torch.from_numpy(_side_by_side([scores for _, scores in texts], len(songs))).float(),
+        }
 
     def _album(self, songs: pd.DataFrame, keys: Keys) -> np.ndarray:
         assert self.related is not None
-        # where held-out songs hardly ever have known songs by others on their album, under `album` and `time`, the
-        # number of these would tell training songs from them
-        counted = self.hidden[2] < 0.5 and not self.earlier
-        return album_statistics(songs, keys, self.related.keys, counted=counted)
+        return album_statistics(songs, keys, self.related.keys, counted=self.albums_counted)
 
-    def _without_constants(self, songs: pd.DataFrame) -> pd.DataFrame:
+    @property
+    def albums_counted(self) -> bool:
+        """Whether album songs by others are counted: not where held-out songs hardly have any, which would tell."""
+        return self.hidden[2] < 0.5 and not self.earlier
+
+    def without_constants(self, songs: pd.DataFrame) -> pd.DataFrame:
         """The songs without titles, albums or dates where all known songs share one or have none.
 
         As parts of keys, and through their letters, these would still tell new songs from known songs.
@@ -167,6 +172,10 @@ class HistoryEncoder(Encoder):
             "release_date": self.features.present[NUMERIC_FEATURES.index("release_year")],
         }
         return songs.assign(**{name: songs[name].where(nothing) for name, known in differs.items() if not known})
+
+    def keys(self, songs: pd.DataFrame) -> Keys:
+        """The keys of songs that are not known; which names of theirs are one is told by the known songs alone."""
+        return keys_of(self.without_constants(songs), KnownNames(self.related.names) if self.related else None)
 
     def encode(self, songs: pd.DataFrame, *, training: bool = False) -> dict[str, Tensor]:
         """Encode songs; in training, scores are out of fold and no song stands in its own history, by row either.
@@ -180,21 +189,18 @@ class HistoryEncoder(Encoder):
             raise RuntimeError("fit the encoder, or load a checkpoint, first")
         if training:  # the known songs
             keys, vectors = self.related.keys, {name: self.known[name] for name in ("song", "category", "near")}
+            vectors["extras"] = torch.from_numpy(self._scores).float()
         else:
-            songs = self._without_constants(songs)
-            keys = keys_of(songs)
+            keys, songs = self.keys(songs), self.without_constants(songs)
             vectors = self._vectors(songs, keys)
         near = vectors.pop("near")
         own = np.arange(len(songs)) if training else None
         found = self.related.candidates(keys, own)
         if self.retrieved:
             found = add_retrieved(self.related, found, keys, own, count=self.retrieved, near=(near, self.known["near"]))
-        texts = self.texts
-        extras = self._scores if training else _side_by_side([text.encode(songs)[1] for text in texts], len(songs))
         return {
             **vectors,
-            "extras": torch.from_numpy(extras).float(),
-            "month": _months(keys) if self.gaps else torch.full((len(songs),), torch.nan),
+            "month": keys.month if self.gaps else torch.full((len(songs),), torch.nan),
             "row": found.row,
             "role": found.role,
             "key": self._places(keys, near, found.row.long()),
@@ -204,7 +210,7 @@ class HistoryEncoder(Encoder):
     def _places(self, keys: Keys, near: Tensor, row: Tensor) -> Tensor:
         """``(n, C)`` sort keys: the distance of a known song, or under ``time`` the months since its release."""
         if self.earlier:
-            month = torch.from_numpy(keys.day).float().unsqueeze(1) / _DAYS_PER_MONTH
+            month = torch.from_numpy(keys.day).float().unsqueeze(1) / DAYS_PER_MONTH
             return month - torch.nan_to_num(self.known["month"])[row]
         key = torch.empty(row.shape)
         for part in torch.arange(len(keys)).split(4096):
@@ -216,20 +222,24 @@ class HistoryEncoder(Encoder):
     ) -> dict[str, Tensor]:
         """Sample histories: ``samples`` per song in training, ``eval_samples`` times as many otherwise.
 
+        Outside training a song gets the same histories beside any other songs, and where no song has more candidates
+        than its history holds, there is one sample, since all would be alike.
+
         Returns:
             In place of the candidates ``known`` ``(n, D, H)``, rows of known songs; ``role`` ``(n, D, H)``, with
             ``NO_SONG`` in front of shorter histories; ``same_album`` ``(n, D, H)``, if given; ``length`` ``(n)``.
         """
         rest = {name: value for name, value in rows.items() if name not in ("row", "role", "key", "same_album")}
         role, same_album = rows["role"], rows.get("same_album")
-        samples = samples if training else samples * self.eval_samples
-        column = sample_histories(
-            Candidates(role, torch.rand(role.shape, generator=generator) if self.shuffled else rows["key"], same_album),
-            generator,
-            samples=samples,
-            length=self.history,
-            thinning=Thinning(self.hidden[:2], self.thin_history, self.hidden[2:]) if training else None,
-        )
+        key = torch.rand(role.shape, generator=generator) if self.shuffled else rows["key"]
+        if training:
+            chance = torch.rand(len(role), samples, role.shape[1], generator=generator)
+        else:
+            samples = samples * self.eval_samples if self.history and more_than(self.history, role).any() else 1
+            chance = fixed_chances(len(self.label), samples)[:, rows["row"].long()].transpose(0, 1)
+        thinning = Thinning(self.hidden[:2], self.thin_history, self.hidden[2:]) if training else None
+        candidates = Candidates(role, key, same_album)
+        column = sample_histories(candidates, chance, generator, length=self.history, thinning=thinning)
         here, at = column >= 0, column.clamp_min(0)
         chosen = {name: rows[name].unsqueeze(1).expand(-1, samples, -1).gather(-1, at) for name in ("row", "role")}
         if same_album is not None:
@@ -250,14 +260,13 @@ class HistoryEncoder(Encoder):
                 rest[name] = rest[name].transpose(0, 1).contiguous()
         known = batch["known"].transpose(0, 1)
         found = {f"history_{name}": self.known[name][known] for name in ("song", "category", "month")}
-        return {**rest, **found, "history_label": self._label[known]}
+        return {**rest, **found, "history_label": self.label[known]}
 
     def known_artists(self, songs: pd.DataFrame) -> tuple[int, int] | None:
         """See the base class."""
         if self.related is None or not self.history:
             return None
-        first = np.unique(keys_of(songs).first)
-        first = first[first != 0]
+        first = hashes([*{names[0] for names in artist_names(songs) if names}])
         return int(np.isin(first, self.related.keys.first).sum()), len(first)
 
     def state(self) -> dict[str, Any]:
@@ -289,8 +298,3 @@ class HistoryEncoder(Encoder):
 
 def _side_by_side(scores: list[np.ndarray], songs: int) -> np.ndarray:
     return np.concatenate([np.zeros((songs, 0)), *scores], axis=1)
-
-
-def _months(keys: Keys) -> Tensor:
-    unknown = keys.day == np.iinfo(np.int32).max
-    return torch.from_numpy(np.where(unknown, np.nan, keys.day / _DAYS_PER_MONTH).astype(np.float32))

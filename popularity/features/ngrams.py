@@ -150,7 +150,8 @@ class TextEncoder:
             return sparse.csr_matrix((len(songs), 0))
         vectorizer = self._vectorizer(name, vocabulary=self.vocabulary[name])
         vectorizer.idf_ = self.idf[name]
-        return vectorizer.transform(self._text(songs, name))
+        codes, distinct = pd.factorize(np.array(self._text(songs, name), dtype=object))  # albums repeat, and titles
+        return vectorizer.transform(distinct)[codes]
 
     def _fit_components(self, matrix: sparse.csr_matrix) -> None:
         count = min(self.components, min(matrix.shape) - 1)

@@ -12,122 +12,24 @@ Glossary of shapes: ``n`` songs, ``N`` known songs, ``C`` candidates of a song.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
-from popularity.data.albums import albums
-from popularity.data.credits import artist_names, credits
-from popularity.data.schema import AUDIO
+from popularity.features.keys import HASH_BITS, Keys, tie_breaker
 
 SAME, CREDITED, RETRIEVED, QUERY, ALBUM = range(5)  # QUERY: the song whose popularity is predicted
+#: Most candidates of a song in the roles ``SAME``, ``CREDITED`` and ``ALBUM``.
+OF_SAME, OF_CREDITED, OF_ALBUM = 24, 8, 8
 #: In ``role``: padding, no song.
 NO_SONG = -1
 
 _CHUNK = 50_000  # songs whose candidates are searched at a time, to bound memory
-_DAY = np.timedelta64(1, "D")
-_HASH_BITS = 62
 #: Bits left for the tie-breaker in a 63-bit sort key, after the song, role and album of a pair.
 _LAST_BITS = 63 - (2 * _CHUNK * 5).bit_length()
-
-
-@dataclass(frozen=True)
-class Keys:
-    """The keys by which songs are matched, as hashes instead of texts.
-
-    Attributes:
-        start: ``(n + 1)`` where each song's names begin in ``name``.
-        name: names of all songs, as hashes of the normalised text.
-        first: ``(n)`` hash of the first-named artist, 0 where there is none.
-        identity: ``(n, 3)`` hashes of id, of artist and title, and of the audio columns; songs that agree in one of
-            them are the same song. Negative where missing, which matches nothing.
-        day: ``(n)`` release in days since 1970, the largest number where unknown: later than everything.
-        album: ``(n)`` hash of the album (`popularity.data.albums`). Negative where missing, which matches nothing.
-    """
-
-    start: np.ndarray
-    name: np.ndarray
-    first: np.ndarray
-    identity: np.ndarray
-    day: np.ndarray
-    album: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.first)
-
-    def take(self, rows: np.ndarray) -> Keys:
-        """The keys of some of the songs."""
-        count = np.diff(self.start)[rows]
-        start = np.concatenate([[0], count.cumsum()])
-        place = np.repeat(self.start[rows] - start[:-1], count) + np.arange(start[-1])
-        others = {name: value[rows] for name, value in vars(self).items() if name not in ("start", "name")}
-        return Keys(start=start, name=self.name[place], **others)
-
-    def state(self) -> dict[str, Tensor]:
-        """As tensors."""
-        return {name: torch.from_numpy(value.copy()) for name, value in vars(self).items()}
-
-    @staticmethod
-    def of_state(state: Mapping[str, Tensor]) -> Keys:
-        """From what :meth:`state` gave."""
-        return Keys(**{name: value.cpu().numpy().copy() for name, value in state.items()})
-
-
-def _hashes(texts: Sequence[str]) -> np.ndarray:
-    """Positive 62-bit hashes, the same on every machine."""
-    array = np.empty(len(texts), dtype=object)
-    array[:] = texts
-    hashes: np.ndarray = (pd.util.hash_array(array) >> np.uint64(2)).astype(np.int64) + 1
-    return hashes
-
-
-def _tie(identity: np.ndarray) -> np.ndarray:
-    """A 62-bit tie-breaker hashed from the song's identity, independent of row order."""
-    tie: np.ndarray = identity.max(1) & ((1 << _HASH_BITS) - 1)
-    return tie
-
-
-def _text_hashes(texts: pd.Series) -> np.ndarray:
-    known = texts.notna().to_numpy(np.bool_)
-    return np.where(known, _hashes(texts.fillna("").str.casefold().to_list()), -1)
-
-
-def keys_of(songs: pd.DataFrame) -> Keys:
-    """The keys of a song table."""
-    names = credits(songs)
-    codes, distinct = pd.factorize(np.array([name for of_song in names for name in of_song], dtype=object))
-    firsts = [of_song[0] if of_song else "" for of_song in artist_names(songs)]
-    first = np.where(np.array(firsts, dtype=object) == "", 0, _hashes(firsts)) if len(songs) else np.zeros(0, np.int64)
-    both = (songs["artist"] + "\n" + songs["title"]).where(songs["artist"].notna() & songs["title"].notna())
-    audio = songs[list(AUDIO)].to_numpy(np.float64)
-    row_hash = np.zeros(len(songs), dtype=np.uint64)
-    for column in range(audio.shape[1]):
-        # + 0.0: minus zero is zero; the multiplier spreads the columns
-        row_hash = row_hash * np.uint64(1_000_003) + pd.util.hash_array(audio[:, column] + 0.0)
-    known = np.isfinite(audio).sum(1) > len(AUDIO) // 2
-    date = songs["release_date"].to_numpy("datetime64[us]")
-    dated = ~np.isnat(date)
-    day = np.full(len(songs), np.iinfo(np.int32).max, dtype=np.int64)
-    day[dated] = (date[dated] - np.datetime64("1970-01-01", "us")) // _DAY
-    return Keys(
-        start=np.cumsum([0, *(len(of_song) for of_song in names)]).astype(np.int64),
-        name=_hashes([str(name) for name in distinct])[codes] if len(codes) else np.zeros(0, dtype=np.int64),
-        first=np.asarray(first, dtype=np.int64),
-        identity=np.stack(
-            [
-                _text_hashes(songs["track_id"]),
-                _text_hashes(both),
-                np.where(known, (row_hash >> np.uint64(2)).astype(np.int64) + 1, -1),
-            ],
-            axis=1,
-        ),
-        day=day,
-        album=_text_hashes(albums(songs)),
-    )
 
 
 class RelatedSongs:
@@ -153,17 +55,23 @@ class RelatedSongs:
         order = np.lexsort((tie, keys.day[rows], entry))
         self.rows, self.days = rows[order].astype(np.int32), keys.day[rows][order]
         self.begin = np.searchsorted(entry[order], np.arange(2 * len(self.names) + len(self.albums) + 1))
-        self.tie = _tie(keys.identity)
+        self.tie = tie_breaker(keys.identity)
         self.latest = np.empty(len(keys), dtype=np.int64)  # place by release, the latest first
         self.latest[np.lexsort((self.tie, -keys.day))] = np.arange(len(keys))
 
     def candidates(
-        self, songs: Keys, own: np.ndarray | None = None, same: int = 24, credited: int = 8, album: int = 8
+        self,
+        songs: Keys,
+        own: np.ndarray | None = None,
+        same: int = OF_SAME,
+        credited: int = OF_CREDITED,
+        album: int = OF_ALBUM,
     ) -> CandidateSet:
         """Known songs that may stand in the histories of songs, never the song itself or a duplicate of it.
 
         Where a name has more songs than there is room for, they are spread evenly over its list by release; with
-        ``earlier`` the latest before the song are taken. Songs on the same album come first.
+        ``earlier`` the latest before the song are taken. Songs on the same album come first. The choice differs from
+        song to song for known songs, so that training sees more of them, and is the same for all others.
 
         Args:
             songs: keys of ``n`` songs.
@@ -260,11 +168,12 @@ class RelatedSongs:
         together = self.keys.album[known] == songs.album[part][song]
         together &= (self.keys.album[known] >= 0) & bool(len(self.albums))
         group = song * (ALBUM + 1) + kind
-        # which candidates stay must not depend on row numbers: the latest, or chosen by a hash of both songs
+        # which candidates stay must not depend on row numbers: the latest, or chosen by a hash
         if self.earlier:
             last = self.latest[known]
         else:
-            last = (self.tie[known] ^ _tie(songs.identity[part])[song]) >> (_HASH_BITS - _LAST_BITS)
+            other = 0 if own is None else tie_breaker(songs.identity[part])[song]
+            last = (self.tie[known] ^ other) >> (HASH_BITS - _LAST_BITS)
         order = np.argsort(((2 * group + ~together) << _LAST_BITS) | last)
         known, kind, song, together, group = known[order], kind[order], song[order], together[order], group[order]
         begins = np.flatnonzero(np.diff(group, prepend=-1))

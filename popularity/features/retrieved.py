@@ -7,7 +7,8 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-from popularity.features.related import NO_SONG, RETRIEVED, CandidateSet, Keys, RelatedSongs
+from popularity.features.keys import Keys
+from popularity.features.related import NO_SONG, RETRIEVED, CandidateSet, RelatedSongs
 
 
 def add_retrieved(

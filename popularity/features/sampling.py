@@ -1,4 +1,7 @@
-"""Samples histories from the candidates of `popularity.features.related`, anew for every batch.
+"""Samples histories from the candidates of `popularity.features.related`.
+
+Training samples anew for every batch. Elsewhere the chance of a known song is a number of its own, the same for every
+song that may read it: a prediction depends neither on the order of songs nor on those beside it.
 
 Glossary of shapes: ``n`` songs, ``C`` candidates of a song, ``D`` samples, ``H`` songs of a history.
 """
@@ -6,6 +9,7 @@ Glossary of shapes: ``n`` songs, ``C`` candidates of a song, ``D`` samples, ``H`
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -13,7 +17,7 @@ from torch import Tensor
 from popularity.features.related import ALBUM, CREDITED, NO_SONG, RETRIEVED, SAME
 
 #: Places of a history that the artist's own songs leave to songs of other credited names.
-_CREDITED_PLACES = 4
+CREDITED_PLACES = 4
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,19 @@ class Candidates:
     same_album: Tensor | None = None
 
 
+@lru_cache(maxsize=2)  # for one sample, and for all
+def fixed_chances(known: int, samples: int) -> Tensor:
+    """``(D, N)`` numbers from 0 to 1 by which histories are sampled outside training: one for each known song."""
+    return torch.rand(samples, known, generator=torch.Generator().manual_seed(0))
+
+
+def more_than(length: int, role: Tensor) -> Tensor:
+    """``(n,)`` whether a song has more candidates ``(n, C)`` than its history holds; else all its samples are alike."""
+    return ((role != NO_SONG) & (role != RETRIEVED)).sum(1) > length
+
+
 def sample_histories(
-    candidates: Candidates, generator: torch.Generator, *, samples: int, length: int, thinning: Thinning | None = None
+    candidates: Candidates, chance: Tensor, generator: torch.Generator, *, length: int, thinning: Thinning | None = None
 ) -> Tensor:
     """Sample histories of at most ``length`` songs.
 
@@ -57,8 +72,8 @@ def sample_histories(
 
     Args:
         candidates: of ``n`` songs.
-        generator: of all randomness.
-        samples: ``D``.
+        chance: ``(n, D, C)`` numbers from 0 to 1; where there is not room for all, the highest are chosen.
+        generator: of the thinning.
         length: ``H`` without the retrieved songs.
         thinning: in training.
 
@@ -67,13 +82,14 @@ def sample_histories(
         the longest that was sampled.
     """
     n, count = candidates.role.shape
-    chance = torch.rand(n, samples, count, generator=generator)
+    samples = chance.shape[1]
     role = candidates.role.unsqueeze(1).expand(n, samples, count)
     keep = _kept(role, candidates.same_album, thinning, generator)
-    priority = _priority(role, keep, candidates.same_album, chance)
-    longest = length + int((role[:, 0] == RETRIEVED).sum(-1).max()) if n else length
-    best = priority.topk(min(longest, count), dim=-1)
-    chosen = best.values >= 0
+    same_album = None if candidates.same_album is None else candidates.same_album.unsqueeze(1)
+    values = priority(role, keep, same_album, chance)
+    room = length + (candidates.role == RETRIEVED).sum(-1)
+    best = values.topk(min(int(room.max()) if n else length, count), dim=-1)
+    chosen = (best.values >= 0) & (torch.arange(best.values.shape[-1]) < room[:, None, None])
     longest = int(chosen.sum(-1).max()) if n else 0
     chosen, column = chosen[..., :longest], best.indices[..., :longest]
     place = candidates.key.unsqueeze(1).expand(n, samples, count).gather(-1, column)
@@ -102,12 +118,19 @@ def _kept(role: Tensor, same_album: Tensor | None, thinning: Thinning | None, ge
     return keep
 
 
-def _priority(role: Tensor, keep: Tensor, same_album: Tensor | None, chance: Tensor) -> Tensor:
-    """``(n, D, C)``: candidates with the highest values make up the history; -1 for those that are out."""
-    priority = torch.where(role == SAME, chance + 1, chance)
+def priority(role: Tensor, keep: Tensor, same_album: Tensor | None, chance: Tensor) -> Tensor:
+    """``(..., C)``: candidates with the highest values make up the history; -1 for those that are out.
+
+    Args:
+        role: of the candidates.
+        keep: those that are not out.
+        same_album: on the same album, if any album is known.
+        chance: numbers from 0 to 1.
+    """
+    values = torch.where(role == SAME, chance + 1, chance)
     credited = torch.where(keep & (role == CREDITED), chance, -1.0)
-    top = credited.topk(min(_CREDITED_PLACES, role.shape[-1]), dim=-1)
-    priority = priority.scatter_add(-1, top.indices, torch.where(top.values >= 0, 2.0, 0.0))
+    top = credited.topk(min(CREDITED_PLACES, role.shape[-1]), dim=-1)
+    values = values.scatter_add(-1, top.indices, torch.where(top.values >= 0, 2.0, 0.0))
     if same_album is not None:
-        priority = torch.where(same_album.unsqueeze(1), chance + 5, priority)
-    return torch.where(keep, torch.where(role == RETRIEVED, 9.0, priority), -1.0)
+        values = torch.where(same_album, chance + 5, values)
+    return torch.where(keep, torch.where(role == RETRIEVED, 9.0, values), -1.0)

@@ -19,7 +19,7 @@ from torch import Tensor
 from popularity.errors import InputError
 from popularity.features.base import Folds, Inputs
 from popularity.features.encoder import HistoryEncoder
-from popularity.features.related import Keys, keys_of
+from popularity.features.keys import Keys, keys_of
 from popularity.features.trees import BoostedTrees, check_lightgbm
 
 #: Tabular features of encoded songs: those that rest on known songs by the same people or on the same album, and all

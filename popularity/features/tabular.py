@@ -30,8 +30,8 @@ from popularity.errors import InputError
 from popularity.features.album_stats import ALBUM_STATISTICS, album_names
 from popularity.features.base import Folds
 from popularity.features.effects import RelatedBy, known_song_effects
+from popularity.features.keys import Keys, keys_of
 from popularity.features.packed import packed_table, unpacked_table
-from popularity.features.related import Keys, keys_of
 from popularity.features.song import CATEGORIES, NUMERIC_FEATURES, FeatureEncoder, numeric_features
 from popularity.features.title_stats import TITLE_STATISTICS, title_statistics
 

@@ -22,7 +22,7 @@ _PATTERNS = {
     "spanish_words": r"\b(?:el|la|de|que|mi|tu|los|por|amor|una|con)\b",
 }
 _YEAR = r"\b(19[5-9][0-9]|20[0-2][0-9])\b"
-_SCRIPTS = ("cyrillic", "cjk", "arabic", "hangul", "other_script")
+SCRIPTS = ("cyrillic", "cjk", "arabic", "hangul", "other_script")
 
 TITLE_STATISTICS: tuple[str, ...] = (
     "length",  # characters
@@ -36,11 +36,11 @@ TITLE_STATISTICS: tuple[str, ...] = (
     "punctuation",  # characters that are neither letter, digit nor blank
     "all_lower_case",  # 1 where there are lower-case letters and no upper-case ones
     "upper_share",  # of the letters
-    *_SCRIPTS,  # shares of the letters
+    *SCRIPTS,  # shares of the letters
 )
 
 
-def _script(char: str) -> str:
+def script_of(char: str) -> str:
     """Return the script of a letter by its Unicode name; `cjk` is Han, Hiragana and Katakana."""
     word = unicodedata.name(char, "").partition(" ")[0].partition("-")[0]
     if word in ("CJK", "HIRAGANA", "KATAKANA"):
@@ -49,11 +49,11 @@ def _script(char: str) -> str:
         return word.lower()
     # Full-width Latin, ª and º have names of their own; NFKC turns them into what they stand for.
     plain = unicodedata.normalize("NFKC", char)
-    return _script(plain[0]) if plain != char else "other_script"
+    return script_of(plain[0]) if plain != char else "other_script"
 
 
 def _is_letter_of(script: str, char: str) -> bool:
-    return char.isalpha() and _script(char) == script
+    return char.isalpha() and script_of(char) == script
 
 
 class _Characters:
@@ -134,5 +134,5 @@ def _columns(titles: pd.Series) -> list[np.ndarray]:
         characters.count(lambda char: not (char.isalnum() or char.isspace())),
         (upper == 0) & (characters.count(str.islower) > 0),
         upper / letters,
-        *(characters.count(partial(_is_letter_of, script)) / letters for script in _SCRIPTS),
+        *(characters.count(partial(_is_letter_of, script)) / letters for script in SCRIPTS),
     ]

@@ -159,7 +159,7 @@ def _one(st: Any, loaded: Loaded, song: pd.DataFrame) -> None:
         changed = _sliders(st, loaded.ranges, song)
     with results:
         _prediction(st, loaded, changed)
-        _curve(st, loaded, song, changed)
+        _curve(st, loaded, changed)
     st.subheader("Similar known songs")
     if loaded.known is None:
         st.info("The songs that this model was trained on are not on this computer any more: it knows them by numbers.")
@@ -204,13 +204,12 @@ def _prediction(st: Any, loaded: Loaded, song: pd.DataFrame) -> None:
         st.warning(_as_text(row["warning"]))
 
 
-def _curve(st: Any, loaded: Loaded, song: pd.DataFrame, changed: pd.DataFrame) -> None:
+def _curve(st: Any, loaded: Loaded, changed: pd.DataFrame) -> None:
     """The prediction and its interval over the range of one feature, all others as the sliders say."""
     name = st.selectbox("Curve of", list(loaded.ranges), format_func=_label)
     values = values_of(name, loaded.ranges, 21)
-    pinned = loaded.model.pinned(song)
-    predicted = with_interval(pinned.predict_variants(variants(changed, [name], values[:, None])))
-    here = with_interval(pinned.predict_variants(changed))["prediction"].iloc[0]
+    predicted = with_interval(loaded.model.predict(variants(changed, [name], values[:, None])))
+    here = loaded.model.mean(changed)[0]
     own = float(changed[name].iloc[0])
     now = None if np.isnan(own) else (own / _unit(name), float(here))
     st.pyplot(plots.what_if_line(_label(name), values / _unit(name), predicted, now))

@@ -164,17 +164,16 @@ def _importance(model: Model, songs: pd.DataFrame, options: Options, results: Re
 def _curves(model: Model, songs: pd.DataFrame, features: Sequence[str], results: Results) -> None:
     dependence, single, local, flat = [], [], [], []
     some = songs.head(_CURVES)  # the sample is in random order
-    of_some, of_all = model.pinned(some).mean, model.pinned(songs).mean
     for feature in shown(features, "curves"):
         grid = grid_of(songs[feature].to_numpy(np.float64))
         if len(grid) < 2:
             flat.append(feature)
             continue
-        curves = individual_curves(of_some, some, feature, grid)
+        curves = individual_curves(model.mean, some, feature, grid)
         if np.ptp(curves, axis=1).max() < _MOST_CHANGE:
             flat.append(feature)
             continue
-        effects = accumulated_local_effects(of_all, songs, feature)
+        effects = accumulated_local_effects(model.mean, songs, feature)
         dependence.append(pd.DataFrame({"feature": feature, "value": grid, "prediction": curves.mean(0)}))
         place = np.repeat(np.arange(1, len(some) + 1), len(grid))
         tiled = {"feature": feature, "song": place, "value": np.tile(grid, len(some)), "prediction": curves.ravel()}

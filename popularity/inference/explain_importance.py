@@ -47,7 +47,7 @@ def permutation_importance(
     """
     pinned = model.pinned(songs)
     encoded = pinned.encoder.encode(songs)
-    before = model.mean_of(songs, encoded)
+    before = model.mean_of(encoded)
     truth, artist = songs["popularity"].to_numpy(np.float64), first_artist_numbers(songs)
     rows = []
     for feature in progress(COLUMNS):
@@ -62,7 +62,7 @@ def permutation_importance(
                 mixed = pinned.encoder.encode(shuffled)
             if _equal(mixed, encoded):
                 continue
-            after.append(model.mean_of(shuffled, mixed))
+            after.append(model.mean_of(mixed))
         if not after:
             continue
         change = np.mean([np.abs(one - before) for one in after], axis=0)

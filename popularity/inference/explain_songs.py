@@ -11,7 +11,8 @@ import pandas as pd
 from popularity import plots
 from popularity.errors import InputError
 from popularity.features.encoder import HistoryEncoder
-from popularity.features.related import ALBUM, CREDITED, RETRIEVED, SAME, keys_of
+from popularity.features.keys import keys_of
+from popularity.features.related import ALBUM, CREDITED, RETRIEVED, SAME
 from popularity.inference.attributions import TOLERANCE, Attribution, attribute
 from popularity.inference.explain_features import COLUMNS
 from popularity.inference.explain_model import Model, load_own_songs

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
+from torch import Tensor
 
 from popularity.features.base import Encoder
 from popularity.inference.distribution import Prediction
@@ -10,13 +13,13 @@ from popularity.models.heads import HistogramHead
 from popularity.training.module import PopularityModule
 from popularity.training.outputs import outputs_and_known, raw_outputs
 
-__all__ = ["Prediction", "predict_songs", "raw_outputs"]
+__all__ = ["Prediction", "predict_encoded", "predict_songs", "raw_outputs"]
 
 
 def predict_songs(
     module: PopularityModule, encoder: Encoder, songs: pd.DataFrame, *, samples: int = 1, batch_size: int = 512
 ) -> Prediction:
-    """Predict songs; twice the same songs give twice the same numbers.
+    """Predict songs; each gets the same numbers whatever songs stand beside it.
 
     Args:
         module: trained; left as it was.
@@ -25,7 +28,19 @@ def predict_songs(
         samples: histories sampled per song in training (``datamodule.hparams["samples"]``).
         batch_size: songs predicted at once.
     """
-    raw, known = outputs_and_known(module, encoder, songs, samples=samples, batch_size=batch_size)
+    return predict_encoded(module, encoder, encoder.encode(songs), samples=samples, batch_size=batch_size)
+
+
+def predict_encoded(
+    module: PopularityModule,
+    encoder: Encoder,
+    encoded: Mapping[str, Tensor],
+    *,
+    samples: int = 1,
+    batch_size: int = 512,
+) -> Prediction:
+    """As :func:`predict_songs`, of songs that were encoded before."""
+    raw, known = outputs_and_known(module, encoder, encoded, samples=samples, batch_size=batch_size)
     mean = module.head.predict(raw).double().cpu().numpy()
     if not isinstance(module.head, HistogramHead):
         return Prediction(mean)

@@ -94,8 +94,7 @@ def what_if(options: Options) -> None:
     model, data = load_model(options.ckpt_path)
     ranges = feature_ranges(options.ckpt_path, model, data)
     song = _song(options, data)
-    model = model.pinned(song)
-    now = with_interval(model.predict_variants(song)).iloc[0]
+    now = with_interval(model.predict(song)).iloc[0]
     print(f"{described(song.iloc[0])}: predicted {now['prediction']:.1f}{_interval(now)}")
     if (known := model.encoder.known_artists(song)) is not None and not known[0]:
         print("known songs: none by this artist")
@@ -126,7 +125,7 @@ def _interval(row: pd.Series) -> str:
 def _predicted(model: Model, table: pd.DataFrame) -> pd.DataFrame:
     """Predictions with intervals of variants of a song."""
     parts = [table.iloc[start : start + _AT_ONCE] for start in range(0, len(table), _AT_ONCE)]
-    found = [with_interval(model.predict_variants(part)) for part in shown(parts, "predictions")]
+    found = [with_interval(model.predict(part)) for part in shown(parts, "predictions")]
     return pd.concat(found, ignore_index=True)
 
 
@@ -141,7 +140,7 @@ def _vary(
     own = song[list(names)].to_numpy(np.float64)[0]
     labels = [name.replace("_", " ") for name in names]
     if len(names) == 1:
-        here = None if np.isnan(own).any() else (own[0], float(model.predict_variants(song).mean[0]))
+        here = None if np.isnan(own).any() else (own[0], float(model.mean(song)[0]))
         results.figure("what_if", plots.what_if_line(labels[0], values[0], predicted, here))
     else:
         here = None if np.isnan(own).any() else own

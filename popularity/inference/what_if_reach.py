@@ -46,7 +46,7 @@ def reach(
         return variants(song, list(ranges), np.stack(columns, axis=1))
 
     def predict(features: np.ndarray) -> np.ndarray:
-        return model.predict_variants(changed(features)).mean
+        return model.mean(changed(features))
 
     start = float(predict(before[None])[0])
     if abs(start - target) < _SAME:

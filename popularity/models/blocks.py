@@ -91,7 +91,7 @@ def reordered(x: Tensor, place: Tensor) -> Tensor:
 
     By whole rows: on a CPU ``torch.gather`` takes three times as long.
     """
-    start = x.shape[1] * torch.arange(len(x), device=x.device)
+    start = x.shape[1] * torch.arange(x.shape[0], device=x.device)
     return x.flatten(0, 1).index_select(0, (place + start.unsqueeze(1)).flatten()).view_as(x)
 
 

@@ -68,7 +68,7 @@ class FeatureTokens(nn.Module):
         category = self.category(batch["category"] + self.offsets)
         title = self.title(batch["title"].to(dtype)).unsqueeze(1)
         tokens = torch.cat([embedded, category, title], dim=1)[:, batch["present"][0]]
-        return torch.cat([tokens, self.readout.expand(len(tokens), 1, -1)], dim=1)
+        return torch.cat([tokens, self.readout.expand(tokens.shape[0], 1, -1)], dim=1)
 
 
 class FeatureTokensMember(nn.Module):
@@ -98,7 +98,7 @@ class FeatureTokensMember(nn.Module):
         """Raw outputs ``(B, outputs)``."""
         shown = self.tokens.hide(batch)
         x = self.tokens(shown)  # (B, L, d)
-        reverse = torch.arange(x.shape[1] - 1, -1, -1, device=x.device).expand(len(x), -1)
+        reverse = torch.arange(x.shape[1] - 1, -1, -1, device=x.device).expand(x.shape[0], -1)
         for block in self.blocks:
             x = block(x, reverse)
         x = self.norm(x)

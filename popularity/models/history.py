@@ -138,7 +138,7 @@ class HistoryMember(nn.Module):
         for block in self.blocks:
             x = block(x, reverse)
         x = self.norm(x)
-        ends = x.shape[1] * torch.arange(len(x), device=x.device) + lengths - 1
+        ends = x.shape[1] * torch.arange(x.shape[0], device=x.device) + lengths - 1
         last = x.flatten(0, 1).index_select(0, ends)
         mean = (x * inside.unsqueeze(-1)).sum(1) / lengths.unsqueeze(1)
         skipped = self.skip(torch.cat([batch["song"], extras], -1)) + album @ self.album_skip
@@ -149,7 +149,7 @@ class HistoryMember(nn.Module):
         self, batch: Mapping[str, Tensor], history: History, extras: Tensor, album: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Tokens ``(B, L, d)``, padded behind their end, and their number ``(B)``."""
-        known, query = self._embedded(batch, history)
+        known, query = self.embedded(batch, history)
         query = query + self.role.weight[QUERY]
         hide, into, activation, dropout, out = self.extras
         embedded = out(dropout(activation(into(hide(extras)) + album @ self.album_extras)))
@@ -164,7 +164,7 @@ class HistoryMember(nn.Module):
         # the padding in front moves behind the end
         return reordered(x, (place - lengths.unsqueeze(1)) % x.shape[1]), lengths
 
-    def _embedded(self, batch: Mapping[str, Tensor], history: History) -> tuple[Tensor, Tensor]:
+    def embedded(self, batch: Mapping[str, Tensor], history: History) -> tuple[Tensor, Tensor]:
         """Known songs ``(B, H, d)`` and the songs ``(B, d)``, in one pass."""
         song = torch.cat([history.song.flatten(0, 1), batch["song"]])
         both = self.song(song, torch.cat([history.category.flatten(0, 1), batch["category"]]))

@@ -13,7 +13,7 @@ import pandas as pd
 from popularity import __version__
 from popularity.data.songs import load_songs
 from popularity.errors import InputError
-from popularity.features.related import keys_of
+from popularity.features.keys import keys_of
 from popularity.inference.checkpoint import fingerprint_of, read_checkpoint
 from popularity.inference.explain_model import load_model, load_own_songs
 from popularity.io import check_target

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import pandas as pd
@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from popularity.features.base import Encoder
-from popularity.features.related import SAME
-from popularity.training.batches import SongBatches
+from popularity.features.related import NO_SONG, SAME
 from popularity.training.module import PopularityModule
 
 
@@ -26,30 +25,35 @@ def known_songs(encoder: Encoder, encoded: Mapping[str, Tensor]) -> Tensor | Non
 def raw_outputs(
     module: PopularityModule, encoder: Encoder, songs: pd.DataFrame, *, samples: int = 1, batch_size: int = 512
 ) -> Tensor:
-    """The first of :func:`outputs_and_known`."""
-    return outputs_and_known(module, encoder, songs, samples=samples, batch_size=batch_size)[0]
+    """The first of :func:`outputs_and_known`, for songs that are not encoded."""
+    return outputs_and_known(module, encoder, encoder.encode(songs), samples=samples, batch_size=batch_size)[0]
 
 
 @torch.no_grad()
 def outputs_and_known(
-    module: PopularityModule, encoder: Encoder, songs: pd.DataFrame, *, samples: int = 1, batch_size: int = 512
+    module: PopularityModule,
+    encoder: Encoder,
+    encoded: Mapping[str, Tensor],
+    *,
+    samples: int = 1,
+    batch_size: int = 512,
 ) -> tuple[Tensor, Tensor | None]:
     """Raw outputs ``(n, outputs)`` of the head, calibrated, and what :func:`known_songs` counts.
 
-    Twice the same songs give twice the same numbers.
+    The outputs of a song are the same whatever songs stand beside it.
 
     Args:
         module: trained; left as it was.
         encoder: that it was trained with.
-        songs: ``n`` songs.
+        encoded: ``n`` songs as the encoder gives them.
         samples: histories sampled per song in training (``datamodule.hparams["samples"]``).
         batch_size: songs predicted at once.
     """
-    raw, batches = [], SongBatches(encoder, songs, batch_size, samples=samples)
+    order = _few_candidates_first(encoded)
     with evaluating(module):
-        for batch in batches:
-            raw.append(module(like_weights(batch, module)))
-    return torch.cat(raw), known_songs(encoder, batches.tensors)
+        batches = _batches(encoder, encoded, order.split(batch_size), samples)
+        raw = torch.cat([module(like_weights(batch, module)) for batch in batches])
+    return raw[order.argsort().to(raw.device)], known_songs(encoder, encoded)
 
 
 @torch.no_grad()
@@ -60,17 +64,41 @@ def member_outputs(
 
     That is what :func:`known_songs` counts, and predictions ``(n,)`` of boosted trees where the encoder makes some.
 
-    Args: as those of :func:`outputs_and_known`.
+    Args: as those of :func:`outputs_and_known`, but for songs that are not encoded.
     """
-    members = len(getattr(module.net, "members", "1"))
-    raw, trees, batches = [], [], SongBatches(encoder, songs, batch_size, samples=samples)
+    members, encoded = len(getattr(module.net, "members", "1")), encoder.encode(songs)
+    raw, trees, order = [], [], _few_candidates_first(encoded)
     with evaluating(module):
-        for batch in batches:
+        for batch in _batches(encoder, encoded, order.split(batch_size), samples):
             trees += [batch["tree"]] if "tree" in batch else []
             found = module.net(like_weights(batch, module))
             found = found if found.ndim == 3 else found.unsqueeze(0)
             raw.append(torch.stack([module.head.mix(part) for part in found.chunk(members)]))
-    return torch.cat(raw, 1), known_songs(encoder, batches.tensors), torch.cat(trees) if trees else None
+    back, together = order.argsort(), torch.cat(raw, 1)
+    return (
+        together[:, back.to(together.device)],
+        known_songs(encoder, encoded),
+        torch.cat(trees)[back] if trees else None,
+    )
+
+
+def _few_candidates_first(encoded: Mapping[str, Tensor]) -> Tensor:
+    """``(n,)`` an order of songs whose batches are short, and read one sample where that is all there is."""
+    if "role" not in encoded:
+        return torch.arange(len(next(iter(encoded.values()))))
+    return (encoded["role"] != NO_SONG).sum(1).argsort(stable=True)
+
+
+def _batches(
+    encoder: Encoder, encoded: Mapping[str, Tensor], parts: Iterable[Tensor], samples: int
+) -> Iterator[dict[str, Tensor]]:
+    """The batches of songs that are numbered in ``parts``."""
+    generator = torch.Generator().manual_seed(0)
+    for part in parts:
+        rows = {name: value[part] for name, value in encoded.items()}
+        rows = encoder.sample(rows, generator, training=False, samples=samples)
+        rows.pop("length", None)  # of the longest history; none is padded beyond it
+        yield encoder.attach(rows)
 
 
 @contextmanager

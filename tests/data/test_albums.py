@@ -80,7 +80,7 @@ ROWS = st.lists(
 def test_songs_that_models_relate_by_album_are_on_one_side(rows: list[Row]) -> None:
     """What a history or a feature takes for the same album is one group of the split."""
     from popularity.data.groups import group_numbers
-    from popularity.features.related import keys_of
+    from popularity.features.keys import keys_of
 
     songs = table([*rows, ("Z", "Other", None)])
     keys, groups = keys_of(songs).album, group_numbers(songs, "album")

@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import Lazy, make_songs
 
 album_stats = Lazy("popularity.features.album_stats")
+song_keys = Lazy("popularity.features.keys")
 related = Lazy("popularity.features.related")
 
 
@@ -43,9 +44,9 @@ def test_songs_by_others_are_counted_without_the_artist_and_the_song_itself(song
     albums = ["Road Songs", "Road Songs", "Road Songs", "Road Songs", "Alone", None]
     date = pd.Timestamp("2001-01-01")
     six = songs.iloc[:6].assign(artist=names, album=pd.Series(albums, dtype="str").to_numpy(), release_date=date)
-    keys = related.keys_of(six)
+    keys = song_keys.keys_of(six)
     assert album_stats.songs_by_others(keys, keys).tolist() == [2, 2, 3, 3, 0, 0]
-    known = related.keys_of(six.iloc[:2])
+    known = song_keys.keys_of(six.iloc[:2])
     assert album_stats.songs_by_others(keys, known).tolist() == [0, 0, 2, 2, 0, 0]
 
 
@@ -60,11 +61,11 @@ def test_where_new_songs_have_none_their_number_is_not_told(songs, split):
     shared["release_date"] = pd.Timestamp("2000-01-01") + pd.to_timedelta(np.arange(60) % 5 * 400, unit="D")
     encoder = HistoryEncoder(hide_history=0.0)
     encoder.fit(shared, inner_folds(shared, split), earlier=split == "time")
-    told = encoder._album(shared, related.keys_of(shared))
+    told = encoder._album(shared, song_keys.keys_of(shared))
     assert not told[:, 2].any()
     other = HistoryEncoder(hide_history=0.0)
     other.fit(shared, inner_folds(shared, "random"))
-    assert other._album(shared, related.keys_of(shared))[:, 2].all()
+    assert other._album(shared, song_keys.keys_of(shared))[:, 2].all()
 
 
 def test_a_file_without_albums_has_no_statistics(songs):
@@ -73,4 +74,4 @@ def test_a_file_without_albums_has_no_statistics(songs):
     bare = songs.assign(album=pd.Series(np.nan, songs.index, dtype="str"))
     encoder = HistoryEncoder()
     encoder.fit(bare)
-    assert not encoder._album(bare, related.keys_of(bare)).any()
+    assert not encoder._album(bare, song_keys.keys_of(bare)).any()

@@ -18,6 +18,7 @@ NAMES = ["ann", "bob", "cy", "dee"]
 torch = Lazy("torch")
 songs_module = Lazy("popularity.data.songs")
 names_of = Lazy("popularity.data.credits")
+song_keys = Lazy("popularity.features.keys")
 related = Lazy("popularity.features.related")
 sampling = Lazy("popularity.features.sampling")
 
@@ -68,7 +69,7 @@ def by_hand(songs: pd.DataFrame, i: int, *, earlier: bool) -> tuple[set[int], se
 )
 def test_the_candidates_are_those_of_a_plain_loop(tmp_path_factory, credits_, earlier):
     songs = songs_of(credits_, tmp_path_factory)
-    keys = related.keys_of(songs)
+    keys = song_keys.keys_of(songs)
     found = related.RelatedSongs(keys, earlier=earlier).candidates(keys, np.arange(len(songs)))
     for i in range(len(songs)):
         same, credited, album, same_album = by_hand(songs, i, earlier=earlier)
@@ -85,7 +86,7 @@ def test_a_song_and_its_duplicates_are_never_its_own_history(tmp_path_factory):
     copies.loc[0, ["artist", "title", *audio]] = ["Ann", "Other", 0.5, 0.5, 100.0]  # the same id
     copies.loc[1, ["track_id", "title", *audio]] = ["x" * 22, "SONG 0", 0.6, 0.6, 101.0]  # the same artist and title
     copies.loc[2, ["track_id", "title"]] = ["y" * 22, "Another"]  # the same audio
-    found = related.RelatedSongs(related.keys_of(songs)).candidates(related.keys_of(copies))
+    found = related.RelatedSongs(song_keys.keys_of(songs)).candidates(song_keys.keys_of(copies))
     for i in range(3):
         assert sorted(found.row[i][found.role[i] == 0].tolist()) == [1, 2, 3, 4, 5]
 
@@ -97,7 +98,7 @@ def test_the_order_of_the_rows_says_nothing(tmp_path_factory, earlier):
     songs = songs_of([("ann", [], int(year)) for year in rng.integers(1950, 2020, 80)], tmp_path_factory)
     order = rng.permutation(len(songs))
     shuffled = songs.iloc[order].reset_index(drop=True)
-    one, other = related.keys_of(songs), related.keys_of(shuffled)
+    one, other = song_keys.keys_of(songs), song_keys.keys_of(shuffled)
     first = related.RelatedSongs(one, earlier=earlier).candidates(one, np.arange(len(songs)))
     second = related.RelatedSongs(other, earlier=earlier).candidates(other, np.arange(len(songs)))
     for i, j in enumerate(order):
@@ -109,7 +110,7 @@ def test_the_order_of_the_rows_says_nothing(tmp_path_factory, earlier):
 
 def test_of_too_many_the_latest_before_the_song(tmp_path_factory):
     songs = songs_of([("ann", [], 1900 + i) for i in range(60)], tmp_path_factory)
-    keys = related.keys_of(songs)
+    keys = song_keys.keys_of(songs)
     found = related.RelatedSongs(keys, earlier=True).candidates(keys, np.arange(60))
     assert sorted(found.row[50][found.role[50] == 0].tolist()) == list(range(26, 50))
     assert (found.role[0] == -1).all()
@@ -117,7 +118,8 @@ def test_of_too_many_the_latest_before_the_song(tmp_path_factory):
 
 def sampled(role, key, same_album=None, *, samples=2, length=5, thinning=None, seed=0):
     candidates, generator = sampling.Candidates(role, key, same_album), torch.Generator().manual_seed(seed)
-    return sampling.sample_histories(candidates, generator, samples=samples, length=length, thinning=thinning)
+    chance = torch.rand(len(role), samples, role.shape[1], generator=generator)
+    return sampling.sample_histories(candidates, chance, generator, length=length, thinning=thinning)
 
 
 @settings(max_examples=30)
@@ -142,7 +144,7 @@ def test_songs_on_one_album_of_an_artist_with_too_many_songs_are_all_there(tmp_p
     album = pd.Series([f"Album {i}" for i in range(90)], dtype="str")
     album[[7, 40, 41, 77]] = "One"
     songs = songs.assign(album=album, release_date=pd.Timestamp("1999-01-01"))
-    keys = related.keys_of(songs)
+    keys = song_keys.keys_of(songs)
     found = related.RelatedSongs(keys).candidates(keys, np.arange(90))
     assert sorted(found.row[40][found.same_album[40]].tolist()) == [7, 41, 77]
     assert (found.role[40][found.same_album[40]] == related.SAME).all()
@@ -150,9 +152,9 @@ def test_songs_on_one_album_of_an_artist_with_too_many_songs_are_all_there(tmp_p
 
 def test_an_album_that_all_known_songs_share_relates_none(tmp_path_factory):
     songs = songs_of([(f"artist {i}", [], 1999) for i in range(6)], tmp_path_factory).assign(album="One")
-    keys = related.keys_of(songs)
+    keys = song_keys.keys_of(songs)
     assert (related.RelatedSongs(keys).candidates(keys, np.arange(6)).role == -1).all()
-    other = related.keys_of(songs.assign(album=["One"] * 5 + ["Two"]))
+    other = song_keys.keys_of(songs.assign(album=["One"] * 5 + ["Two"]))
     assert (related.RelatedSongs(other).candidates(keys, np.arange(6)).role[0] == related.ALBUM).sum() == 4
 
 

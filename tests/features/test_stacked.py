@@ -115,7 +115,7 @@ def test_a_known_song_s_own_label_is_not_in_its_features(kind, songs):
 
 
 def test_songs_are_the_same_by_id_or_by_artist_and_title(encoder, songs):
-    from popularity.features.related import keys_of
+    from popularity.features.keys import keys_of
 
     known = encoder.related.keys
     assert stacked.same_song(keys_of(songs), known).tolist() == [*range(200), *[-1] * 40]

@@ -1,0 +1,100 @@
+"""``export``: a checkpoint as one file that needs nothing of this package: preprocessing and known songs inside."""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+
+from popularity.errors import InputError
+from popularity.inference.checkpoint import load_checkpoint
+from popularity.inference.explain_model import load_own_songs
+from popularity.inference.export_graph import SongGraph, exported, vocabularies
+from popularity.inference.export_onnx import check_onnx, onnx_model
+from popularity.inference.export_song import CODED, NUMBERS, TEXTS
+from popularity.io import check_target, write_atomically
+from popularity.parsing import Parser
+from popularity.program import program
+
+FORMATS = ("onnx", "pt2")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to export.
+
+    Args:
+        ckpt_path: the checkpoint.
+        format: onnx, which takes the canonical columns as they are, or pt2, which PyTorch loads and takes tensors.
+        output: file to write; model.onnx or model.pt2 by default.
+        source: the songs that the checkpoint was trained on, where they are not where they were: it holds hashes of
+            names alone, and a graph needs the names.
+        samples: histories read of each song; as many as `predict` reads by default. 1 is faster, and differs where
+            there are more known songs than one history holds.
+    """
+
+    ckpt_path: str
+    format: str = "onnx"
+    output: str | None = None
+    source: str | None = None
+    samples: int | None = None
+
+
+def export(options: Options) -> Path:
+    """Write a checkpoint as a graph.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: whatever cannot work; nothing is written then.
+    """
+    if options.format not in FORMATS:
+        raise InputError(f"--format: expected one of {', '.join(FORMATS)}, got {options.format!r}")
+    if options.samples is not None and options.samples < 1:
+        raise InputError(f"--samples: expected at least 1, got {options.samples}")
+    path = Path(options.output or f"model.{options.format}")
+    check_target(path, [options.ckpt_path, options.source])
+    if options.format == "onnx":
+        check_onnx()
+    content, inputs, outputs = exported_model(options)
+    with write_atomically(path, binary=True) as file:
+        file.write(content)
+    print(f"{path}: {len(content) / 1e6:.1f} MB, inputs {', '.join(inputs)}; outputs {', '.join(outputs)}")
+    return path
+
+
+def exported_model(options: Options) -> tuple[bytes, list[str], list[str]]:
+    """The content of the file, and the names of its inputs and outputs."""
+    module, data = load_checkpoint(options.ckpt_path)
+    if options.source is not None:
+        data.hparams["source"] = options.source
+    load_own_songs(options.ckpt_path, data)
+    songs = data.songs("train")
+    samples = options.samples or int(data.hparams["samples"]) * int(getattr(data.encoder, "eval_samples", 1))
+    graph = SongGraph(module.float().eval(), data.encoder, songs, samples).eval()
+    lists = vocabularies(data.encoder, songs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of PyTorch, on its own ways
+        traced = exported(graph)
+        if options.format == "onnx":
+            return onnx_model(traced, graph, lists), [*NUMBERS, *TEXTS, *CODED], graph.outputs
+    columns = {"numbers": NUMBERS, "texts": TEXTS, "lists": lists, "outputs": graph.outputs}
+    buffer = io.BytesIO()
+    torch.export.save(traced, buffer, extra_files={"columns.json": json.dumps(columns)})
+    return buffer.getvalue(), ["numbers", *TEXTS, *CODED], graph.outputs
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run ``export``."""
+    parser = Parser(
+        prog=f"{program()} export", description="Write a trained model as one file, for use without Python."
+    )
+    parser.add_class_arguments(Options, None)
+    config = parser.parse_args(list(argv))
+    export(Options(**{field.name: config[field.name] for field in fields(Options)}))

@@ -1,0 +1,208 @@
+"""A trained model as one graph of tensors: songs to predicted popularity and intervals.
+
+Glossary of shapes: ``B`` songs, ``K`` bins.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from popularity.errors import InputError
+from popularity.features.base import Encoder
+from popularity.features.encoder import HistoryEncoder
+from popularity.features.song import FeatureEncoder
+from popularity.inference.distribution import SHARES
+from popularity.inference.export_characters import code_points
+from popularity.inference.export_encoder import encoder_graph
+from popularity.inference.export_lookup import taken
+from popularity.inference.export_song import CODED, NUMBERS, TEXTS, Songs
+from popularity.metrics import HIGHEST, LOWEST
+from popularity.models.conformal import BANDS, Conformal
+from popularity.models.heads import HistogramHead
+from popularity.models.history import History, HistoryMamba, HistoryMember, SongEmbedding, history_of
+from popularity.training.module import FeatureTokensMamba, PopularityModule, SingleTokenMamba
+
+
+class SongGraph(nn.Module):
+    """What a checkpoint predicts, of songs in canonical columns.
+
+    Args:
+        module: trained.
+        encoder: of the same checkpoint.
+        songs: that it was trained on.
+        samples: histories of each song whose predictions are averaged.
+
+    Raises:
+        InputError: the network or the encoder is not one of this package, or as `popularity.inference.export_encoder`.
+
+    Attributes:
+        outputs: names of what :meth:`forward` returns, in its order.
+    """
+
+    def __init__(self, module: PopularityModule, encoder: Encoder, songs: pd.DataFrame, samples: int) -> None:
+        super().__init__()
+        if type(module.net) not in (HistoryMamba, FeatureTokensMamba, SingleTokenMamba):
+            raise InputError(f"export: expected a network of this package, got {type(module.net).__name__}")
+        self.encoder = encoder_graph(encoder, songs, samples if getattr(encoder, "history", 0) else 1)
+        self.net, self.head, self.calibration = copy.deepcopy(module.net), module.head, module.calibration
+        if isinstance(self.net, HistoryMamba) and isinstance(encoder, HistoryEncoder):
+            embed_known_songs(self.net, encoder)
+        fresh = Conformal()
+        self.conformal = not torch.equal(fresh.quantiles, module.calibration.conformal.quantiles.to(fresh.quantiles))
+        self.calibrated = not module.calibration.is_identity()
+        self.most = int(getattr(encoder, "history", 0))
+        ends = [f"{side}_{100 * share:g}" for share in SHARES for side in ("low", "high")]
+        self.outputs = ["popularity", *(ends if isinstance(module.head, HistogramHead) else [])]
+        self.outputs += ["known_songs"] * (self.most > 0)
+
+    def forward(self, *songs: Tensor) -> tuple[Tensor, ...]:
+        """``(B,)`` each, named by :attr:`outputs`; the inputs are those of `Songs`."""
+        batch = self.encoder(Songs(*songs))
+        raw = members_of(self.net, batch) if isinstance(self.net, HistoryMamba) else self.net(batch)
+        raw = self.head.mix(raw) if raw.ndim == 3 else raw
+        if self.calibrated:  # what `Calibration.forward` asks of its numbers, no graph can ask
+            of = self.calibration
+            raw = self.head.calibrated(raw, of.offset, of.slope, of.sharpness)
+        known = batch["known_songs"].clamp_max(self.most) if self.most else None
+        found = [self.head.predict(raw)]
+        if isinstance(self.head, HistogramHead):
+            mass, edges = self.head.probabilities(raw).double(), self.head.edges.double()
+            if self.conformal:
+                mass = conformed(self.calibration.conformal, mass, known)
+            found += [end for share in SHARES for end in interval(mass, edges, share)]
+        if known is not None:
+            found.append(known)
+        return tuple(found)
+
+
+class KnownEmbedding(nn.Module):
+    """What `HistoryMember.embedded` computes, beforehand for the known songs; without the operators that ONNX lacks.
+
+    Args:
+        embedding: trained.
+        song: ``(N, S)`` vectors of the known songs.
+        category: ``(N, C)`` their categories.
+    """
+
+    known: Tensor
+
+    def __init__(self, embedding: SongEmbedding, song: Tensor, category: Tensor) -> None:
+        super().__init__()
+        self.embedding = embedding
+        with torch.no_grad():
+            self.register_buffer("known", self._embed(song, category))
+
+    def _embed(self, song: Tensor, category: Tensor) -> Tensor:
+        of = self.embedding
+        embedded = taken(of.category.weight, category + of.offsets).sum(-2)
+        found: Tensor = of.out(of.vector(song) + embedded)
+        return found
+
+    def forward(self, batch: Mapping[str, Tensor], history: History) -> tuple[Tensor, Tensor]:
+        """Known songs ``(B, H, d)``, of which the batch has rows in place of vectors, and the songs ``(B, d)``."""
+        return taken(self.known, history.song), self._embed(batch["song"], batch["category"])
+
+
+def members_of(net: HistoryMamba, batch: Mapping[str, Tensor]) -> Tensor:
+    """What the network gives, ``(M, B, outputs)``; a member reads all of its samples at once, for a short graph."""
+    samples, songs = batch["role"].shape[:2]
+    each = max(1, samples // len(net.members))
+    own = {name: torch.cat([batch[name]] * each) for name in ("song", "category", "extras", "month")}
+    found = []
+    for index, member in enumerate(net.members):
+        histories = zip(*(history_of(batch, (index * each + step) % samples) for step in range(each)), strict=True)
+        together = History._make(None if some[0] is None else torch.cat(some) for some in histories)
+        found.append(member(own, together).reshape(each, songs, -1))
+    return torch.cat(found)
+
+
+def embed_known_songs(net: HistoryMamba, encoder: HistoryEncoder) -> None:
+    """Give the members of a network the embeddings of the known songs."""
+    for member in net.members:
+        assert isinstance(member, HistoryMember)
+        member.of_known = KnownEmbedding(member.song, encoder.known["song"], encoder.known["category"])
+        member.__dict__["embedded"] = member.of_known  # in place of the method
+
+
+def conformed(correction: Conformal, probabilities: Tensor, known: Tensor | None) -> Tensor:
+    """What `Conformal.forward` gives, without a search: ``(B, K)``."""
+    below = probabilities.cumsum(1)
+    below = below[:, :-1] / below[:, -1:]
+    band = torch.zeros_like(below[:, 0]).long()
+    if known is not None:
+        band = (known.unsqueeze(1) >= torch.tensor(BANDS[1:])).sum(1)
+    scores = taken(correction.quantiles.to(below), band)  # (B, levels)
+    steps = scores.shape[1] - 1
+    right = (scores.unsqueeze(1) <= below.unsqueeze(2)).sum(2).clamp_max(steps)
+    low, high = scores.gather(1, right - 1), scores.gather(1, right)
+    level = (right - 1 + ((below - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)) / steps
+    first, last = torch.zeros_like(level[:, :1]), torch.ones_like(level[:, :1])
+    return torch.cat([level, last], 1) - torch.cat([first, level], 1)
+
+
+def interval(mass: Tensor, edges: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """`popularity.inference.distribution.interval` of probabilities ``(B, K)``, ``(B,)`` each."""
+    half, most = (1 - share) / 2, 1 - share
+    above = _cdf(mass, edges, 0.5).clamp(half, most)
+    below = (1 - _cdf(mass, edges, 99.5)).clamp(half, most)
+    low, high = _quantile(mass, edges, below), _quantile(mass, edges, 1 - above)
+    return torch.where(low < 0.5, LOWEST, low), torch.where(high >= 99.5, HIGHEST, high)
+
+
+def _cdf(mass: Tensor, edges: Tensor, point: float) -> Tensor:
+    inside = ((point - edges[:-1]) / (edges[1:] - edges[:-1])).clamp(0, 1)
+    return (mass * inside).sum(1) / mass.sum(1)
+
+
+def _quantile(mass: Tensor, edges: Tensor, level: Tensor) -> Tensor:
+    up_to = mass.cumsum(1)
+    goal = level.unsqueeze(1) * up_to[:, -1:]
+    bins = (up_to < goal).sum(1, keepdim=True).clamp_max(mass.shape[1] - 1)
+    inside, end = mass.gather(1, bins), up_to.gather(1, bins)
+    share = 1 - torch.where(inside > 0, (end - goal) / inside.clamp_min(1e-300), 0.0)
+    left, right = taken(edges, bins), taken(edges, bins + 1)
+    return (left + share * (right - left)).clamp(LOWEST, HIGHEST).squeeze(1)
+
+
+def vocabularies(encoder: Encoder, songs: pd.DataFrame) -> dict[str, list[str]]:
+    """The lists in which a graph takes places: genres, subgenres and the track ids of known songs."""
+    features = getattr(encoder, "features", encoder)
+    levels = features.vocabulary if isinstance(features, FeatureEncoder) else {"genre": [], "subgenre": []}
+    tracks = songs["track_id"].dropna()
+    return {**levels, "track_id": tracks[~tracks.str.casefold().duplicated()].to_list()}
+
+
+def songs_of(table: pd.DataFrame, lists: Mapping[str, Sequence[str]]) -> Songs:
+    """A canonical song table as a graph takes it.
+
+    Args:
+        table: of ``B`` songs.
+        lists: from :func:`vocabularies`.
+    """
+    texts = {name: table[name] for name in TEXTS}
+    texts["release_date"] = table["release_date"].dt.strftime("%Y-%m-%d")
+    coded = {name: pd.Index(lists[name], dtype="str").get_indexer(table[name]).astype(np.int64) for name in CODED}
+    return Songs(
+        torch.tensor(table[list(NUMBERS)].to_numpy(np.float64)),
+        **{name: code_points(text.fillna("").to_list()) for name, text in texts.items()},
+        **{name: torch.from_numpy(codes) for name, codes in coded.items()},
+    )
+
+
+def exported(graph: SongGraph) -> torch.export.ExportedProgram:
+    """The graph for any number of songs and texts of any length."""
+    batch = torch.export.Dim("songs", min=1, max=1 << 20)
+    # lengths that differ, so that none is taken for another
+    texts = [torch.full((3, 11 + place), ord("a")) for place in range(len(TEXTS))]
+    codes = [torch.full((3,), -1) for _ in CODED]
+    numbers = torch.full((3, len(NUMBERS)), torch.nan, dtype=torch.float64)
+    lengths = [{0: batch, 1: torch.export.Dim(f"{name}_length", min=1, max=2048)} for name in TEXTS]
+    shapes = ({0: batch}, *lengths, *({0: batch} for _ in CODED))
+    with torch.no_grad():
+        return torch.export.export(graph, (numbers, *texts, *codes), dynamic_shapes={"songs": shapes}, strict=False)

