@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from popularity.__main__ import main
 from tests.conftest import Lazy, make_songs
 
-pytest.importorskip("lightgbm")
+pytestmark = pytest.mark.skipif(find_spec("lightgbm") is None, reason="LightGBM is not installed")
 checkpoints = Lazy("popularity.inference.checkpoint")
 SMALL = ["--model.net.width", "4", "--model.net.members", "1", "--data.batch_size", "32"]
 SMALL += ["--trainer.accelerator", "cpu", "--plots.every_n_epochs", "0", "--trainer.enable_progress_bar", "false"]
