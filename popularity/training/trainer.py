@@ -146,7 +146,7 @@ def check_runs(config: Namespace) -> Path:
     Raises:
         InputError: it lies outside ``log_dir``, or is not writable.
     """
-    runs = Path(config.log_dir) / config.name
+    runs: Path = Path(config.log_dir) / config.name
     if ".." in Path(config.name).parts or Path(config.name).is_absolute():
         raise InputError(f"--name: expected the name of a folder in --log_dir, got {config.name}")
     check_folder(runs)
