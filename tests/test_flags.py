@@ -45,7 +45,7 @@ def test_precision(precision, plain, song_file):
     """The averaged weights follow, gradients are clipped, and metrics keep counting in at least single precision."""
     run = fit(song_file, "--trainer.precision", precision)
     expected, found = scores(plain), scores(run)
-    assert found["test/mse"] == pytest.approx(expected["test/mse"], rel=1e-3 if precision == "64-true" else 0.05)
+    assert found["test/mse"] == pytest.approx(expected["test/mse"], rel=5e-3 if precision == "64-true" else 0.05)
     assert found["test/r2"] == pytest.approx(expected["test/r2"], abs=0.05)
     assert found["test/rmse"] == pytest.approx(found["test/mse"] ** 0.5, rel=1e-4)
     import torch

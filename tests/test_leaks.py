@@ -175,7 +175,9 @@ def test_a_later_song_s_label_does_not_reach_an_earlier_song(known):
         after = raw_in_evaluation(module, encoder, new)
         assert torch.equal(after[no_later], before[no_later])
         assert not torch.equal(after[~no_later], before[~no_later])
-        assert torch.equal(raw_in_training(module, encoder, known)[no_later], before_in_training[no_later])
+        # a training song is itself a known song: those of the day itself have other vectors now
+        earlier = torch.from_numpy(released < day)
+        assert torch.equal(raw_in_training(module, encoder, known)[earlier], before_in_training[earlier])
 
 
 def test_without_the_split_by_time_later_songs_are_read(known):
