@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from popularity.errors import InputError
 
-#: Bounds of a tilt, and steps that find it: enough to put nearly all mass into a bin that held almost none.
-_MOST_TILT, _TILT_STEPS = 1_000.0, 40
+#: Steps that find a tilt.
+_TILT_STEPS = 50
 
 
 def _full(x: Tensor) -> Tensor:
@@ -149,8 +149,8 @@ class MSEHead(Head):
 def tilted(logits: Tensor, centre: Tensor, goal: Tensor) -> Tensor:
     """Logits ``logits + tilt * centre`` whose distribution has the wanted mean.
 
-    The mean rises with the tilt, and its derivative is the variance: Newton's method, within a bracket that every step
-    narrows, since a step may overshoot where a distribution has several peaks.
+    The mean rises with the tilt, and its derivative is the variance: Newton's method within a bracket, and its middle
+    instead where a step would leave the bracket or is not half as long as the one before, as where there are peaks.
 
     Args:
         logits: ``(B, K)``.
@@ -159,13 +159,16 @@ def tilted(logits: Tensor, centre: Tensor, goal: Tensor) -> Tensor:
     """
     scale = (centre[-1] - centre[0]) / 2
     place, wanted = (centre - centre[0]) / scale - 1, ((goal - centre[0]) / scale - 1).unsqueeze(-1)  # from -1 to 1
-    low, high = torch.full_like(wanted, -_MOST_TILT), torch.full_like(wanted, _MOST_TILT)
-    tilt = torch.zeros_like(wanted)
+    # enough to put nearly all mass into the first or the last bin
+    most = (logits.amax(-1, keepdim=True) - logits.amin(-1, keepdim=True) + 40) / (place[1:] - place[:-1]).min()
+    low, high, tilt, step = -most, most, torch.zeros_like(most), 2 * most
     for _ in range(_TILT_STEPS):
         probability = (logits + tilt * place).softmax(-1)
         mean = (probability * place).sum(-1, keepdim=True)
         variance = (probability * (place - mean).square()).sum(-1, keepdim=True)
         low, high = torch.where(mean < wanted, tilt, low), torch.where(mean < wanted, high, tilt)
-        newton = tilt + (wanted - mean) / variance.clamp_min(1e-6)
-        tilt = torch.where((newton > low) & (newton < high), newton, (low + high) / 2)
+        newton = tilt + (wanted - mean) / variance.clamp_min(1e-12)
+        good = (newton > low) & (newton < high) & ((newton - tilt).abs() < step.abs() / 2)
+        new = torch.where(good, newton, (low + high) / 2)
+        step, tilt = new - tilt, new
     return logits + tilt * place

@@ -209,3 +209,13 @@ def test_variance_grows_where_a_group_is_larger_than_all_others():
     alone = calibration.variance(terms, torch.arange(100))
     assert alone == pytest.approx(float(terms.square().sum()) / 0.99)
     assert calibration.variance(terms, torch.zeros(100, dtype=torch.long)) == float("inf")
+
+
+@pytest.mark.parametrize("spread", [1, 10, 40])
+def test_a_tilt_is_found_whatever_the_logits(spread):
+    """Peaks far apart, and hardly any mass between them, have a mean that a small tilt moves by most of the scale."""
+    raw = torch.randn(500, 60, generator=torch.Generator().manual_seed(1)).double() * spread
+    centre = torch.linspace(-9, 109, 60).double()
+    goal = torch.rand(500, generator=torch.Generator().manual_seed(2)).double() * 100
+    found = heads.tilted(raw, centre, goal).softmax(-1) @ centre
+    torch.testing.assert_close(found, goal, atol=1e-3, rtol=0)
