@@ -382,6 +382,7 @@ def test_no_second_command_into_the_same_folder_meanwhile(arguments, tmp_path, c
     assert "another command is running" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopping_is_clean(number, arguments, tmp_path):
     folder, log = tmp_path / "out", tmp_path / "log"

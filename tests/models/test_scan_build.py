@@ -48,6 +48,7 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in ("POPULARITY_SCAN", "PYTHONPATH")}
 
 
+@pytest.mark.slow
 def test_without_a_compiler_the_package_works(tmp_path: Path, environment: dict[str, str]) -> None:
     for name in ("source", "out", "empty", "target"):
         (tmp_path / name).mkdir()
@@ -59,6 +60,7 @@ def test_without_a_compiler_the_package_works(tmp_path: Path, environment: dict[
     assert (instruction_set, implementation) == ("None", "torch")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no compiler here")
 def test_with_a_compiler_the_wheel_holds_the_kernels(tmp_path: Path, environment: dict[str, str]) -> None:
     for name in ("source", "out", "target"):

@@ -73,6 +73,7 @@ def _triton() -> None:
     pytest.importorskip("triton", reason="Triton is not installed")
 
 
+@pytest.mark.slow
 def test_values_and_gradients_under_the_interpreter() -> None:
     environment = os.environ | {"TRITON_INTERPRET": "1", "POPULARITY_SCAN": "triton"}
     done = subprocess.run([sys.executable, "-c", INTERPRET], env=environment, capture_output=True, text=True)
