@@ -199,8 +199,9 @@ def _unzip(path: Path, content: bytes) -> bytes:
                 table = stream.read(max(_FREE, _RATIO * len(content)) + 1)  # the size in the archive may be a lie
             refuse_bomb(path, content, len(table))
             return table
+    # zipfile raises RuntimeError for a password, and NotImplementedError for a method of packing that it does not know
     except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError, zlib.error) as error:
-        raise InputError(f"{path}: the zip file is damaged or locked ({error})") from error
+        raise InputError(f"{path}: the zip file is damaged or locked, or packed in an unknown way ({error})") from error
 
 
 def _plain_suffix(name: str) -> str:
