@@ -124,7 +124,7 @@ def latest(results: Path) -> str:
         others = found["mse"].drop(["mamba", "linear"])
         seconds = found.loc["mamba", "seconds"] / found.loc["lightgbm", "seconds"]
         intervals = pd.read_csv(path.parent / "intervals.csv").query("known == 'all'").set_index("model")
-        inside, width = f"{intervals.loc['mamba', 'coverage_80']:.1%}", intervals["width_80"]
+        inside, width = f"{100 * intervals.loc['mamba', 'coverage_80']:.1f} %", intervals["width_80"]
         name, _, split = path.parent.name.rpartition("_")
         errors = [f"{found.loc[model, 'mse']:.2f}" for model in ("mamba", "lightgbm", "catboost", "linear")]
         ratio, wide = found.loc["mamba", "mse"] / others.min(), width["mamba"] / width["lightgbm"]
