@@ -93,7 +93,7 @@ def exported_model(options: Options) -> tuple[bytes, list[str], list[str]]:
 def main(argv: Sequence[str]) -> None:
     """Run ``export``."""
     parser = Parser(
-        prog=f"{program()} export", description="Write a trained model as one file, for use without Python."
+        prog=f"{program()} export", description="Write a trained model as one file, for ONNX Runtime or PyTorch alone."
     )
     parser.add_class_arguments(Options, None)
     config = parser.parse_args(list(argv))
