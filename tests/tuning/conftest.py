@@ -90,14 +90,9 @@ def postgres() -> Iterator[str]:
     with open(folder.with_suffix(".log"), "wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, **options)
     try:
-        for _ in range(100):
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                assert server.poll() is None, folder.with_suffix(".log").read_text()
-                time.sleep(0.1)
-        time.sleep(0.5)
+        while "ready to accept connections" not in (said := folder.with_suffix(".log").read_text()):
+            assert server.poll() is None, said
+            time.sleep(0.1)
         yield f"postgresql://tester@127.0.0.1:{port}/postgres"
     finally:
         server.terminate()
