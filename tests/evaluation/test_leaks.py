@@ -18,6 +18,8 @@ CONFIG = yaml.safe_load((ROOT / "configs" / "compare.yaml").read_text(encoding="
 MODELS, CLASSIFIERS = CONFIG["models"], CONFIG["hits"]["models"]
 # ablations of Mamba run the same code as it does
 MODELS = {name: one for name, one in MODELS.items() if not (ROOT / "configs" / "ablations" / f"{name}.yaml").exists()}
+#: Networks of pytabkit: `mlp` stands for them among the quick tests, all get their rows from the same code.
+NETS = ("realmlp", "tabm", "tabm_small")
 #: Columns that a label can hide in, and what stands there in all rows that do not hold it. The artist's is not among
 #: them: songs are known to belong together by it.
 HIDING: dict[str, dict[str, Any]] = {
@@ -111,7 +113,7 @@ def test_of_one_value_and_gaps_another_value_says_nothing(songs, protocol, name,
 
 
 @pytest.mark.parametrize("how", HIDING)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in NETS)) for name in MODELS])
 def test_what_test_songs_alone_show_cannot_be_learned(songs, protocol, name, how, tmp_path):
     """Neither columns that equal the label in test rows alone, nor the test labels, change a prediction."""
     plan, predictions = protocol({"model": quick(name, MODELS)}), []
