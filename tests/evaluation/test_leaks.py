@@ -21,7 +21,7 @@ MODELS = {name: one for name, one in MODELS.items() if not (ROOT / "configs" / "
 #: Networks of pytabkit: `mlp` stands for them among the quick tests, their rows come from the same code.
 NETS = ("realmlp", "tabm", "tabm_small")
 #: Models of every kind of preparation: what is hidden in either way is quick for these, and slow for the others.
-CORE = ("linear", "ridge_everything", "lightgbm", "mlp", "mamba", "logistic", "logistic_everything")
+CORE = ("linear", "ridge_everything", "lightgbm", "mamba", "logistic", "logistic_everything")
 #: All searches are one function: this one stands for it, the others take the settings that a search begins with.
 SEARCHED = ("lightgbm",)
 #: Columns that a label can hide in, and what stands there in all rows that do not hold it. The artist's is not among

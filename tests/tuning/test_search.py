@@ -197,6 +197,7 @@ def test_a_pareto_front_of_error_and_size(tune, tmp_path):
     assert config["model"]["net"]["init_args"]["width"] == front.sort_values("val/mse")["model.net.width"].iloc[0]
 
 
+@pytest.mark.slow
 def test_hyperband_prunes_by_epochs(tune, tmp_path):
     assert tune("--trials", "8", "--pruner", "hyperband", "--sampler", "random", epochs=6) == 0
     assert (table(tmp_path)["note"].str.contains("pruned at epoch")).any()
