@@ -65,7 +65,8 @@ def formula(monkeypatch: pytest.MonkeyPatch) -> list[object]:
             raise event
         if callable(event):
             event(trial)
-        return {"val/mse": event if isinstance(event, float) else trial.params["model.net.dropout"], "seconds": 0.0}
+        score = event if isinstance(event, float) else trial.params.get("model.net.dropout", 0.0)
+        return {"val/mse": score, "seconds": 0.0}
 
     monkeypatch.setattr("popularity.tuning.trial.RunTrial.metrics", metrics)
     return events

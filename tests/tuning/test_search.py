@@ -242,14 +242,12 @@ def test_a_study_goes_on_only_with_the_question_that_it_was_begun_with(tune, for
         (["--objective", "val/mae"], {}, "objective: val/mse -> val/mae"),
         (["--folds", "2"], {}, "folds: 1 -> 2"),
         (["--data.fold", "1"], {}, "data.fold: 0 -> 1"),
-        (["--data.batch_size", "16"], {}, "data.batch_size: 32 -> 16"),
         ([], {"source": other_songs}, "songs: "),
         ([], {"space": other_space}, "space.model.net.dropout: "),
         ([], {"epochs": 2}, "trainer.max_epochs: 1 -> 2"),
         (["--ema.decay", "0.9"], {}, "ema.decay: 0.995 -> 0.9"),
         (["--model.net.d_state", "2"], {}, "model.net.d_state: 4 -> 2"),
         (["--model.head", "MSEHead"], {}, "model.head: HistogramHead -> MSEHead"),
-        (["--model.net.one_token", "true"], {}, "model.net.one_token: False -> True"),
         (["--data.encoder.history", "3"], {}, "data.encoder.history: 14 -> 3"),
     ):
         capsys.readouterr()
