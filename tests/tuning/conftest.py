@@ -56,7 +56,7 @@ def tune(tmp_path: Path, song_file: Path, space_file: Path) -> Callable[..., int
 
 @pytest.fixture
 def formula(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Replace the fit; the list holds what the trials do instead of returning a score."""
+    """Replace the fit and leave the plots out; the list holds what the trials do instead of returning a score."""
     events: list[object] = []
 
     def metrics(self: Any, trial: Any) -> dict[str, float]:
@@ -69,6 +69,7 @@ def formula(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         return {"val/mse": score, "seconds": 0.0}
 
     monkeypatch.setattr("popularity.tuning.trial.RunTrial.metrics", metrics)
+    monkeypatch.setattr("popularity.tuning.report.write_plots", lambda *given: None)
     return events
 
 
