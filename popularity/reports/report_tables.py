@@ -11,7 +11,8 @@ from popularity.evaluation.results import Results
 
 #: Headings that are not the name of the column, and decimals where they are not 3 (0 for integers).
 HEADINGS = {
-    "mse": "MSE", "mse_sd": "± sd", "rmse": "RMSE", "mae": "MAE", "r2": "R²", "spearman": "Spearman", "mean_residual": "residual",
+    "mse": "MSE", "mse_sd": "± sd", "rmse": "RMSE", "mae": "MAE", "r2": "R²", "spearman": "Spearman",
+    "mean_residual": "residual",
     "ratio_to_reference": "ratio", "p_value": "p", "seconds": "CPU seconds", "mse_repeated": "MSE there",
     "difference_repeated": "difference there", "mse_others": "MSE elsewhere", "folds_repeated": "folds there",
     "folds_others": "folds elsewhere", "difference_others": "difference elsewhere", "auroc": "AUROC",
