@@ -20,8 +20,8 @@ CHEAP: dict[str, dict[str, Any]] = {
     **{name: {} for name in ("mlp", "realmlp", "tabm", "tabm_small")},
 }
 NETS = ("mlp", "realmlp", "tabm", "tabm_small")
-#: they run the code that the other networks run, ten seconds each
-SLOW = ("tabm", "tabm_small")
+#: `mlp` stands for them among the quick tests: they run the same code, ten seconds each
+SLOW = ("realmlp", "tabm", "tabm_small")
 FREE = [name for name in CHEAP if name not in ("mean", "artist_mean", "linear", "forward", *NETS)]
 PRETRAINED = ("tabicl", "tabpfn")
 PACKAGE = {name: name for name in ("lightgbm", "xgboost", "catboost")} | dict.fromkeys(NETS, "pytabkit")
