@@ -88,6 +88,21 @@ def test_output_that_nobody_reads_ends_quietly(arguments, code, buffering):
     assert result.returncode == code
 
 
+def test_only_the_parser_of_the_verb_is_made(monkeypatch):
+    """Those of Lightning's other verbs would take half a second."""
+    from popularity.cli import PopularityCLI
+
+    made, prepare = [], PopularityCLI._prepare_subcommand_parser
+
+    def spy(self, klass, verb, **more):
+        made.append(verb)
+        return prepare(self, klass, verb, **more)
+
+    monkeypatch.setattr(PopularityCLI, "_prepare_subcommand_parser", spy)
+    assert main(["predict", "--ckpt_path", "nowhere.ckpt"]) == 2
+    assert made == ["predict"]
+
+
 def test_another_broken_pipe_is_a_fault_of_ours(monkeypatch):
     def broken() -> int:
         os.write(pipe, b"to a worker that died")
