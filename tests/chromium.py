@@ -61,7 +61,7 @@ class Chromium:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._process.terminate()
-        self._process.wait(30)
+        self._process.wait(300)
         os.close(self._write)
         os.close(self._read)
 

@@ -198,7 +198,7 @@ def address(trained) -> Iterator[str]:
         yield found[1]
     finally:
         server.terminate()
-        server.wait(60)
+        server.wait(300)
         assert server.stdout is not None
         server.stdout.close()
 
