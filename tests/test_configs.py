@@ -27,7 +27,12 @@ def fit(folder: Path, configs: list[str], *more: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "configs", [[name] for name in MODELS] + [["mamba.yaml", name] for name in ABLATIONS], ids="+".join
+    "configs",
+    [
+        *([name] for name in MODELS),
+        *(pytest.param(["mamba.yaml", name], marks=pytest.mark.slow) for name in ABLATIONS),
+    ],
+    ids="+".join,
 )
 def test_a_model_is_fitted_tested_and_predicted_with(configs, tmp_path, song_file):
     """A fit tests its best checkpoint; the plots and the verb `test` are those of any model."""
@@ -86,6 +91,7 @@ def test_every_config_is_covered():
     assert {name for name in found if not name.startswith("search/")} == {*MODELS, *LAYERS, *ABLATIONS, COMPARE}
 
 
+@pytest.mark.slow
 def test_a_network_that_works_learns_64_songs_by_heart(tmp_path, capsys):
     """With dropout off the training R2 on 64 real songs passes .95."""
     import csv
