@@ -10,7 +10,7 @@ numbers of a song vector, ``E`` extras.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -21,6 +21,7 @@ from popularity.features.base import Inputs
 from popularity.features.related import ALBUM, CREDITED, NO_SONG, QUERY, SAME
 from popularity.models.blocks import BlockName, DirectedBlock, MemberConfig, member_configs, reordered
 from popularity.models.dropout import Dropout, dropout
+from popularity.models.embedding import SongEmbedding
 from popularity.models.network import require_inputs
 
 #: Shrinkage of a history's mean: number of songs of average popularity that are added to it.
@@ -59,40 +60,6 @@ def history_of(batch: Mapping[str, Tensor], sample: int) -> History:
         batch["role"][sample],
         batch["same_album"][sample] if "same_album" in batch else None,
     )
-
-
-class SongEmbedding(nn.Module):
-    """Song vectors ``(..., S)`` and categories ``(..., C)`` to ``(..., d)``, by a network with one hidden layer.
-
-    Args:
-        size: ``S``.
-        codes: number of codes of each category.
-        width: ``d``.
-        dropout: of the hidden layer.
-        feature_dropout: of the inputs.
-    """
-
-    offsets: Tensor
-
-    def __init__(self, size: int, codes: Sequence[int], width: int, dropout: float, feature_dropout: float) -> None:
-        super().__init__()
-        self.feature_dropout = feature_dropout
-        self.vector = nn.Linear(size, 2 * width)
-        self.category = nn.Embedding(sum(codes), 2 * width)
-        nn.init.normal_(self.category.weight, std=size**-0.5)
-        self.out = nn.Sequential(nn.SiLU(), Dropout(dropout), nn.Linear(2 * width, width))
-        self.register_buffer("offsets", torch.tensor([0, *codes[:-1]]).cumsum(0), persistent=False)
-
-    def forward(self, song: Tensor, category: Tensor) -> Tensor:
-        """See the class."""
-        if self.training and self.feature_dropout > 0:
-            song = dropout(song, self.feature_dropout)
-            hidden = torch.rand(category.shape, device=category.device) < self.feature_dropout
-            category = category.masked_fill(hidden, 0)
-        codes = category + self.offsets
-        embedded = F.embedding_bag(codes.flatten(0, -2), self.category.weight, mode="sum")
-        out: Tensor = self.out(self.vector(song) + embedded.view(*codes.shape[:-1], self.category.embedding_dim))
-        return out
 
 
 class HistoryMember(nn.Module):
@@ -166,8 +133,8 @@ class HistoryMember(nn.Module):
 
     def embedded(self, batch: Mapping[str, Tensor], history: History) -> tuple[Tensor, Tensor]:
         """Known songs ``(B, H, d)`` and the songs ``(B, d)``, in one pass."""
-        song = torch.cat([history.song.flatten(0, 1), batch["song"]])
-        both = self.song(song, torch.cat([history.category.flatten(0, 1), batch["category"]]))
+        songs = history.song.flatten(0, 1), history.category.flatten(0, 1)
+        both = self.song(songs, history.role.flatten(), (batch["song"], batch["category"]))
         known, query = both.split([history.role.numel(), len(history.role)])
         return known.view(*history.role.shape, query.shape[-1]), query
 
