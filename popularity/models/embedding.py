@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from popularity.models import embedding_cpp
 from popularity.models.dropout import Dropout, dropout
-from popularity.models.scan import block_implementation, needs_plain_graph, not_compiled
+from popularity.models.scan import block_implementation, needs_plain_graph
 
 
 class SongEmbedding(nn.Module):
@@ -47,7 +47,7 @@ class SongEmbedding(nn.Module):
             ``(K + B, d)``; at padding, anything finite.
         """
         category = torch.cat([known[1], songs[1]])
-        if self._kernels_take(known[0], songs[0]):
+        if not torch.compiler.is_compiling() and self._kernels_take(known[0], songs[0]):
             return embedding_cpp.embed(self, known[0], role, songs[0], category)
         song = torch.cat([known[0], songs[0]])
         if self.training and self.feature_dropout > 0:
@@ -64,9 +64,8 @@ class SongEmbedding(nn.Module):
             category = category.masked_fill(hidden, 0)
         return category + self.offsets
 
-    @not_compiled
     def _kernels_take(self, known: Tensor, song: Tensor) -> bool:
-        if needs_plain_graph(song) or torch.compiler.is_compiling():
+        if needs_plain_graph(song):
             return False
         able = embedding_cpp.takes(known, self.vector.weight) and embedding_cpp.takes(song, self.vector.weight)
         return block_implementation("song embedding", able) == "cpp"

@@ -94,7 +94,7 @@ class _Embedding(torch.autograd.Function):
 
 
 def _call_for(inputs: _Inputs, parameters: tuple[Tensor, ...], kept: Tensor | None) -> EmbeddingCall:
-    w_in, _, table, w_out, _ = parameters
+    _, _, table, w_out, _ = parameters
     (known, size), (rows, categories) = inputs.known.shape, inputs.codes.shape
     (width, hidden), of_song, of_hidden = w_out.shape, inputs.of_song, inputs.of_hidden
     arrays = (inputs.known, inputs.song, inputs.codes, inputs.role, of_song.bits, of_hidden.bits)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from popularity.features.base import Inputs
-from popularity.models.blocks import BlockName, DirectedBlock, MemberConfig, member_configs
+from popularity.models.blocks import BlockName, DirectedBlock, MemberConfig, member_configs, rows_of
 from popularity.models.dropout import Dropout
 from popularity.models.network import require_inputs
 
@@ -98,7 +98,7 @@ class FeatureTokensMember(nn.Module):
         """Raw outputs ``(B, outputs)``."""
         shown = self.tokens.hide(batch)
         x = self.tokens(shown)  # (B, L, d)
-        reverse = torch.arange(x.shape[1] - 1, -1, -1, device=x.device).expand(x.shape[0], -1)
+        reverse = rows_of(torch.arange(x.shape[1] - 1, -1, -1, device=x.device).expand(x.shape[0], -1))
         for block in self.blocks:
             x = block(x, reverse)
         x = self.norm(x)

@@ -11,55 +11,18 @@ numbers of a song vector, ``E`` extras.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from popularity.features.base import Inputs
-from popularity.features.related import ALBUM, CREDITED, NO_SONG, QUERY, SAME
+from popularity.features.related import ALBUM, NO_SONG, QUERY
 from popularity.models.blocks import BlockName, DirectedBlock, MemberConfig, member_configs, reordered
 from popularity.models.dropout import Dropout, dropout
 from popularity.models.embedding import SongEmbedding
+from popularity.models.histories import OF_ALBUM, STATISTICS, TAIL, History, Reading, histories_of, read
 from popularity.models.network import require_inputs
-
-#: Shrinkage of a history's mean: number of songs of average popularity that are added to it.
-_PRIOR = 1.2
-_TAIL = 3  # tokens behind the known songs: the song, its extras, the read-out
-_STATISTICS, _OF_ALBUM = 5, 4  # numbers that describe a history, and its songs on the same album
-
-
-class History(NamedTuple):
-    """One sampled history of each song of a batch; only ``role`` and ``same_album`` tell padding from songs.
-
-    Attributes:
-        song: ``(B, H, S)`` vectors of known songs.
-        category: ``(B, H, C)`` their categories.
-        label: ``(B, H)`` their standardised popularities.
-        month: ``(B, H)`` their release in months since 1970, NaN where unknown.
-        role: ``(B, H)``, ``NO_SONG`` at padding.
-        same_album: ``(B, H)`` on the song's album, or None where no album is known.
-    """
-
-    song: Tensor
-    category: Tensor
-    label: Tensor
-    month: Tensor
-    role: Tensor
-    same_album: Tensor | None
-
-
-def history_of(batch: Mapping[str, Tensor], sample: int) -> History:
-    """One sample of the histories of a batch, as `HistoryEncoder.attach` gives them."""
-    return History(
-        batch["history_song"][sample],
-        batch["history_category"][sample],
-        batch["history_label"][sample],
-        batch["history_month"][sample],
-        batch["role"][sample],
-        batch["same_album"][sample] if "same_album" in batch else None,
-    )
 
 
 class HistoryMember(nn.Module):
@@ -76,7 +39,7 @@ class HistoryMember(nn.Module):
         super().__init__()
         dropout, feature_dropout = config.dropout, config.feature_dropout
         self.one_token, self.feature_dropout = one_token, feature_dropout
-        d, song, seen = config.width, inputs.song, inputs.extras + _STATISTICS
+        d, song, seen = config.width, inputs.song, inputs.extras + STATISTICS
         self.song = SongEmbedding(song, inputs.codes, d, dropout, feature_dropout)
         self.label = nn.Sequential(nn.Linear(1, d), nn.SiLU(), nn.Linear(d, d))
         self.gap = nn.Linear(2, d, bias=False)
@@ -91,45 +54,49 @@ class HistoryMember(nn.Module):
         self.norm = nn.RMSNorm(d, eps=1e-5)
         self.readout = nn.Sequential(Dropout(dropout), nn.Linear(2 * d, outputs))
         self.skip = nn.Linear(song + seen, outputs)
-        self.album_extras = nn.Parameter(torch.zeros(_OF_ALBUM, 2 * d))
-        self.album_skip = nn.Parameter(torch.zeros(_OF_ALBUM, outputs))
+        self.album_extras = nn.Parameter(torch.zeros(OF_ALBUM, 2 * d))
+        self.album_skip = nn.Parameter(torch.zeros(OF_ALBUM, outputs))
 
-    def forward(self, batch: Mapping[str, Tensor], history: History) -> Tensor:
-        """Raw outputs ``(B, outputs)``."""
-        extras = torch.cat([batch["extras"], _statistics(history)], 1)
-        album = self._album(history)
-        x, lengths = self._sequence(batch, history, extras, album)  # (B, L, d), (B)
-        place = torch.arange(x.shape[1], device=x.device)
-        inside = place < lengths.unsqueeze(1)  # (B, L)
-        reverse = torch.where(inside, lengths.unsqueeze(1) - 1 - place, place)
+    def forward(self, batch: Mapping[str, Tensor], history: History, reading: Reading | None = None) -> Tensor:
+        """Raw outputs ``(B, outputs)``; ``reading`` is what :func:`read` gives for these histories."""
+        reading = reading or read(history, batch["month"])
+        extras = torch.cat([batch["extras"], reading.statistics], 1)
+        album = self._album(reading, extras)
+        x, reading = self._sequence(batch, history, reading, (extras, album))  # (B, L, d)
         for block in self.blocks:
-            x = block(x, reverse)
-        x = self.norm(x)
+            x = block(x, reading.reverse)
+        x, lengths = self.norm(x), reading.lengths
         ends = x.shape[1] * torch.arange(x.shape[0], device=x.device) + lengths - 1
         last = x.flatten(0, 1).index_select(0, ends)
-        mean = (x * inside.unsqueeze(-1)).sum(1) / lengths.unsqueeze(1)
+        mean = (x * reading.inside.unsqueeze(-1)).sum(1) / lengths.unsqueeze(1)
         skipped = self.skip(torch.cat([batch["song"], extras], -1)) + album @ self.album_skip
         raw: Tensor = self.readout(torch.cat([last, mean], -1)) + skipped
         return raw
 
+    def _album(self, reading: Reading, like: Tensor) -> Tensor:
+        """``(B, 4)``, with feature dropout; 0 where no album is known."""
+        if reading.album is None:
+            return like.new_zeros(like.shape[0], OF_ALBUM)
+        return dropout(reading.album, self.feature_dropout, self.training)
+
     def _sequence(
-        self, batch: Mapping[str, Tensor], history: History, extras: Tensor, album: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Tokens ``(B, L, d)``, padded behind their end, and their number ``(B)``."""
+        self, batch: Mapping[str, Tensor], history: History, reading: Reading, seen: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Reading]:
+        """Tokens ``(B, L, d)``, padded behind their end, and how they are read."""
         known, query = self.embedded(batch, history)
         query = query + self.role.weight[QUERY]
+        extras, album = seen
         hide, into, activation, dropout, out = self.extras
         embedded = out(dropout(activation(into(hide(extras)) + album @ self.album_extras)))
         tail = torch.stack([query, embedded, self.readout_token.expand_as(query)], 1)
-        here = history.role != NO_SONG
-        x = torch.cat([self._tokens(batch, history, known) * here.unsqueeze(-1), tail], 1)
-        lengths = here.sum(1) + _TAIL
-        if self.one_token:
-            total = x.sum(1) / lengths.to(x.dtype).unsqueeze(1).sqrt()
-            return total.unsqueeze(1), torch.ones_like(lengths)
-        place = torch.arange(x.shape[1], device=x.device)
-        # the padding in front moves behind the end
-        return reordered(x, (place - lengths.unsqueeze(1)) % x.shape[1]), lengths
+        x = torch.cat([self._tokens(history, reading, known), tail], 1)
+        if not self.one_token:
+            return reordered(x, reading.order, reading.back), reading
+        here = torch.cat([history.role != NO_SONG, reading.inside[:, :TAIL]], 1)
+        total = (x * here.unsqueeze(-1)).sum(1) / reading.lengths.to(x.dtype).unsqueeze(1).sqrt()
+        alone = torch.arange(len(x), device=x.device)
+        one = reading._replace(lengths=torch.ones_like(reading.lengths), inside=reading.inside[:, :1], reverse=alone)
+        return total.unsqueeze(1), one
 
     def embedded(self, batch: Mapping[str, Tensor], history: History) -> tuple[Tensor, Tensor]:
         """Known songs ``(B, H, d)`` and the songs ``(B, d)``, in one pass."""
@@ -138,56 +105,14 @@ class HistoryMember(nn.Module):
         known, query = both.split([history.role.numel(), len(history.role)])
         return known.view(*history.role.shape, query.shape[-1]), query
 
-    def _tokens(self, batch: Mapping[str, Tensor], history: History, known: Tensor) -> Tensor:
-        """Tokens of known songs, ``(B, H, d)``, from the embedded songs."""
+    def _tokens(self, history: History, reading: Reading, known: Tensor) -> Tensor:
+        """Tokens of known songs, ``(B, H, d)``, from the embedded songs; at padding, anything finite."""
         tokens: Tensor = known + self.label(history.label.unsqueeze(-1))
         role = F.embedding(history.role.clamp_min(0), torch.cat([self.role.weight, self.album_role]))
-        tokens = tokens + role + self.gap(_gap(batch["month"], history.month))
+        tokens = tokens + role + self.gap(reading.gap)
         if history.same_album is not None:
             tokens = tokens + history.same_album.unsqueeze(-1) * self.album_role[1]
         return tokens
-
-    def _album(self, history: History) -> Tensor:
-        """Labels of known songs on the same album, ``(B, 4)``, with feature dropout; 0 where there are none.
-
-        Shrunk mean, number, highest and lowest.
-        """
-        label, same = history.label, history.same_album
-        if same is None:
-            return label.new_zeros(label.shape[0], _OF_ALBUM)
-        count = same.sum(1).to(label.dtype)
-        mean = (label * same).sum(1) / (count + _PRIOR)
-        return dropout(
-            torch.stack([mean, torch.log1p(count), *_ends(label, same)], 1), self.feature_dropout, self.training
-        )
-
-
-def _statistics(history: History) -> Tensor:
-    """Labels of the names' songs, ``(B, 5)``; 0 where there are none.
-
-    Shrunk mean and number of the artist's songs, shrunk mean of the credited songs, highest and lowest of the artist's.
-    """
-    label = history.label
-    same, credited = history.role == SAME, history.role == CREDITED
-    count, others = same.sum(1).to(label.dtype), credited.sum(1).to(label.dtype)
-    means = [(label * role).sum(1) / (number + _PRIOR) for role, number in ((same, count), (credited, others))]
-    return torch.stack([means[0], torch.log1p(count), means[1], *_ends(label, same)], 1)
-
-
-def _ends(label: Tensor, some: Tensor) -> tuple[Tensor, Tensor]:
-    """Highest and lowest of some of the labels ``(B, H)``, each ``(B,)``; 0 where there are none of them."""
-    none = ~some.any(1)
-    # a column is added, for a maximum over no column is refused
-    high, low = (F.pad(label.masked_fill(~some, end), (0, 1), value=end) for end in (-torch.inf, torch.inf))
-    return high.amax(1).masked_fill(none, 0), low.amin(1).masked_fill(none, 0)
-
-
-def _gap(month: Tensor, known: Tensor) -> Tensor:
-    """``(B, H, 2)``: signed log of the months between a known song and the song, and whether both dates are known."""
-    gap = month.unsqueeze(1) - known
-    dated = ~gap.isnan()
-    gap = torch.nan_to_num(gap)
-    return torch.stack([gap.sign() * gap.abs().log1p() / 4, dated.to(gap.dtype)], -1)
 
 
 class HistoryMamba(nn.Module):
@@ -253,11 +178,11 @@ class HistoryMamba(nn.Module):
         With fewer samples than members, members share samples.
         """
         samples, count = len(batch["role"]), len(self.members)
-        each = max(1, samples // count)
-        return torch.stack(
-            [
-                member(batch, history_of(batch, (index * each + step) % samples))
-                for index, member in enumerate(self.members)
-                for step in range(each)
-            ]
-        )
+        each, histories = max(1, samples // count), histories_of(batch)
+        reading = read(histories, batch["month"])
+        raw = []
+        for index, member in enumerate(self.members):
+            for step in range(each):
+                at = (index * each + step) % samples
+                raw.append(member(batch, histories.sample(at), reading.sample(at)))
+        return torch.stack(raw)

@@ -22,7 +22,7 @@ from popularity.models.heads import Head, HistogramHead
 from popularity.models.history import HistoryMamba
 from popularity.models.network import NetworkFactory
 from popularity.models.single_token import SingleTokenMamba
-from popularity.training.optim import decay_groups, rate_factor
+from popularity.training.optim import clip_together, decay_groups, rate_factor
 
 __all__ = ["FeatureTokensMamba", "HistoryMamba", "PopularityModule", "SingleTokenMamba", "regression_metrics"]
 
@@ -183,7 +183,7 @@ class PopularityModule(LightningModule):
             super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
             return
         for parameters in self._clipped:
-            torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+            clip_together(parameters, gradient_clip_val)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with warm-up and, if asked for, cosine decay to 0 over the whole run."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 
 def decay_groups(net: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
@@ -31,3 +33,19 @@ def rate_factor(step: int, *, warmup: int, total: float, cosine: bool) -> float:
     if not cosine or math.isinf(total):
         return rise
     return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, total))))
+
+
+@torch.no_grad()
+def clip_together(parameters: Sequence[Tensor], most: float) -> None:
+    """Scale gradients so that their common norm is at most ``most``, as ``torch.nn.utils.clip_grad_norm_`` does.
+
+    On a CPU that function costs a small network a twentieth of its step, for it visits the gradients one by one.
+    """
+    grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    kinds = {(grad.device.type, grad.dtype) for grad in grads}
+    if kinds != {("cpu", torch.float32)}:
+        torch.nn.utils.clip_grad_norm_(parameters, most)
+        return
+    factor = most / (float(torch.cat([grad.flatten() for grad in grads]).norm()) + 1e-6)
+    if not factor >= 1:  # also where it is no number
+        torch._foreach_mul_(grads, factor)

@@ -96,7 +96,8 @@ def test_a_checkout_without_kernels_finds_those_of_the_installed_package(
 
 
 @pytest.mark.parametrize(
-    ("structure", "file"), [("ScanCall", "scan.cpp"), ("BlockCall", "block.h"), ("Mamba2Call", "mamba2.h"), ("EmbeddingCall", "embedding.h")]
+    ("structure", "file"),
+    [("ScanCall", "scan.cpp"), ("BlockCall", "block.h"), ("Mamba2Call", "mamba2.h"), ("EmbeddingCall", "embedding.h")],
 )
 def test_structures_have_the_same_fields_in_the_same_order(structure: str, file: str) -> None:
     """Sizes are compared at run time; two fields that changed places would not be seen there."""
