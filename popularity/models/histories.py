@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from popularity.features.related import CREDITED, NO_SONG, SAME
+from popularity.features.related import ALBUM, CREDITED, NO_SONG, SAME
 from popularity.models.blocks import rows_of
 
 #: Shrinkage of a history's mean: number of songs of average popularity that are added to it.
@@ -64,8 +64,8 @@ class Reading(NamedTuple):
             songs, highest and lowest of the artist's; 0 where there are none.
         album: ``(B, 4)`` of labels of known songs on the same album: shrunk mean, number, highest and lowest, 0 where
             there are none; None where no album is known.
-        gap: ``(B, H, 2)``: signed log of the months between a known song and the song, and whether both dates are
-            known.
+        features: ``(B, H, 9)`` of each known song beside its label: its role, one-hot; whether it is on the same
+            album; the signed log of the months between it and the song, and whether both dates are known; 1.
         lengths: ``(B,)`` tokens of each sequence.
         inside: ``(B, L)`` tokens that are no padding.
         order: ``(B L,)`` rows of the tokens when the padding in front moves behind the end.
@@ -75,7 +75,7 @@ class Reading(NamedTuple):
 
     statistics: Tensor
     album: Tensor | None
-    gap: Tensor
+    features: Tensor
     lengths: Tensor
     inside: Tensor
     order: Tensor
@@ -109,7 +109,7 @@ def read(history: History, month: Tensor) -> Reading:
         [(place - length) % tokens, (place + length) % tokens, torch.where(inside, length - 1 - place, place)]
     )
     return Reading(
-        torch.stack([mean[0], number[0], mean[1], high[0], low[0]], -1), album, _gap(month, history.month),
+        torch.stack([mean[0], number[0], mean[1], high[0], low[0]], -1), album, _features(history, month),
         lengths, inside, *rows_of(places).unbind(),
     )  # fmt: skip
 
@@ -123,8 +123,16 @@ def _ends(label: Tensor, some: Tensor) -> tuple[Tensor, Tensor]:
     return high.amax(-1).masked_fill(none, 0), low.amin(-1).masked_fill(none, 0)
 
 
-def _gap(month: Tensor, known: Tensor) -> Tensor:
-    gap = month.unsqueeze(-1) - known
+def _features(history: History, month: Tensor) -> Tensor:
+    role, same_album = history.role.clamp_min(0).unsqueeze(-1), history.same_album
+    gap = month.unsqueeze(-1) - history.month
     dated = ~gap.isnan()
     gap = torch.nan_to_num(gap)
-    return torch.stack([gap.sign() * gap.abs().log1p() / 4, dated.to(gap.dtype)], -1)
+    numbers = [
+        dated.new_zeros(dated.shape) if same_album is None else same_album,
+        gap.sign() * gap.abs().log1p() / 4,
+        dated,
+        torch.ones_like(dated),
+    ]
+    roles = (role == torch.arange(ALBUM + 1, device=role.device)).to(gap.dtype)
+    return torch.cat([roles, torch.stack([number.to(gap.dtype) for number in numbers], -1)], -1)

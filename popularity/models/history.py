@@ -14,7 +14,6 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from popularity.features.base import Inputs
 from popularity.features.related import ALBUM, NO_SONG, QUERY
@@ -107,12 +106,12 @@ class HistoryMember(nn.Module):
 
     def _tokens(self, history: History, reading: Reading, known: Tensor) -> Tensor:
         """Tokens of known songs, ``(B, H, d)``, from the embedded songs; at padding, anything finite."""
-        tokens: Tensor = known + self.label(history.label.unsqueeze(-1))
-        role = F.embedding(history.role.clamp_min(0), torch.cat([self.role.weight, self.album_role]))
-        tokens = tokens + role + self.gap(reading.gap)
-        if history.same_album is not None:
-            tokens = tokens + history.same_album.unsqueeze(-1) * self.album_role[1]
-        return tokens
+        into, activation, out = self.label
+        label = activation(into(history.label.unsqueeze(-1)))
+        # of `Reading.features`: what is linear in them is one product
+        weights = torch.cat([self.role.weight, self.album_role, self.gap.weight.t(), out.bias.unsqueeze(0)])
+        tokens = torch.addmm(known.flatten(0, 1), reading.features.flatten(0, 1), weights)
+        return torch.addmm(tokens, label.flatten(0, 1), out.weight.t()).view_as(known)
 
 
 class HistoryMamba(nn.Module):
