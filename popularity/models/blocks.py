@@ -15,6 +15,7 @@ from popularity.models.mamba import Mamba
 from popularity.models.mamba2 import Mamba2
 from popularity.models.mamba3 import Mamba3
 from popularity.models.network import require_ranges
+from popularity.models.norm import RMSNorm
 
 BlockName = Literal["mamba", "mamba2", "mamba3", "none"]
 
@@ -131,7 +132,7 @@ class DirectedBlock(nn.Module):
     def __init__(self, config: MemberConfig, scale: float) -> None:
         super().__init__()
         self.scale = scale
-        self.norm = nn.RMSNorm(config.width, eps=1e-5)
+        self.norm = RMSNorm(config.width, eps=1e-5)
         self.forward_mamba = _mixer(config)
         self.backward_mamba = _mixer(config) if config.bidirectional else None
         self.dropout = Dropout(config.dropout)

@@ -15,6 +15,7 @@ from popularity.features.base import Inputs
 from popularity.models.blocks import BlockName, DirectedBlock, MemberConfig, member_configs, rows_of
 from popularity.models.dropout import Dropout
 from popularity.models.network import require_inputs
+from popularity.models.norm import RMSNorm
 
 
 class FeatureTokens(nn.Module):
@@ -88,7 +89,7 @@ class FeatureTokensMember(nn.Module):
         d, seen = config.width, inputs.numeric + inputs.title
         self.tokens = FeatureTokens(inputs, d, config.feature_dropout)
         self.blocks = nn.ModuleList(DirectedBlock(config, scale=0.5) for _ in range(config.layers))
-        self.norm = nn.RMSNorm(d, eps=1e-5)
+        self.norm = RMSNorm(d, eps=1e-5)
         self.dropout = Dropout(config.dropout)
         self.readout = nn.Linear(2 * d, outputs)
         self.skip = nn.Linear(seen, outputs, bias=False)

@@ -22,6 +22,7 @@ from popularity.models.dropout import Dropout, dropout
 from popularity.models.embedding import SongEmbedding
 from popularity.models.histories import OF_ALBUM, STATISTICS, TAIL, History, Reading, histories_of, read
 from popularity.models.network import require_inputs
+from popularity.models.norm import RMSNorm
 
 
 class HistoryMember(nn.Module):
@@ -50,7 +51,7 @@ class HistoryMember(nn.Module):
         )
         self.readout_token = nn.Parameter(torch.randn(d) * 0.02)
         self.blocks = nn.ModuleList(DirectedBlock(config, scale=0.7) for _ in range(config.layers))
-        self.norm = nn.RMSNorm(d, eps=1e-5)
+        self.norm = RMSNorm(d, eps=1e-5)
         self.readout = nn.Sequential(Dropout(dropout), nn.Linear(2 * d, outputs))
         self.skip = nn.Linear(song + seen, outputs)
         self.album_extras = nn.Parameter(torch.zeros(OF_ALBUM, 2 * d))

@@ -89,9 +89,19 @@ class EmbeddingCall(ctypes.Structure):
     )  # fmt: skip
 
 
+class NormCall(ctypes.Structure):
+    """The structure of the same name in ``kernels/norm.h``."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("rows", "width", "threads")),
+        ("epsilon", ctypes.c_float),
+        *((name, ctypes.c_void_p) for name in ("x", "weight", "out", "dout", "dx", "sums")),
+    )
+
+
 #: What the library exports as ``popularity_abi``: it is used only if these are equal.
 ABI = (
-    VERSION, *(ctypes.sizeof(structure) for structure in (ScanCall, BlockCall, Mamba2Call, EmbeddingCall)),
+    VERSION, *(ctypes.sizeof(structure) for structure in (ScanCall, BlockCall, Mamba2Call, EmbeddingCall, NormCall)),
     CHANNELS, TAPS_MAX, STATES_MAX, SEGMENT, CHUNK,
 )  # fmt: skip
 

@@ -171,7 +171,18 @@ static void embedding(const EmbeddingShape &s, bool train, bool padded) {
   finish("embedding", s.known, s.songs, s.size, s.width);
 }
 
+static void norm(int64_t rows, int64_t width, int64_t threads) {
+  NormCall a = {};
+  a.rows = rows, a.width = width, a.threads = threads, a.epsilon = 1e-5f;
+  a.x = input(rows * width, -1, 1), a.weight = input(width, -1, 1), a.dout = input(rows * width, -1, 1);
+  a.out = result("out", rows, width, width), a.dx = result("dx", rows, width, width);
+  a.sums = result("sums", threads, width, width, 0);
+  require(!popularity_norm_forward(&a) && !popularity_norm_backward(&a), "norm failed");
+  finish("norm", rows, width, threads, 0);
+}
+
 int main() {
+  for (int64_t width = 1; width <= 40; width++) norm(5 + width, width, 1 + width % 3);
   for (int64_t width = 8; width <= 80; width += 8)
     for (int64_t size : {1, 5, 33, 178})
       embedding({3 * width, 1 + width % 5, size, width % 7, 2 * width, width, 1 + width % 3}, width % 3, width % 16);

@@ -43,7 +43,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         function.cache_clear()
 
 
-@pytest.mark.parametrize("number", range(10))
+@pytest.mark.parametrize("number", range(11))
 def test_a_library_with_other_numbers_is_refused_with_one_line(
     number: int, library: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,7 +97,13 @@ def test_a_checkout_without_kernels_finds_those_of_the_installed_package(
 
 @pytest.mark.parametrize(
     ("structure", "file"),
-    [("ScanCall", "scan.cpp"), ("BlockCall", "block.h"), ("Mamba2Call", "mamba2.h"), ("EmbeddingCall", "embedding.h")],
+    [
+        ("ScanCall", "scan.cpp"),
+        ("BlockCall", "block.h"),
+        ("Mamba2Call", "mamba2.h"),
+        ("EmbeddingCall", "embedding.h"),
+        ("NormCall", "norm.h"),
+    ],
 )
 def test_structures_have_the_same_fields_in_the_same_order(structure: str, file: str) -> None:
     """Sizes are compared at run time; two fields that changed places would not be seen there."""

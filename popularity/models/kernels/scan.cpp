@@ -6,6 +6,7 @@
 #include "block.h"
 #include "embedding.h"
 #include "mamba2.h"
+#include "norm.h"
 
 // ---- the scan alone
 
@@ -70,5 +71,6 @@ extern "C" int popularity_scan_backward(const ScanCall *call) {
 // Raise it with every change of a structure above, of what a field means, or of a function's name.
 constexpr int64_t VERSION = 3;
 
-extern "C" const int64_t popularity_abi[] = {VERSION,  sizeof(ScanCall), sizeof(BlockCall), sizeof(Mamba2Call),
-                                             sizeof(EmbeddingCall), CHANNELS, TAPS_MAX, STATES_MAX, SEGMENT, CHUNK};
+extern "C" const int64_t popularity_abi[] = {
+    VERSION,  sizeof(ScanCall), sizeof(BlockCall), sizeof(Mamba2Call), sizeof(EmbeddingCall), sizeof(NormCall),
+    CHANNELS, TAPS_MAX,         STATES_MAX,        SEGMENT,            CHUNK};
