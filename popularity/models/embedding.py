@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from popularity.models import embedding_cpp
 from popularity.models.dropout import Dropout, dropout
-from popularity.models.scan import block_implementation, needs_plain_graph
+from popularity.models.scan import kernels_wanted, needs_plain_graph
 
 
 class SongEmbedding(nn.Module):
@@ -67,5 +67,7 @@ class SongEmbedding(nn.Module):
     def _kernels_take(self, known: Tensor, song: Tensor) -> bool:
         if needs_plain_graph(song):
             return False
-        able = embedding_cpp.takes(known, self.vector.weight) and embedding_cpp.takes(song, self.vector.weight)
-        return block_implementation("song embedding", able) == "cpp"
+        able = all(
+            embedding_cpp.takes(some, self.vector.weight) for some in (song, known) if some.numel() or some is song
+        )
+        return kernels_wanted(able)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from popularity.models import kernel_library
 from popularity.models.kernel_library import NormCall, call, pointer, threads
-from popularity.models.scan import block_implementation, needs_plain_graph
+from popularity.models.scan import kernels_wanted, needs_plain_graph
 
 
 class RMSNorm(nn.RMSNorm):
@@ -27,7 +27,7 @@ class RMSNorm(nn.RMSNorm):
     def _kernels_take(self, x: Tensor) -> bool:
         able = kernel_library.takes(x, states=1) and x.dtype == self.weight.dtype == torch.float32
         able = able and self.weight.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-        return block_implementation("RMSNorm", able) == "cpp"
+        return kernels_wanted(able)
 
 
 def _call_for(x: Tensor, weight: Tensor, epsilon: float) -> NormCall:
