@@ -71,7 +71,6 @@ extern "C" int popularity_embedding_forward(const EmbeddingCall *call) {
   float *w_in = take(p, a.size * h), *w_out = take(p, h * out);
   pack(w_in, a.size, h, a.w_in, 1, a.size);
   pack(w_out, h, a.width, a.w_out, 1, h);
-  static thread_local Workspace tiles;
   return share_out(a.rows, a.threads, [&](int64_t from, int64_t to, int64_t) {
     float *q = tiles.get(EMBEDDING_TILE * (a.size + h + out) + 4 * (16 + GAP));
     if (!q) return false;
@@ -130,7 +129,6 @@ extern "C" int popularity_embedding_backward(const EmbeddingCall *call) {
   float *w_out = workspace.get(a.width * h);
   if (!w_out) return 1;
   pack(w_out, a.width, h, a.w_out, h, 1);
-  static thread_local Workspace tiles;
   return share_out(a.rows, a.threads, [&](int64_t from, int64_t to, int64_t thread) {
     float *q = tiles.get(EMBEDDING_TILE * (a.size + 3 * h + a.width) + 8 * (16 + GAP));
     if (!q) return false;
