@@ -69,7 +69,7 @@ def embed(module: SongEmbedding, known: Tensor, role: Tensor, song: Tensor, cate
     codes = module.codes(category).contiguous()
     of_hidden = _Dropped.sampled(rows * hidden, module.out[1].p, module.training)  # type: ignore[arg-type]
     inputs = _Inputs(known.contiguous(), role.contiguous(), song.contiguous(), codes, of_song, of_hidden)
-    out = module.out[2]
+    out: Any = module.out[2]
     parameters = (module.vector.weight, module.vector.bias, module.category.weight, out.weight, out.bias)
     if torch.is_grad_enabled() and module.vector.weight.requires_grad:
         function: Any = _Embedding  # its ``apply`` has no types
@@ -87,7 +87,7 @@ class _Embedding(torch.autograd.Function):
         return _forward(inputs, parameters, kept)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx, dout):  # type: ignore[no-untyped-def]
         kept, *parameters = ctx.saved_tensors
         return None, *_backward(ctx.inputs, tuple(parameters), kept, dout.contiguous())

@@ -48,7 +48,7 @@ class History(NamedTuple):
 def histories_of(batch: Mapping[str, Tensor]) -> History:
     """All samples of the histories of a batch, ``(D, B, ...)``, as `HistoryEncoder.attach` gives them."""
     names = ("history_song", "history_category", "history_label", "history_month", "role")
-    return History(*(batch[name] for name in names), batch.get("same_album"))
+    return History._make([*(batch[name] for name in names), batch.get("same_album")])
 
 
 def history_of(batch: Mapping[str, Tensor], sample: int) -> History:

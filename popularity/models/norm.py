@@ -47,7 +47,7 @@ class _Norm(torch.autograd.Function):
         return out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx, dout):  # type: ignore[no-untyped-def]
         x, weight = ctx.saved_tensors
         arguments, dout = _call_for(x, weight, ctx.epsilon), dout.contiguous()
