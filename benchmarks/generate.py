@@ -1,10 +1,11 @@
 """Millions of made-up songs, for measurements at scale: ``python benchmarks/generate.py FOLDER --songs 10000000``.
 
 Audio features and genres are those of real songs, with noise; titles and names are real words in new order. The sizes
-of artists follow a power law: of 10 million songs the busiest artist has some 12,000, and half of the artists have three or
-fewer. An artist's songs resemble each other in sound and popularity, so that known songs help to predict others; no song
-comes twice by id, or by artist and title. The folder gets Parquet files of 100,000 songs, which any command reads
-together as one source: ``--data.source FOLDER``. Each file depends on the options and its own number alone.
+of artists follow a power law: of 10 million songs the busiest artist has some 12,000, and half of the artists have
+three or fewer. An artist's songs resemble each other in sound and popularity, so that known songs help to predict
+others; no song comes twice by id, or by artist and title. The folder gets Parquet files of 100,000 songs, which any
+command reads together as one source: ``--data.source FOLDER``. Each file depends on the options and its own number
+alone.
 """
 
 from __future__ import annotations
