@@ -28,7 +28,7 @@ from popularity.features.retrieved import add_retrieved
 from popularity.features.sampling import Candidates, Thinning, fixed_chances, more_than, sample_histories
 from popularity.features.song import CODES, NUMERIC_FEATURES, FeatureEncoder
 from popularity.features.title_stats import TITLE_STATISTICS
-from popularity.features.vectors import in_chunks, restored, shortened, some_songs, song_vectors
+from popularity.features.vectors import in_chunks, restored, shortened, some_rows, song_vectors
 
 
 class HistoryEncoder(Encoder):
@@ -112,14 +112,11 @@ class HistoryEncoder(Encoder):
         How often training hides an artist's songs is estimated on the folds: as often as a held-out song has no known
         song where training would have some. Under ``artist`` that is always, and no switch has to be set.
         """
-        some = some_songs(songs)
-        self.features.fit(some)
+        some = some_rows(len(songs))
+        self.features.fit(songs if some is None else songs.iloc[some])
         self.albums_differ = songs["album"].nunique(dropna=False) > 1
         songs, self.earlier = self.without_constants(songs), earlier
-        some = self.without_constants(some)
-        # scores are made out of fold: each of the songs needs one
-        scores = [text.fit(songs if text.scores else some, folds) for text in self.texts]
-        self._scores = _side_by_side([one for one in scores if one.shape[1]], len(songs))
+        self._scores = _side_by_side([text.fit(songs, folds, some) for text in self.texts], len(songs))
         keys = keys_of(songs)
         self.related = RelatedSongs(keys, earlier=earlier)
         self.hidden = shares_to_hide(self.related, folds, at_least=self.hide_history)

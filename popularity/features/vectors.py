@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -24,12 +23,15 @@ CHUNK = 1 << 16
 LEARNED_FROM = 200_000
 
 
-def some_songs(songs: pd.DataFrame) -> pd.DataFrame:
-    """At most `LEARNED_FROM` of the songs, chosen at random: in the order of a file neighbours are alike."""
-    if len(songs) <= LEARNED_FROM:
-        return songs
-    rows = np.random.default_rng(0).choice(len(songs), LEARNED_FROM, replace=False)
-    return songs.iloc[np.sort(rows)]
+def some_rows(songs: int) -> np.ndarray | None:
+    """Rows of so many songs to learn from, chosen at random: in the order of a file neighbours are alike.
+
+    Returns:
+        `LEARNED_FROM` rows in rising order; None where there are no more songs than that: all of them.
+    """
+    if songs <= LEARNED_FROM:
+        return None
+    return np.sort(np.random.default_rng(0).choice(songs, LEARNED_FROM, replace=False))
 
 
 def song_vectors(numeric: Tensor, edges: np.ndarray, texts: Tensor) -> dict[str, Tensor]:

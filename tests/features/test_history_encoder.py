@@ -432,7 +432,10 @@ def test_a_checkpoint_keeps_known_songs_in_short_and_gives_them_back(titles, son
 def test_many_songs_are_encoded_as_some_of_them_tell(songs, monkeypatch):
     whole = fitted(songs)
     monkeypatch.setattr("popularity.features.vectors.LEARNED_FROM", 60)
-    some = fitted(songs)
+    monkeypatch.setattr("popularity.features.ngrams.CHUNK", 7)
+    some = fitted(songs, text_scores=True)
     assert len(some.known["song"]) == len(songs), "all are known"
     assert not np.array_equal(some.features.mean, whole.features.mean)
-    assert fitted(songs, text_scores=True)._scores.shape == (len(songs), 3), "out of fold, so each needs one"
+    assert some.texts[0].vocabulary != whole.texts[0].vocabulary
+    assert some._scores.shape == (len(songs), 3), "out of fold, so each needs one"
+    assert (np.abs(some._scores[:, 0]) > 1e-9).all()
