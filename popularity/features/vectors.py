@@ -6,6 +6,8 @@ Glossary of shapes: ``n`` songs, ``F`` numeric features, ``K`` bins of each, ``T
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -21,6 +23,8 @@ NEAR = [TITLE_STATISTICS.index(name) for name in ("remaster", "credited_names", 
 CHUNK = 1 << 16
 #: How songs are encoded (means, quantiles, frequent n-grams and their components) is learned from so many of them.
 LEARNED_FROM = 200_000
+#: Tensors of more bytes lie in a file that is mapped into memory: the system may drop their pages and read them again.
+MAPPED = 1 << 30
 
 
 def some_rows(songs: int) -> np.ndarray | None:
@@ -60,16 +64,30 @@ def in_chunks(encode: Callable[[slice], dict[str, Tensor]], songs: int) -> dict[
 
     Returns:
         The tensors of all rows.
+
+    Raises:
+        OSError: there is no space for those that lie in a file (``ENOSPC``).
     """
     found = encode(slice(0, CHUNK))
     if songs <= CHUNK:
         return found
-    together = {name: value.new_empty((songs, *value.shape[1:])) for name, value in found.items()}
+    together = {name: _empty(value, songs) for name, value in found.items()}
     for start in range(0, songs, CHUNK):
         part = slice(start, start + CHUNK)
         for name, value in (encode(part) if start else found).items():
             together[name][part] = value
     return together
+
+
+def _empty(like: Tensor, rows: int) -> Tensor:
+    """A tensor of so many rows; a large one in a file of the folder for temporary files, gone with the tensor."""
+    size = rows * like[0].nbytes
+    if size <= MAPPED:
+        return like.new_empty((rows, *like.shape[1:]))
+    with tempfile.NamedTemporaryFile() as file:
+        os.posix_fallocate(file.fileno(), 0, size)  # a disk that is full later would kill the process
+        whole = torch.from_file(file.name, shared=True, size=rows * like[0].numel(), dtype=like.dtype)
+    return whole.view(rows, *like.shape[1:])
 
 
 def shortened(known: Mapping[str, Tensor], bins: int) -> dict[str, Tensor]:

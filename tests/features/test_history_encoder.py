@@ -404,14 +404,19 @@ def test_songs_without_names_have_no_history(songs):
     assert sampled(encoder, songs, training=False)["known"].shape[-1] == 0
 
 
-def test_songs_encoded_in_parts_are_the_same_to_the_bit(songs, monkeypatch):
+@pytest.mark.parametrize("mapped", [0, 1 << 30])
+def test_songs_encoded_in_parts_are_the_same_to_the_bit(mapped, songs, monkeypatch):
     train, new = songs.iloc[:100], songs.iloc[100:]
     whole = fitted(train, text_scores=True)
     encoded = whole.encode(new)
     monkeypatch.setattr("popularity.features.vectors.CHUNK", 7)
+    monkeypatch.setattr("popularity.features.vectors.MAPPED", mapped)
+    files = []
+    monkeypatch.setattr("os.posix_fallocate", lambda *given: files.append(given))
     parts = fitted(train, text_scores=True)
     assert equal(parts.known, whole.known)
     assert equal(parts.encode(new), encoded)
+    assert bool(files) == (mapped == 0)
 
 
 @pytest.mark.parametrize("titles", [True, False])
