@@ -24,7 +24,7 @@ SIZES = (10_000, 100_000, 1_000_000)
 COMMANDS = ("data", "fit", "predict")
 BATCH_SIZE, BATCHES = 512, 20
 #: What is measured of a command, and how growth per song is told: factor and unit.
-_MEASURED = {"seconds": (1e6, "µs"), "memory_mb": (1e3, "KB"), "checkpoint_mb": (1e3, "KB")}
+_MEASURED = {"seconds": (1e6, "µs"), "memory_mib": (2**20 / 1e3, "KB"), "checkpoint_mib": (2**20 / 1e3, "KB")}
 
 
 #: Peak memory of a child is at least that of the process that started it: nothing large is imported before the end.
@@ -54,7 +54,7 @@ def command(name: str, songs: Path, folder: Path) -> list[str]:
 
 
 def measure(words: Sequence[str], log: Path) -> dict[str, float]:
-    """CPU and wall seconds of a command and its peak memory in MB; what it says goes to a file."""
+    """CPU and wall seconds of a command and its peak memory in MiB; what it says goes to a file."""
     began = time.perf_counter()
     with open(log, "wb") as file:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -65,7 +65,7 @@ def measure(words: Sequence[str], log: Path) -> dict[str, float]:
     if status:
         raise SystemExit(f"failed: popularity {' '.join(words)}: see {log}")
     seconds, wall = usage.ru_utime + usage.ru_stime, time.perf_counter() - began
-    return {"seconds": round(seconds, 1), "wall": round(wall, 1), "memory_mb": round(usage.ru_maxrss / 1024, 1)}
+    return {"seconds": round(seconds, 1), "wall": round(wall, 1), "memory_mib": round(usage.ru_maxrss / 1024, 1)}
 
 
 def measured(folder: Path, songs: int, label: str, names: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -78,7 +78,7 @@ def measured(folder: Path, songs: int, label: str, names: Sequence[str]) -> dict
         if name not in found:
             found[name] = measure(command(name, source, runs), runs / f"{name}.txt")
             if name == "fit":
-                found[name]["checkpoint_mb"] = round(next(runs.rglob("best.ckpt")).stat().st_size / 2**20, 1)
+                found[name]["checkpoint_mib"] = round(next(runs.rglob("best.ckpt")).stat().st_size / 2**20, 1)
             path.write_text(json.dumps(found, indent=2) + "\n")
     return found
 
@@ -94,7 +94,7 @@ def report(figures: dict[int, dict[str, dict[str, float]]]) -> str:
         for what in _MEASURED
         if any(what in figures[size].get(name, {}) for size in sizes)
     ]
-    header = [f"{name}, {what.replace('_mb', ', MB').replace('seconds', 'CPU s')}" for name, what in columns]
+    header = [f"{name}, {what.replace('_mib', ', MiB').replace('seconds', 'CPU s')}" for name, what in columns]
     rows: list[list[Any]] = [
         [f"{size:,}", *(figures[size].get(name, {}).get(what, "") for name, what in columns)] for size in sizes
     ]

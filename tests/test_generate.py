@@ -75,10 +75,10 @@ def test_what_was_measured_is_kept_and_told_per_song(
     def measure(words: list[str], log: Path) -> dict[str, float]:
         asked.append(words)
         songs = int(words[1].rpartition("-")[2])
-        return {"seconds": songs * 20e-6, "wall": 0.0, "memory_mb": 300 + songs * 0.5e-3}
+        return {"seconds": songs * 20e-6, "wall": 0.0, "memory_mib": 300 + songs * 0.5e-3}
 
     monkeypatch.setattr(scale, "measure", measure)
     figures = {size: scale.measured(tmp_path, size, "x", ["data"]) for size in (10_000, 30_000)}
     assert figures == {size: scale.measured(tmp_path, size, "x", ["data"]) for size in (10_000, 30_000)}
     assert [words[0] for words in asked] == ["data", "data"], "once for each size"
-    assert scale.report(figures).splitlines()[-1] == "| 10,000 to 30,000 | 20.00 µs | 0.50 KB |"
+    assert scale.report(figures).splitlines()[-1] == "| 10,000 to 30,000 | 20.00 µs | 0.52 KB |"
