@@ -63,7 +63,7 @@ def prediction_table(
 
     if wanted.cutoffs and not has_distribution(module):
         raise InputError("--cutoffs: expected a model with a distribution, got one that predicts a number alone")
-    options = {"samples": data.hparams["samples"], "batch_size": data.hparams["batch_size"]}
+    options = {"samples": data.hparams["samples"]}
     encoder, encoded = watched(data.encoder)
     prediction = predict_songs(module, encoder, songs, **options)
     table = songs[["track_id", "artist", "title"]].assign(predicted_popularity=np.round(prediction.mean, 2))

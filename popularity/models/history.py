@@ -165,17 +165,16 @@ class HistoryMember(nn.Module):
         return reordered(x, (place - lengths.unsqueeze(1)) % x.shape[1]), lengths
 
     def embedded(self, batch: Mapping[str, Tensor], history: History) -> tuple[Tensor, Tensor]:
-        """Known songs ``(B, H, d)`` and the songs ``(B, d)``, in one pass."""
+        """Known songs with their popularities ``(B, H, d)``, and the songs ``(B, d)``, in one pass."""
         song = torch.cat([history.song.flatten(0, 1), batch["song"]])
         both = self.song(song, torch.cat([history.category.flatten(0, 1), batch["category"]]))
         known, query = both.split([history.role.numel(), len(history.role)])
-        return known.view(*history.role.shape, query.shape[-1]), query
+        return known.view(*history.role.shape, query.shape[-1]) + self.label(history.label.unsqueeze(-1)), query
 
     def _tokens(self, batch: Mapping[str, Tensor], history: History, known: Tensor) -> Tensor:
         """Tokens of known songs, ``(B, H, d)``, from the embedded songs."""
-        tokens: Tensor = known + self.label(history.label.unsqueeze(-1))
         role = F.embedding(history.role.clamp_min(0), torch.cat([self.role.weight, self.album_role]))
-        tokens = tokens + role + self.gap(_gap(batch["month"], history.month))
+        tokens: Tensor = known + role + self.gap(_gap(batch["month"], history.month))
         if history.same_album is not None:
             tokens = tokens + history.same_album.unsqueeze(-1) * self.album_role[1]
         return tokens
