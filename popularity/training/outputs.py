@@ -97,7 +97,8 @@ def _parts(encoded: Mapping[str, Tensor], order: Tensor, batch_size: int) -> lis
     if "role" not in encoded:
         return list(order.split(batch_size))
     tokens = ((encoded["role"][order] != NO_SONG).sum(1) + _TAIL).clamp_max(_LONG)
-    return list(order.split(torch.bincount((tokens.cumsum(0) - 1) // (batch_size * _LONG)).tolist()))
+    sizes = torch.bincount((tokens.cumsum(0) - 1) // (batch_size * _LONG)).tolist()
+    return list(order.split(sizes or [0]))
 
 
 def _batches(
