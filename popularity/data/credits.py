@@ -12,6 +12,8 @@ from functools import lru_cache
 
 import pandas as pd
 
+from popularity.data.search import contains
+
 # Curly quotes to straight ones; direction marks and zero-width blanks, which come with copied names, to nothing.
 _SPELLING = str.maketrans(
     {"’": "'", "‘": "'", "“": '"', "”": '"'} | dict.fromkeys("\u200b\u200e\u200f\u202a\u202c\ufeff")
@@ -71,7 +73,7 @@ def artist_names(songs: pd.DataFrame) -> list[tuple[str, ...]]:
     codes, artists = pd.factorize(songs["artist"])
     names = [_unique([normalise_name(part) for part in artist.split(";")]) for artist in artists]
     names.append(())  # code -1: missing
-    return [names[code] for code in codes]
+    return [names[code] for code in codes.tolist()]
 
 
 def _split_names(text: str, known: Container[str]) -> list[str]:
@@ -93,7 +95,7 @@ def _title_credits(title: str, known: Container[str]) -> tuple[str, ...]:
     for match in _CREDIT.finditer(title):
         for name in _split_names(match["names"], known):
             bare = _VERSION_TAIL.sub("", name)
-            if bare in known or not _NOT_A_NAME.fullmatch(bare):
+            if not _NOT_A_NAME.fullmatch(bare) or bare in known:
                 names.append(bare)
     return _unique(names)
 
@@ -126,11 +128,11 @@ def titles_credits(titles: pd.Series, known: Container[str] = frozenset()) -> li
         One tuple of normalised names per title.
     """
     codes, distinct = pd.factorize(titles)
-    found: list[tuple[str, ...]] = [()] * (len(distinct) + 1)  # the last is for code -1: missing
-    candidates = pd.Series(distinct, dtype="str").str.contains(_CANDIDATE, regex=True).to_numpy(dtype=bool)
-    for code in candidates.nonzero()[0]:
-        found[code] = _title_credits(distinct[code], known)
-    return [found[code] for code in codes]
+    texts = distinct.tolist()
+    found: list[tuple[str, ...]] = [()] * (len(texts) + 1)  # the last is for code -1: missing
+    for code in contains(texts, _CANDIDATE).nonzero()[0]:
+        found[code] = _title_credits(texts[code], known)
+    return [found[code] for code in codes.tolist()]
 
 
 def credits(songs: pd.DataFrame, known: Container[str] | None = None) -> list[tuple[str, ...]]:

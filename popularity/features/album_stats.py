@@ -6,9 +6,12 @@ where few do. Popularity differs by most of the scale between the two.
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 
+from popularity.data.search import contains
 from popularity.features.keys import Keys
 
 ALBUM_STATISTICS: tuple[str, ...] = (
@@ -16,7 +19,7 @@ ALBUM_STATISTICS: tuple[str, ...] = (
     "album_is_title",  # a single, or the title song; whatever stands in brackets or behind a dash is not compared
     "album_others",  # log of 1 + the number of known songs by other first artists on the album
 )
-_BESIDE = r"\s*[\(\[].*$|\s+-\s.*$"
+_BESIDE = re.compile(r"\s*[(\[].*$|\s+-\s.*$")
 
 
 def album_statistics(songs: pd.DataFrame, keys: Keys, known: Keys, *, counted: bool) -> np.ndarray:
@@ -38,11 +41,14 @@ def album_names(songs: pd.DataFrame) -> np.ndarray:
     """The statistics that need no other song, ``(n, 2)`` float64: ``album_missing`` and ``album_is_title``."""
     album, title = (_bare(songs[name]) for name in ("album", "title"))
     missing = songs["album"].isna().to_numpy(np.float64)
-    return np.stack([missing, ((album == title) & (album != "")).to_numpy(np.float64)], axis=1)
+    return np.stack([missing, ((album == title) & (album != "")).astype(np.float64)], axis=1)
 
 
-def _bare(text: pd.Series) -> pd.Series:
-    return text.fillna("").str.replace(_BESIDE, "", regex=True).str.casefold().str.strip()
+def _bare(texts: pd.Series) -> np.ndarray:
+    filled = texts.fillna("").tolist()
+    marked = contains(filled, r"[(\[]|-")  # few: most have nothing to be taken off
+    bare = [_BESIDE.sub("", text) if some else text for text, some in zip(filled, marked.tolist(), strict=True)]
+    return np.array([text.casefold().strip() for text in bare], dtype=object)
 
 
 def songs_by_others(songs: Keys, known: Keys) -> np.ndarray:

@@ -15,11 +15,12 @@ import pandas as pd
 import torch
 from scipy import sparse
 from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import TfidfTransformer, TfidfVectorizer
 from sklearn.linear_model import Ridge
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
+from popularity.features.char_ngrams import CharacterNgrams
 from popularity.features.vectors import CHUNK
 
 #: Name of each vectorizer: column of the song table and settings of ``TfidfVectorizer``.
@@ -56,6 +57,7 @@ class TextEncoder:
         self.vectorizers = list(dict.fromkeys([read, *(name for parts in self.scores.values() for name in parts)]))
         self.vocabulary: dict[str, list[str]] = {name: [] for name in self.vectorizers}
         self.idf = {name: np.zeros(0) for name in self.vectorizers}
+        self._counters: dict[str, CharacterNgrams] = {}
         self.projection = np.zeros((0, components))
         self.scale = np.ones(components)
         self.coefficients = {name: np.zeros(0) for name in self.scores}
@@ -78,6 +80,7 @@ class TextEncoder:
         everything, songs = songs, songs if some is None else songs.iloc[some]
         popularity = songs["popularity"].to_numpy(np.float64)
         counted = {}
+        self._counters.clear()
         for name in self.vectorizers:
             vectorizer = self._vectorizer(name)
             try:
@@ -139,6 +142,7 @@ class TextEncoder:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take over what :meth:`state` gave."""
+        self._counters.clear()
         self.vocabulary = {name: list(terms) for name, terms in state["vocabulary"].items()}
         self.idf = {name: idf.numpy().copy() for name, idf in state["idf"].items()}
         self.projection, self.scale = state["projection"].numpy().copy(), state["scale"].numpy().copy()
@@ -168,9 +172,15 @@ class TextEncoder:
     def _count(self, songs: pd.DataFrame, name: str) -> sparse.csr_matrix:
         if not self.vocabulary[name]:
             return sparse.csr_matrix((len(songs), 0))
+        codes, distinct = pd.factorize(np.array(self._text(songs, name), dtype=object))  # albums repeat, and titles
+        if VECTORIZERS[name][1].get("analyzer") == "char_wb":
+            if name not in self._counters:
+                self._counters[name] = CharacterNgrams(self.vocabulary[name])
+            weights = TfidfTransformer(sublinear_tf=True)
+            weights.idf_ = self.idf[name]
+            return weights.transform(self._counters[name].count(distinct), copy=False)[codes]
         vectorizer = self._vectorizer(name, vocabulary=self.vocabulary[name])
         vectorizer.idf_ = self.idf[name]
-        codes, distinct = pd.factorize(np.array(self._text(songs, name), dtype=object))  # albums repeat, and titles
         return vectorizer.transform(distinct)[codes]
 
     def _fit_components(self, matrix: sparse.csr_matrix) -> None:

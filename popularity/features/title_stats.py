@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from popularity.data.credits import titles_credits
+from popularity.data.search import contains
 
 # Each matched in the lower-cased title; 1 where it is found.
 _PATTERNS = {
@@ -21,7 +23,7 @@ _PATTERNS = {
     "dash": r" - ",
     "spanish_words": r"\b(?:el|la|de|que|mi|tu|los|por|amor|una|con)\b",
 }
-_YEAR = r"\b(19[5-9][0-9]|20[0-2][0-9])\b"
+_YEAR = r"\b(?:19[5-9][0-9]|20[0-2][0-9])\b"
 SCRIPTS = ("cyrillic", "cjk", "arabic", "hangul", "other_script")
 
 TITLE_STATISTICS: tuple[str, ...] = (
@@ -114,19 +116,18 @@ def title_statistics(title: pd.Series) -> np.ndarray:
 
 def _columns(titles: pd.Series) -> list[np.ndarray]:
     """Return the statistics of titles without missing ones, one array each, in the order of ``TITLE_STATISTICS``."""
-    characters = _Characters(titles.tolist())
-    lowered = titles.str.lower()
-    has_year = titles.str.contains(_YEAR.replace("(", "(?:", 1), regex=True).to_numpy(dtype=bool)
-    year = np.full(len(titles), np.nan)
-    if has_year.any():
-        year[has_year] = titles[has_year].str.findall(_YEAR).str[-1].astype(float)
+    texts = titles.tolist()
+    characters, lowered = _Characters(texts), [text.lower() for text in texts]
+    has_year = contains(texts, _YEAR)
+    year = np.full(len(texts), np.nan)
+    year[has_year] = [float(re.findall(_YEAR, texts[row])[-1]) for row in np.flatnonzero(has_year)]
     letters = np.maximum(characters.count(str.isalpha), 1)
     upper = characters.count(str.isupper)
     return [
         characters.ends - characters.starts,
         characters.words(),
         np.array([len(names) for names in titles_credits(titles)]),
-        *(lowered.str.contains(pattern, regex=True).to_numpy(dtype=bool) for pattern in _PATTERNS.values()),
+        *(contains(lowered, pattern) for pattern in _PATTERNS.values()),
         has_year,
         year,
         characters.count(lambda char: char in "([{"),

@@ -24,10 +24,10 @@ from popularity.inference.export_lookup import taken
 from popularity.inference.export_song import CODED, NUMBERS, TEXTS, Songs
 from popularity.metrics import HIGHEST, LOWEST
 from popularity.models.conformal import BANDS, Conformal
-from popularity.models.embedding import SongEmbedding
 from popularity.models.heads import HistogramHead
 from popularity.models.histories import History, history_of
-from popularity.models.history import HistoryMamba, HistoryMember
+from popularity.models.history import HistoryMamba
+from popularity.models.known_songs import embed_known_songs
 from popularity.training.module import FeatureTokensMamba, PopularityModule, SingleTokenMamba
 
 
@@ -83,34 +83,6 @@ class SongGraph(nn.Module):
         return tuple(found)
 
 
-class KnownEmbedding(nn.Module):
-    """What `HistoryMember.embedded` computes, beforehand for the known songs; without the operators that ONNX lacks.
-
-    Args:
-        embedding: trained.
-        song: ``(N, S)`` vectors of the known songs.
-        category: ``(N, C)`` their categories.
-    """
-
-    known: Tensor
-
-    def __init__(self, embedding: SongEmbedding, song: Tensor, category: Tensor) -> None:
-        super().__init__()
-        self.embedding = embedding
-        with torch.no_grad():
-            self.register_buffer("known", self._embed(song, category))
-
-    def _embed(self, song: Tensor, category: Tensor) -> Tensor:
-        of = self.embedding
-        embedded = taken(of.category.weight, category + of.offsets).sum(-2)
-        found: Tensor = of.out(of.vector(song) + embedded)
-        return found
-
-    def forward(self, batch: Mapping[str, Tensor], history: History) -> tuple[Tensor, Tensor]:
-        """Known songs ``(B, H, d)``, of which the batch has rows in place of vectors, and the songs ``(B, d)``."""
-        return taken(self.known, history.song), self._embed(batch["song"], batch["category"])
-
-
 def members_of(net: HistoryMamba, batch: Mapping[str, Tensor]) -> Tensor:
     """What the network gives, ``(M, B, outputs)``; a member reads all of its samples at once, for a short graph."""
     samples, songs = batch["role"].shape[:2]
@@ -122,14 +94,6 @@ def members_of(net: HistoryMamba, batch: Mapping[str, Tensor]) -> Tensor:
         together = History._make(None if some[0] is None else torch.cat(some) for some in histories)
         found.append(member(own, together).reshape(each, songs, -1))
     return torch.cat(found)
-
-
-def embed_known_songs(net: HistoryMamba, encoder: HistoryEncoder) -> None:
-    """Give the members of a network the embeddings of the known songs."""
-    for member in net.members:
-        assert isinstance(member, HistoryMember)
-        member.of_known = KnownEmbedding(member.song, encoder.known["song"], encoder.known["category"])
-        member.__dict__["embedded"] = member.of_known  # in place of the method
 
 
 def conformed(correction: Conformal, probabilities: Tensor, known: Tensor | None) -> Tensor:

@@ -160,9 +160,8 @@ class PopularityRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] 
 
     def _prediction(self, songs: pd.DataFrame) -> Prediction:
         check_is_fitted(self)
-        settings = self.data_.hparams
-        options = {name: settings[name] for name in ("samples", "batch_size")}
-        return predict_songs(self.module_, self.data_.encoder, self._to_predict(songs), **options)
+        samples = self.data_.hparams["samples"]
+        return predict_songs(self.module_, self.data_.encoder, self._to_predict(songs), samples=samples)
 
     def _to_predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The song table of songs to predict: as many rows as there are songs.

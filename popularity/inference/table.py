@@ -19,6 +19,9 @@ from popularity.training.datamodule import PopularityDataModule
 from popularity.training.module import PopularityModule
 from popularity.training.outputs import known_songs
 
+#: Songs whose long histories are read at once, at least: a batch of a fit is smaller than is good without gradients.
+_BATCH = 512
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -63,7 +66,7 @@ def prediction_table(
 
     if wanted.cutoffs and not has_distribution(module):
         raise InputError("--cutoffs: expected a model with a distribution, got one that predicts a number alone")
-    options = {"samples": data.hparams["samples"], "batch_size": data.hparams["batch_size"]}
+    options = {"samples": data.hparams["samples"], "batch_size": max(_BATCH, data.hparams["batch_size"])}
     encoder, encoded = watched(data.encoder)
     prediction = predict_songs(module, encoder, songs, **options)
     table = songs[["track_id", "artist", "title"]].assign(predicted_popularity=np.round(prediction.mean, 2))

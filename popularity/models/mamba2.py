@@ -172,12 +172,14 @@ class Mamba2(nn.Module):
         work = u.dtype if u.dtype == torch.float64 else torch.float32
         w_in, conv, conv_bias, dt_bias, A_log, D, norm, w_out = (p.to(work) for p in self.block_parameters())
         length, groups = u.shape[1], self.ngroups * self.d_state
-        z, xbc, dt = F.linear(u.to(work), w_in).split([self.d_inner, self.conv_dim, self.nheads], 2)
+        # weights are split here, and slices taken below: in ONNX, split makes two copies of what it splits
+        parts = w_in.tensor_split((self.d_inner, self.d_inner + self.conv_dim))
+        z, xbc, dt = (F.linear(u.to(work), part) for part in parts)
         padded = F.pad(xbc, (0, 0, self.d_conv - 1, 0))
         before = conv_bias
         for k in range(self.d_conv):
             before = before + padded[:, k : k + length] * conv[:, 0, k]
-        x, B, C = F.silu(before).split([self.d_inner, groups, groups], 2)
+        x, B, C = F.silu(before).tensor_split((self.d_inner, self.d_inner + groups), 2)
         dt = F.softplus(dt + dt_bias)
         if keep is not None:
             dt = dt * keep.unsqueeze(2)

@@ -11,7 +11,10 @@ from torch import Tensor
 
 from popularity.features.base import Encoder
 from popularity.features.related import NO_SONG, SAME
+from popularity.models.known_songs import embedded_once
 from popularity.training.module import PopularityModule
+
+_TAIL, _LONG = 3, 17  # tokens of a song without a history, and of one with a long history
 
 
 def known_songs(encoder: Encoder, encoded: Mapping[str, Tensor]) -> Tensor | None:
@@ -47,11 +50,11 @@ def outputs_and_known(
         encoder: that it was trained with.
         encoded: ``n`` songs as the encoder gives them.
         samples: histories sampled per song in training (``datamodule.hparams["samples"]``).
-        batch_size: songs predicted at once.
+        batch_size: songs predicted at once; more of them where histories are short.
     """
     order = _few_candidates_first(encoded)
-    with evaluating(module):
-        batches = _batches(encoder, encoded, order.split(batch_size), samples)
+    with evaluating(module), embedded_once(module.net, encoder, len(order)) as embedded:
+        batches = _batches(embedded, encoded, _parts(encoded, order, batch_size), samples)
         raw = torch.cat([module(like_weights(batch, module)) for batch in batches])
     return raw[order.argsort().to(raw.device)], known_songs(encoder, encoded)
 
@@ -87,6 +90,15 @@ def _few_candidates_first(encoded: Mapping[str, Tensor]) -> Tensor:
     if "role" not in encoded:
         return torch.arange(len(next(iter(encoded.values()))))
     return (encoded["role"] != NO_SONG).sum(1).argsort(stable=True)
+
+
+def _parts(encoded: Mapping[str, Tensor], order: Tensor, batch_size: int) -> list[Tensor]:
+    """The songs of each batch, of an order in which histories get longer: as many tokens in one as in another."""
+    if "role" not in encoded:
+        return list(order.split(batch_size))
+    tokens = ((encoded["role"][order] != NO_SONG).sum(1) + _TAIL).clamp_max(_LONG)
+    sizes = torch.bincount((tokens.cumsum(0) - 1) // (batch_size * _LONG)).tolist()
+    return list(order.split(sizes or [0]))
 
 
 def _batches(

@@ -73,6 +73,33 @@ def test_it_is_explained(checkpoint, tmp_path, capsys):
     assert (tmp_path / "what_if" / "counterfactual.csv").exists()
 
 
+def test_reasons_are_told_of_both(checkpoint, capsys):
+    few = ["--files", "new.csv", "--reasons", "true", "--output", "why.csv"]
+    assert main(["predict", "--ckpt_path", checkpoint, *few]) == 0
+    assert pd.read_csv("why.csv")["reasons"].str.contains(" it by ").any()
+    assert main(["predict", "--ckpt_path", checkpoint, "--song", "energy=.5,danceability=.7", "--artist", "A"]) == 0
+    assert "predicted popularity: " in capsys.readouterr().out
+
+
+def test_its_card_is_that_of_both(checkpoint, tmp_path):
+    few = ["--sample", "10", "--shuffles", "2", "--output", str(tmp_path / "card.html")]
+    assert main(["report", "--ckpt_path", checkpoint, *few]) == 0
+    assert "StackedEncoder" in (tmp_path / "card.html").read_text(encoding="utf-8")
+
+
+def test_it_is_not_exported(checkpoint, capsys):
+    assert main(["export", "--ckpt_path", checkpoint, "--format", "pt2"]) == 2
+    error = capsys.readouterr().err.strip()
+    assert "expected HistoryEncoder, FeatureEncoder or ColumnEncoder, got StackedEncoder" in error
+    assert "\n" not in error
+
+
+def test_the_page_shows_it(checkpoint):
+    testing = pytest.importorskip("streamlit.testing.v1")
+    page = f"from popularity.inference.app_page import page\npage({checkpoint!r})\n"
+    assert not testing.AppTest.from_string(page, default_timeout=300).run().exception
+
+
 def test_a_fit_goes_on(checkpoint):
     assert main(["fit", "-c", "stack", "--trainer.max_epochs", "2", "--ckpt_path", "last", *SMALL]) == 0
     after = checkpoints.read_checkpoint("logs/stack/version_0/checkpoints/last.ckpt")

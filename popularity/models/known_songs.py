@@ -1,0 +1,92 @@
+"""Known songs embedded once, for predictions of many songs: each is read in the histories of hundreds of them.
+
+Glossary of shapes: ``B`` songs, ``N`` known songs, ``H`` known songs of a history, ``d`` width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from popularity.features.base import Encoder
+from popularity.features.encoder import HistoryEncoder
+from popularity.models.histories import History
+from popularity.models.history import HistoryMamba, HistoryMember
+
+_TOGETHER = 1 << 15  # known songs that are embedded at a time, to bound memory
+
+
+class KnownEmbedding(nn.Module):
+    """What `HistoryMember.embedded` computes, beforehand for the known songs.
+
+    Args:
+        member: trained, in evaluation mode.
+        encoder: with the ``N`` known songs.
+    """
+
+    known: Tensor
+
+    def __init__(self, member: HistoryMember, encoder: HistoryEncoder) -> None:
+        super().__init__()
+        self.embedding = member.song
+        like = member.readout_token
+        parts = [part.split(_TOGETHER) for part in (encoder.known["song"], encoder.known["category"])]
+        with torch.no_grad():
+            found = [
+                self._embedded(song.to(like), category.to(like.device)) for song, category in zip(*parts, strict=True)
+            ]
+        self.register_buffer("known", torch.cat(found))
+
+    def _embedded(self, song: Tensor, category: Tensor) -> Tensor:
+        of = self.embedding  # without its operators that ONNX lacks
+        found: Tensor = of.out(of.vector(song) + F.embedding(category + of.offsets, of.category.weight).sum(-2))
+        return found
+
+    def forward(self, batch: Mapping[str, Tensor], history: History) -> tuple[Tensor, Tensor]:
+        """Known songs ``(B, H, d)``, of which the batch has rows in place of vectors, and the songs ``(B, d)``."""
+        return F.embedding(history.song, self.known), self._embedded(batch["song"], batch["category"])
+
+
+def embed_known_songs(net: HistoryMamba, encoder: HistoryEncoder) -> HistoryEncoder:
+    """Give the members of a network the embeddings of the known songs.
+
+    Returns:
+        A copy of the encoder that puts the rows of known songs in the place of their vectors.
+    """
+    for member in net.members:
+        assert isinstance(member, HistoryMember)
+        member.__dict__["embedded"] = KnownEmbedding(member, encoder)  # in place of the method
+    short = copy(encoder)
+    rows = torch.arange(len(encoder.label))
+    short.known = {**encoder.known, "song": rows, "category": rows}
+    return short
+
+
+@contextmanager
+def embedded_once(net: nn.Module, encoder: Encoder, songs: int) -> Iterator[Encoder]:
+    """Have a network in evaluation mode embed the known songs once, where that is less work; leave it as it was.
+
+    Args:
+        net: is called with what the encoder gives.
+        encoder: that it was trained with.
+        songs: number of songs that it is called with.
+
+    Returns:
+        The encoder whose batches it is called with.
+    """
+    if type(net) is not HistoryMamba or not isinstance(encoder, HistoryEncoder):
+        yield encoder
+        return
+    if songs * encoder.history < len(encoder.label):
+        yield encoder
+        return
+    try:
+        yield embed_known_songs(net, encoder)
+    finally:
+        for member in net.members:
+            member.__dict__.pop("embedded", None)
