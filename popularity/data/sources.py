@@ -10,6 +10,7 @@ import pooch
 import requests
 
 from popularity.errors import InputError
+from popularity.remote import address_of, fetch
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def locate(source: str, cache_dir: Path | None = None) -> Path:
     """Find the file of a named set or a path, downloading it where needed.
 
     Args:
-        source: one of `NAMES`, or the path of a file.
+        source: one of `NAMES`, the path of a file, or an address in object storage such as ``s3://bucket/songs.csv``.
         cache_dir: where downloads are kept; pooch's cache folder for this project by default.
 
     Raises:
@@ -60,6 +61,8 @@ def locate(source: str, cache_dir: Path | None = None) -> Path:
         return EMBEDDED_FILE
     if source in DOWNLOADS:
         return download(DOWNLOADS[source], cache_dir)
+    if (address := address_of(source)) is not None:
+        return fetch(address, _cache(cache_dir))
     path = Path(os.path.expanduser(source))  # pathlib's raises where there is no home folder
     if path.is_dir() and source:
         raise InputError(f"{source}: expected a file, got a directory")
@@ -78,7 +81,7 @@ def download(wanted: Download, cache_dir: Path | None = None) -> Path:
     Raises:
         InputError: no network, the server refused, or the content is not the pinned one. Running again tries again.
     """
-    folder = cache_dir or Path(pooch.os_cache("popularity"))
+    folder = _cache(cache_dir)
     path = folder / wanted.file_name
     stale = " in place of the one that is there, whose checksum is another" if path.is_file() else ""
     by_hand = f"to go on without the network, put that file at {path}{stale}"
@@ -92,6 +95,10 @@ def download(wanted: Download, cache_dir: Path | None = None) -> Path:
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
     return Path(found)
+
+
+def _cache(folder: Path | None) -> Path:
+    return folder or Path(pooch.os_cache("popularity"))
 
 
 def _reason(error: requests.exceptions.RequestException) -> str:
