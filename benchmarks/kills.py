@@ -10,9 +10,12 @@ import argparse
 import multiprocessing
 import os
 import random
+import shlex
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -27,20 +30,11 @@ from popularity.data.sources import EMBEDDED_FILE
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["popularity.cli"])
 EVERY = 20  # of the embedded songs, one in so many: 300
-SMALL = [
-    "--model.net.width=8",
-    "--model.net.d_state=4",
-    "--model.net.members=1",
-    "--choice.calibrate=false",
-    "--choice.members=false",
-    "--data.batch_size=32",
-    "--trainer.accelerator=cpu",
-    "--trainer.enable_progress_bar=false",
-    "--trainer.log_every_n_steps=1",
-    "--plots.every_n_epochs=0",
-    "--early_stopping.patience=1000000",
-    "--name=run",
-]
+SMALL = shlex.split("""
+--model.net.width=8 --model.net.d_state=4 --model.net.members=1 --choice.calibrate=false --choice.members=false
+--data.batch_size=32 --trainer.accelerator=cpu --trainer.enable_progress_bar=false --trainer.log_every_n_steps=1
+--plots.every_n_epochs=0 --early_stopping.patience=1000000 --name=run
+""")
 
 
 def command(arguments: list[str], log: Path) -> None:
@@ -62,43 +56,52 @@ def start(folder: Path, songs: Path, epochs: int, *more: str) -> ForkServerProce
     return process
 
 
-def wait_for(process: ForkServerProcess, folder: Path, pattern: str, times: int) -> None:
-    """Wait until a file of this name has been written anew so many times, or until the process ends."""
-    seen: set[tuple[str, int]] | None = None
-    while process.is_alive():
-        found = {(path.name, path.stat().st_ino) for path in folder.glob(pattern) if path.exists()}
-        times -= bool(seen is not None and found - seen)
-        if times <= 0:
-            return
-        seen = found | (seen or set())
-        time.sleep(0.001)
+def parts(checkpoints: Path) -> dict[str, int]:
+    """Bytes by name of the files that are being written, or were when somebody was killed."""
+    found = {}
+    for path in checkpoints.glob(".last.ckpt.*.part"):
+        with suppress(FileNotFoundError):  # just completed
+            found[path.name] = path.stat().st_size
+    return found
+
+
+def wait(process: ForkServerProcess, until: Callable[[], bool]) -> None:
+    """Wait for a moment, or until the process ends."""
+    while process.is_alive() and not until():
+        time.sleep(0.0005)
+
+
+def written(checkpoints: Path) -> int:
+    """When the last checkpoint was completed, 0 if there is none."""
+    try:
+        return (checkpoints / "last.ckpt").stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def kill(process: ForkServerProcess, checkpoints: Path, *, writing: bool, chance: random.Random) -> str | None:
     """Kill a fit at a random moment; what the moment was, None if it was too late."""
-    before = set(checkpoints.glob(".*.part"))
+    before, began = parts(checkpoints), written(checkpoints)
+    wait(process, lambda: written(checkpoints) != began)
     if writing:
-        wait_for(process, checkpoints, ".last.ckpt.*.part", chance.randint(1, 3))
-        time.sleep(chance.uniform(0, 0.01))
+        size = chance.uniform(0, 1) * (checkpoints / "last.ckpt").stat().st_size
+        wait(process, lambda: any(one >= size for name, one in parts(checkpoints).items() if name not in before))
     else:
-        wait_for(process, checkpoints, "last.ckpt", 1)
         time.sleep(chance.uniform(0, 0.5))
     process.kill()
     process.join()
     if process.exitcode == 0:
         return None
-    left = [path.stat().st_size for path in set(checkpoints.glob(".*.part")) - before]
+    left = [size for name, size in parts(checkpoints).items() if name not in before]
     return f"{left[0]:,} bytes of a checkpoint written" if left else "in an epoch"
 
 
 def state(checkpoint: Path) -> dict[str, Any]:
     """The tensors of the network, of its running weights and of the optimiser."""
     found = torch.load(checkpoint, weights_only=True)
-    tensors = {
-        f"{kind}.{name}": one for kind in ("state_dict", "current_model_state") for name, one in found[kind].items()
-    }
-    moments = found["optimizer_states"][0]["state"]
-    return tensors | {f"{number}.{name}": one for number in moments for name, one in moments[number].items()}
+    groups = {kind: found[kind] for kind in ("state_dict", "current_model_state")}
+    groups |= found["optimizer_states"][0]["state"]
+    return {f"{group}.{name}": one for group, tensors in groups.items() for name, one in tensors.items()}
 
 
 def same(one: Path, other: Path) -> bool:
@@ -140,9 +143,8 @@ def main() -> None:
         start(whole, songs, 4 * arguments.kills).join()
         run, rows = killed_run(killed, songs, arguments.kills, arguments.seed)
         one = whole / "run" / "version_0"
-        checks = {
-            name: same(one / "checkpoints" / name, run / "checkpoints" / name) for name in ("last.ckpt", "best.ckpt")
-        }
+        names = ("checkpoints/last.ckpt", "checkpoints/best.ckpt")
+        checks = {name: same(one / name, run / name) for name in names}
         checks["metrics.csv"] = (one / "metrics.csv").read_text() == (run / "metrics.csv").read_text()
         checks["one folder"] = len(list(run.parent.iterdir())) == 1
     said = ", ".join(f"{name}: {'the same' if held else 'NOT THE SAME'}" for name, held in checks.items())

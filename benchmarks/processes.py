@@ -1,13 +1,14 @@
 """A fit in two processes beside one with the same global batches: ``python benchmarks/processes.py``.
 
 Each way in which Lightning starts processes on a CPU trains the same small network. Dropout is off: its random numbers
-are those of a process. A row says how far the metrics of the test songs and of each epoch are from those of one process.
+are those of a process. A row says how far the metrics of each epoch and of the test are from those of one process.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -20,11 +21,11 @@ from popularity.data.sources import EMBEDDED_FILE
 
 EVERY = 20  # of the embedded songs, one in so many: 300
 EPOCHS = 3
-SMALL = (
-    "--model.net.width=8 --model.net.d_state=4 --model.net.members=1 --choice.calibrate=false --choice.members=false "
-    "--model.net.dropout=0 --model.net.feature_dropout=0 --trainer.log_every_n_steps=1 --plots.every_n_epochs=0 "
-    f"--trainer.accelerator=cpu --trainer.enable_progress_bar=false --name=run --trainer.max_epochs={EPOCHS}"
-).split()
+SMALL = shlex.split(f"""
+--model.net.width=8 --model.net.d_state=4 --model.net.members=1 --choice.calibrate=false --choice.members=false
+--model.net.dropout=0 --model.net.feature_dropout=0 --trainer.log_every_n_steps=1 --plots.every_n_epochs=0
+--trainer.accelerator=cpu --trainer.enable_progress_bar=false --name=run --trainer.max_epochs={EPOCHS}
+""")
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 #: Name -> what stands before ``-m popularity``, strategy.
 WAYS: dict[str, tuple[list[str], str]] = {
@@ -62,7 +63,7 @@ def row(name: str, folder: Path, result: subprocess.CompletedProcess[str], one: 
         if found.index.equals(one.index)
         else "other rows"
     )
-    epochs = found[found["val/mse"].notna()].index.get_level_values("epoch")
+    epochs = found[found.get("val/mse", found["test/mse"]).notna()].index.get_level_values("epoch")
     once = "once" if sorted(epochs) == list(range(EPOCHS)) else f"epochs {list(epochs)}"
     folders = len(list((folder / "run").iterdir()))
     return [name, f"{away:.1e}", once, folders, result.stdout.count("test songs of")]
