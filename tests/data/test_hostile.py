@@ -114,11 +114,15 @@ def test_what_has_no_end_is_not_read(kind: str, tmp_path: Path) -> None:
     [
         (b"[" * 100_000, "nested too deeply"),
         (b'[{"energy": 1}]\n' * 2 + b'[{"a":' * 50_000, "line 1: expected a JSON record|cut off or damaged"),
+        (b'{"a":' * 900 + b"1" + b"}" * 900, "nested too deeply"),
+        (b'{"columns": ["energy"], "data": [[1, 2]]}', "expected JSON records"),
+        (b'{"columns": 3, "data": [[1, 2]]}', "expected JSON records"),
+        (b'{"columns": [["energy"]], "data": [[1]]}', "no column for"),
         (b'[{"energy": ' + b"9" * 5_000 + b"}]", "cut off or damaged"),
         (CSV.replace(b"Song 3", b"So\0ng"), "got a binary file"),
         (b",".join(b"c%d" % number for number in range(20_000)) + b"\n1\n", "at most 10,000 columns, got 20,000"),
     ],
-    ids=["deep", "deep lines", "digits", "NUL", "columns"],
+    ids=["deep", "deep lines", "deep records", "long row", "no names", "names in lists", "digits", "NUL", "columns"],
 )
 def test_one_line_for(content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "songs").write_bytes(content)
