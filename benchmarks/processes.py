@@ -51,6 +51,10 @@ def metrics(folder: Path) -> pd.DataFrame:
     return rows[scored].dropna(how="all")
 
 
+def _alike(found: pd.DataFrame, one: pd.DataFrame) -> bool:
+    return found.index.equals(one.index) and set(found) == set(one)
+
+
 def row(name: str, folder: Path, result: subprocess.CompletedProcess[str], one: pd.DataFrame) -> list[object]:
     """What came of one way."""
     if result.returncode:
@@ -59,14 +63,12 @@ def row(name: str, folder: Path, result: subprocess.CompletedProcess[str], one: 
         return [name, f"exit code {result.returncode}: {told[:160]}", "", "", ""]
     found = metrics(folder)
     away = (
-        ((found - one).abs() / one.abs().clip(lower=1)).max(axis=None)
-        if found.index.equals(one.index)
-        else "other rows"
+        f"{((found - one).abs() / one.abs().clip(lower=1)).max(axis=None):.1e}" if _alike(found, one) else "other rows"
     )
     epochs = found[found.get("val/mse", found["test/mse"]).notna()].index.get_level_values("epoch")
     once = "once" if sorted(epochs) == list(range(EPOCHS)) else f"epochs {list(epochs)}"
     folders = len(list((folder / "run").iterdir()))
-    return [name, f"{away:.1e}", once, folders, result.stdout.count("test songs of")]
+    return [name, away, once, folders, result.stdout.count("test songs of")]
 
 
 def main() -> None:

@@ -241,16 +241,20 @@ def _lock(handle: int) -> bool:
     return True
 
 
+def remove_left_over(path: Path) -> None:
+    """Remove what a killed process left behind, unless a process is there that holds the lock of this file."""
+    with suppress(OSError), open(path, "rb") as file:  # somebody else's, or just completed
+        if _lock(file.fileno()):
+            path.unlink()
+
+
 @functools.cache
 def _sweep(folder: Path) -> None:
     """Remove what killed processes left half written in a folder; once per process."""
     for path in folder.glob(f".*{_PART}"):
-        with suppress(OSError):  # somebody else's, or just completed
-            if time.time() - path.stat().st_mtime < _LEFT_OVER:
-                continue
-            with open(path, "rb") as file:
-                if _lock(file.fileno()):
-                    path.unlink()
+        with suppress(OSError):  # just completed
+            if time.time() - path.stat().st_mtime >= _LEFT_OVER:
+                remove_left_over(path)
 
 
 def _permissions(target: Path) -> int:

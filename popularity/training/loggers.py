@@ -57,7 +57,9 @@ class MetricsCSV(Logger):
             found = rows_of(self.path)
             if step == 0 and any(name.startswith("test/") for name in metrics):
                 # training was in processes that have ended (ddp_spawn), and this one has not heard of their steps
-                step = 1 + max((row["step"] for row in found if _of_training(row)), default=-1)
+                trained = [row for row in found if _of_training(row)]
+                step = 1 + max((row["step"] for row in trained), default=-1)
+                metrics = metrics | {"epoch": 1 + max((int(row["epoch"]) for row in trained), default=-1)}
             self._rows = [row for row in found if row["step"] < step]
         row = {name: float(value) for name, value in metrics.items() if name != "epoch"}
         if "epoch" in metrics:

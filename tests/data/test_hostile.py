@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from popularity.data.songs import SongTable, load_songs
+from popularity.data.songs import SongTable, load_songs, songs_in_parts
 from popularity.errors import InputError
 from tests.conftest import make_songs
 
@@ -88,6 +88,22 @@ def test_a_zip_file_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bomb.zip").write_bytes(lying_zip(ROW * (5 << 20)))
     with pytest.raises(InputError, match=r"bomb.zip: (the zip file is damaged|expected a table of at most 100 times)"):
         load_songs(str(tmp_path / "bomb.zip"))
+
+
+@pytest.mark.parametrize("damage", ["password", "way of packing", "place"])
+def test_a_zip_file_that_cannot_be_opened_is_one_line(damage: str, tmp_path: Path) -> None:
+    found = bytearray(zipped(CSV))
+    directory = found.rfind(b"PK\1\2")
+    if damage == "place":  # of its member, by four bytes that say how long the directory is
+        found[found.rfind(b"PK\5\6") + 12] ^= 0x80
+    else:
+        place, value = (8, 1) if damage == "password" else (10, 99)
+        found[directory + place] = value
+        found[place - 2] = value
+    (tmp_path / "songs.zip").write_bytes(found)
+    for load in (load_songs, lambda name: list(songs_in_parts(name))):
+        with pytest.raises(InputError, match="the zip file is damaged or locked"):
+            load(str(tmp_path / "songs.zip"))
 
 
 def test_a_path_in_an_archive_leads_nowhere(tmp_path: Path) -> None:
