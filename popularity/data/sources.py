@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pooch
 import requests
+from filelock import FileLock
 
 from popularity.errors import InputError
 from popularity.remote import address_of, fetch
@@ -86,7 +88,8 @@ def download(wanted: Download, cache_dir: Path | None = None) -> Path:
     stale = " in place of the one that is there, whose checksum is another" if path.is_file() else ""
     by_hand = f"to go on without the network, put that file at {path}{stale}"
     try:
-        found = pooch.retrieve(wanted.url, f"sha256:{wanted.sha256}", wanted.file_name, folder)
+        with _lock(wanted.sha256):
+            found = pooch.retrieve(wanted.url, f"sha256:{wanted.sha256}", wanted.file_name, folder)
     except requests.exceptions.RequestException as error:
         raise InputError(f"could not download {wanted.url} ({_reason(error)}); {by_hand}") from error
     except ValueError as error:  # pooch's word for a wrong checksum
@@ -95,6 +98,11 @@ def download(wanted: Download, cache_dir: Path | None = None) -> Path:
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
     return Path(found)
+
+
+def _lock(sha256: str) -> FileLock:
+    """Of several processes of a machine that want a file, one fetches it and the others find it."""
+    return FileLock(Path(tempfile.gettempdir()) / f"popularity-{os.getuid()}-{sha256[:16]}.lock")
 
 
 def _cache(folder: Path | None) -> Path:

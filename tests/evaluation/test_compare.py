@@ -399,20 +399,30 @@ def test_two_commands_share_the_runs_of_a_folder(killed, arguments, config, tmp_
 
     noted("alone.txt", 0)
     (tmp_path / "alone.txt.go").touch()
-    plain, shared, log = ["--report", "false"], tmp_path / "shared", tmp_path / "log"
-    assert run(arguments(*plain, models="linear,noted,logistic", output="alone")) == 0
+    plain, shared, log = (
+        ["--report", "false", "--hits.cutoffs", "[40]", "--hits.models", "null"],
+        tmp_path / "shared",
+        tmp_path / "log",
+    )
+    assert run(arguments(*plain, models="linear,noted", output="alone")) == 0
     noted("together.txt", 0.1)
-    command = arguments(*plain, models="linear,noted,logistic", output="shared")
-    first = start(command, log)
-    wait_for(lambda: results(shared), first, log)
-    second = start([*command, "--join", "true"], tmp_path / "second")
-    wait_for(lambda: "runs are done" in (tmp_path / "second").read_text(), second, tmp_path / "second")
-    (tmp_path / "together.txt.go").touch()
-    if killed:
-        notes = tmp_path / "together.txt"
-        wait_for(lambda: notes.exists() and str(second.pid) in notes.read_text(), second, tmp_path / "second")
-        second.kill()
-    assert (first.wait(), second.wait()) == (0, -signal.SIGKILL if killed else 0), log.read_text()
+    command = arguments(*plain, models="linear,noted", output="shared")
+    first, second = start(command, log), None
+    try:
+        wait_for(lambda: results(shared), first, log)
+        second_log, notes = tmp_path / "second", tmp_path / "together.txt"
+        second = start([*command, "--join", "true"], second_log)
+        wait_for(lambda: "runs are done" in second_log.read_text(), second, second_log)
+        (tmp_path / "together.txt.go").touch()
+        if killed:
+            wait_for(lambda: notes.exists() and str(second.pid) in notes.read_text(), second, second_log)
+            second.kill()
+        assert (first.wait(), second.wait()) == (0, -signal.SIGKILL if killed else 0), log.read_text()
+    finally:
+        for process in (first, second):
+            if process is not None:
+                process.kill()
+                process.wait()
     fits = (tmp_path / "together.txt").read_text().splitlines()
     assert set(fits) == {str(first.pid), str(second.pid)}, "both had their share"
     if not killed:
