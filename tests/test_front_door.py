@@ -24,13 +24,17 @@ def run(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_lists_the_verbs_in_a_blink():
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    result = run("--help")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert result.returncode == 0
-    for verb in VERBS:
-        assert f"  {verb} " in result.stdout
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.3
+    """The best of three: two processes on one core slow each other down."""
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        result = run("--help")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert result.returncode == 0
+        for verb in VERBS:
+            assert f"  {verb} " in result.stdout
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(seconds) < 0.3
 
 
 def test_version(capsys):
@@ -82,6 +86,21 @@ def test_output_that_nobody_reads_ends_quietly(arguments, code, buffering):
     os.close(pipe)
     assert result.stderr == ""
     assert result.returncode == code
+
+
+def test_only_the_parser_of_the_verb_is_made(monkeypatch):
+    """Those of Lightning's other verbs would take half a second."""
+    from popularity.cli import PopularityCLI
+
+    made, prepare = [], PopularityCLI._prepare_subcommand_parser
+
+    def spy(self, klass, verb, **more):
+        made.append(verb)
+        return prepare(self, klass, verb, **more)
+
+    monkeypatch.setattr(PopularityCLI, "_prepare_subcommand_parser", spy)
+    assert main(["predict", "--ckpt_path", "nowhere.ckpt"]) == 2
+    assert made == ["predict"]
 
 
 def test_another_broken_pipe_is_a_fault_of_ours(monkeypatch):

@@ -143,7 +143,7 @@ def test_a_fifo_is_written_to_and_stays_a_fifo(linked, tmp_path):
     check_target(path)  # waits for no reader
     reader = Reader(fifo)
     write(path, "a\r\nü\n")
-    reader.join(timeout=10)
+    reader.join(timeout=60)
     assert reader.content == "a\r\nü\n".encode()
     assert stat.S_ISFIFO(fifo.stat().st_mode)
     assert path.is_symlink() == linked

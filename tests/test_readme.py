@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -25,18 +24,19 @@ def test_an_ablation_shows_its_paired_interval(tmp_path):
     from benchmarks.readme import ROOT, ablations, first_comment
 
     layers = ROOT / "configs" / "ablations"
-    folder = Path(tmp_path / "spotify_4771_ablations")
-    folder.mkdir()
-    rows = [("mamba", 0, None, None, 0), ("no_title", 0.5, -0.1, 1.1, 3), ("no_history", 9, 7.5, 10.5, 0)]
-    names = ("model", "difference", "low", "high", "wins")
-    (folder / "against_mamba.json").write_text(
-        json.dumps([dict(zip(names, row, strict=True)) | {"folds": 10} for row in rows])
-    )
+    rows = [("mamba", 0, None, None, 1), ("no_title", 0.5, -0.1, 1.1, 1.01), ("no_history", 9, 7.5, 10.5, 1.2)]
+    names = ("model", "difference", "low", "high", "ratio_to_reference")
+    for cell, some in (("songs_random", rows), ("songs_of_2020_time", rows[:2])):
+        folder = tmp_path / "version_0.2" / "ablations" / cell
+        folder.mkdir(parents=True)
+        (folder / "summary.csv").touch()
+        (folder / "against_mamba.json").write_text(json.dumps([dict(zip(names, row, strict=True)) for row in some]))
     lines = ablations(tmp_path).splitlines()
     told = {name: first_comment(layers / f"{name}.yaml") for name in ("no_history", "no_title")}
+    assert lines[0] == "| config | what is changed | songs_of_2020, `time` | songs, `random` |"
     assert lines[2:] == [
-        f"| `no_history` | {told['no_history']} | +9.00 (+7.50 to +10.50) | 10 of 10 |",
-        f"| `no_title` | {told['no_title']} | +0.50 (-0.10 to +1.10) | 7 of 10 |",
+        f"| `no_history` | {told['no_history']} | - | +9.00 (+7.50 to +10.50) |",
+        f"| `no_title` | {told['no_title']} | +0.50 (-0.10 to +1.10) | +0.50 (-0.10 to +1.10) |",
     ]
 
 

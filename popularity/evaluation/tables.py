@@ -24,7 +24,7 @@ FILES = {
 }
 #: The columns of summary.csv.
 SUMMARY = (
-    *("model", "folds", "mse", "mse_sd", "rmse", "mae", "r2", "spearman"),
+    *("model", "folds", "mse", "mse_sd", "rmse", "mae", "r2", "spearman", "slope", "mean_residual"),
     *("ratio_to_reference", "difference", "p_value", "wins", "seconds"),
 )
 _KEYS = ["model", "repeat", "fold"]
@@ -74,6 +74,7 @@ def tabulate(results: Mapping[Run, Result], songs: pd.DataFrame, protocol: Proto
     predicted = [_songs(run, result, prediction=result.arrays["prediction"]) for run, result in plain]
     predictions = _stack(predicted, [*_KEYS, "row", "prediction"])
     check_folds(predictions)
+    folds = folds.join(calibration_lines(predictions, songs), on=_KEYS)
     differences = compare(folds, reference)
     if not differences.empty:
         differences = differences.join(song_intervals(predictions, songs, reference, protocol.seed), on="model")
@@ -101,7 +102,7 @@ def summarise(folds: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:
     the folds that the model and the reference both have.
     """
     grouped = folds.groupby("model", sort=False)
-    means = grouped[["mse", "rmse", "mae", "r2", "spearman", "seconds"]].mean()
+    means = grouped[["mse", "rmse", "mae", "r2", "spearman", "slope", "mean_residual", "seconds"]].mean()
     means["folds"], means["mse_sd"] = grouped.size(), grouped["mse"].std()
     paired = differences.set_index("model")[["ratio_to_reference", "difference", "p_value", "wins"]]
     return ranked(means.join(paired).reset_index().astype({"wins": "Int64"}))[list(SUMMARY)]
@@ -124,6 +125,24 @@ def summarise_hits(hit_folds: pd.DataFrame, reference: str | None = None) -> pd.
     order = pd.Index(hit_folds["cutoff"].unique())
     table = table.reset_index().sort_values("auroc", ascending=False, kind="stable")
     return table.sort_values("cutoff", key=order.get_indexer, kind="stable", ignore_index=True)
+
+
+def calibration_lines(predictions: pd.DataFrame, songs: pd.DataFrame) -> pd.DataFrame:
+    """The line of the truth on the prediction in each fold, by model, repeat and fold.
+
+    Returns:
+        ``slope``, 1 where a point more in the prediction is a point more in the truth, nothing for a constant, and
+        ``mean_residual``, true minus predicted in points.
+    """
+    truth = songs["popularity"].to_numpy(np.float64)[predictions["row"]]
+    table = predictions[[*_KEYS, "prediction"]].assign(truth=truth).astype({"model": str})
+    grouped = table.groupby(_KEYS)
+    means = grouped.transform("mean")
+    table["square"] = (table["prediction"] - means["prediction"]) ** 2
+    table["product"] = (table["prediction"] - means["prediction"]) * (table["truth"] - means["truth"])
+    sums = grouped[["prediction", "truth", "square", "product"]].mean()
+    slope = (sums["product"] / sums["square"]).where(sums["square"] > 1e-12)
+    return pd.DataFrame({"slope": slope, "mean_residual": sums["truth"] - sums["prediction"]})
 
 
 def check_folds(predictions: pd.DataFrame) -> None:

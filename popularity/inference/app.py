@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -50,6 +52,14 @@ def free_port(wanted: int) -> int:
         return int(listening.getsockname()[1])
 
 
+def _announce(port: int, ended: threading.Event) -> None:
+    """Print the address of the page as soon as its server listens, unless it has ended before."""
+    while not ended.wait(0.05):
+        with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+            print(f"page: http://{HOST}:{port} (Ctrl-C ends it)", flush=True)
+            return
+
+
 def main(argv: Sequence[str]) -> None:
     """Run ``app`` until it is told to stop."""
     parser = Parser(prog=f"{program()} app", description="Serve a page on this computer to play with a trained model.")
@@ -62,6 +72,10 @@ def main(argv: Sequence[str]) -> None:
         raise InputError("app: the package streamlit is missing, install this project's extra [app]") from error
     app_page.load(options.ckpt_path)  # what is wrong with it is said here, not on the page
     port = free_port(options.port)
-    print(f"page: http://{HOST}:{port} (Ctrl-C ends it)", flush=True)
     flags = [f"--{name}={value}" for name, value in {**_FLAGS, "server.port": port}.items()]
-    cli.main(["run", app_page.__file__, *flags, "--", options.ckpt_path], standalone_mode=False)
+    ended = threading.Event()
+    threading.Thread(target=_announce, args=(port, ended), daemon=True).start()
+    try:
+        cli.main(["run", app_page.__file__, *flags, "--", options.ckpt_path], standalone_mode=False)
+    finally:
+        ended.set()

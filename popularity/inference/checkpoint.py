@@ -23,7 +23,7 @@ from popularity.parsing import one_line
 from popularity.remote import address_of
 from popularity.training.checkpoints import LAST, is_whole
 from popularity.training.datamodule import CHECKPOINT_FORMAT, PopularityDataModule
-from popularity.training.fit import fit_parser, instantiate, read_config
+from popularity.training.fit import instantiate, read_config, shared_parser
 from popularity.training.loggers import last_checkpoints
 from popularity.training.module import PopularityModule
 from popularity.training.tensorboard import flat
@@ -119,7 +119,7 @@ def load_checkpoint(
         config = read_config([json.dumps({"model": checkpoint["hyper_parameters"], "data": data_settings(checkpoint)})])
     except InputError as error:
         raise InputError(f"{path}: does not go with this version ({error})") from error
-    built = instantiate(fit_parser(), config)
+    built = instantiate(shared_parser(), config)
     check_fits(path, checkpoint, built.model)
     built.model.load_state_dict(checkpoint["state_dict"])
     load_data(path, checkpoint, built.data)

@@ -15,6 +15,8 @@ from popularity.errors import InputError
 _FLAGS = ("-c", "--config")
 #: Depth of a config, and aliases in it: more than anybody writes.
 _MOST = 50
+#: LibYAML where PyYAML was built with it: a config is looked at several times before it is parsed.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def config_folder() -> Path:
@@ -84,7 +86,7 @@ def refuse_bomb(source: Path | str) -> None:
     depth = aliases = 0
     try:
         with open(source, encoding="utf-8") if isinstance(source, Path) else nullcontext(source) as file:
-            for event in yaml.parse(file, yaml.SafeLoader):
+            for event in yaml.parse(file, _LOADER):
                 aliases += isinstance(event, yaml.AliasEvent)
                 depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
                 if max(depth, aliases) > _MOST:

@@ -12,6 +12,7 @@ from popularity.evaluation.results import Results
 #: Headings that are not the name of the column, and decimals where they are not 3 (0 for integers).
 HEADINGS = {
     "mse": "MSE", "mse_sd": "± sd", "rmse": "RMSE", "mae": "MAE", "r2": "R²", "spearman": "Spearman",
+    "mean_residual": "residual",
     "ratio_to_reference": "ratio", "p_value": "p", "seconds": "CPU seconds", "mse_repeated": "MSE there",
     "difference_repeated": "difference there", "mse_others": "MSE elsewhere", "folds_repeated": "folds there",
     "folds_others": "folds elsewhere", "difference_others": "difference elsewhere", "auroc": "AUROC",
@@ -21,7 +22,7 @@ HEADINGS = {
 }  # fmt: skip
 _TWO = (
     *("mse", "mse_sd", "rmse", "mae", "difference", "seconds", "mse_repeated", "difference_repeated", "mse_others"),
-    *("difference_others", "mse_half", "rmse_half", "residual", "residual_half", "mean", "half"),
+    *("difference_others", "mse_half", "rmse_half", "residual", "mean_residual", "residual_half", "mean", "half"),
 )
 DECIMALS = {"true": 0, "predicted": 1, "value": 1, "brier": 4, "calibration_error": 4} | dict.fromkeys(_TWO, 2)
 DECIMALS |= {name.format(share): 1 for share in (50, 80, 95) for name in ("inside {} %", "width_{}")}

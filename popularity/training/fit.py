@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -99,6 +100,16 @@ def fit_parser(argv: Sequence[str] = ()) -> Parser:
     return parser
 
 
+@cache
+def shared_parser(*classes: tuple[str, str]) -> Parser:
+    """A parser of :func:`fit_parser`, made once: comparisons and searches read and build hundreds of configs.
+
+    Args:
+        classes: the pairs of :func:`chosen_classes`.
+    """
+    return fit_parser([f"--{key}={name}" for key, name in classes])
+
+
 def read_config(files: Sequence[str | Path] = (), settings: Mapping[str, Any] | None = None) -> Namespace:
     """The config of a fit: defaults, config files layered over them, then single settings.
 
@@ -114,7 +125,7 @@ def read_config(files: Sequence[str | Path] = (), settings: Mapping[str, Any] | 
         arguments.append(f"--{name}={value if isinstance(value, str) else json.dumps(value)}")
     with warnings.catch_warnings():
         quiet_lightning()
-        return fit_parser(arguments).parse_args(arguments)
+        return shared_parser(*chosen_classes(arguments, CLASSES).items()).parse_args(arguments)
 
 
 @dataclass(frozen=True)
@@ -163,7 +174,7 @@ def build_fit(
     with warnings.catch_warnings():
         quiet_lightning()
         seed_everything(config.seed_everything, workers=True, verbose=False)
-        built = instantiate(fit_parser(), config)
+        built = instantiate(shared_parser(), config)
         built.data.table, built.data.split = table, split
         made = make_trainer(config, built, callbacks=callbacks, overrides=trainer)
     return Fit(config, made, built.model, built.data)

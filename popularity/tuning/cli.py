@@ -22,7 +22,7 @@ from optuna.trial import TrialState
 from popularity.errors import InputError
 from popularity.program import Stop, program
 from popularity.training.choice import settled
-from popularity.training.fit import fit_parser, instantiate
+from popularity.training.fit import fit_parser, instantiate, shared_parser
 from popularity.training.quiet import quiet_lightning
 from popularity.training.tensorboard import flat
 from popularity.training.trainer import EPOCHS
@@ -64,7 +64,7 @@ def _settings(search: Search, params: dict[str, Any]) -> dict[str, Any]:
     """All settings of a trial by dotted names, after its objects have been built once."""
     if search.lightgbm:
         return {f"lightgbm.{name}": value for name, value in lightgbm_settings(search, params).items()}
-    instantiate(fit_parser(), config := trial_config(search, params))
+    instantiate(shared_parser(), config := trial_config(search, params))
     return flat(config.as_dict())
 
 

@@ -14,7 +14,7 @@ from optuna import visualization
 from optuna.trial import FrozenTrial, TrialState
 
 from popularity.io import write_atomically
-from popularity.training.fit import fit_parser
+from popularity.training.fit import shared_parser
 from popularity.tuning.space import Search
 from popularity.tuning.study import FINISHED, NOTE, WORKER
 from popularity.tuning.trial import trial_config
@@ -73,7 +73,7 @@ def best_config(search: Search, params: dict[str, Any]) -> str:
     if search.lightgbm:
         settings = {**search.options.lightgbm, **{key.removeprefix("lightgbm."): params[key] for key in params}}
         return str(yaml.safe_dump({"data": search.config["data"], "lightgbm": settings}, sort_keys=False))
-    return str(fit_parser().dump(trial_config(search, params), skip_none=False))
+    return str(shared_parser().dump(trial_config(search, params), skip_none=False))
 
 
 def study_table(search: Search, trials: list[FrozenTrial], best: set[int]) -> pd.DataFrame:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -246,9 +244,3 @@ def test_spotify_4771(spotify_4771: Path) -> None:
     assert (table.report.rows, table.report.songs) == (4771, 4755)
     assert not table.songs[list(AUDIO)].isna().any().any()
     assert 66 < table.songs["popularity"].mean() < 67
-
-
-def test_loading_draws_in_neither_torch_nor_scikit_learn() -> None:
-    code = "import sys, popularity.data.songs; print({'torch', 'sklearn'} & set(sys.modules))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "set()"

@@ -98,7 +98,7 @@ def keys(songs: pd.DataFrame, kind: SplitKind, rows: np.ndarray) -> set[Any]:
     return set(songs["release_date"].iloc[rows])
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     songs=SONGS,
     kind=st.sampled_from(KINDS),

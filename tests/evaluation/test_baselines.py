@@ -20,6 +20,8 @@ CHEAP: dict[str, dict[str, Any]] = {
     **{name: {} for name in ("mlp", "realmlp", "tabm", "tabm_small")},
 }
 NETS = ("mlp", "realmlp", "tabm", "tabm_small")
+#: `mlp` stands for them among the quick tests: they run the same code, ten seconds each
+SLOW = ("realmlp", "tabm", "tabm_small")
 FREE = [name for name in CHEAP if name not in ("mean", "artist_mean", "linear", "forward", *NETS)]
 PRETRAINED = ("tabicl", "tabpfn")
 PACKAGE = {name: name for name in ("lightgbm", "xgboost", "catboost")} | dict.fromkeys(NETS, "pytabkit")
@@ -40,7 +42,7 @@ def test_every_baseline_is_tried() -> None:
 
 
 @pytest.mark.usefixtures("few_trees")
-@pytest.mark.parametrize("name", CHEAP)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in CHEAP])
 def test_finite_in_range_repeatable_and_blind_to_test_labels(name: str) -> None:
     import torch
 
@@ -165,7 +167,8 @@ def test_trees_are_counted_on_held_out_songs(name: str, monkeypatch: pytest.Monk
     assert np.mean((outcome.prediction - answers) ** 2) < np.var(answers)
 
 
-@pytest.mark.parametrize("name", ["mlp", "tabm"])
+@pytest.mark.usefixtures("few_trees")
+@pytest.mark.parametrize("name", ["mlp", pytest.param("tabm", marks=pytest.mark.slow)])
 def test_a_member_stops_on_songs_whose_labels_no_row_rests_on(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from popularity.evaluation.baselines import BASELINES
     from popularity.evaluation.estimators import Net
@@ -325,20 +328,6 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "catboost", None)
     with pytest.raises(InputError, match=r"model mine: catboost is not installed: pip install '\.\[baselines\]'"):
         build_model("mine", {"baseline": "catboost"})
-
-
-def test_a_model_imports_no_other() -> None:
-    """Asking for one baseline must not pay for the others."""
-    import subprocess
-    import sys
-
-    code = (
-        "import sys; from popularity.evaluation.models import build_model; build_model('m', {'baseline': 'ridge'});"
-        "names = ('lightgbm', 'xgboost', 'catboost', 'pytabkit', 'lightning');"
-        "print([name for name in names if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize(("config", "reads"), [("mamba", "everything"), ("audio", "audio"), ("single_token", "audio")])

@@ -267,12 +267,9 @@ def results(folder: Path) -> list[Path]:
 
 
 def wait_for(condition: Callable[[], object], process: subprocess.Popen, log: Path) -> None:
-    for _ in range(6000):
-        if condition():
-            return
+    while not condition():
         assert process.poll() is None, log.read_text()
         time.sleep(0.01)
-    pytest.fail(f"nothing happened: {log.read_text()}")
 
 
 def workers_of(pid: int) -> list[int]:
@@ -315,7 +312,7 @@ def test_a_killed_command_goes_on_and_ends_the_same(arguments, config, tmp_path)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    deadline = time.time() + 20
+    deadline = time.time() + 120
     while any(Path(f"/proc/{pid}").exists() and "loky" in command_line(pid) for pid in workers):
         assert time.time() < deadline, "workers outlived their parent"
         time.sleep(0.05)
@@ -445,7 +442,7 @@ def test_stopping_is_clean(number, arguments, tmp_path):
             os.killpg(process.pid, number)  # as a terminal does
         else:
             process.send_signal(number)
-        assert process.wait(timeout=30) == 128 + number, log.read_text()
+        assert process.wait(timeout=120) == 128 + number, log.read_text()
     finally:
         process.kill()
     text = log.read_text()

@@ -18,6 +18,12 @@ CONFIG = yaml.safe_load((ROOT / "configs" / "compare.yaml").read_text(encoding="
 MODELS, CLASSIFIERS = CONFIG["models"], CONFIG["hits"]["models"]
 # ablations of Mamba run the same code as it does
 MODELS = {name: one for name, one in MODELS.items() if not (ROOT / "configs" / "ablations" / f"{name}.yaml").exists()}
+#: Networks of pytabkit: `mlp` stands for them among the quick tests, their rows come from the same code.
+NETS = ("realmlp", "tabm", "tabm_small")
+#: Models of every kind of preparation: what is hidden in either way is quick for these, and slow for the others.
+CORE = ("linear", "ridge_everything", "lightgbm", "mamba", "logistic", "logistic_everything")
+#: All searches are one function: this one stands for it, the others take the settings that a search begins with.
+SEARCHED = ("lightgbm",)
 #: Columns that a label can hide in, and what stands there in all rows that do not hold it. The artist's is not among
 #: them: songs are known to belong together by it.
 HIDING: dict[str, dict[str, Any]] = {
@@ -35,15 +41,21 @@ HIDING: dict[str, dict[str, Any]] = {
 
 
 def quick(name: str, described: dict[str, Any]) -> dict[str, Any]:
-    """A model of the shipped config with the smallest budget: of a search one trial, of our network two epochs."""
+    """A model of the shipped config with the smallest budget: at most one trial, two epochs of our network."""
     settings = {key: value for key, value in described[name].items() if key != "repeats"}
-    settings |= {"trials": 1} if "trials" in settings else {}
+    settings |= {"trials": int(name in SEARCHED)} if "trials" in settings else {}
     if "configs" in settings:
         settings["overrides"] = {"trainer.max_epochs": 2}
     package = "lightgbm" if name == "stack" else settings.get("baseline", settings.get("classifier"))
     if package in ("lightgbm", "xgboost", "catboost", "mlp", "realmlp", "tabm", "tabm_small"):
         pytest.importorskip(package if package in ("lightgbm", "xgboost", "catboost") else "pytabkit")
     return settings
+
+
+def hidden_in_either_way(names: Iterable[str]) -> list[Any]:
+    """Each model with each way to hide, as parameters of a test; the slow ones marked."""
+    pairs = [(name, how, name in NETS or (how == "constant" and name not in CORE)) for name in names for how in HIDING]
+    return [pytest.param(name, how, marks=[pytest.mark.slow] * slow) for name, how, slow in pairs]
 
 
 def judged(plan, songs, run, folder):
@@ -110,8 +122,7 @@ def test_of_one_value_and_gaps_another_value_says_nothing(songs, protocol, name,
     assert np.allclose(predictions[0], predictions[1], rtol=0, atol=1e-9 if name == "linear" else 0)
 
 
-@pytest.mark.parametrize("how", HIDING)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(("name", "how"), hidden_in_either_way(MODELS))
 def test_what_test_songs_alone_show_cannot_be_learned(songs, protocol, name, how, tmp_path):
     """Neither columns that equal the label in test rows alone, nor the test labels, change a prediction."""
     plan, predictions = protocol({"model": quick(name, MODELS)}), []
@@ -127,8 +138,7 @@ def test_what_test_songs_alone_show_cannot_be_learned(songs, protocol, name, how
     assert name == "mean" or len(np.unique(predictions[0])) > 10
 
 
-@pytest.mark.parametrize("how", HIDING)
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize(("name", "how"), hidden_in_either_way(CLASSIFIERS))
 def test_what_classifiers_are_judged_by_cannot_be_learned(songs, protocol, name, how, tmp_path):
     settings = quick(name, CLASSIFIERS)
     plan = protocol({"linear": {"baseline": "linear"}}, classifiers={"model": settings}, cutoffs=("40",))

@@ -38,6 +38,9 @@ def test_the_summary_from_its_folds(songs, protocol, run_all, tmp_path):
     assert summary.set_index("model").loc["linear", "folds"] == 6
     assert row["mse"] == pytest.approx(mse["mean"].mean(), rel=1e-5)
     assert row["mse_sd"] == pytest.approx(mse["mean"].std(), rel=1e-5)
+    lines = folds.set_index("model").loc["linear"]
+    assert summary.set_index("model").loc["linear", "slope"] == pytest.approx(lines["slope"].mean(), rel=1e-5)
+    assert abs(lines["slope"].mean() - 1) < 0.2
     paired = mse["linear"].loc[0]  # the repeat that both have
     assert row["difference"] == pytest.approx((mse["mean"].loc[0] - paired).mean(), rel=1e-5)
     assert row["ratio_to_reference"] == pytest.approx(mse["mean"].loc[0].mean() / paired.mean(), rel=1e-5)
@@ -46,6 +49,22 @@ def test_the_summary_from_its_folds(songs, protocol, run_all, tmp_path):
     keys = [predictions[name].astype(folds[name].dtype) for name in ("model", "repeat", "fold")]
     for key, value in squares.groupby(keys):
         assert value.mean() == pytest.approx(mse[key])
+
+
+def test_the_line_of_the_truth_on_the_prediction():
+    from popularity.evaluation.tables import calibration_lines
+
+    songs = pd.DataFrame({"popularity": [10, 20, 60, 50, 30, 40]})
+    rows = [("half", 0, 0, row, 3 + 2 * songs["popularity"][row]) for row in range(3)]
+    rows += [("half", 0, 1, row, songs["popularity"][row] - 4.0) for row in range(3, 6)]
+    rows += [("flat", 0, 0, row, 25.0) for row in range(3)]
+    table = pd.DataFrame(rows, columns=["model", "repeat", "fold", "row", "prediction"]).astype({"model": "category"})
+    lines = calibration_lines(table, songs)
+    assert lines.loc[("half", 0, 0), "slope"] == pytest.approx(0.5)
+    assert lines.loc[("half", 0, 0), "mean_residual"] == pytest.approx(30 - 63)
+    assert lines.loc[("half", 0, 1)].tolist() == pytest.approx([1, 4])
+    assert np.isnan(lines.loc[("flat", 0, 0), "slope"])
+    assert lines.loc[("flat", 0, 0), "mean_residual"] == pytest.approx(5)
 
 
 def test_mixed_folds_are_refused():

@@ -212,6 +212,7 @@ def test_thinning_hides_as_often_as_it_should():
     assert torch.equal(dropped, sampled(role, key, samples=1, length=10, thinning=sampling.Thinning((0.0, 0.0), 0.6)))
 
 
+@pytest.mark.slow
 def test_a_twentieth_of_a_million_songs_in_a_twentieth_of_the_cost():
     """The benchmark's own table and goal - a million songs in 60 s and 2 GB - scaled down, with a margin for load."""
     import sys

@@ -76,7 +76,7 @@ def rows_of(
 
 
 @pytest.mark.parametrize("split", ["random", "artist", "credits", "album", "time"])
-@settings(max_examples=3, database=None)
+@settings(max_examples=2, database=None)
 @given(data=st.data())
 def test_own_label_never_in_own_row(split: str, data: st.DataObject) -> None:
     train, test = parts(60, split)

@@ -69,7 +69,7 @@ def test_links_pipes_and_standard_output(trained, songs, capfd):
     reader = threading.Thread(target=lambda: read.append(Path("fifo").read_text()), daemon=True)
     reader.start()
     assert predict(trained, "fifo") == 0
-    reader.join(timeout=10)
+    reader.join(timeout=60)
     assert read == [expected]
     assert stat.S_ISFIFO(os.stat("fifo").st_mode)
 

@@ -60,6 +60,7 @@ def test_it_is_scored_again(checkpoint, capsys):
     assert "MSE" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_it_is_explained(checkpoint, tmp_path, capsys):
     pytest.importorskip("captum")
     few = ["--sample", "10", "--shuffles", "2", "--songs", "2", "--features", "energy"]

@@ -286,6 +286,7 @@ print(peak(64) - peak(4))
 """
 
 
+@pytest.mark.slow  # a process each
 @pytest.mark.skipif(sys.platform != "linux", reason="reads ru_maxrss in KiB")
 @pytest.mark.parametrize("name", ["torch", "cpp"])
 def test_training_keeps_no_states(name: str, monkeypatch: pytest.MonkeyPatch) -> None:

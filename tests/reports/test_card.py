@@ -53,6 +53,15 @@ def here(trained, monkeypatch) -> Path:
     return trained.parent
 
 
+@pytest.fixture
+def brief(monkeypatch) -> None:
+    """Cards without importances and examples, which take most of their time."""
+    from popularity.reports.pages import part
+
+    monkeypatch.setattr("popularity.reports.card.card_parts.importance", lambda *given: part([]))
+    monkeypatch.setattr("popularity.reports.card.card_songs.examples", lambda *given: {})
+
+
 def read(path: str | Path) -> Page:
     page = Page()
     page.feed(Path(path).read_text(encoding="utf-8"))
@@ -157,6 +166,7 @@ def test_a_model_without_distribution_and_known_songs(judged):
     assert "inside 80 %" not in parts["groups"]["tables"][0]["table"]
 
 
+@pytest.mark.usefixtures("brief")
 def test_songs_of_another_file(here, capsys):
     """Those that the fit was trained on are left out."""
     old, new = made_up(), made_up(30, seed=5).assign(track_id=[f"x{n}" for n in range(30)])
@@ -203,6 +213,7 @@ def comparison(here, tmp_path) -> Path:
     return tmp_path
 
 
+@pytest.mark.usefixtures("brief")
 def test_metrics_by_fold_are_those_of_the_comparison(here, comparison, capsys):
     flags = ["report", "--ckpt_path", "best.ckpt", *QUICK, "--output", "compared.html", "--compared", str(comparison)]
     assert main(flags) == 0
@@ -262,10 +273,10 @@ def test_a_shipped_set_is_known_by_its_content():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [DESKTOP, PHONE])
-def test_the_page_in_a_browser(here, tmp_path, width):
-    with Chromium(tmp_path) as browser:
-        browser.open((here / "card.html").as_uri(), width)
-        browser.wait("document.querySelectorAll('svg').length == 8")
-        assert browser.overflow() <= 0
-        assert browser.requests == [(here / "card.html").as_uri()]
+def test_the_page_in_a_browser(here, tmp_path):
+    for number, width in enumerate((DESKTOP, PHONE)):
+        with Chromium(tmp_path / str(number)) as browser:
+            browser.open((here / "card.html").as_uri(), width)
+            browser.wait("document.querySelectorAll('svg').length == 8")
+            assert browser.overflow() <= 0
+            assert browser.requests == [(here / "card.html").as_uri()]

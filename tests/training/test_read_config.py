@@ -26,6 +26,14 @@ def test_a_bare_fit_is_the_shipped_config() -> None:
     assert settings() != settings("audio"), "the comparison can fail"
 
 
+def test_one_parser_reads_many_configs_and_keeps_nothing_of_them() -> None:
+    own = {"model.net.width": 48, "data.encoder.history": 3, "trainer.max_epochs": 2}
+    before = settings("mamba"), settings("audio")
+    assert settings("mamba", **own) != before[0]
+    assert (settings("mamba"), settings("audio")) == before
+    assert fits.shared_parser() is fits.shared_parser()
+
+
 @pytest.mark.parametrize("name", [name for name in parsing.shipped_configs() if not name.startswith(OTHERS)])
 def test_every_shipped_config_is_read(name: str) -> None:
     from popularity.errors import InputError

@@ -14,6 +14,7 @@ from tests.test_fit import PLAIN, SMALL, fit, scores
 STILL = ["--model.net.dropout", "0", "--model.net.feature_dropout", "0"]  # dropout is random in each process
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_metrics_of_one(tmp_path: Path, song_file: Path):
     one = fit(tmp_path / "one", song_file, *STILL, "--data.batch_size", "32")
     arguments = ["--name", "small", "--log_dir", str(tmp_path / "two"), "--data.source", str(song_file)]

@@ -63,7 +63,7 @@ def test_stopping_the_first_process_stops_its_workers_cleanly(tmp_path, song_fil
             assert process.poll() is None, output.read_text()
             time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=60) == 130, output.read_text()
+        assert process.wait(timeout=180) == 130, output.read_text()
     finally:
         process.kill()
         process.wait()
