@@ -6,7 +6,7 @@ PIP     = $(BIN)/python -m pip install --disable-pip-version-check -c constraint
 BENCH   ?= .venv-bench
 # one more than two cores have: some tests wait for other processes to die
 JOBS    ?= 3
-PARTS   = block epoch roofline memory threads libraries overhead
+PARTS   = block epoch roofline memory threads libraries overhead startup
 DEPS    = setup.cfg setup.py constraints.txt pyproject.toml $(wildcard popularity/models/kernels/*)
 
 .DEFAULT_GOAL = help
@@ -66,6 +66,9 @@ bench-threads: $(VENV)/.run
 
 bench-overhead: $(VENV)/.run
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/overhead.py
+
+bench-startup: $(VENV)/.run
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/startup.py
 
 tensorboard: $(VENV)/.run  ## look at the runs in a browser
 	$(BIN)/tensorboard --logdir lightning_logs

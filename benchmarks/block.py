@@ -1,19 +1,19 @@
 """One block, forward and forward + backward, against other implementations: ``python benchmarks/block.py``.
 
 S6 (``--blocks mamba``) beside published blocks, which need the packages of ``benchmarks/constraints.txt`` in an
-environment of their own; those missing are skipped. Mamba-2 (``--blocks mamba2``) beside our plain PyTorch, and beside
-its limit: the time of the block's matrix products alone at the rate of a large product, measured in turn with them.
+environment of their own; those missing are skipped. Mamba-2 (``--blocks mamba2``) likewise, and beside its limit: the
+time of the block's matrix products alone at the rate of a large product, measured in turn with them.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from common import SHAPES, cpu_clock, median_times, save, short, table
-from peers import PEERS
+from peers import MAMBA2_PEERS, PEERS
 from torch import Tensor, nn
 
 from popularity.models import scan
@@ -45,15 +45,13 @@ class Forced(nn.Module):
 
 
 def candidates(shape: Shape, only: Collection[str] = ()) -> dict[str, nn.Module]:
-    """Blocks by name, all with the same parameters: ours, and S6's peers, or only those named in ``only``."""
-    _, _, d_model, d_state, *headdim = shape
-    if headdim:
-        mamba2 = Mamba2(d_model, d_state=d_state, headdim=headdim[0])
-        return {name: Forced(mamba2, value) for name, value in OURS.items()}
-    ours = Mamba(d_model, d_state)
+    """Blocks by name, all with the same parameters: ours and peers, or only those named in ``only``."""
+    _, length, d_model, d_state, *headdim = shape
+    ours = Mamba2(d_model, d_state=d_state, headdim=headdim[0]) if headdim else Mamba(d_model, d_state)
     found: dict[str, nn.Module] = {name: Forced(ours, value) for name, value in OURS.items()}
-    for name, make in PEERS.items():
-        if (shape[1] > LONG and name != "mambapy") or (only and name not in only):
+    peers: Mapping[str, Callable[..., nn.Module]] = MAMBA2_PEERS if headdim else PEERS
+    for name, make in peers.items():
+        if (length > LONG and not headdim and name != "mambapy") or (only and name not in only):
             continue
         try:
             found[name] = make(ours)
@@ -122,7 +120,7 @@ def main() -> None:
     parser.add_argument("--blocks", nargs="*", choices=BLOCKS, default=list(BLOCKS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--shapes", type=int, nargs="*", default=range(len(SHAPES)), help="numbers of shapes, from 0")
-    parser.add_argument("--only", nargs="*", default=[], help="peers of S6 to take")
+    parser.add_argument("--only", nargs="*", default=[], help="peers to take")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for block in arguments.blocks:

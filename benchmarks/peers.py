@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from popularity.models.mamba import Mamba
+from popularity.models.mamba2 import Mamba2
 
 
-def _copy_parameters(to: nn.Module, ours: Mamba) -> nn.Module:
+def _copy_parameters(to: nn.Module, ours: Mamba | Mamba2) -> nn.Module:
     parameters = ours.state_dict()
     with torch.no_grad():
         for name, parameter in to.named_parameters():
@@ -70,6 +71,28 @@ def transformers(ours: Mamba) -> nn.Module:
     return _copy_parameters(MambaMixer(config, 0), ours)
 
 
+def transformers_mamba2(ours: Mamba2) -> nn.Module:
+    """Transformers' Mamba-2 mixer with its default chunks, on the path that it takes on a CPU."""
+    from transformers import Mamba2Config
+    from transformers.models.mamba2.modeling_mamba2 import Mamba2Mixer
+
+    config = Mamba2Config(
+        hidden_size=ours.d_model, state_size=ours.d_state, conv_kernel=ours.d_conv, num_hidden_layers=1,
+        expand=ours.d_inner // ours.d_model, num_heads=ours.nheads, head_dim=ours.headdim, n_groups=ours.ngroups,
+    )  # fmt: skip
+    return _copy_parameters(Mamba2Mixer(config, 0), ours)
+
+
+def mamba_ssm_mamba2(ours: Mamba2) -> nn.Module:
+    """mamba-ssm's block, where it imports; its kernels are Triton's, which need a GPU."""
+    from mamba_ssm import Mamba2 as Theirs
+
+    if not torch.cuda.is_available():
+        raise ImportError("its kernels need a GPU")
+    sizes = {"d_state": ours.d_state, "d_conv": ours.d_conv, "headdim": ours.headdim, "ngroups": ours.ngroups}
+    return _copy_parameters(Theirs(ours.d_model, expand=ours.d_inner // ours.d_model, **sizes), ours)
+
+
 def deeptab(ours: Mamba) -> nn.Module:
     """DeepTab's block, which Mambular is made of."""
     from deeptab.nn.blocks.mamba import MambaBlock
@@ -86,4 +109,8 @@ PEERS: dict[str, Callable[[Mamba], nn.Module]] = {
     "transformers": transformers,
     "DeepTab": deeptab,
     "selective_scan_ref": reference,
+}
+MAMBA2_PEERS: dict[str, Callable[[Mamba2], nn.Module]] = {
+    "transformers": transformers_mamba2,
+    "mamba-ssm": mamba_ssm_mamba2,
 }

@@ -7,37 +7,47 @@ are the shortest of the rounds: the question is what the machine can do, and oth
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from common import SHAPES, cpu_clock, median_times, save, short, table
+from block import BLOCKS
+from common import cpu_clock, median_times, save, short, table
 
 from popularity.models import scan
 from popularity.models.mamba import Mamba
+from popularity.models.mamba2 import Mamba2
 
 SIZE = 1024  # of the square product: 2 SIZE^3 operations
 COPIED = 1 << 24  # floats, far beyond any cache
-ROUNDS = 25
 
 
-def work(block: Mamba, tokens: int) -> tuple[float, float]:
+def work(block: Mamba | Mamba2, tokens: int) -> tuple[float, float]:
     """Operations of the matrix products, and bytes read and written, of forward and backward together.
 
     A product costs two more of its size in the backward pass; the other operations' traffic is taken to grow likewise.
+    The products within chunks of Mamba-2 are not counted: a scan token by token needs none.
     """
-    w, d, n, r = block.d_model, block.d_inner, block.d_state, block.dt_rank
+    w, d, n = block.d_model, block.d_inner, block.d_state
+    if isinstance(block, Mamba2):
+        mixed, h = block.conv_dim, block.nheads
+        row = d + mixed + h
+        products = 2 * tokens * (w * row + d * w)
+        floats = (w + row) + (mixed + mixed) + (mixed + h + d) + (d + d + d) + (d + w)
+        return 3.0 * products, 3.0 * 4 * tokens * floats
+    r = block.dt_rank
     p = r + 2 * n
     products = 2 * tokens * (w * 2 * d + d * p + r * d + d * w)
     floats = (w + 2 * d) + (d + d) + (d + p) + (r + d) + (3 * d + 2 * n + d) + (d + w)
     return 3.0 * products, 3.0 * 4 * tokens * floats
 
 
-def measure(shape: tuple[int, ...]) -> dict[str, Any]:
+def measure(shape: tuple[int, ...], rounds: int) -> dict[str, Any]:
     """The bound, our time and the rates behind them."""
-    batch, length, d_model, d_state = shape
-    block = Mamba(d_model, d_state)
+    batch, length, d_model, d_state, *headdim = shape
+    block = Mamba2(d_model, d_state=d_state, headdim=headdim[0]) if headdim else Mamba(d_model, d_state)
     u, dout = torch.randn(batch, length, d_model, requires_grad=True), torch.randn(batch, length, d_model)
     a, b, c = (torch.randn(SIZE, SIZE) for _ in range(3))
     source, to = torch.randn(COPIED), torch.randn(COPIED)
@@ -53,7 +63,7 @@ def measure(shape: tuple[int, ...]) -> dict[str, Any]:
         "copy": lambda: to.copy_(source),
         "block": train,
     }
-    times = median_times(candidates, ROUNDS, cpu_clock(), min)
+    times = median_times(candidates, rounds, cpu_clock(), min)
     rate, bandwidth = 2 * SIZE**3 / times["product"], 2 * 4 * COPIED / times["copy"]
     products, moved = work(block, batch * length)
     bound = products / rate + moved / bandwidth
@@ -70,13 +80,20 @@ def measure(shape: tuple[int, ...]) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, print, save."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--blocks", nargs="*", choices=BLOCKS, default=list(BLOCKS))
+    parser.add_argument("--rounds", type=int, default=25)
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    torch.manual_seed(0)
     os.environ[scan.VARIABLE] = "cpp"
-    figures = {short(shape): measure(shape) for shape in SHAPES}
-    header = list(next(iter(figures.values())))
-    rows = [[shape, *(f"{values[name]:.2f}" for name in header)] for shape, values in figures.items()]
-    save("roofline", figures, table(["batch,length,d_model,d_state", *header], rows))
+    for name in arguments.blocks:
+        torch.manual_seed(0)
+        file, shapes = BLOCKS[name]
+        figures = {short(shape): measure(shape, arguments.rounds) for shape in shapes}
+        header = list(next(iter(figures.values())))
+        rows = [[shape, *(f"{values[key]:.2f}" for key in header)] for shape, values in figures.items()]
+        columns = "batch,length,d_model,d_state" + ",headdim" * (name == "mamba2")
+        save(file.replace("block", "roofline"), figures, table([columns, *header], rows))
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def main(argv: list[str]) -> None:
 
 def _parser() -> Parser:
     parser = Parser(prog=f"{program()} data", description="Print what the loader understands of a table of songs.")
-    parser.add_argument("source", type=str, help=f"one of {', '.join(NAMES)}, or the path of a file")
+    parser.add_argument("source", type=str, help=f"one of {', '.join(NAMES)}, or the path of a file or folder")
     parser.add_argument(
         "--columns", type=dict[str, str] | None, help="'{popularity: my_column, ...}' where names differ"
     )

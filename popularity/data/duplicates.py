@@ -47,25 +47,30 @@ def remove_duplicates(songs: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]
     removed: dict[str, int] = {}
     for rule, columns in RULES.items():
         rows = np.unique(kept_for)
-        first = rows[_first_of_each(songs.iloc[rows], rule, columns)]
+        keys = songs[list(columns)]
+        first = rows[_first_of_each(keys if len(rows) == len(keys) else keys.iloc[rows], rule)]
         removed[rule] = int((first != rows).sum())
         kept_for = first[np.searchsorted(rows, kept_for)]
     popularity = songs["popularity"].to_numpy(np.float64)
     difference = np.abs(popularity - popularity[kept_for])
     differing = difference[difference > 0]
     conflicts = Conflicts(len(differing), float(differing.mean()) if len(differing) else 0.0)
-    return songs.iloc[np.unique(kept_for)].reset_index(drop=True), removed, conflicts
+    rows = np.unique(kept_for)
+    return (songs if len(rows) == len(songs) else songs.iloc[rows]).reset_index(drop=True), removed, conflicts
 
 
-def _first_of_each(songs: pd.DataFrame, rule: str, columns: tuple[str, ...]) -> np.ndarray:
-    """Position of the first row that is the same song by one rule: ``(n,)``, its own for a song that repeats none."""
-    keys = songs[list(columns)].reset_index(drop=True)
+def _first_of_each(keys: pd.DataFrame, rule: str) -> np.ndarray:
+    """Position of the first row that is the same song by one rule: ``(n,)``, its own for a song that repeats none.
+
+    Args:
+        keys: the columns of the rule.
+        rule: its name.
+    """
+    columns, keys = list(keys), keys.reset_index(drop=True)
     if rule == "same artist and title":
         keys = keys.apply(lambda text: text.str.casefold())
     known = keys[[name for name in columns if name not in AUDIO or name in REQUIRED]].notna().all(axis=1)
     first = np.arange(len(keys))
     several = keys[keys.duplicated(keep=False) & known]
-    first[several.index] = (
-        several.assign(row=several.index).groupby(list(columns), dropna=False)["row"].transform("min")
-    )
+    first[several.index] = several.assign(row=several.index).groupby(columns, dropna=False)["row"].transform("min")
     return first

@@ -34,15 +34,33 @@ def read_parquet(path: Path, content: bytes) -> RawTable:
         InputError: the file is cut off or damaged.
     """
     try:
-        sizes = pa_parquet.read_metadata(io.BytesIO(content))
-        refuse_bomb(
-            path, content, 8 * sizes.num_rows * sizes.num_columns
-        )  # a repeated value takes no space in the file
-        refuse_wide(path, sizes.num_columns)
+        _refuse_sizes(path, pa_parquet.read_metadata(io.BytesIO(content)), len(content))
         table = pa_parquet.read_table(io.BytesIO(content))
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
     return _of_parquet(path, table)
+
+
+def parquet_rows(path: Path) -> int:
+    """Number of rows in a Parquet file; 0 for a file of another kind.
+
+    Raises:
+        InputError: the file is damaged, or its table out of proportion.
+    """
+    try:
+        with open(path, "rb") as file:
+            if file.read(4) != b"PAR1":
+                return 0
+            sizes = pa_parquet.read_metadata(file)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
+    _refuse_sizes(path, sizes, path.stat().st_size)
+    return int(sizes.num_rows)
+
+
+def _refuse_sizes(path: Path, sizes: pa_parquet.FileMetaData, packed: int) -> None:
+    refuse_bomb(path, packed, 8 * sizes.num_rows * sizes.num_columns)  # a repeated value takes no space in the file
+    refuse_wide(path, sizes.num_columns)
 
 
 def parquet_parts(path: Path, file: IO[bytes], rows: int) -> Iterator[RawTable]:

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import IO
 
 from popularity.data.decoding import decode
-from popularity.data.formats import looks_like_json, parquet_parts, read_json
+from popularity.data.formats import looks_like_json, parquet_parts, parquet_rows, read_json
 from popularity.data.headers import Header, find_header
 from popularity.data.raw import RawTable
 from popularity.data.reading import read_content, read_table
+from popularity.data.sources import parquet_files
 from popularity.data.text_table import read_text_table
 from popularity.data.unpacking import open_unpacked
 from popularity.errors import InputError
@@ -30,20 +31,54 @@ from popularity.errors import InputError
 PART_BYTES = 16 << 20
 #: Of a part of Parquet.
 PART_ROWS = 100_000
+#: A Parquet file of more rows is read in parts to learn from it too: what its cells mean, the first part then decides.
+LARGE_ROWS = 200_000
 #: As a path: standard input.
 STANDARD_INPUT = Path("standard input")
 _TRIED = 1000  # line breaks that are looked at, to find one between two rows
+
+
+def is_large(path: Path) -> bool:
+    """Whether a table is read in parts even where all of it is needed: a folder, or a Parquet file of many rows.
+
+    Raises:
+        InputError: a Parquet file is damaged, or its table out of proportion.
+    """
+    if path.is_dir():
+        return True
+    return path.is_file() and parquet_rows(path) > LARGE_ROWS
+
+
+def _read_folder(folder: Path) -> Iterator[RawTable]:
+    """Read the Parquet files of a folder as one table.
+
+    Raises:
+        InputError: there are none, or a file lacks a column of the first.
+    """
+    names: list[str] = []
+    files = parquet_files(folder)
+    for file in files:
+        parquet_rows(file)  # refuses what would fill the memory
+        for part in read_parts(file):
+            names = names or list(part.frame.columns)
+            if lacking := [name for name in names if name not in part.frame]:
+                raise InputError(f"{file}: expected the columns of {files[0].name}, got none named {lacking[0]!r}")
+            form = f"Parquet, {len(files):,} file{'s' if len(files) > 1 else ''}"
+            yield replace(part, path=folder, file=file.name, form=form)
 
 
 def read_parts(path: Path) -> Iterator[RawTable]:
     """Read a table in one or more parts, in the order of the file.
 
     Args:
-        path: of the file, or `STANDARD_INPUT`.
+        path: of the file, or `STANDARD_INPUT`; or of a folder, whose Parquet files are one table.
 
     Raises:
-        InputError: as `popularity.data.reading.read_table`.
+        InputError: as `popularity.data.reading.read_table`, or a file of a folder lacks a column of the first.
     """
+    if path.is_dir() and parquet_files(path):
+        yield from _read_folder(path)
+        return
     if path != STANDARD_INPUT and (not path.exists() or path.is_dir()):
         read_table(path)  # says what is wrong
     with _opened(path) as file:

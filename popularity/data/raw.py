@@ -27,6 +27,7 @@ class RawTable:
             breaks, blank lines, Parquet).
         quoted_header: whether the names in the header of a CSV stand in quotes.
         rows_before: rows of the file before these, where a file is read in parts.
+        file: its name, where several files are one table.
     """
 
     path: Path
@@ -35,11 +36,12 @@ class RawTable:
     first_line: int | None = None
     quoted_header: bool = False
     rows_before: int = 0
+    file: str = ""
 
     def place(self, row: int) -> str:
-        """Name the row with this number (from 0) as a person counts it: from 1, with the line where it is known."""
+        """Name the row with this number (from 0) as a person counts it: from 1, with line and file where known."""
         line = f" (line {row + self.first_line})" if self.first_line is not None else ""
-        return f"row {row + self.rows_before + 1}{line}"
+        return f"row {row + self.rows_before + 1}{line}{f' of {self.file}' if self.file else ''}"
 
 
 def more_rows(count: int) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -15,22 +15,22 @@ from popularity.data.columns import ColumnMatch, match_columns
 from popularity.data.convert import canonical_table, convert
 from popularity.data.decisions import Decisions
 from popularity.data.duplicates import remove_duplicates
+from popularity.data.fingerprint import fingerprint
 from popularity.data.leaks import read_leak
 from popularity.data.objections import Objections
-from popularity.data.parts import STANDARD_INPUT, read_parts
+from popularity.data.parts import STANDARD_INPUT, is_large, read_parts
 from popularity.data.raw import RawTable
 from popularity.data.reading import read_table
 from popularity.data.report import LoadReport
+from popularity.data.required import NoPopularity, refuse_blank, require_columns
 from popularity.data.rows import LeftOut, no_songs
-from popularity.data.schema import CANONICAL, ESTIMATED, REQUIRED, TEXT
+from popularity.data.schema import CANONICAL, REQUIRED
 from popularity.data.sources import locate
 from popularity.data.units import Converted
 from popularity.data.validation import column_of, refuse_foreign_scales, validate
 from popularity.errors import InputError
 
-
-class NoPopularity(InputError):
-    """A file without the popularity of its songs: nothing to learn from, but good for prediction."""
+__all__ = ["NoPopularity", "SongTable", "load_songs", "songs_in_parts", "songs_of"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def load_songs(
     """Load a named data set or a file into the canonical song table.
 
     Args:
-        source: one of `popularity.data.sources.NAMES` or a path.
+        source: one of `popularity.data.sources.NAMES`, a path, or a folder of Parquet files, which are one table.
         cache_dir: where downloads are kept.
         deduplicate: remove duplicates; False keeps every song, in the order of the file.
         need_popularity: leave out songs without popularity; False is for prediction.
@@ -75,8 +75,12 @@ def load_songs(
             to learn because every song has the same popularity.
         NoPopularity: an `InputError` too: the file is good but for its popularity.
     """
+    path, required = locate(source, cache_dir), () if optional_audio else REQUIRED
+    if is_large(path) and not leaks:
+        tables = _in_parts(read_parts(path), columns, required, learn=need_popularity)
+        return _finished(*_together(tables), deduplicate, need_popularity)
     return songs_of(
-        read_table(locate(source, cache_dir)),
+        read_table(path),
         deduplicate=deduplicate,
         need_popularity=need_popularity,
         optional_audio=optional_audio,
@@ -107,13 +111,24 @@ def songs_of(
     required = () if optional_audio else REQUIRED
     match = _match(raw, columns, need_popularity, required)
     songs, report = _converted(raw, match, Decisions(), leaks=leaks, learn=need_popularity, required=required)
+    return _finished(songs, report, deduplicate, need_popularity)
+
+
+def _together(tables: Iterable[SongTable]) -> tuple[pd.DataFrame, LoadReport]:
+    """The parts of a table as one."""
+    songs, reports = zip(*((table.songs, table.report) for table in tables), strict=True)
+    return pd.concat(songs, ignore_index=True), reduce(LoadReport.with_more, reports)
+
+
+def _finished(songs: pd.DataFrame, report: LoadReport, deduplicate: bool, learn: bool) -> SongTable:
+    """Remove duplicates, and check and count what only the whole table tells."""
     if deduplicate:
         songs, duplicates, conflicts = remove_duplicates(songs)
         report = replace(report, songs=len(songs), duplicates=duplicates, conflicts=conflicts)
-    if need_popularity and songs["popularity"].nunique() < 2:
+    if learn and songs["popularity"].nunique() < 2:
         value = songs["popularity"].iloc[0]
-        raise InputError(f"{raw.path}: every song has popularity {value:g}; there is nothing to learn")
-    if need_popularity:
+        raise InputError(f"{report.path}: every song has popularity {value:g}; there is nothing to learn")
+    if learn:
         report = replace(report, nameless=count_nameless(songs))
     return SongTable(songs, report, fingerprint(songs))
 
@@ -142,15 +157,22 @@ def songs_in_parts(
     Raises:
         InputError: as :func:`load_songs`, of a later part when it is reached.
     """
+    raws = read_parts(STANDARD_INPUT if source == "-" else locate(source, cache_dir))
+    yield from _in_parts(raws, columns, () if optional_audio else REQUIRED, learn=False)
+
+
+def _in_parts(
+    raws: Iterable[RawTable], columns: Mapping[str, str] | None, required: Sequence[str], *, learn: bool
+) -> Iterator[SongTable]:
+    """Convert the parts of one table, by the decisions of the first."""
     decisions, match, header = Decisions(), None, list[str]()
-    required = () if optional_audio else REQUIRED
-    for raw in read_parts(STANDARD_INPUT if source == "-" else locate(source, cache_dir)):
+    for raw in raws:
         first = match is None
         if match is None:
-            match, header = _match(raw, columns, False, required), list(raw.frame.columns)
+            match, header = _match(raw, columns, learn, required), list(raw.frame.columns)
         elif list(raw.frame.columns) != header:  # records name only the fields that they have
             raw = replace(raw, frame=raw.frame.reindex(columns=header))
-        songs, report = _converted(raw, match, decisions, learn=False, required=required, first=first)
+        songs, report = _converted(raw, match, decisions, learn=learn, required=required, first=first)
         yield SongTable(songs, report, "")
 
 
@@ -167,7 +189,7 @@ def _match(raw: RawTable, columns: Mapping[str, str] | None, learn: bool, requir
         match = match_columns(header, columns, Objections(raw.frame))
     except InputError as error:
         raise InputError(f"{raw.path}: {error}") from error
-    _require_columns(raw, match, (*required, "popularity") if learn else required)
+    require_columns(raw, match, (*required, "popularity") if learn else required)
     return match
 
 
@@ -186,7 +208,7 @@ def _converted(
     songs = canonical_table(converted, len(raw.frame))
     for asked in leaks:
         songs[f"leak_{asked}"] = read_leak(raw, match, asked)[1]
-    songs, left_out = _leave_out(songs, raw, match, converted, learn)
+    songs, left_out = _leave_out(songs, raw, match, converted, learn, first)
     if first:
         if songs.empty:
             raise InputError(f"{raw.path}: expected songs, got none: {', '.join(map(str, left_out))}")
@@ -194,7 +216,7 @@ def _converted(
     unreadable = {name: column.unreadable for name, column in converted.items()}
     unread = validate(songs, raw, match.mapped, unreadable, learn=learn)
     if first:
-        _refuse_blank(songs, raw, match, learn, required)
+        refuse_blank(songs, raw, match, learn, required)
     songs = songs.reset_index(drop=True)
     kept = {read_leak(raw, match, asked)[0] for asked in leaks}
     report = LoadReport(
@@ -216,7 +238,12 @@ def _converted(
 
 
 def _leave_out(
-    songs: pd.DataFrame, raw: RawTable, match: ColumnMatch, converted: Mapping[str, Converted], learn: bool
+    songs: pd.DataFrame,
+    raw: RawTable,
+    match: ColumnMatch,
+    converted: Mapping[str, Converted],
+    learn: bool,
+    first: bool,
 ) -> tuple[pd.DataFrame, tuple[LeftOut, ...]]:
     """Drop the rows that are no songs; the index keeps the row numbers of the file.
 
@@ -228,7 +255,7 @@ def _leave_out(
         found["without popularity"] &= ~converted["popularity"].unreadable
         others = sum(int(rows.sum()) for reason, rows in found.items() if reason != "without popularity")
         without, left = int(found["without popularity"].sum()), len(songs) - others
-        if 2 * without > left > 0:
+        if first and 2 * without > left > 0:
             column = column_of("popularity", match.mapped)
             raise NoPopularity(f"{raw.path}: {column}: expected numbers, got none in {without:,} of {left:,} songs")
     left_out = tuple(
@@ -236,62 +263,3 @@ def _leave_out(
     )
     keep = ~np.logical_or.reduce(list(found.values()))
     return (songs if keep.all() else songs[keep]), left_out
-
-
-def _refuse_blank(songs: pd.DataFrame, raw: RawTable, match: ColumnMatch, learn: bool, required: Sequence[str]) -> None:
-    """Refuse a file whose required columns are empty, one of them to learn from or most to predict from; or all are."""
-    blank = [name for name in required if songs[name].isna().all()]
-    if learn and blank:
-        raise InputError(f"{raw.path}: {column_of(blank[0], match.mapped)}: expected numbers, got no value in any row")
-    if blank and 2 * len(blank) > len(required):
-        raise InputError(
-            f"{raw.path}: expected audio features, got no value in any row for {len(blank)} of the {len(required)} "
-            f"columns that a prediction needs: {', '.join(blank)}{_hint(songs.columns[songs.notna().any()])}"
-        )
-    if required:
-        return
-    told = [name for name in CANONICAL if name not in ("track_id", "popularity")]
-    if learn and songs[told].nunique(dropna=False).max() < 2:
-        raise InputError(f"{raw.path}: expected a column that differs between songs, got none to learn from")
-    if not songs[told].notna().any(axis=None):
-        raise InputError(f"{raw.path}: expected songs, got no value in any column that a model reads")
-
-
-def _hint(present: Collection[str]) -> str:
-    """How to get a model for a file that has some audio columns."""
-    wanted = any(name in ESTIMATED for name in present)
-    return "; a model does without them after fit --data.optional_audio true" if wanted else ""
-
-
-def fingerprint(songs: pd.DataFrame) -> str:
-    """SHA-256 of a song table's content: its column names, values and order of rows, in hexadecimal.
-
-    Numbers enter as little-endian float64 and texts as UTF-8, so machines and library versions agree; the index does
-    not enter.
-    """
-    digest = hashlib.sha256()
-    for name in songs.columns:
-        column = songs[name]
-        digest.update(f"\x1d{name}\x1d".encode())
-        if name in TEXT:
-            digest.update("\x1e".join(column.fillna("\x00").tolist()).encode())
-        elif name == "release_date":
-            digest.update(column.to_numpy("datetime64[us]").astype("<i8").tobytes())
-        else:
-            values = column.to_numpy("<f8") + 0.0  # no negative zero
-            digest.update(np.where(np.isnan(values), np.nan, values).astype("<f8").tobytes())
-    return digest.hexdigest()
-
-
-def _require_columns(raw: RawTable, match: ColumnMatch, wanted: Sequence[str]) -> None:
-    lacking = [name for name in wanted if name not in match.mapped]
-    if not lacking:
-        return
-    header = list(raw.frame.columns)
-    found = ", ".join(header[:25]) + (f" and {len(header) - 25} more" if len(header) > 25 else "")
-    refused = ", ".join(f"{column!r}" for column, leak in match.leaks.items() if leak != "row_number")
-    note = f" ({refused} cannot stand in for it)" if "popularity" in lacking and refused else ""
-    fault = NoPopularity if lacking == ["popularity"] else InputError
-    hints = "".join(f"; {why}" for name in lacking for _, why in match.ignored if why.startswith(f"not {name}: "))
-    found += _hint(match.mapped) if "popularity" not in lacking else ""
-    raise fault(f"{raw.path}: no column for {', '.join(lacking)}{note}{hints}; the file has {found}")

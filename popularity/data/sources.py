@@ -53,7 +53,8 @@ def locate(source: str, cache_dir: Path | None = None) -> Path:
     """Find the file of a named set or a path, downloading it where needed.
 
     Args:
-        source: one of `NAMES`, the path of a file, or an address in object storage such as ``s3://bucket/songs.csv``.
+        source: one of `NAMES`, the path of a file or of a folder of Parquet files, or an address in object storage such
+            as ``s3://bucket/songs.csv``.
         cache_dir: where downloads are kept; pooch's cache folder for this project by default.
 
     Raises:
@@ -66,11 +67,16 @@ def locate(source: str, cache_dir: Path | None = None) -> Path:
     if (address := address_of(source)) is not None:
         return fetch(address, _cache(cache_dir))
     path = Path(os.path.expanduser(source))  # pathlib's raises where there is no home folder
-    if path.is_dir() and source:
-        raise InputError(f"{source}: expected a file, got a directory")
+    if path.is_dir() and source and not parquet_files(path):
+        raise InputError(f"{source}: expected a file, got a directory without Parquet files")
     if not source or not path.exists():
         raise InputError(f"{source!r} is neither a file nor one of the named data sets {', '.join(NAMES)}")
     return path
+
+
+def parquet_files(folder: Path) -> list[Path]:
+    """The Parquet files in a folder, by name: together they are one table."""
+    return sorted(path for path in folder.glob("*.parquet") if path.is_file())
 
 
 def download(wanted: Download, cache_dir: Path | None = None) -> Path:

@@ -99,7 +99,7 @@ def _one_layer(path: Path, content: bytes) -> tuple[bytes, str] | None:
         return _decompress(path, "Zstandard", content, lambda file: pa.input_stream(file, "zstd")), "Zstandard"
     if content[:4] in (b"PK\3\4", b"PK\5\6"):
         if is_workbook(content):
-            refuse_bomb(path, content, _unpacked_size(content))
+            refuse_bomb(path, len(content), _unpacked_size(content))
             return None
         return _unzip(path, content), "zipped"
     return None
@@ -154,24 +154,24 @@ def _decompress(path: Path, kind: str, content: bytes, reader: Callable[..., Any
             found = bytes(stream.read(limit + 1))
     except (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError, pa.ArrowException) as error:
         raise InputError(f"{path}: the {kind} file is cut off or damaged ({error})") from error
-    refuse_bomb(path, content, len(found))
+    refuse_bomb(path, len(content), len(found))
     return found
 
 
-def refuse_bomb(path: Path, content: bytes, size: int) -> None:
+def refuse_bomb(path: Path, packed: int, size: int) -> None:
     """Refuse a small file whose table would fill the memory.
 
     Args:
         path: of the file, for messages.
-        content: its bytes.
+        packed: its size in bytes.
         size: of the table in bytes.
 
     Raises:
         InputError: the table is out of proportion.
     """
-    if size > max(_FREE, _RATIO * len(content)):
+    if size > max(_FREE, _RATIO * packed):
         raise InputError(
-            f"{path}: expected a table of at most {_RATIO} times the {len(content):,} bytes of the packed file, "
+            f"{path}: expected a table of at most {_RATIO} times the {packed:,} bytes of the packed file, "
             "got a larger one: if it is what you want, unpack it first"
         )
 
@@ -199,10 +199,10 @@ def _unzip(path: Path, content: bytes) -> bytes:
             if len(tables) != 1:
                 found = ", ".join(tables[:5]) or "none"
                 raise InputError(f"{path}: expected one table in the zip file, got {len(tables)}: {found}")
-            refuse_bomb(path, content, archive.getinfo(tables[0]).file_size)
+            refuse_bomb(path, len(content), archive.getinfo(tables[0]).file_size)
             with archive.open(tables[0]) as stream:
                 table = stream.read(max(_FREE, _RATIO * len(content)) + 1)  # the size in the archive may be a lie
-            refuse_bomb(path, content, len(table))
+            refuse_bomb(path, len(content), len(table))
             return table
     except _ZIP_ERRORS as error:
         raise InputError(f"{path}: the zip file is damaged or locked, or packed in an unknown way ({error})") from error

@@ -28,9 +28,7 @@ from popularity.features.retrieved import add_retrieved
 from popularity.features.sampling import Candidates, Thinning, fixed_chances, more_than, sample_histories
 from popularity.features.song import CODES, NUMERIC_FEATURES, FeatureEncoder
 from popularity.features.title_stats import TITLE_STATISTICS
-
-#: Title statistics that count towards the distance between two songs, beside the numeric features.
-NEAR = [TITLE_STATISTICS.index(name) for name in ("remaster", "credited_names", "year")]
+from popularity.features.vectors import in_chunks, restored, shortened, some_rows, song_vectors
 
 
 class HistoryEncoder(Encoder):
@@ -114,10 +112,11 @@ class HistoryEncoder(Encoder):
         How often training hides an artist's songs is estimated on the folds: as often as a held-out song has no known
         song where training would have some. Under ``artist`` that is always, and no switch has to be set.
         """
-        self.features.fit(songs)
+        some = some_rows(len(songs))
+        self.features.fit(songs if some is None else songs.iloc[some])
         self.albums_differ = songs["album"].nunique(dropna=False) > 1
         songs, self.earlier = self.without_constants(songs), earlier
-        self._scores = _side_by_side([text.fit(songs, folds) for text in self.texts], len(songs))
+        self._scores = _side_by_side([text.fit(songs, folds, some) for text in self.texts], len(songs))
         keys = keys_of(songs)
         self.related = RelatedSongs(keys, earlier=earlier)
         self.hidden = shares_to_hide(self.related, folds, at_least=self.hide_history)
@@ -135,20 +134,17 @@ class HistoryEncoder(Encoder):
         self.label = (popularity - popularity.mean()) / spread.clamp_min(1e-3)
 
     def _vectors(self, songs: pd.DataFrame, keys: Keys) -> dict[str, Tensor]:
+        album = torch.from_numpy(self._album(songs, keys)).float() if self.texts else torch.zeros(len(songs), 0)
+        return in_chunks(lambda part: self._some_vectors(songs.iloc[part], album[part]), len(songs))
+
+    def _some_vectors(self, songs: pd.DataFrame, album: Tensor) -> dict[str, Tensor]:
         encoded = self.features.encode(songs)
-        numeric = encoded["numeric"]
-        parts = [torch.nan_to_num(numeric), numeric.isnan().float(), encoded["bins"].flatten(1)]
-        near = [torch.nan_to_num(numeric)]
-        texts = [text.encode(songs) for text in self.texts]
-        if texts:
-            near.append(encoded["title"][:, NEAR])
-            parts += [encoded["title"], torch.from_numpy(self._album(songs, keys)).float()]
-            parts += [torch.from_numpy(components).float().clamp(-4, 4) for components, _ in texts]
+        read = [text.encode(songs) for text in self.texts]
+        texts = [encoded["title"], album, *(torch.from_numpy(one).float().clamp(-4, 4) for one, _ in read)]
         return {
-            "song": torch.cat(parts, dim=1),
+            **song_vectors(encoded["numeric"], self.features.edges, torch.cat(texts, dim=1) if read else album),
             "category": encoded["category"],
-            "near": torch.cat(near, dim=1),
-            "extras": torch.from_numpy(_side_by_side([scores for _, scores in texts], len(songs))).float(),
+            "extras": torch.from_numpy(_side_by_side([scores for _, scores in read], len(songs))).float(),
         }
 
     def _album(self, songs: pd.DataFrame, keys: Keys) -> np.ndarray:
@@ -277,7 +273,7 @@ class HistoryEncoder(Encoder):
             "features": self.features.state(),
             "texts": [text.state() for text in self.texts],
             "keys": self.related.keys.state(),
-            "known": dict(self.known),
+            "known": shortened(self.known, self.features.inputs.bins),
             "scores": torch.from_numpy(self._scores.copy()),
             "hidden": list(self.hidden),
             "earlier": self.earlier,
@@ -291,7 +287,7 @@ class HistoryEncoder(Encoder):
             text.load_state(learned)
         self.earlier, self.albums_differ = bool(state["earlier"]), bool(state["albums_differ"])
         self.related = RelatedSongs(Keys.of_state(state["keys"]), earlier=self.earlier)
-        self._remember({name: value.cpu() for name, value in state["known"].items()})
+        self._remember(restored(state["known"], self.features.edges))
         self._scores = state["scores"].cpu().numpy().copy()
         self.hidden = tuple(state["hidden"])
 

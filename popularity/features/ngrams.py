@@ -20,6 +20,8 @@ from sklearn.linear_model import Ridge
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
+from popularity.features.vectors import CHUNK
+
 #: Name of each vectorizer: column of the song table and settings of ``TfidfVectorizer``.
 VECTORIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "title characters": ("title", {"analyzer": "char_wb", "ngram_range": (2, 4), "min_df": 4}),
@@ -60,16 +62,20 @@ class TextEncoder:
         self.intercept = dict.fromkeys(self.scores, 0.0)
         self.score_moments = dict.fromkeys(self.scores, (0.0, 1.0))
 
-    def fit(self, songs: pd.DataFrame, folds: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    def fit(
+        self, songs: pd.DataFrame, folds: Sequence[tuple[np.ndarray, np.ndarray]], some: np.ndarray | None = None
+    ) -> np.ndarray:
         """Learn from training songs.
 
         Args:
             songs: ``n`` songs with ``popularity``.
             folds: pairs of row numbers, to fit to and held out; every row that none holds out gets the mean score.
+            some: rows to learn from, if not all: scores are made for all the same.
 
         Returns:
             ``(n, scores)`` standardised scores of the training songs, each from a fit that did not see its song.
         """
+        everything, songs = songs, songs if some is None else songs.iloc[some]
         popularity = songs["popularity"].to_numpy(np.float64)
         counted = {}
         for name in self.vectorizers:
@@ -83,15 +89,21 @@ class TextEncoder:
             self.vocabulary[name] = [str(term) for term in vectorizer.get_feature_names_out()]
             self.idf[name] = np.asarray(vectorizer.idf_, dtype=np.float64)
         self._fit_components(counted[self.read])
-        scores = np.zeros((len(songs), len(self.scores)))
+        scores = np.zeros((len(everything), len(self.scores)))
         for index, (score, parts) in enumerate(self.scores.items()):
             matrix = sparse.hstack([counted[name] for name in parts]).tocsr()
             if matrix.shape[1] == 0:
                 self.coefficients[score], self.intercept[score] = np.zeros(0), float(popularity.mean())
                 continue
-            held_out = np.full(len(songs), popularity.mean())
+            held_out = np.full(len(everything), popularity.mean())
             for fitted, kept_back in folds:
-                held_out[kept_back] = self._ridge(matrix[fitted], popularity[fitted]).predict(matrix[kept_back])
+                if some is not None:
+                    fitted = np.flatnonzero(np.isin(some, fitted, assume_unique=True))
+                model = self._ridge(matrix[fitted], popularity[fitted])
+                if some is None:
+                    held_out[kept_back] = model.predict(matrix[kept_back])
+                else:
+                    held_out[kept_back] = self._predicted(model, everything.iloc[kept_back], parts)
             model = self._ridge(matrix, popularity)
             self.coefficients[score], self.intercept[score] = model.coef_, float(model.intercept_)
             spread = float(held_out.std())
@@ -133,6 +145,14 @@ class TextEncoder:
         self.coefficients = {name: c.numpy().copy() for name, c in state["coefficients"].items()}
         self.intercept = dict(state["intercept"])
         self.score_moments = {name: (moments[0], moments[1]) for name, moments in state["score_moments"].items()}
+
+    def _predicted(self, model: Ridge, songs: pd.DataFrame, parts: Sequence[str]) -> np.ndarray:
+        """Predictions of songs ``(n,)``, whose n-grams are counted part by part."""
+        found = np.empty(len(songs))
+        for start in range(0, len(songs), CHUNK):
+            part = slice(start, start + CHUNK)
+            found[part] = model.predict(sparse.hstack([self._count(songs.iloc[part], name) for name in parts]).tocsr())
+        return found
 
     @staticmethod
     def _text(songs: pd.DataFrame, name: str) -> list[str]:

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from popularity.errors import InputError
 from popularity.features.base import Encoder
-from popularity.features.encoder import NEAR, HistoryEncoder
+from popularity.features.encoder import HistoryEncoder
 from popularity.features.keys import DAYS_PER_MONTH
 from popularity.features.song import NUMERIC_FEATURES, ColumnEncoder, FeatureEncoder
+from popularity.features.vectors import NEAR
 from popularity.inference.export_characters import Alphabet, Letters, behind, first
 from popularity.inference.export_known import KnownSongs
 from popularity.inference.export_song import Columns, Read, SongFeatures, Songs

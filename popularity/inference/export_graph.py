@@ -24,8 +24,10 @@ from popularity.inference.export_lookup import taken
 from popularity.inference.export_song import CODED, NUMBERS, TEXTS, Songs
 from popularity.metrics import HIGHEST, LOWEST
 from popularity.models.conformal import BANDS, Conformal
+from popularity.models.embedding import SongEmbedding
 from popularity.models.heads import HistogramHead
-from popularity.models.history import History, HistoryMamba, HistoryMember, SongEmbedding, history_of
+from popularity.models.histories import History, history_of
+from popularity.models.history import HistoryMamba, HistoryMember
 from popularity.training.module import FeatureTokensMamba, PopularityModule, SingleTokenMamba
 
 

@@ -15,6 +15,7 @@ from popularity.models.mamba import Mamba
 from popularity.models.mamba2 import Mamba2
 from popularity.models.mamba3 import Mamba3
 from popularity.models.network import require_ranges
+from popularity.models.norm import RMSNorm
 
 BlockName = Literal["mamba", "mamba2", "mamba3", "none"]
 
@@ -86,13 +87,36 @@ def member_configs(members: int, **settings: Any) -> list[MemberConfig]:
     ]
 
 
-def reordered(x: Tensor, place: Tensor) -> Tensor:
-    """The tokens ``(B, L, d)`` of each sequence in the order of ``place`` ``(B, L)``.
+def rows_of(place: Tensor) -> Tensor:
+    """Rows of the tokens ``(B L, d)`` that places ``(..., B, L)`` within each sequence stand for, ``(..., B L)``."""
+    start = place.shape[-1] * torch.arange(place.shape[-2], device=place.device)
+    return (place + start.unsqueeze(1)).flatten(-2)
+
+
+def reordered(x: Tensor, rows: Tensor, back: Tensor) -> Tensor:
+    """The tokens ``(B, L, d)`` in the order of ``rows`` ``(B L,)``, whose inverse is ``back``.
 
     By whole rows: on a CPU ``torch.gather`` takes three times as long.
     """
-    start = x.shape[1] * torch.arange(x.shape[0], device=x.device)
-    return x.flatten(0, 1).index_select(0, (place + start.unsqueeze(1)).flatten()).view_as(x)
+    if torch.compiler.is_compiling():
+        return x.flatten(0, 1).index_select(0, rows).view_as(x)
+    function: Any = _Reordered  # its ``apply`` has no types
+    out: Tensor = function.apply(x, rows, back)
+    return out
+
+
+class _Reordered(torch.autograd.Function):
+    """Its gradient is a choice of rows too; PyTorch, which cannot know that, would add them up one by one."""
+
+    @staticmethod
+    def forward(ctx, x, rows, back):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(rows, back)
+        return x.flatten(0, 1).index_select(0, rows).view(x.shape)
+
+    @staticmethod
+    def backward(ctx, dout):  # type: ignore[no-untyped-def]
+        rows, back = ctx.saved_tensors
+        return reordered(dout, back, rows), None, None
 
 
 class DirectedBlock(nn.Module):
@@ -108,17 +132,17 @@ class DirectedBlock(nn.Module):
     def __init__(self, config: MemberConfig, scale: float) -> None:
         super().__init__()
         self.scale = scale
-        self.norm = nn.RMSNorm(config.width, eps=1e-5)
+        self.norm = RMSNorm(config.width, eps=1e-5)
         self.forward_mamba = _mixer(config)
         self.backward_mamba = _mixer(config) if config.bidirectional else None
         self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, reverse: Tensor) -> Tensor:
-        """``(B, L, d)`` to ``(B, L, d)``; ``reverse`` ``(B, L)`` holds the places of each sequence from its end."""
+        """``(B, L, d)`` to ``(B, L, d)``; ``reverse`` ``(B L,)`` has the rows of each sequence from its end."""
         normed = self.norm(x)
         mixed = self.forward_mamba(normed)
         if self.backward_mamba is not None:
-            backward = reordered(self.backward_mamba(reordered(normed, reverse)), reverse)
+            backward = reordered(self.backward_mamba(reordered(normed, reverse, reverse)), reverse, reverse)
             mixed = (mixed + backward) * self.scale
         out: Tensor = x + self.dropout(mixed)
         return out

@@ -25,14 +25,20 @@ def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
         return x
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         return F.dropout(x, p)
-    mask = torch.ge(_random(x), round(p * 2**_BITS) - 2 ** (_BITS - 1), out=torch.empty(x.shape, dtype=x.dtype))
+    bits = random_bits(x.numel()).view(x.shape)
+    mask = torch.ge(bits, threshold(p), out=torch.empty(x.shape, dtype=x.dtype))
     return x * mask.mul_(1 / (1 - p))
 
 
-def _random(x: Tensor) -> Tensor:
-    """Random 16-bit integers of the shape of ``x``."""
-    numbers = torch.empty(-(-x.numel() * _BITS // 64), dtype=torch.int64)
-    return numbers.random_(-(2**63), None).view(torch.int16)[: x.numel()].view(x.shape)
+def random_bits(size: int) -> Tensor:
+    """``(size,)`` random 16-bit integers."""
+    numbers = torch.empty(-(-size * _BITS // 64), dtype=torch.int64)
+    return numbers.random_(-(2**63), None).view(torch.int16)[:size]
+
+
+def threshold(p: float) -> int:
+    """Elements whose random bits are below it are dropped, a share ``p`` of them."""
+    return round(p * 2**_BITS) - 2 ** (_BITS - 1)
 
 
 class Dropout(nn.Dropout):

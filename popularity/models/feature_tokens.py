@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from popularity.features.base import Inputs
-from popularity.models.blocks import BlockName, DirectedBlock, MemberConfig, member_configs
+from popularity.models.blocks import BlockName, DirectedBlock, MemberConfig, member_configs, rows_of
 from popularity.models.dropout import Dropout
 from popularity.models.network import require_inputs
+from popularity.models.norm import RMSNorm
 
 
 class FeatureTokens(nn.Module):
@@ -88,7 +89,7 @@ class FeatureTokensMember(nn.Module):
         d, seen = config.width, inputs.numeric + inputs.title
         self.tokens = FeatureTokens(inputs, d, config.feature_dropout)
         self.blocks = nn.ModuleList(DirectedBlock(config, scale=0.5) for _ in range(config.layers))
-        self.norm = nn.RMSNorm(d, eps=1e-5)
+        self.norm = RMSNorm(d, eps=1e-5)
         self.dropout = Dropout(config.dropout)
         self.readout = nn.Linear(2 * d, outputs)
         self.skip = nn.Linear(seen, outputs, bias=False)
@@ -98,7 +99,7 @@ class FeatureTokensMember(nn.Module):
         """Raw outputs ``(B, outputs)``."""
         shown = self.tokens.hide(batch)
         x = self.tokens(shown)  # (B, L, d)
-        reverse = torch.arange(x.shape[1] - 1, -1, -1, device=x.device).expand(x.shape[0], -1)
+        reverse = rows_of(torch.arange(x.shape[1] - 1, -1, -1, device=x.device).expand(x.shape[0], -1))
         for block in self.blocks:
             x = block(x, reverse)
         x = self.norm(x)

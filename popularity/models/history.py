@@ -10,89 +10,19 @@ numbers of a song vector, ``E`` extras.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from popularity.features.base import Inputs
-from popularity.features.related import ALBUM, CREDITED, NO_SONG, QUERY, SAME
+from popularity.features.related import ALBUM, NO_SONG, QUERY
 from popularity.models.blocks import BlockName, DirectedBlock, MemberConfig, member_configs, reordered
 from popularity.models.dropout import Dropout, dropout
+from popularity.models.embedding import SongEmbedding
+from popularity.models.histories import OF_ALBUM, STATISTICS, TAIL, History, Reading, histories_of, read
 from popularity.models.network import require_inputs
-
-#: Shrinkage of a history's mean: number of songs of average popularity that are added to it.
-_PRIOR = 1.2
-_TAIL = 3  # tokens behind the known songs: the song, its extras, the read-out
-_STATISTICS, _OF_ALBUM = 5, 4  # numbers that describe a history, and its songs on the same album
-
-
-class History(NamedTuple):
-    """One sampled history of each song of a batch; only ``role`` and ``same_album`` tell padding from songs.
-
-    Attributes:
-        song: ``(B, H, S)`` vectors of known songs.
-        category: ``(B, H, C)`` their categories.
-        label: ``(B, H)`` their standardised popularities.
-        month: ``(B, H)`` their release in months since 1970, NaN where unknown.
-        role: ``(B, H)``, ``NO_SONG`` at padding.
-        same_album: ``(B, H)`` on the song's album, or None where no album is known.
-    """
-
-    song: Tensor
-    category: Tensor
-    label: Tensor
-    month: Tensor
-    role: Tensor
-    same_album: Tensor | None
-
-
-def history_of(batch: Mapping[str, Tensor], sample: int) -> History:
-    """One sample of the histories of a batch, as `HistoryEncoder.attach` gives them."""
-    return History(
-        batch["history_song"][sample],
-        batch["history_category"][sample],
-        batch["history_label"][sample],
-        batch["history_month"][sample],
-        batch["role"][sample],
-        batch["same_album"][sample] if "same_album" in batch else None,
-    )
-
-
-class SongEmbedding(nn.Module):
-    """Song vectors ``(..., S)`` and categories ``(..., C)`` to ``(..., d)``, by a network with one hidden layer.
-
-    Args:
-        size: ``S``.
-        codes: number of codes of each category.
-        width: ``d``.
-        dropout: of the hidden layer.
-        feature_dropout: of the inputs.
-    """
-
-    offsets: Tensor
-
-    def __init__(self, size: int, codes: Sequence[int], width: int, dropout: float, feature_dropout: float) -> None:
-        super().__init__()
-        self.feature_dropout = feature_dropout
-        self.vector = nn.Linear(size, 2 * width)
-        self.category = nn.Embedding(sum(codes), 2 * width)
-        nn.init.normal_(self.category.weight, std=size**-0.5)
-        self.out = nn.Sequential(nn.SiLU(), Dropout(dropout), nn.Linear(2 * width, width))
-        self.register_buffer("offsets", torch.tensor([0, *codes[:-1]]).cumsum(0), persistent=False)
-
-    def forward(self, song: Tensor, category: Tensor) -> Tensor:
-        """See the class."""
-        if self.training and self.feature_dropout > 0:
-            song = dropout(song, self.feature_dropout)
-            hidden = torch.rand(category.shape, device=category.device) < self.feature_dropout
-            category = category.masked_fill(hidden, 0)
-        codes = category + self.offsets
-        embedded = F.embedding_bag(codes.flatten(0, -2), self.category.weight, mode="sum")
-        out: Tensor = self.out(self.vector(song) + embedded.view(*codes.shape[:-1], self.category.embedding_dim))
-        return out
+from popularity.models.norm import RMSNorm
 
 
 class HistoryMember(nn.Module):
@@ -109,7 +39,7 @@ class HistoryMember(nn.Module):
         super().__init__()
         dropout, feature_dropout = config.dropout, config.feature_dropout
         self.one_token, self.feature_dropout = one_token, feature_dropout
-        d, song, seen = config.width, inputs.song, inputs.extras + _STATISTICS
+        d, song, seen = config.width, inputs.song, inputs.extras + STATISTICS
         self.song = SongEmbedding(song, inputs.codes, d, dropout, feature_dropout)
         self.label = nn.Sequential(nn.Linear(1, d), nn.SiLU(), nn.Linear(d, d))
         self.gap = nn.Linear(2, d, bias=False)
@@ -121,106 +51,68 @@ class HistoryMember(nn.Module):
         )
         self.readout_token = nn.Parameter(torch.randn(d) * 0.02)
         self.blocks = nn.ModuleList(DirectedBlock(config, scale=0.7) for _ in range(config.layers))
-        self.norm = nn.RMSNorm(d, eps=1e-5)
+        self.norm = RMSNorm(d, eps=1e-5)
         self.readout = nn.Sequential(Dropout(dropout), nn.Linear(2 * d, outputs))
         self.skip = nn.Linear(song + seen, outputs)
-        self.album_extras = nn.Parameter(torch.zeros(_OF_ALBUM, 2 * d))
-        self.album_skip = nn.Parameter(torch.zeros(_OF_ALBUM, outputs))
+        self.album_extras = nn.Parameter(torch.zeros(OF_ALBUM, 2 * d))
+        self.album_skip = nn.Parameter(torch.zeros(OF_ALBUM, outputs))
 
-    def forward(self, batch: Mapping[str, Tensor], history: History) -> Tensor:
-        """Raw outputs ``(B, outputs)``."""
-        extras = torch.cat([batch["extras"], _statistics(history)], 1)
-        album = self._album(history)
-        x, lengths = self._sequence(batch, history, extras, album)  # (B, L, d), (B)
-        place = torch.arange(x.shape[1], device=x.device)
-        inside = place < lengths.unsqueeze(1)  # (B, L)
-        reverse = torch.where(inside, lengths.unsqueeze(1) - 1 - place, place)
+    def forward(self, batch: Mapping[str, Tensor], history: History, reading: Reading | None = None) -> Tensor:
+        """Raw outputs ``(B, outputs)``; ``reading`` is what :func:`read` gives for these histories."""
+        reading = reading or read(history, batch["month"])
+        extras = torch.cat([batch["extras"], reading.statistics], 1)
+        album = self._album(reading, extras)
+        x, reading = self._sequence(batch, history, reading, (extras, album))  # (B, L, d)
         for block in self.blocks:
-            x = block(x, reverse)
-        x = self.norm(x)
+            x = block(x, reading.reverse)
+        x, lengths = self.norm(x), reading.lengths
         ends = x.shape[1] * torch.arange(x.shape[0], device=x.device) + lengths - 1
         last = x.flatten(0, 1).index_select(0, ends)
-        mean = (x * inside.unsqueeze(-1)).sum(1) / lengths.unsqueeze(1)
+        mean = (x * reading.inside.unsqueeze(-1)).sum(1) / lengths.unsqueeze(1)
         skipped = self.skip(torch.cat([batch["song"], extras], -1)) + album @ self.album_skip
         raw: Tensor = self.readout(torch.cat([last, mean], -1)) + skipped
         return raw
 
+    def _album(self, reading: Reading, like: Tensor) -> Tensor:
+        """``(B, 4)``, with feature dropout; 0 where no album is known."""
+        if reading.album is None:
+            return like.new_zeros(like.shape[0], OF_ALBUM)
+        return dropout(reading.album, self.feature_dropout, self.training)
+
     def _sequence(
-        self, batch: Mapping[str, Tensor], history: History, extras: Tensor, album: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Tokens ``(B, L, d)``, padded behind their end, and their number ``(B)``."""
+        self, batch: Mapping[str, Tensor], history: History, reading: Reading, seen: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Reading]:
+        """Tokens ``(B, L, d)``, padded behind their end, and how they are read."""
         known, query = self.embedded(batch, history)
         query = query + self.role.weight[QUERY]
+        extras, album = seen
         hide, into, activation, dropout, out = self.extras
         embedded = out(dropout(activation(into(hide(extras)) + album @ self.album_extras)))
         tail = torch.stack([query, embedded, self.readout_token.expand_as(query)], 1)
-        here = history.role != NO_SONG
-        x = torch.cat([self._tokens(batch, history, known) * here.unsqueeze(-1), tail], 1)
-        lengths = here.sum(1) + _TAIL
-        if self.one_token:
-            total = x.sum(1) / lengths.to(x.dtype).unsqueeze(1).sqrt()
-            return total.unsqueeze(1), torch.ones_like(lengths)
-        place = torch.arange(x.shape[1], device=x.device)
-        # the padding in front moves behind the end
-        return reordered(x, (place - lengths.unsqueeze(1)) % x.shape[1]), lengths
+        x = torch.cat([self._tokens(history, reading, known), tail], 1)
+        if not self.one_token:
+            return reordered(x, reading.order, reading.back), reading
+        here = torch.cat([history.role != NO_SONG, reading.inside[:, :TAIL]], 1)
+        total = (x * here.unsqueeze(-1)).sum(1) / reading.lengths.to(x.dtype).unsqueeze(1).sqrt()
+        alone = torch.arange(len(x), device=x.device)
+        one = reading._replace(lengths=torch.ones_like(reading.lengths), inside=reading.inside[:, :1], reverse=alone)
+        return total.unsqueeze(1), one
 
     def embedded(self, batch: Mapping[str, Tensor], history: History) -> tuple[Tensor, Tensor]:
         """Known songs ``(B, H, d)`` and the songs ``(B, d)``, in one pass."""
-        song = torch.cat([history.song.flatten(0, 1), batch["song"]])
-        both = self.song(song, torch.cat([history.category.flatten(0, 1), batch["category"]]))
+        songs = history.song.flatten(0, 1), history.category.flatten(0, 1)
+        both = self.song(songs, history.role.flatten(), (batch["song"], batch["category"]))
         known, query = both.split([history.role.numel(), len(history.role)])
         return known.view(*history.role.shape, query.shape[-1]), query
 
-    def _tokens(self, batch: Mapping[str, Tensor], history: History, known: Tensor) -> Tensor:
-        """Tokens of known songs, ``(B, H, d)``, from the embedded songs."""
-        tokens: Tensor = known + self.label(history.label.unsqueeze(-1))
-        role = F.embedding(history.role.clamp_min(0), torch.cat([self.role.weight, self.album_role]))
-        tokens = tokens + role + self.gap(_gap(batch["month"], history.month))
-        if history.same_album is not None:
-            tokens = tokens + history.same_album.unsqueeze(-1) * self.album_role[1]
-        return tokens
-
-    def _album(self, history: History) -> Tensor:
-        """Labels of known songs on the same album, ``(B, 4)``, with feature dropout; 0 where there are none.
-
-        Shrunk mean, number, highest and lowest.
-        """
-        label, same = history.label, history.same_album
-        if same is None:
-            return label.new_zeros(label.shape[0], _OF_ALBUM)
-        count = same.sum(1).to(label.dtype)
-        mean = (label * same).sum(1) / (count + _PRIOR)
-        return dropout(
-            torch.stack([mean, torch.log1p(count), *_ends(label, same)], 1), self.feature_dropout, self.training
-        )
-
-
-def _statistics(history: History) -> Tensor:
-    """Labels of the names' songs, ``(B, 5)``; 0 where there are none.
-
-    Shrunk mean and number of the artist's songs, shrunk mean of the credited songs, highest and lowest of the artist's.
-    """
-    label = history.label
-    same, credited = history.role == SAME, history.role == CREDITED
-    count, others = same.sum(1).to(label.dtype), credited.sum(1).to(label.dtype)
-    means = [(label * role).sum(1) / (number + _PRIOR) for role, number in ((same, count), (credited, others))]
-    return torch.stack([means[0], torch.log1p(count), means[1], *_ends(label, same)], 1)
-
-
-def _ends(label: Tensor, some: Tensor) -> tuple[Tensor, Tensor]:
-    """Highest and lowest of some of the labels ``(B, H)``, each ``(B,)``; 0 where there are none of them."""
-    none = ~some.any(1)
-    # a column is added, for a maximum over no column is refused
-    high, low = (F.pad(label.masked_fill(~some, end), (0, 1), value=end) for end in (-torch.inf, torch.inf))
-    return high.amax(1).masked_fill(none, 0), low.amin(1).masked_fill(none, 0)
-
-
-def _gap(month: Tensor, known: Tensor) -> Tensor:
-    """``(B, H, 2)``: signed log of the months between a known song and the song, and whether both dates are known."""
-    gap = month.unsqueeze(1) - known
-    dated = ~gap.isnan()
-    gap = torch.nan_to_num(gap)
-    return torch.stack([gap.sign() * gap.abs().log1p() / 4, dated.to(gap.dtype)], -1)
+    def _tokens(self, history: History, reading: Reading, known: Tensor) -> Tensor:
+        """Tokens of known songs, ``(B, H, d)``, from the embedded songs; at padding, anything finite."""
+        into, activation, out = self.label
+        label = activation(into(history.label.unsqueeze(-1)))
+        # of `Reading.features`: what is linear in them is one product
+        weights = torch.cat([self.role.weight, self.album_role, self.gap.weight.t(), out.bias.unsqueeze(0)])
+        tokens = torch.addmm(known.flatten(0, 1), reading.features.flatten(0, 1), weights)
+        return torch.addmm(tokens, label.flatten(0, 1), out.weight.t()).view_as(known)
 
 
 class HistoryMamba(nn.Module):
@@ -286,11 +178,11 @@ class HistoryMamba(nn.Module):
         With fewer samples than members, members share samples.
         """
         samples, count = len(batch["role"]), len(self.members)
-        each = max(1, samples // count)
-        return torch.stack(
-            [
-                member(batch, history_of(batch, (index * each + step) % samples))
-                for index, member in enumerate(self.members)
-                for step in range(each)
-            ]
-        )
+        each, histories = max(1, samples // count), histories_of(batch)
+        reading = read(histories, batch["month"])
+        raw = []
+        for index, member in enumerate(self.members):
+            for step in range(each):
+                at = (index * each + step) % samples
+                raw.append(member(batch, histories.sample(at), reading.sample(at)))
+        return torch.stack(raw)

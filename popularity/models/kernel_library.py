@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2  # the interface's: raised with the number of the same name in kernels/scan.cpp
+VERSION = 3  # the interface's: raised with the number of the same name in kernels/scan.cpp
 CHANNELS = 16  # the kernels take whole vectors of channels: a multiple of this
 TAPS_MAX = 8
 STATES_MAX = 64  # of the S6 kernels
@@ -75,9 +75,33 @@ class Mamba2Call(ctypes.Structure):
     )  # fmt: skip
 
 
+class EmbeddingCall(ctypes.Structure):
+    """The structure of the same name in ``kernels/embedding.h``."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("known", "rows", "size", "categories", "hidden", "width", "threads")),
+        *((name, ctypes.c_void_p) for name in ("known_song", "song", "codes", "role", "song_bits", "hidden_bits")),
+        *((name, ctypes.c_int64) for name in ("song_threshold", "hidden_threshold")),
+        *((name, ctypes.c_float) for name in ("song_scale", "hidden_scale")),
+        *((name, ctypes.c_void_p) for name in ("w_in", "b_in", "table", "w_out", "b_out")),
+        *((name, ctypes.c_void_p) for name in ("kept", "out", "dout", "sums")),
+        ("codes_of_all", ctypes.c_int64),
+    )  # fmt: skip
+
+
+class NormCall(ctypes.Structure):
+    """The structure of the same name in ``kernels/norm.h``."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("rows", "width", "threads")),
+        ("epsilon", ctypes.c_float),
+        *((name, ctypes.c_void_p) for name in ("x", "weight", "out", "dout", "dx", "sums")),
+    )
+
+
 #: What the library exports as ``popularity_abi``: it is used only if these are equal.
 ABI = (
-    VERSION, *(ctypes.sizeof(structure) for structure in (ScanCall, BlockCall, Mamba2Call)),
+    VERSION, *(ctypes.sizeof(structure) for structure in (ScanCall, BlockCall, Mamba2Call, EmbeddingCall, NormCall)),
     CHANNELS, TAPS_MAX, STATES_MAX, SEGMENT, CHUNK,
 )  # fmt: skip
 

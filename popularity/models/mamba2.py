@@ -49,7 +49,9 @@ def _by_hand(kernels: Any, u: Tensor, keep: Tensor | None, parameters: tuple[Ten
     """The block with the gradients of ``kernels``: ``mamba2_torch`` for short sequences or ``mamba2_cpp``."""
     work = u.dtype if u.dtype == torch.float64 else torch.float32
     with torch.autocast(u.device.type, enabled=False):
-        tensors = tuple(tensor.to(work) for tensor in (u, *parameters))
+        tensors = (u, *parameters)
+        if any(tensor.dtype != work for tensor in tensors):
+            tensors = tuple(tensor.to(work) for tensor in tensors)
         steps = None if keep is None else keep.to(work)
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
             function: Any = _Mamba2Function  # its ``apply`` has no types

@@ -6,6 +6,7 @@ backward pass are the first projection and, of sequences longer than ``CHUNK``, 
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import NamedTuple
 
@@ -16,65 +17,78 @@ from popularity.models.kernel_library import CHUNK, Mamba2Call, call, pointer, r
 
 
 class _Layout(NamedTuple):
-    """Sizes as the kernels see them, and where the block's own channels lie among the padded ones."""
+    """Sizes as the kernels see them, and where numbers come from when parameters become what the kernels read."""
 
     headdim: int
     states: int
     steps: int
     inner: int
-    mixed: int  # x, B and C: what the convolution is over
-    row: int  # z, then those, then dt
-    inner_places: Tensor | slice
-    mixed_places: Tensor | slice
-    row_places: Tensor | slice
+    row: int  # of the projection: z, then x, B and C, which the convolution is over, then dt
+    shapes: tuple[tuple[int, ...], ...]  # of what the kernels read: w_in, conv, conv_bias, dt_bias, A, D, w_out
+    own: tuple[tuple[int, ...], ...]  # of the block's own
+    padded: Tensor  # places in the block's own numbers, one after the other and a 0 behind them
+    taken: Tensor  # places of the block's own numbers in the gradients that the kernels add up
 
 
 @cache
-def _layout(heads: int, headdim: int, states: int) -> _Layout:
+def _layout(heads: int, headdim: int, states: int, width: int, taps: int) -> _Layout:
     wide, steps, padded = round_up(headdim), round_up(heads), round_up(states)
     inner = heads * wide
     mixed = inner + 2 * padded
+    row = inner + mixed + steps
     x = (wide * torch.arange(heads, device="cpu").unsqueeze(1) + torch.arange(headdim, device="cpu")).flatten()
     B, dt = inner + torch.arange(states, device="cpu"), inner + mixed + torch.arange(heads, device="cpu")
     xbc = torch.cat([x, B, B + padded])
-    places = [_first(x), _first(xbc), _first(torch.cat([x, inner + xbc, dt]))]
-    return _Layout(wide, padded, steps, inner, mixed, inner + mixed + steps, *places)
+    rows = torch.cat([x, inner + xbc, dt])
+    shapes = ((row, width), (taps, mixed), (mixed,), (steps,), (steps,), (steps,), (width, inner))
+    own = ((len(rows), width), (len(xbc), 1, taps), (len(xbc),), (heads,), (heads,), (heads,), (width, len(x)))
+    w_in, conv, conv_bias, *by_head, w_out = _places(own)
+    none, head = sum(map(math.prod, own)), torch.arange(heads, device="cpu")
+    sources = [
+        _spread(w_in, row, rows, none),
+        _spread(conv.squeeze(1), mixed, xbc, none).t(),
+        _spread(conv_bias, mixed, xbc, none),
+        *(_spread(part, steps, head, none) for part in by_head),
+        _spread(w_out.t(), inner, x, none).t(),
+    ]
+    w_in, conv, conv_bias, *by_head, w_out = _places(
+        ((width, row), *shapes[1:])
+    )  # as the kernels add up: w_in's turned
+    taken = [w_in.t()[rows], conv.t()[xbc], conv_bias[xbc], *(part[head] for part in by_head), w_out[:, x]]
+    indices = [torch.cat([part.flatten() for part in parts]) for parts in (sources, taken)]
+    return _Layout(wide, padded, steps, inner, row, shapes, own, *indices)
 
 
-def _first(places: Tensor) -> Tensor | slice:
-    """Ascending places as a slice where they are the first ones, which is cheaper to copy."""
-    return slice(0, len(places)) if int(places[-1]) == len(places) - 1 else places
+def _places(shapes: tuple[tuple[int, ...], ...]) -> list[Tensor]:
+    """Numbers 0, 1, ... in arrays of these shapes."""
+    sizes = [*map(math.prod, shapes)]
+    parts = torch.arange(sum(sizes), device="cpu").split(sizes)
+    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def _layout_of(tensors: tuple[Tensor, ...]) -> _Layout:
-    conv, heads, inner = tensors[2], tensors[6].shape[0], tensors[7].shape[0]
-    return _layout(heads, inner // heads, (conv.shape[0] - inner) // 2)
+    u, conv, heads, inner = tensors[0], tensors[2], tensors[6].shape[0], tensors[7].shape[0]
+    return _layout(heads, inner // heads, (conv.shape[0] - inner) // 2, u.shape[2], conv.shape[2])
 
 
-def _spread(tensor: Tensor, size: int, places: Tensor | slice) -> Tensor:
-    """Zeros along the first dimension, and the rows of ``tensor`` at ``places``."""
-    if len(tensor) == size:
-        return tensor.contiguous()
-    spread = tensor.new_zeros(size, *tensor.shape[1:])
-    spread[places] = tensor
+def _spread(places: Tensor, size: int, to: Tensor, fill: int) -> Tensor:
+    """``fill`` along the first dimension, and the rows of ``places`` at ``to``."""
+    spread = places.new_full((size, *places.shape[1:]), fill)
+    spread[to] = places
     return spread
+
+
+def _parts(numbers: Tensor, shapes: tuple[tuple[int, ...], ...]) -> list[Tensor]:
+    parts = numbers.split([*map(math.prod, shapes)])
+    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def _weights(tensors: tuple[Tensor, ...], layout: _Layout) -> list[Tensor]:
     """What the kernels read, in the order of ``Mamba2Call``: padded, A from its logarithm, the norm in ``w_out``."""
     u, w_in, conv, conv_bias, dt_bias, A_log, D, norm, w_out = tensors
-    by_head = torch.stack([dt_bias, -torch.exp(A_log), D], 1)
-    dt_bias, A, D = _spread(by_head, layout.steps, slice(0, len(by_head))).t().contiguous()
-    return [
-        u.contiguous(),
-        _spread(w_in, layout.row, layout.row_places),
-        _spread(conv.squeeze(1), layout.mixed, layout.mixed_places).t().contiguous(),
-        _spread(conv_bias, layout.mixed, layout.mixed_places),
-        dt_bias,
-        A,
-        D,
-        _spread((w_out * norm).t(), layout.inner, layout.inner_places).t().contiguous(),
-    ]
+    own = (w_in, conv, conv_bias, dt_bias, A_log.exp().neg_(), D, w_out * norm, D.new_zeros(1))
+    numbers = torch.cat([part.flatten() for part in own]).index_select(0, layout.padded)
+    return [u.contiguous(), *_parts(numbers, layout.shapes)]
 
 
 def _call_for(weights: list[Tensor], keep: Tensor | None, heads: int, channels: int, layout: _Layout) -> Mamba2Call:
@@ -104,30 +118,27 @@ def block_backward(
     tensors: tuple[Tensor, ...], keep: Tensor | None, saved: tuple[Tensor, ...], dout: Tensor, want_du: bool
 ) -> tuple[Tensor | None, ...]:
     """As ``mamba2_torch.block_backward``."""
-    u, _, conv, _, _, _, D, norm, w_out = tensors
+    u, _, _, _, _, _, D, norm, w_out = tensors
     (batch, length, width), heads, layout = u.shape, D.shape[0], _layout_of(tensors)
     projected, kept, *padded = saved
     weights, keep = [u.contiguous(), *padded], None if keep is None else keep.contiguous()
     arguments = _call_for(weights, keep, heads, norm.shape[0], layout)
     dout = dout.contiguous()
     du = dout.new_empty(batch, length, round_up(width)) if want_du else None
-    inner, mixed, row, steps = layout.inner, layout.mixed, layout.row, layout.steps
-    taps = conv.shape[2]
-    sizes = (width * row, taps * mixed, mixed, steps, steps, steps, width * inner)
-    sums = dout.new_zeros(arguments.threads, sum(sizes))
+    sums = dout.new_zeros(arguments.threads, sum(map(math.prod, layout.shapes)))
     for name, tensor in (("projected", projected), ("kept", kept), ("dout", dout), ("du", du), ("sums", sums)):
         setattr(arguments, name, pointer(tensor))
     call("popularity_mamba2_backward", arguments)
-    dw_in, dconv, dconv_bias, ddt_bias, dA, dD, dfolded = sums.sum(0).split(sizes)
-    dfolded = dfolded.view(width, inner)[:, layout.inner_places]
+    total = sums[0] if len(sums) == 1 else sums.sum(0)
+    dw_in, dconv, dconv_bias, ddt_bias, dA, dD, dfolded = _parts(total.index_select(0, layout.taken), layout.own)
     return (
         None if du is None else du[..., :width],
-        dw_in.view(width, row).t()[layout.row_places],
-        dconv.view(taps, mixed).t()[layout.mixed_places].unsqueeze(1),
-        dconv_bias[layout.mixed_places],
-        ddt_bias[:heads],
-        (dA * weights[5])[:heads],  # A = -exp(A_log) is its own derivative
-        dD[:heads],
+        dw_in,
+        dconv,
+        dconv_bias,
+        ddt_bias,
+        dA * weights[5][:heads],  # A = -exp(A_log) is its own derivative
+        dD,
         (dfolded * w_out).sum(0),
         dfolded * norm,
     )

@@ -124,6 +124,11 @@ def block_implementation(block: str, kernels_take: bool) -> str:
     return "torch"
 
 
+def kernels_wanted(able: bool) -> bool:
+    """Whether the parts around a block use C++ kernels, which are ``able`` to take their inputs; logs nothing."""
+    return able and forced_implementation() in ("", "cpp")
+
+
 def announce_plain(block: str, without: Collection[str] = ("cpp", "cuda", "triton")) -> None:
     """Log once that a block runs in plain PyTorch; a warning if ``POPULARITY_SCAN`` names one of ``without``."""
     forced = forced_implementation()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,25 @@ class RandomState(Callback):
         torch.set_rng_state(state_dict["cpu"].cpu())
         if len(state_dict["cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all([state.cpu() for state in state_dict["cuda"]])
+
+
+class LongLived(Callback):
+    """Spares Python's collector of garbage what was there before training: each step it would look through it again.
+
+    That costs a small network a twentieth of its time.
+    """
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Set aside all objects that there are."""
+        gc.freeze()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put them back."""
+        gc.unfreeze()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Put them back."""
+        gc.unfreeze()
 
 
 class DivergedError(InputError):

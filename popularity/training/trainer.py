@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import Logger
 from popularity.errors import InputError
 from popularity.io import check_folder
 from popularity.parsing import one_line
-from popularity.training.callbacks import EMA, BestSoFar, FiniteLoss, ProgressBar, RandomState
+from popularity.training.callbacks import EMA, BestSoFar, FiniteLoss, LongLived, ProgressBar, RandomState
 from popularity.training.checkpoints import CheckpointFiles, LastCheckpoint
 from popularity.training.loggers import MetricsCSV, run_version
 from popularity.training.module import METRICS
@@ -72,7 +72,7 @@ def make_trainer(
     if fast:
         settings["enable_checkpointing"] = False  # Lightning would leave a checkpoint behind
     best = BestSoFar()
-    chosen = [*_own_callbacks(config, built, settings), FiniteLoss(), RandomState(), best]
+    chosen = [*_own_callbacks(config, built, settings), FiniteLoss(), RandomState(), LongLived(), best]
     if settings["logger"]:
         hparams = {**flat(built.model.hparams), **flat(built.data.hparams, "data.")}
         chosen += [HyperParameters(hparams), LearningRateMonitor(logging_interval="step")]

@@ -402,3 +402,45 @@ def test_songs_without_names_have_no_history(songs):
     encoder = fitted(nameless, "random")
     assert not (encoder.encode(nameless, training=True)["role"] != related.NO_SONG).any()
     assert sampled(encoder, songs, training=False)["known"].shape[-1] == 0
+
+
+@pytest.mark.parametrize("mapped", [0, 1 << 30])
+def test_songs_encoded_in_parts_are_the_same_to_the_bit(mapped, songs, monkeypatch):
+    train, new = songs.iloc[:100], songs.iloc[100:]
+    whole = fitted(train, text_scores=True)
+    encoded = whole.encode(new)
+    monkeypatch.setattr("popularity.features.vectors.CHUNK", 7)
+    monkeypatch.setattr("popularity.features.vectors.MAPPED", mapped)
+    files = []
+    monkeypatch.setattr("os.posix_fallocate", lambda *given: files.append(given))
+    parts = fitted(train, text_scores=True)
+    assert equal(parts.known, whole.known)
+    assert equal(parts.encode(new), encoded)
+    assert bool(files) == (mapped == 0)
+
+
+@pytest.mark.parametrize("titles", [True, False])
+def test_a_checkpoint_keeps_known_songs_in_short_and_gives_them_back(titles, songs):
+    encoder = fitted(songs, titles=titles)
+    assert encoder.known["song"].isnan().sum() == 0
+    kept = encoder.state()["known"]
+    size = sum(value.nbytes for value in kept.values())
+    assert size < 0.45 * sum(value.nbytes for value in encoder.known.values())
+    again = encoders.HistoryEncoder(titles=titles)
+    again.load_state(encoder.state())
+    assert equal(again.known, encoder.known)
+    assert {name: value.dtype for name, value in again.known.items()} == {
+        name: value.dtype for name, value in encoder.known.items()
+    }
+
+
+def test_many_songs_are_encoded_as_some_of_them_tell(songs, monkeypatch):
+    whole = fitted(songs)
+    monkeypatch.setattr("popularity.features.vectors.LEARNED_FROM", 60)
+    monkeypatch.setattr("popularity.features.ngrams.CHUNK", 7)
+    some = fitted(songs, text_scores=True)
+    assert len(some.known["song"]) == len(songs), "all are known"
+    assert not np.array_equal(some.features.mean, whole.features.mean)
+    assert some.texts[0].vocabulary != whole.texts[0].vocabulary
+    assert some._scores.shape == (len(songs), 3), "out of fold, so each needs one"
+    assert (np.abs(some._scores[:, 0]) > 1e-9).all()

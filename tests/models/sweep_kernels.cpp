@@ -133,7 +133,62 @@ static void mamba2(const Mamba2Shape &s, bool train, bool want_du) {
   finish("Mamba-2", s.length, s.width, s.headdim, s.states);
 }
 
+struct EmbeddingShape {
+  int64_t known, songs, size, categories, hidden, width, threads;
+};
+
+// whole numbers of exactly `size`, from 0 to below `most`, or from -1 on
+template <typename Number>
+static std::unique_ptr<Number[]> whole(int64_t size, int64_t most, int64_t least = 0) {
+  std::unique_ptr<Number[]> values(new Number[size]);
+  for (int64_t i = 0; i < size; i++) values[i] = (Number)(least + (i * 7919 + i / 3) % (most - least));
+  return values;
+}
+
+static void embedding(const EmbeddingShape &s, bool train, bool padded) {
+  const int64_t rows = s.known + s.songs;
+  EmbeddingCall a = {};
+  a.known = s.known, a.rows = rows, a.size = s.size, a.categories = s.categories, a.hidden = s.hidden;
+  a.width = s.width, a.threads = s.threads, a.codes_of_all = 5;
+  const auto codes = whole<int64_t>(rows * s.categories, a.codes_of_all), role = whole<int64_t>(s.known, 4, -1);
+  const auto song_bits = whole<int16_t>(rows * s.size, 1000), hidden_bits = whole<int16_t>(rows * s.hidden, 1000);
+  a.codes = codes.get(), a.role = padded ? role.get() : nullptr;
+  if (train) a.song_bits = song_bits.get(), a.hidden_bits = hidden_bits.get();
+  a.song_threshold = 300, a.hidden_threshold = 200, a.song_scale = 1.4f, a.hidden_scale = 1.25f;
+  a.known_song = input(s.known * s.size, -1, 1), a.song = input(s.songs * s.size, -1, 1);
+  a.w_in = input(s.hidden * s.size, -.5f, .5f), a.b_in = input(s.hidden, -1, 1);
+  a.table = input(a.codes_of_all * s.hidden, -1, 1);
+  a.w_out = input(s.width * s.hidden, -.5f, .5f), a.b_out = input(s.width, -1, 1);
+  a.kept = train ? allocate(rows * s.hidden) : nullptr;  // rows of padding are neither written nor read
+  a.out = result("out", rows, s.width, s.width);
+  require(!popularity_embedding_forward(&a), "embedding forward failed");
+  if (train) {
+    a.dout = input(rows * s.width, -1, 1);
+    const int64_t sums = (s.size + 1 + a.codes_of_all + s.width) * s.hidden + s.width;
+    a.sums = result("sums", s.threads, sums, sums, 0);
+    require(!popularity_embedding_backward(&a), "embedding backward failed");
+  }
+  finish("embedding", s.known, s.songs, s.size, s.width);
+}
+
+static void norm(int64_t rows, int64_t width, int64_t threads) {
+  NormCall a = {};
+  a.rows = rows, a.width = width, a.threads = threads, a.epsilon = 1e-5f;
+  a.x = input(rows * width, -1, 1), a.weight = input(width, -1, 1), a.dout = input(rows * width, -1, 1);
+  a.out = result("out", rows, width, width), a.dx = result("dx", rows, width, width);
+  a.sums = result("sums", threads, width, width, 0);
+  require(!popularity_norm_forward(&a) && !popularity_norm_backward(&a), "norm failed");
+  finish("norm", rows, width, threads, 0);
+}
+
 int main() {
+  for (int64_t width = 1; width <= 40; width++) norm(5 + width, width, 1 + width % 3);
+  for (int64_t width = 8; width <= 80; width += 8)
+    for (int64_t size : {1, 5, 33, 178})
+      embedding({3 * width, 1 + width % 5, size, width % 7, 2 * width, width, 1 + width % 3}, width % 3, width % 16);
+  embedding({0, 5, 9, 6, 16, 8, 2}, true, true);      // no known song
+  embedding({500, 40, 17, 6, 48, 24, 1}, true, true);  // several tiles
+  embedding({500, 40, 17, 6, 48, 23, 2}, true, false);
   for (int64_t channels = 16; channels <= 80; channels += 16)
     for (int64_t states : {1, 4, 5, 16, 17, 33, 64})
       for (int64_t length : {1, 2, 15, 16, 17, 40, 130})

@@ -37,7 +37,7 @@ def test_a_block_adds_the_scaled_sum_of_both_directions(name, scale):
     place = torch.arange(6)
     reverse = torch.where(place < lengths[:, None], lengths[:, None] - 1 - place, place)
     with torch.no_grad():
-        found = block(x, reverse)
+        found = block(x, blocks.rows_of(reverse))
         for i, length in enumerate(lengths.tolist()):
             own = normed(x[i : i + 1, :length])
             both = block.forward_mamba(own) + block.backward_mamba(own.flip(1)).flip(1)
@@ -64,4 +64,4 @@ def test_heads_start_with_a_memory_of_a_dozen_tokens():
 @pytest.mark.parametrize(("width", "expand"), [(8, 1), (12, 1), (7, 2), (48, 2)])
 def test_heads_divide_any_width(width, expand, name):
     block, x = block_of(name, bidirectional=True, width=width, expand=expand), torch.randn(2, 5, width)
-    assert torch.isfinite(block(x, torch.arange(5).expand(2, -1))).all()
+    assert torch.isfinite(block(x, blocks.rows_of(torch.arange(5).expand(2, -1)))).all()

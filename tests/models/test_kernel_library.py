@@ -43,7 +43,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         function.cache_clear()
 
 
-@pytest.mark.parametrize("number", range(9))
+@pytest.mark.parametrize("number", range(11))
 def test_a_library_with_other_numbers_is_refused_with_one_line(
     number: int, library: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,7 +96,14 @@ def test_a_checkout_without_kernels_finds_those_of_the_installed_package(
 
 
 @pytest.mark.parametrize(
-    ("structure", "file"), [("ScanCall", "scan.cpp"), ("BlockCall", "block.h"), ("Mamba2Call", "mamba2.h")]
+    ("structure", "file"),
+    [
+        ("ScanCall", "scan.cpp"),
+        ("BlockCall", "block.h"),
+        ("Mamba2Call", "mamba2.h"),
+        ("EmbeddingCall", "embedding.h"),
+        ("NormCall", "norm.h"),
+    ],
 )
 def test_structures_have_the_same_fields_in_the_same_order(structure: str, file: str) -> None:
     """Sizes are compared at run time; two fields that changed places would not be seen there."""
@@ -107,10 +114,10 @@ def test_structures_have_the_same_fields_in_the_same_order(structure: str, file:
     declarations = re.sub(r"//.*", "", body[1]).split(";")
     fields = []
     for declaration in filter(str.strip, declarations):
-        kind, names = re.fullmatch(r"\s*(?:const )?(int64_t|float)\b(.*)", declaration, re.DOTALL).groups()  # type: ignore[union-attr]
+        kind, names = re.fullmatch(r"\s*(?:const )?(int64_t|int16_t|float)\b(.*)", declaration, re.DOTALL).groups()  # type: ignore[union-attr]
         fields += [(name.strip(" *\n"), kind, "*" in name) for name in names.split(",")]
-    types = {("int64_t", False): ctypes.c_int64, ("float", True): ctypes.c_void_p}
-    wanted = [(name, types[kind, pointer]) for name, kind, pointer in fields]
+    types = {"int64_t": ctypes.c_int64, "float": ctypes.c_float}
+    wanted = [(name, ctypes.c_void_p if pointer else types[kind]) for name, kind, pointer in fields]
     assert list(getattr(kernel_library, structure)._fields_) == wanted
 
 

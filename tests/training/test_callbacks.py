@@ -138,3 +138,14 @@ def test_the_best_validation_error_so_far_is_kept_by_a_checkpoint():
     assert best.state_dict() == {"best": float("inf"), "epoch": -1}
     best.load_state_dict({"best": 12.5, "epoch": 3})
     assert (best.best, best.epoch) == (12.5, 3)
+
+
+def test_objects_from_before_training_are_spared_by_the_collector_until_it_ends():
+    import gc
+
+    callback = callbacks.LongLived()
+    for end in (callback.on_train_end, lambda *_: callback.on_exception(None, None, ValueError())):
+        callback.on_train_start(None, None)
+        assert gc.get_freeze_count() > 10_000
+        end(None, None)
+        assert gc.get_freeze_count() == 0

@@ -72,3 +72,18 @@ def test_checkpoints_every_second_epoch(tmp_path: Path, song_file: Path) -> None
 def test_without_validation_the_last_epoch_is_the_model(tmp_path: Path, song_file: Path) -> None:
     run = fit(tmp_path, song_file, "--data.validation", "0", epochs=2)
     assert kept(run, "best") == kept(run, "last") == 1
+
+
+def test_the_best_epoch_of_a_fit_is_tested_without_a_second_copy_of_its_known_songs(
+    tmp_path: Path, song_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from popularity.features.encoder import HistoryEncoder
+    from popularity.inference.checkpoint import load_checkpoint
+
+    loaded = []
+    load = HistoryEncoder.load_state
+    monkeypatch.setattr(HistoryEncoder, "load_state", lambda self, state: (loaded.append(1), load(self, state))[1])
+    fit(tmp_path, song_file, epochs=1)
+    assert not loaded
+    load_checkpoint(next(tmp_path.rglob("best.ckpt")))
+    assert loaded

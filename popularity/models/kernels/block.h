@@ -72,7 +72,6 @@ extern "C" int popularity_block_forward(const BlockCall *call) {
   pack(w_x, d, factors, a.w_x, 1, d);
   pack(w_dt, a.rank, d, a.w_dt, 1, a.rank);
   pack(w_out, d, a.width, a.w_out, 1, d);
-  static thread_local Workspace tiles;
   return share_out(a.batch, a.threads, [&](int64_t from, int64_t to, int64_t) {
     float *q = tiles.get(3 * tiling.rows() * d + size + 64);
     if (!q) return false;
@@ -131,7 +130,6 @@ extern "C" int popularity_block_backward(const BlockCall *call) {
   for (int64_t i = 0; i < d; i++)
     for (int64_t r = 0; r < a.rank; r++) w_dt_rows[r * d + i] = a.w_dt[i * a.rank + r];
   pack(w_out, a.width, d, a.w_out, d, 1);
-  static thread_local Workspace tiles;
   return share_out(a.batch, a.threads, [&](int64_t from, int64_t to, int64_t thread) {
     float *q = tiles.get(9 * rows * d + rows * width.projected + size + TAPS_MAX * d +
                          scratch_size(d, a.states, a.interval) + 256);

@@ -143,7 +143,6 @@ extern "C" int popularity_mamba2_forward(const Mamba2Call *call) {
   float *w_in = take(p, a.width * n.row), *w_out = take(p, n.inner * n.out);
   pack(w_in, a.width, n.row, a.w_in, 1, a.width);
   pack(w_out, n.inner, a.width, a.w_out, 1, n.inner);
-  static thread_local Workspace tiles;
   const Tiling tiling = mamba2_tiling(a);
   const int64_t rows = tiling.rows(), size = n.inner * a.states;
   return share_out(a.batch, a.threads, [&](int64_t from, int64_t to, int64_t) {
@@ -203,7 +202,6 @@ extern "C" int popularity_mamba2_backward(const Mamba2Call *call) {
   float *w_in = take(p, n.row * n.out), *w_out = take(p, a.width * n.inner);
   pack(w_in, n.row, a.width, a.w_in, a.width, 1);
   pack(w_out, a.width, n.inner, a.w_out, n.inner, 1);
-  static thread_local Workspace tiles;
   const Tiling tiling = mamba2_tiling(a);
   const int64_t rows = tiling.rows(), size = n.inner * a.states;
   return share_out(a.batch, a.threads, [&](int64_t from, int64_t to, int64_t thread) {

@@ -4,7 +4,9 @@
 // The batch is shared out to threads once, sequence by sequence, in a fixed way: with the same number of threads, the
 // same bits. A thread works tile by tile, so that everything between two projections stays in its cache.
 #include "block.h"
+#include "embedding.h"
 #include "mamba2.h"
+#include "norm.h"
 
 // ---- the scan alone
 
@@ -67,8 +69,8 @@ extern "C" int popularity_scan_backward(const ScanCall *call) {
 // ---- what Python compares with its own numbers before it calls anything
 
 // Raise it with every change of a structure above, of what a field means, or of a function's name.
-constexpr int64_t VERSION = 2;
+constexpr int64_t VERSION = 3;
 
-extern "C" const int64_t popularity_abi[] = {VERSION,  sizeof(ScanCall), sizeof(BlockCall), sizeof(Mamba2Call),
-                                             CHANNELS, TAPS_MAX,         STATES_MAX,        SEGMENT,
-                                             CHUNK};
+extern "C" const int64_t popularity_abi[] = {
+    VERSION,  sizeof(ScanCall), sizeof(BlockCall), sizeof(Mamba2Call), sizeof(EmbeddingCall), sizeof(NormCall),
+    CHANNELS, TAPS_MAX,         STATES_MAX,        SEGMENT,            CHUNK};

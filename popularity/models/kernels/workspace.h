@@ -25,7 +25,8 @@ struct Workspace {  // one thread's memory, kept from call to call: fresh pages 
   }
   ~Workspace() { free(memory); }
 };
-static thread_local Workspace workspace;
+// Not inside functions: a thread that does not pass their declarations itself would never free them.
+static thread_local Workspace workspace, tiles;  // tiles: of a thread, beside what it holds for all
 
 // Space for `count` numbers at p, which moves behind them. Every workspace has 16 numbers to spare for each take.
 INLINE float *take(float *&p, int64_t count) {

@@ -1,0 +1,117 @@
+"""Song vectors in parts that bound memory, and the short form in which a checkpoint keeps those of known songs.
+
+Glossary of shapes: ``n`` songs, ``F`` numeric features, ``K`` bins of each, ``T`` numbers that come from texts,
+``S = F (K + 2) + T`` numbers of a song vector.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from popularity.features.song import NUMERIC_FEATURES, piecewise_linear
+from popularity.features.title_stats import TITLE_STATISTICS
+
+#: Title statistics that count towards the distance between two songs, beside the numeric features.
+NEAR = [TITLE_STATISTICS.index(name) for name in ("remaster", "credited_names", "year")]
+#: Songs that are encoded at once: what encoding needs beside its result does not grow with the number of songs.
+CHUNK = 1 << 16
+#: How songs are encoded (means, quantiles, frequent n-grams and their components) is learned from so many of them.
+LEARNED_FROM = 200_000
+#: Tensors of more bytes lie in a file that is mapped into memory: the system may drop their pages and read them again.
+MAPPED = 1 << 30
+
+
+def some_rows(songs: int) -> np.ndarray | None:
+    """Rows of so many songs to learn from, chosen at random: in the order of a file neighbours are alike.
+
+    Returns:
+        `LEARNED_FROM` rows in rising order; None where there are no more songs than that: all of them.
+    """
+    if songs <= LEARNED_FROM:
+        return None
+    return np.sort(np.random.default_rng(0).choice(songs, LEARNED_FROM, replace=False))
+
+
+def song_vectors(numeric: Tensor, edges: np.ndarray, texts: Tensor) -> dict[str, Tensor]:
+    """What is read of a song, and what its distance to another is measured in.
+
+    Args:
+        numeric: ``(n, F)`` float32, NaN where missing.
+        edges: ``(F, K + 1)`` of the bins.
+        texts: ``(n, T)`` float32, title statistics first.
+
+    Returns:
+        ``song`` ``(n, S)`` and ``near`` ``(n, F + 3)``, ``(n, F)`` without texts.
+    """
+    values = torch.nan_to_num(numeric)
+    bins = piecewise_linear(numeric, torch.from_numpy(edges).float()).flatten(1)
+    near = torch.cat([values, texts[:, NEAR]], dim=1) if texts.shape[1] else values
+    return {"song": torch.cat([values, numeric.isnan().float(), bins, texts], dim=1), "near": near}
+
+
+def in_chunks(encode: Callable[[slice], dict[str, Tensor]], songs: int) -> dict[str, Tensor]:
+    """Encode songs part by part.
+
+    Args:
+        encode: gives the named tensors of some rows, each of which depends on its own song alone.
+        songs: ``n``.
+
+    Returns:
+        The tensors of all rows.
+
+    Raises:
+        OSError: there is no space for those that lie in a file (``ENOSPC``).
+    """
+    found = encode(slice(0, CHUNK))
+    if songs <= CHUNK:
+        return found
+    together = {name: _empty(value, songs) for name, value in found.items()}
+    for start in range(0, songs, CHUNK):
+        part = slice(start, start + CHUNK)
+        for name, value in (encode(part) if start else found).items():
+            together[name][part] = value
+    return together
+
+
+def _empty(like: Tensor, rows: int) -> Tensor:
+    """A tensor of so many rows; a large one in a file of the folder for temporary files, gone with the tensor."""
+    size = rows * like[0].nbytes
+    if size <= MAPPED:
+        return like.new_empty((rows, *like.shape[1:]))
+    with tempfile.NamedTemporaryFile() as file:
+        os.posix_fallocate(file.fileno(), 0, size)  # a disk that is full later would kill the process
+        whole = torch.from_file(file.name, shared=True, size=rows * like[0].numel(), dtype=like.dtype)
+    return whole.view(rows, *like.shape[1:])
+
+
+def shortened(known: Mapping[str, Tensor], bins: int) -> dict[str, Tensor]:
+    """Vectors of known songs without what follows from the rest of them: a quarter of their size.
+
+    Args:
+        known: what :func:`song_vectors` gave of ``n`` songs; ``category`` ``(n, C)`` codes and anything else.
+        bins: ``K``.
+    """
+    count, song = len(NUMERIC_FEATURES), known["song"]
+    numeric = song[:, :count].masked_fill(song[:, count : 2 * count] == 1, torch.nan)
+    rest = {name: value for name, value in known.items() if name not in ("song", "near")}
+    short = {"numeric": numeric, "texts": song[:, count * (bins + 2) :].clone()}
+    return {**rest, **short, "category": known["category"].to(torch.int16)}
+
+
+def restored(short: Mapping[str, Tensor], edges: np.ndarray) -> dict[str, Tensor]:
+    """What :func:`shortened` was given, on the CPU, to the bit.
+
+    Args:
+        short: what it gave.
+        edges: ``(F, K + 1)`` of the bins.
+    """
+    numeric, texts = short["numeric"].cpu(), short["texts"].cpu()
+    vectors = in_chunks(lambda part: song_vectors(numeric[part], edges, texts[part]), len(numeric))
+    rest = {name: value.cpu() for name, value in short.items() if name not in ("numeric", "texts")}
+    return {**rest, **vectors, "category": rest["category"].long()}
