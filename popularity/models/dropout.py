@@ -38,7 +38,7 @@ def random_bits(size: int) -> Tensor:
 
 def threshold(p: float) -> int:
     """Elements whose random bits are below it are dropped, a share ``p`` of them."""
-    return round(p * 2**_BITS) - 2 ** (_BITS - 1)
+    return round(p * 2**_BITS) - int(2 ** (_BITS - 1))
 
 
 class Dropout(nn.Dropout):

@@ -108,6 +108,7 @@ class HistoryMember(nn.Module):
     def _tokens(self, history: History, reading: Reading, known: Tensor) -> Tensor:
         """Tokens of known songs, ``(B, H, d)``, from the embedded songs; at padding, anything finite."""
         into, activation, out = self.label
+        assert isinstance(out, nn.Linear)
         label = activation(into(history.label.unsqueeze(-1)))
         # of `Reading.features`: what is linear in them is one product
         weights = torch.cat([self.role.weight, self.album_role, self.gap.weight.t(), out.bias.unsqueeze(0)])
