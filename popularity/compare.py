@@ -19,13 +19,16 @@ from popularity.evaluation.runs import Result, results_of
 from popularity.evaluation.significance import compare as paired
 from popularity.evaluation.tables import tabulate, write_tables
 from popularity.evaluation.workers import run_all
-from popularity.io import folder_lock, write_atomically
+from popularity.io import folder_lock, remove_left_over, write_atomically
 from popularity.program import stopped
 from popularity.reports.report import write_report, write_summary
 
 
 def compare(comparison: Comparison) -> int:
     """Do the runs that are missing and write the tables; the exit code, 1 where a run failed.
+
+    Several commands may share the runs of one folder (``join``): each run is done by the first that claims it. One of
+    them holds the lock of the folder and writes the tables.
 
     Raises:
         InputError: whatever cannot work.
@@ -38,22 +41,18 @@ def compare(comparison: Comparison) -> int:
         protocol.make_fold(songs, 0, fold)  # songs that cannot be split are refused now
     for name in comparison.chosen:
         protocol.config_hash(Run(name, 0, 0))  # and settings that no model can have
+    if protocol.join:
+        if not (folder / "protocol.json").is_file():
+            raise InputError(f"--join: expected the folder of a comparison that has begun, got {folder}")
+        _record(protocol, folder)
+        failed = [run for run, facts in _do(comparison, runs, folder, console).items() if facts["error"]]
+        return 1 if failed else 0
     with folder_lock(folder):
         _record(protocol, folder)
         for stale in [*folder.glob(".*.part"), *folder.glob("runs/*/.*.part"), *folder.glob("runs/*/*.running")]:
-            stale.unlink()  # of a process that was killed
+            remove_left_over(stale)
         _check_reference(comparison, folder)
-        finished = {run: one.facts for run, one in results_of(protocol, runs, folder).items() if not one.error}
-        missing = [run for run in runs if run not in finished]
-        if missing:
-            console.print("\n".join(comparison.table.report.lines()))
-            again = sum(run.path(folder).exists() for run in missing)
-            why = f", {again} of them again: they failed or are damaged, or their settings have changed"
-            console.print(f"{len(finished)} of {len(runs)} runs are done, {len(missing)} to do{why if again else ''}")
-            progress = Progress(protocol, runs, finished, len(songs), console)
-            for of_hits in (False, True):  # hits start from predictions of popularity
-                for run, facts in run_all(protocol, songs, [run for run in missing if run.hits == of_hits], folder):
-                    progress.ended(run, facts)
+        _do(comparison, runs, folder, console)
         results = _write(protocol, songs, folder)
     console.print(write_summary(folder).read_text(encoding="utf-8"))
     if protocol.report:
@@ -66,6 +65,25 @@ def compare(comparison: Comparison) -> int:
         first = f"{len(failed)} of {len(runs)} runs failed ({_first_error(results)})"
         print(f"{first}; the same command tries them again", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _do(comparison: Comparison, runs: list[Run], folder: Path, console: Console) -> dict[Run, dict[str, Any]]:
+    """Do the runs that are missing, or wait until another command has; the facts of all runs."""
+    protocol, songs = comparison.protocol, comparison.table.songs
+    found = {run: one.facts for run, one in results_of(protocol, runs, folder).items() if not one.error}
+    missing = [run for run in runs if run not in found]
+    if not missing:
+        return found
+    console.print("\n".join(comparison.table.report.lines()))
+    again = sum(run.path(folder).exists() for run in missing)
+    why = f", {again} of them again: they failed or are damaged, or their settings have changed"
+    console.print(f"{len(found)} of {len(runs)} runs are done, {len(missing)} to do{why if again else ''}")
+    progress = Progress(protocol, runs, found, len(songs), console)
+    for of_hits in (False, True):  # hits start from predictions of popularity
+        for run, facts in run_all(protocol, songs, [run for run in missing if run.hits == of_hits], folder):
+            progress.ended(run, facts)
+            found[run] = facts
+    return found
 
 
 def _record(protocol: Protocol, folder: Path) -> None:

@@ -18,6 +18,7 @@ from typing import IO, Any
 from filelock import FileLock, Timeout
 
 from popularity.errors import NO_SPACE, InputError
+from popularity.remote import address_of, check_address, sent
 
 #: As an output path: standard output.
 STANDARD_OUTPUT = "-"
@@ -35,9 +36,12 @@ def check_target(path: str | Path, inputs: Sequence[str | Path | None] = ()) -> 
 
     Raises:
         InputError: the path is a folder, a block device or a socket; its folder does not exist, is not a folder or
-            is not writable; or it is one of the inputs.
+            is not writable; it is one of the inputs; or there is no such bucket in object storage.
     """
     if str(path) == STANDARD_OUTPUT:
+        return
+    if (address := address_of(path)) is not None:
+        check_address(address)
         return
     mode = _mode(path)
     for source in inputs:
@@ -65,6 +69,8 @@ def check_folder(path: Path) -> None:
         InputError: it, or the folder it would be created in, is not a folder or is not writable; or no folder can
             have this name.
     """
+    if (address := address_of(path)) is not None:
+        raise InputError(f"{address}: expected a folder of this machine, got an address in object storage")
     nearest = next(folder for folder in (path, *path.absolute().parents) if _mode(folder) is not None)
     if not nearest.is_dir():
         raise InputError(f"{path}: cannot create this folder: {nearest} is not a folder")
@@ -99,7 +105,8 @@ def write_atomically(path: str | Path, *, binary: bool = False, durable: bool = 
     """Open a file that replaces ``path`` only if the block succeeds; otherwise the old file stays as it was.
 
     A symbolic link stays a link and its target is replaced. Pipes, character devices and ``-`` (standard output) are
-    never replaced: they receive the content as a stream once it is complete, and nothing if the block fails.
+    never replaced: they receive the content as a stream once it is complete, and nothing if the block fails. The same
+    holds for addresses such as ``s3://bucket/file``.
 
     Args:
         path: of the file to write.
@@ -115,6 +122,9 @@ def write_atomically(path: str | Path, *, binary: bool = False, durable: bool = 
             with _collected(binary) as file:
                 yield file
                 _print(file)
+        elif (address := address_of(path)) is not None:
+            with sent(address, binary=binary) as file:
+                yield file
         elif _is_stream(_mode(path)):
             with _collected(binary) as file:
                 yield file
@@ -231,16 +241,20 @@ def _lock(handle: int) -> bool:
     return True
 
 
+def remove_left_over(path: Path) -> None:
+    """Remove what a killed process left behind, unless a process is there that holds the lock of this file."""
+    with suppress(OSError), open(path, "rb") as file:  # somebody else's, or just completed
+        if _lock(file.fileno()):
+            path.unlink()
+
+
 @functools.cache
 def _sweep(folder: Path) -> None:
     """Remove what killed processes left half written in a folder; once per process."""
     for path in folder.glob(f".*{_PART}"):
-        with suppress(OSError):  # somebody else's, or just completed
-            if time.time() - path.stat().st_mtime < _LEFT_OVER:
-                continue
-            with open(path, "rb") as file:
-                if _lock(file.fileno()):
-                    path.unlink()
+        with suppress(OSError):  # just completed
+            if time.time() - path.stat().st_mtime >= _LEFT_OVER:
+                remove_left_over(path)
 
 
 def _permissions(target: Path) -> int:

@@ -24,7 +24,7 @@ ORDER = (
     ("data",),
     ("metrics", "plots"),
     ("help", "parsing"),
-    ("io", "program"),
+    ("io", "program", "remote"),
     ("errors",),
 )
 #: Rooms that may not import each other: fits and searches know nothing of comparisons.

@@ -34,6 +34,9 @@ _SEPARATOR = re.compile(
     rf"(\s*[,;]\s*(?:(?:and|&)\s+)?(?:{_MARK}\s*)?|\s*&\s*|\s+and\s+|\s+x\s+(?![&,;]|and\b)|\s+{_MARK}\s*)"
 )
 
+# "Crosby, Stills, Nash & Young" has four parts. Without a limit, a title of 1,000 names would take a million looks.
+_MOST_PARTS = 16
+
 # What stands in such a bracket without being a name: "feat. JeyJeySax Remix", "feat. X; Live at Y", "With My Heart".
 _VERSION_TAIL = re.compile(
     r"(?:\s+(?:radio|original|extended|club|album|explicit|clean|single))?\s+(?:remix|mix|edit|version|remaster(?:ed)?)$"
@@ -82,7 +85,7 @@ def _split_names(text: str, known: Container[str]) -> list[str]:
     names: list[str] = []
     start = 0
     while start < len(pieces):
-        end = len(pieces)
+        end = min(len(pieces), start + 2 * _MOST_PARTS - 1)
         while end > start + 1 and "".join(pieces[start:end]) not in known:
             end -= 2
         names.append(normalise_name("".join(pieces[start:end]).strip(" *-–—:")))

@@ -140,11 +140,16 @@ def read_json(path: Path, text: bytes, first_line: int = 1) -> RawTable:
     Raises:
         InputError: the JSON is damaged or holds no records.
     """
+    try:
+        return _read_json(path, text, first_line)
+    except RecursionError as error:
+        raise InputError(f"{path}: expected JSON records, got values that are nested too deeply") from error
+
+
+def _read_json(path: Path, text: bytes, first_line: int) -> RawTable:
     form = "JSON"
     try:
         found: Any = json.loads(text)
-    except RecursionError as error:
-        raise InputError(f"{path}: expected JSON records, got values that are nested too deeply") from error
     except ValueError as error:  # no JSON, or a number of more than 4,300 digits
         lines = text.decode("utf-8").splitlines()
         if not lines[0].strip().endswith("}") or len(lines) == 1:
@@ -183,8 +188,11 @@ def _records(found: Any) -> list[dict[str, Any]]:
         return found
     if not isinstance(found, dict):
         return []
-    if {"columns", "data"} <= found.keys():  # pandas, orient="split"
-        return [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
+    if {"columns", "data"} <= found.keys() and isinstance(found["data"], list):  # pandas, orient="split"
+        names, rows = found["columns"], found["data"]
+        if not all(isinstance(row, list) and isinstance(names, list) and len(row) == len(names) for row in rows):
+            return []
+        return [dict(zip(map(str, names), row, strict=True)) for row in rows]
     columns = list(found.values())
     if len(columns) >= _FEWEST_COLUMNS:
         if all(isinstance(c, dict) and list(c) == list(columns[0]) for c in columns):  # pandas' default, or songs by id

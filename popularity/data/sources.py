@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pooch
 import requests
+from filelock import FileLock
 
 from popularity.errors import InputError
+from popularity.remote import address_of, fetch
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ def locate(source: str, cache_dir: Path | None = None) -> Path:
     """Find the file of a named set or a path, downloading it where needed.
 
     Args:
-        source: one of `NAMES`, or the path of a file or of a folder of Parquet files.
+        source: one of `NAMES`, the path of a file or of a folder of Parquet files, or an address in object storage such
+            as ``s3://bucket/songs.csv``.
         cache_dir: where downloads are kept; pooch's cache folder for this project by default.
 
     Raises:
@@ -60,6 +64,8 @@ def locate(source: str, cache_dir: Path | None = None) -> Path:
         return EMBEDDED_FILE
     if source in DOWNLOADS:
         return download(DOWNLOADS[source], cache_dir)
+    if (address := address_of(source)) is not None:
+        return fetch(address, _cache(cache_dir))
     path = Path(os.path.expanduser(source))  # pathlib's raises where there is no home folder
     if path.is_dir() and source and not parquet_files(path):
         raise InputError(f"{source}: expected a file, got a directory without Parquet files")
@@ -83,12 +89,13 @@ def download(wanted: Download, cache_dir: Path | None = None) -> Path:
     Raises:
         InputError: no network, the server refused, or the content is not the pinned one. Running again tries again.
     """
-    folder = cache_dir or Path(pooch.os_cache("popularity"))
+    folder = _cache(cache_dir)
     path = folder / wanted.file_name
     stale = " in place of the one that is there, whose checksum is another" if path.is_file() else ""
     by_hand = f"to go on without the network, put that file at {path}{stale}"
     try:
-        found = pooch.retrieve(wanted.url, f"sha256:{wanted.sha256}", wanted.file_name, folder)
+        with _lock(wanted.sha256):
+            found = pooch.retrieve(wanted.url, f"sha256:{wanted.sha256}", wanted.file_name, folder)
     except requests.exceptions.RequestException as error:
         raise InputError(f"could not download {wanted.url} ({_reason(error)}); {by_hand}") from error
     except ValueError as error:  # pooch's word for a wrong checksum
@@ -97,6 +104,15 @@ def download(wanted: Download, cache_dir: Path | None = None) -> Path:
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
     return Path(found)
+
+
+def _lock(sha256: str) -> FileLock:
+    """Of several processes of a machine that want a file, one fetches it and the others find it."""
+    return FileLock(Path(tempfile.gettempdir()) / f"popularity-{os.getuid()}-{sha256[:16]}.lock")
+
+
+def _cache(folder: Path | None) -> Path:
+    return folder or Path(pooch.os_cache("popularity"))
 
 
 def _reason(error: requests.exceptions.RequestException) -> str:

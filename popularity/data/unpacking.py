@@ -10,7 +10,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any, cast
@@ -25,6 +25,10 @@ _PACKED = (".gz", ".bz2", ".xz", ".zst")
 #: A packed table of more bytes than the first number may hold at most so many times the bytes of its file: tables
 #: shrink 3 to 30 times. Others are made to fill the memory.
 _FREE, _RATIO = 256 << 20, 100
+
+#: Of `zipfile`: RuntimeError for a password, NotImplementedError for a way of packing that it does not know, ValueError
+#: for a place before the start of the file.
+_ZIP_ERRORS = (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError, zlib.error)
 
 # first bytes -> what it is and what to do
 _KINDS: tuple[tuple[bytes, str], ...] = (
@@ -135,9 +139,10 @@ def _unpacked(kind: str, file: IO[bytes]) -> AbstractContextManager[IO[bytes]]:
         kept = SimpleNamespace(read=file.read, closed=False, close=lambda: None)  # Arrow closes what it has read
         return nullcontext(pa.input_stream(pa.PythonFile(kept, "r"), compression="zstd"))
     if kind == "zip":
-        archive = zipfile.ZipFile(file)
-        if len(archive.namelist()) == 1:
-            return archive.open(archive.namelist()[0])
+        with suppress(*_ZIP_ERRORS):  # what is wrong with it is said when it is read as a whole
+            archive = zipfile.ZipFile(file)
+            if len(archive.namelist()) == 1:
+                return archive.open(archive.namelist()[0])
         file.seek(0)
     return nullcontext(file)
 
@@ -199,8 +204,7 @@ def _unzip(path: Path, content: bytes) -> bytes:
                 table = stream.read(max(_FREE, _RATIO * len(content)) + 1)  # the size in the archive may be a lie
             refuse_bomb(path, len(content), len(table))
             return table
-    # zipfile raises RuntimeError for a password, and NotImplementedError for a method of packing that it does not know
-    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError, zlib.error) as error:
+    except _ZIP_ERRORS as error:
         raise InputError(f"{path}: the zip file is damaged or locked, or packed in an unknown way ({error})") from error
 
 
@@ -217,7 +221,7 @@ def is_workbook(content: bytes) -> bool:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return "xl/workbook.xml" in archive.namelist()
-    except zipfile.BadZipFile:
+    except _ZIP_ERRORS:
         return False
 
 

@@ -75,6 +75,8 @@ class Options:
         output: folder of the results; the same command continues with what is there.
         workers: processes, each with one thread.
         report: make report.html and its pictures as well; without them the tables are there sooner.
+        join: share the runs of a comparison that is under way in this folder, on this machine or on another that has
+            the folder too; that command writes the tables.
     """
 
     folds: int = 5
@@ -85,6 +87,7 @@ class Options:
     output: str = "results/compare"
     workers: int = 1
     report: bool = True
+    join: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("folds", 2), ("repeats", 1), ("workers", 1)):

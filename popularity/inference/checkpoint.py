@@ -16,9 +16,11 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
+from popularity.data.sources import locate
 from popularity.errors import InputError
 from popularity.features.base import Encoder
 from popularity.parsing import one_line
+from popularity.remote import address_of
 from popularity.training.checkpoints import LAST, is_whole
 from popularity.training.datamodule import CHECKPOINT_FORMAT, PopularityDataModule
 from popularity.training.fit import instantiate, read_config, shared_parser
@@ -47,7 +49,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             another version of this one wrote. It is a `DamagedError` if the file is not a checkpoint at all, if it is
             cut off, or if a single bit of it has changed.
     """
-    path = Path(path)
+    path = locate(str(path)) if address_of(path) is not None else Path(path)
     if not path.exists():
         raise InputError(f"{path}: expected a checkpoint, there is no such file")
     if not path.is_file():

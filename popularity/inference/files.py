@@ -15,6 +15,7 @@ from popularity.data.songs import SongTable, songs_in_parts
 from popularity.data.sources import NAMES
 from popularity.errors import InputError
 from popularity.inference.table import Wanted, prediction_table
+from popularity.remote import address_of
 from popularity.training.datamodule import PopularityDataModule
 from popularity.training.module import PopularityModule
 
@@ -51,7 +52,7 @@ def sources(names: Sequence[str]) -> list[str]:
     """
     found = []
     for name in names:
-        if name in (*NAMES, "-") or Path(name).exists():
+        if name in (*NAMES, "-") or address_of(name) is not None or Path(name).exists():
             found.append(name)
             continue
         matches = sorted(path for path in glob(name, recursive=True) if not Path(path).is_dir())

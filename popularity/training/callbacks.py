@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from popularity.errors import InputError
 from popularity.io import write_atomically
+from popularity.remote import address_of
 
 
 class MovingAverage(AveragedModel):
@@ -199,7 +200,8 @@ class RunRecord(Callback):
         folder = trainer.log_dir  # asked for in every process: the first tells the others
         if folder is None or not trainer.is_global_zero:
             return
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        if address_of(folder) is None:
+            Path(folder).mkdir(parents=True, exist_ok=True)
         with write_atomically(Path(folder) / "config.yaml") as file:
             file.write(self.config)
         with write_atomically(Path(folder) / "data.json") as file:

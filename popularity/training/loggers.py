@@ -54,7 +54,13 @@ class MetricsCSV(Logger):
         """Add a row, or complete the last one if it has the same step."""
         step = 0 if step is None else step
         if self._rows is None:
-            self._rows = [row for row in rows_of(self.path) if row["step"] < step]
+            found = rows_of(self.path)
+            if step == 0 and any(name.startswith("test/") for name in metrics):
+                # training was in processes that have ended (ddp_spawn), and this one has not heard of their steps
+                trained = [row for row in found if _of_training(row)]
+                step = 1 + max((row["step"] for row in trained), default=-1)
+                metrics = metrics | {"epoch": 1 + max((int(row["epoch"]) for row in trained), default=-1)}
+            self._rows = [row for row in found if row["step"] < step]
         row = {name: float(value) for name, value in metrics.items() if name != "epoch"}
         if "epoch" in metrics:
             row = {"epoch": int(metrics["epoch"]), **row}
@@ -94,6 +100,10 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     except (FileNotFoundError, csv.Error):
         return []
     return [{**row, "step": int(row["step"])} for row in found if "step" in names and row["step"].isdigit()]
+
+
+def _of_training(row: dict[str, Any]) -> bool:
+    return any(value for name, value in row.items() if name.startswith(("train/", "val/")))
 
 
 def take_version(runs: Path) -> int:

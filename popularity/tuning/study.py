@@ -35,6 +35,15 @@ _ASKED = (
     *("seed", "model", "data", "optimizer", "lr_scheduler", "ema", "early_stopping", "checkpoint.mo"),
     *(f"trainer.{name}" for name in TRAINER),
 )
+#: What may stand in a trial's notes, Optuna's and ours: name -> kind, and kind of what is in it.
+_NOTES: dict[str, tuple[tuple[type, ...], tuple[type, ...]]] = {
+    "retry_history": ((list,), (int,)),
+    "fixed_params": ((dict,), (str,)),
+    "metrics": ((dict,), (str,)),
+    "heartbeat": ((int, float), ()),
+    "tpe:relative_params:0": ((str,), (str,)),
+    "gp:relative_params:0": ((str,), (str,)),
+}
 _PLACES = ("data.source", "data.cache_dir", "data.predict_source")
 
 
@@ -153,9 +162,10 @@ def check_trials(search: Search, study: optuna.Study) -> None:
     """Refuse a study with settings outside of the space: it may come from anywhere, and settings name classes.
 
     Raises:
-        InputError: the first such trial.
+        InputError: the first such trial, or one whose notes or values are of another kind than ours and Optuna's.
     """
     for trial in study.get_trials(deepcopy=False):
+        _check_notes(search, trial)
         for params in (trial.params, trial.system_attrs.get("fixed_params", {})):
             try:
                 within = {key: search.space[key] for key in params}
@@ -163,3 +173,14 @@ def check_trials(search: Search, study: optuna.Study) -> None:
             except (KeyError, ValueError, TypeError) as error:
                 told = f"study {search.options.study!r}: trial {trial.number}: expected settings within the space"
                 raise InputError(f"{told}, got {one_line(str(error))}") from error
+
+
+def _check_notes(search: Search, trial: optuna.trial.FrozenTrial) -> None:
+    told, notes = f"study {search.options.study!r}: trial {trial.number}", {**trial.user_attrs, **trial.system_attrs}
+    for name, (kinds, parts) in _NOTES.items():
+        value = notes.get(name)
+        parts_fit = all(isinstance(one, parts) for one in value) if isinstance(value, list | dict) else True
+        if value is not None and not (isinstance(value, kinds) and parts_fit):
+            raise InputError(f"{told}: expected {name} as tune writes it, got {str(value)[:60]!r}")
+    if trial.state == TrialState.COMPLETE and len(trial.values or ()) != len(search.directions):
+        raise InputError(f"{told}: expected {len(search.directions)} values, got {len(trial.values or ())}")

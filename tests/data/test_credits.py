@@ -183,3 +183,19 @@ def test_credits_in_the_real_songs(spotify_4771: Path) -> None:
     assert sum(name in primaries for name in mentions) / len(mentions) > 0.6
     assert {"bruno mars", "jess glynne", "rappin' 4-tay"} <= set(mentions)
     assert not {"you", "me", "myself", "god", "my heart"} & set(mentions)
+
+
+def test_many_names_in_a_title_take_a_few_looks_each() -> None:
+    """The looks at runs of pieces once grew with the square of the names, and each look with their number."""
+    looks: list[str] = []
+
+    class Known(tuple[str, ...]):
+        def __contains__(self, name: object) -> bool:
+            looks.append(str(name))
+            return super().__contains__(name)
+
+    whole = ", ".join(f"part {number}" for number in range(16))
+    names = [f"name {number}" for number in range(500)]
+    (found,) = titles_credits(pd.Series([f"Song (feat. {', '.join([whole, *names])})"]), Known([whole]))
+    assert found == (whole, *names)
+    assert len(looks) < 20 * len(names)

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from popularity.data.songs import SongTable, load_songs
+from popularity.data.songs import SongTable, load_songs, songs_in_parts
 from popularity.errors import InputError
 from tests.conftest import make_songs
 
@@ -91,6 +91,22 @@ def test_a_zip_file_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
         load_songs(str(tmp_path / "bomb.zip"))
 
 
+@pytest.mark.parametrize("damage", ["password", "way of packing", "place"])
+def test_a_zip_file_that_cannot_be_opened_is_one_line(damage: str, tmp_path: Path) -> None:
+    found = bytearray(zipped(CSV))
+    directory = found.rfind(b"PK\1\2")
+    if damage == "place":  # of its member, by four bytes that say how long the directory is
+        found[found.rfind(b"PK\5\6") + 12] ^= 0x80
+    else:
+        place, value = (8, 1) if damage == "password" else (10, 99)
+        found[directory + place] = value
+        found[place - 2] = value
+    (tmp_path / "songs.zip").write_bytes(found)
+    for load in (load_songs, lambda name: list(songs_in_parts(name))):
+        with pytest.raises(InputError, match="the zip file is damaged or locked"):
+            load(str(tmp_path / "songs.zip"))
+
+
 def test_a_path_in_an_archive_leads_nowhere(tmp_path: Path) -> None:
     """Nothing in an archive is ever written to the disk."""
     (tmp_path / "in").mkdir()
@@ -115,11 +131,15 @@ def test_what_has_no_end_is_not_read(kind: str, tmp_path: Path) -> None:
     [
         (b"[" * 100_000, "nested too deeply"),
         (b'[{"energy": 1}]\n' * 2 + b'[{"a":' * 50_000, "line 1: expected a JSON record|cut off or damaged"),
+        (b'{"a":' * 900 + b"1" + b"}" * 900, "nested too deeply"),
+        (b'{"columns": ["energy"], "data": [[1, 2]]}', "expected JSON records"),
+        (b'{"columns": 3, "data": [[1, 2]]}', "expected JSON records"),
+        (b'{"columns": [["energy"]], "data": [[1]]}', "no column for"),
         (b'[{"energy": ' + b"9" * 5_000 + b"}]", "cut off or damaged"),
         (CSV.replace(b"Song 3", b"So\0ng"), "got a binary file"),
         (b",".join(b"c%d" % number for number in range(20_000)) + b"\n1\n", "at most 10,000 columns, got 20,000"),
     ],
-    ids=["deep", "deep lines", "digits", "NUL", "columns"],
+    ids=["deep", "deep lines", "deep records", "long row", "no names", "names in lists", "digits", "NUL", "columns"],
 )
 def test_one_line_for(content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "songs").write_bytes(content)

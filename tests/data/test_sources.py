@@ -50,6 +50,20 @@ def test_download_arrives_and_second_use_needs_no_network(server: ThreadingHTTPS
     assert download(offline, cache) == path
 
 
+def test_several_at_once_fetch_a_file_once(server: ThreadingHTTPServer, tmp_path: Path) -> None:
+    """As the processes that torchrun begins at the same time do."""
+    asked: list[str] = []
+    handle = server.finish_request
+    server.finish_request = lambda *given: asked.append("") or handle(*given)  # type: ignore[method-assign]
+    threads = [Thread(target=download, args=(_wanted(server), tmp_path / "cache")) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (tmp_path / "cache" / "kept.csv").read_bytes() == CONTENT
+    assert len(asked) == 1
+
+
 def test_wrong_checksum_is_one_line_and_leaves_nothing(server: ThreadingHTTPServer, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     with pytest.raises(InputError, match="does not hold what it held") as caught:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,27 @@ class Deadly:
         for file in Path(self.folder).glob("die-*"):
             file.unlink(missing_ok=True)
             os.kill(os.getpid(), signal.SIGKILL)
+        self.mean = popularity.mean()
+        return self
+
+    def predict(self, rows: Any) -> np.ndarray:
+        """The mean."""
+        return np.full(len(rows), self.mean)
+
+
+class Noted:
+    """A regressor that waits for another file to be there, and notes in a file which process fits."""
+
+    def __init__(self, file: str, seconds: float) -> None:
+        self.file, self.seconds = file, seconds
+
+    def fit(self, rows: Any, popularity: np.ndarray) -> Noted:
+        """Note and fit."""
+        while not Path(f"{self.file}.go").exists():
+            time.sleep(0.05)
+        time.sleep(self.seconds)
+        with open(self.file, "a") as file:
+            file.write(f"{os.getpid()}\n")
         self.mean = popularity.mean()
         return self
 

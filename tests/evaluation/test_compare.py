@@ -379,6 +379,57 @@ def test_no_second_command_into_the_same_folder_meanwhile(arguments, tmp_path, c
     assert "another command is running" in capsys.readouterr().err
 
 
+def test_there_must_be_a_command_to_join(arguments, capsys):
+    assert run(arguments("--join", "true")) == 2
+    assert "--join: expected the folder of a comparison that has begun" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [False, True], ids=["", "one is killed"])
+def test_two_commands_share_the_runs_of_a_folder(killed, arguments, config, tmp_path):
+    """As two machines would: each run is done once, and the tables are those of one command."""
+
+    def noted(name: str, seconds: float) -> None:
+        settings = f"{{file: {tmp_path / name}, seconds: {seconds}}}"
+        model = f"{{class_path: tests.evaluation.helpers.Noted, init_args: {settings}, prepare: false}}"
+        config.write_text(CONFIG.replace("\nhits:", f"\n  noted: {model}\nhits:"))
+
+    noted("alone.txt", 0)
+    (tmp_path / "alone.txt.go").touch()
+    plain, shared, log = (
+        ["--report", "false", "--hits.cutoffs", "[40]", "--hits.models", "null"],
+        tmp_path / "shared",
+        tmp_path / "log",
+    )
+    assert run(arguments(*plain, models="linear,noted", output="alone")) == 0
+    noted("together.txt", 0.1)
+    command = arguments(*plain, models="linear,noted", output="shared")
+    first, second = start(command, log), None
+    try:
+        wait_for(lambda: results(shared), first, log)
+        second_log, notes = tmp_path / "second", tmp_path / "together.txt"
+        second = start([*command, "--join", "true"], second_log)
+        wait_for(lambda: "runs are done" in second_log.read_text(), second, second_log)
+        (tmp_path / "together.txt.go").touch()
+        if killed:
+            wait_for(lambda: notes.exists() and str(second.pid) in notes.read_text(), second, second_log)
+            second.kill()
+        assert (first.wait(), second.wait()) == (0, -signal.SIGKILL if killed else 0), log.read_text()
+    finally:
+        for process in (first, second):
+            if process is not None:
+                process.kill()
+                process.wait()
+    fits = (tmp_path / "together.txt").read_text().splitlines()
+    assert set(fits) == {str(first.pid), str(second.pid)}, "both had their share"
+    if not killed:
+        assert len(fits) == len((tmp_path / "alone.txt").read_text().splitlines()), "nothing was done twice"
+    assert without_seconds(shared).keys() == without_seconds(tmp_path / "alone").keys()
+    tables = [(tmp_path / name / "predictions.parquet").read_bytes() for name in ("alone", "shared")]
+    assert tables[0] == tables[1]
+    assert not [*shared.rglob("*.running")]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopping_is_clean(number, arguments, tmp_path):

@@ -242,3 +242,27 @@ def test_time_left_counts_hits(protocol):
     runs = plan.runs()
     progress, _ = progress_of(plan, {run: {"error": None, "elapsed": 70.0} for run in runs if not run.hits})
     assert progress.seconds_left() == 3 * 70 + 3 * 2 * 2
+
+
+def test_a_run_in_progress_elsewhere_is_left_alone(songs, protocol, own, tmp_path):
+    """And once it is done there, its result is taken."""
+    from filelock import FileLock
+
+    from popularity.evaluation import workers
+    from popularity.evaluation.protocol import Run
+
+    fits: list[int] = []
+    own["noted"] = lambda task: fits.append(1) or broken("nothing")(task)
+    plan, run = protocol({"mine": {"own": "noted"}}), Run("mine", 0, 0)
+    marker = workers._marker(run, tmp_path)
+    marker.parent.mkdir(parents=True)
+    with FileLock(marker):
+        assert workers._work(plan, songs, run, tmp_path) == (run, None)
+    assert not fits
+    facts = workers._work(plan, songs, run, tmp_path)[1]
+    assert facts is not None
+    assert facts["error"] is None
+    done = len(fits)
+    assert workers._work(plan, songs, run, tmp_path)[1] == workers.read_result(plan, run, tmp_path).facts
+    assert len(fits) == done
+    assert not marker.exists()

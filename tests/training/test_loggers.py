@@ -52,6 +52,21 @@ def test_a_resumed_run_keeps_the_rows_before_its_first_step(tmp_path: Path) -> N
     assert rows(tmp_path) == [{"step": "9", "loss": "9.0"}, {"step": "19", "loss": "0.5", "new": "1.0"}]
 
 
+def test_a_test_that_knows_nothing_of_the_training_keeps_its_rows(tmp_path: Path) -> None:
+    """With ddp_spawn both are in processes of their own; done again, the row takes the place of the one before."""
+    first = logger_in(tmp_path)
+    first.log_metrics({"epoch": 0, "train/loss": 2.0, "val/mse": 4.0}, 8)
+    first.save()
+    for mse in (5.0, 6.0):
+        tested = logger_in(tmp_path)
+        tested.log_metrics({"epoch": 0, "test/mse": mse}, 0)
+        tested.save()
+    assert rows(tmp_path) == [
+        {"epoch": "0", "step": "8", "train/loss": "2.0", "val/mse": "4.0"},
+        {"epoch": "1", "step": "9", "test/mse": "6.0"},
+    ]
+
+
 def test_the_version_of_a_checkpoint(tmp_path: Path) -> None:
     runs = tmp_path / "mamba"
     assert loggers.run_version(runs / "version_3" / "checkpoints" / "best.ckpt", runs) == 3

@@ -52,6 +52,25 @@ def with_state(state: str) -> Callable[[Any], None]:
     return add
 
 
+def with_note(name: str, value: Any = "text") -> Callable[[Any], None]:
+    """A trial that failed, with a note of this name."""
+
+    def add(study: Any) -> None:
+        notes = {name: value, "note": "failed"}
+        system = notes if name in ("retry_history", "fixed_params") else {}
+        study.add_trial(
+            optuna_trial.create_trial(
+                state=optuna_trial.TrialState.FAIL, system_attrs=system, user_attrs={} if system else notes
+            )
+        )
+
+    return add
+
+
+def two_values() -> Any:
+    return optuna_trial.create_trial(values=[0.0, 1.0])
+
+
 def with_class(study: Any) -> None:
     kinds = {"model.net": distributions.CategoricalDistribution(["my.Net"])}
     study.add_trial(optuna_trial.create_trial(params={"model.net": "my.Net"}, distributions=kinds, value=0.0))
@@ -65,6 +84,12 @@ TAMPERED: dict[str, tuple[Callable[[Any], object], str]] = {
     "a class": (with_class, "expected settings within the space, got 'model.net'"),
     "a queued text": (lambda study: study.enqueue_trial({"x": "os.system"}), "expected settings within the space"),
     "a queued number": (lambda study: study.enqueue_trial({"x": 50.0}), "expected settings within the space"),
+    **{
+        f"a text as {name}": (with_note(name), f"trial 2: expected {name} as tune writes it, got 'text'")
+        for name in ("retry_history", "fixed_params", "metrics", "heartbeat")
+    },
+    "a list of lists as retry_history": (with_note("retry_history", [[0]]), "expected retry_history as tune writes it"),
+    "two values": (lambda study: study._storage.create_new_trial(study._study_id, two_values()), "expected 1 values"),
     "another question": (lambda study: study.set_user_attr("question", [1]), "was not begun by this program"),
 }
 
