@@ -402,3 +402,13 @@ def test_songs_without_names_have_no_history(songs):
     encoder = fitted(nameless, "random")
     assert not (encoder.encode(nameless, training=True)["role"] != related.NO_SONG).any()
     assert sampled(encoder, songs, training=False)["known"].shape[-1] == 0
+
+
+def test_a_typographic_apostrophe_is_an_apostrophe(songs):
+    straight = songs.assign(title='Can\'t "Stop" - ' + songs["title"], album="Can't Stop")
+    curly = straight.assign(
+        **{name: straight[name].str.replace("'", "’").str.replace('"', "“") for name in ("title", "album")}
+    )
+    for known, other in ((straight, curly), (curly, straight)):
+        encoder = fitted(known.iloc[:100])
+        assert equal(encoder.encode(known.iloc[100:]), encoder.encode(other.iloc[100:]))
