@@ -14,10 +14,10 @@ import pandas as pd
 
 from popularity.data.search import contains
 
-# Curly quotes to straight ones; direction marks and zero-width blanks, which come with copied names, to nothing.
-_SPELLING = str.maketrans(
-    {"’": "'", "‘": "'", "“": '"', "”": '"'} | dict.fromkeys("\u200b\u200e\u200f\u202a\u202c\ufeff")
-)
+# Curly quotes to straight ones.
+_QUOTES = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"'})
+# Direction marks and zero-width blanks, which come with copied names, to nothing.
+_SPELLING = _QUOTES | dict.fromkeys(map(ord, "\u200b\u200e\u200f\u202a\u202c\ufeff"))
 
 # "feat" and "ft" may open a bracket or stand free, but not at the start, inside a word or after a number ("Six 10 ft").
 _MARK = r"(?:feat(?:uring\b|\b)|ft\b)\.?"
@@ -46,6 +46,11 @@ _NOT_A_NAME = re.compile(
     r"|(?:my|your)\s\w+|me|you|u|us|him|her|them|it|love|friends|rap|lyrics|vocals|intro|outro"
     r"|(?:the\s)?(?:orchestra|choir|strings|piano|band)|\W*"
 )
+
+
+def straight_quotes(text: str) -> str:
+    """A text with straight quotes, as most files write it: Can’t is Can't."""
+    return text if text.isascii() else text.translate(_QUOTES)
 
 
 @lru_cache(maxsize=1 << 16)  # the names of a file are asked for many times

@@ -11,6 +11,7 @@ import re
 import numpy as np
 import pandas as pd
 
+from popularity.data.credits import straight_quotes
 from popularity.data.search import contains
 from popularity.features.keys import Keys
 
@@ -45,7 +46,7 @@ def album_names(songs: pd.DataFrame) -> np.ndarray:
 
 
 def _bare(texts: pd.Series) -> np.ndarray:
-    filled = texts.fillna("").tolist()
+    filled = [straight_quotes(text) for text in texts.fillna("").tolist()]
     marked = contains(filled, r"[(\[]|-")  # few: most have nothing to be taken off
     bare = [_BESIDE.sub("", text) if some else text for text, some in zip(filled, marked.tolist(), strict=True)]
     return np.array([text.casefold().strip() for text in bare], dtype=object)

@@ -20,6 +20,7 @@ from sklearn.linear_model import Ridge
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
+from popularity.data.credits import straight_quotes
 from popularity.features.char_ngrams import CharacterNgrams
 from popularity.features.vectors import CHUNK
 
@@ -160,8 +161,7 @@ class TextEncoder:
 
     @staticmethod
     def _text(songs: pd.DataFrame, name: str) -> list[str]:
-        texts: list[str] = songs[VECTORIZERS[name][0]].fillna("").to_list()
-        return texts
+        return [straight_quotes(text) for text in songs[VECTORIZERS[name][0]].fillna("").to_list()]
 
     @staticmethod
     def _vectorizer(name: str, **options: Any) -> TfidfVectorizer:

@@ -24,6 +24,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from popularity.data.albums import album_keys
+from popularity.data.credits import straight_quotes
 from popularity.data.schema import AUDIO
 from popularity.data.splits import SplitKind, inner_folds
 from popularity.errors import InputError
@@ -267,7 +268,7 @@ def _words(fewest: int) -> TfidfVectorizer:
 
 
 def _plain_text(text: pd.Series) -> pd.Series:
-    return text.fillna("").str.casefold()
+    return text.fillna("").map(straight_quotes).str.casefold()
 
 
 def _fitted(vectorizer: TfidfVectorizer, text: pd.Series) -> TfidfVectorizer | None:

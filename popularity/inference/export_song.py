@@ -98,7 +98,7 @@ class SongFeatures(Tables):
     def read(self, songs: Songs) -> Read:
         """Letters, names and the date."""
         texts = {
-            name: self.alphabet.letters(getattr(songs, name).clamp(0, LIMIT) * (name in self.shown))
+            name: self.alphabet.letters(_straight(getattr(songs, name).clamp(0, LIMIT)) * (name in self.shown))
             for name in ("artist", "title", "album")
         }
         artist = texts["artist"]
@@ -167,6 +167,12 @@ class Columns(Tables):
         """Tensors as `ColumnEncoder.encode` names them."""
         values = songs.numbers[:, : len(AUDIO)]
         return {"columns": ((torch.where(values.isnan(), self.fill, values) - self.shift) / self.scale).float()}
+
+
+def _straight(codes: Tensor) -> Tensor:
+    """`popularity.data.credits.straight_quotes` of code points."""
+    codes = torch.where((codes == ord("’")) | (codes == ord("‘")), ord("'"), codes)
+    return torch.where((codes == ord("“")) | (codes == ord("”")), ord('"'), codes)
 
 
 def _day(text: Tensor) -> Tensor:

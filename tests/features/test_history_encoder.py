@@ -444,3 +444,13 @@ def test_many_songs_are_encoded_as_some_of_them_tell(songs, monkeypatch):
     assert some.texts[0].vocabulary != whole.texts[0].vocabulary
     assert some._scores.shape == (len(songs), 3), "out of fold, so each needs one"
     assert (np.abs(some._scores[:, 0]) > 1e-9).all()
+
+
+def test_a_typographic_apostrophe_is_an_apostrophe(songs):
+    straight = songs.assign(title='Can\'t "Stop" - ' + songs["title"], album="Can't Stop")
+    curly = straight.assign(
+        **{name: straight[name].str.replace("'", "’").str.replace('"', "“") for name in ("title", "album")}
+    )
+    for known, other in ((straight, curly), (curly, straight)):
+        encoder = fitted(known.iloc[:100])
+        assert equal(encoder.encode(known.iloc[100:]), encoder.encode(other.iloc[100:]))
