@@ -22,7 +22,7 @@ from popularity.models.heads import Head, HistogramHead
 from popularity.models.history import HistoryMamba
 from popularity.models.network import NetworkFactory
 from popularity.models.single_token import SingleTokenMamba
-from popularity.training.optim import LeanAdamW, clip_together, decay_groups, rate_factor
+from popularity.training.optim import AdamW, clip_together, decay_groups, rate_factor
 
 __all__ = ["FeatureTokensMamba", "HistoryMamba", "PopularityModule", "SingleTokenMamba", "regression_metrics"]
 
@@ -204,7 +204,7 @@ class PopularityModule(LightningModule):
         groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": kept, "weight_decay": 0.0}]
         # a fused step unscales the gradients of mixed precision itself, and Lightning then refuses to clip them
         fused = "mixed" not in str(self.trainer.precision)
-        optimizer = LeanAdamW(groups, lr=self.learning_rate, fused=fused)
+        optimizer = AdamW(groups, lr=self.learning_rate, fused=fused)
         factor = partial(
             rate_factor,
             warmup=self.warmup_steps,

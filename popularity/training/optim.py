@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 
-class LeanAdamW(torch.optim.AdamW):
+class AdamW(torch.optim.AdamW):
     """``torch.optim.AdamW`` that counts its steps at once for all parameters on a CPU, where that is fused.
 
-    PyTorch adds 1 to a number of each parameter, by half a dozen operations each: more than the step itself costs a
-    small network.
+    It keeps the name, by which curves of learning rates are called. PyTorch adds 1 to a number of each parameter, by
+    half a dozen operations each: more than the step itself costs a small network.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:

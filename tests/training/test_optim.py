@@ -51,7 +51,7 @@ def _network_after(optimizer_of, steps, reload_at=None):
 def test_the_optimiser_is_adamw(reload_at):
     """The same bits, also after a state was loaded, and a state that PyTorch's own takes."""
     expected, state = _network_after(torch.optim.AdamW, 6, reload_at)
-    found, own = _network_after(optim.LeanAdamW, 6, reload_at)
+    found, own = _network_after(optim.AdamW, 6, reload_at)
     assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
     assert own["param_groups"] == state["param_groups"]
     for number, numbers in state["state"].items():
@@ -60,7 +60,7 @@ def test_the_optimiser_is_adamw(reload_at):
 
 def test_the_optimiser_counts_all_steps_in_one_operation():
     net = torch.nn.Linear(3, 3)
-    optimizer = optim.LeanAdamW(net.parameters(), fused=True)
+    optimizer = optim.AdamW(net.parameters(), fused=True)
     for _ in range(3):
         net(torch.ones(3)).sum().backward()
         optimizer.step()
