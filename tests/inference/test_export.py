@@ -71,6 +71,51 @@ def test_spellings_of_a_name_have_one_key(alphabet, spelled):
     assert keys[1, 1] != keys[0, 1]
 
 
+SPELLED = [
+    "Can't Stop",
+    "CAN'T STOP",
+    "Can’t Stop",
+    "Straße",
+    "STRASSE",
+    "Beyoncé",
+    "Beyonce\u0301",
+    "İ",
+    "i\u0307",
+    "x ",
+]
+
+
+def test_titles_are_told_apart_as_predict_does(alphabet):
+    """A known song is told by its artist and title as they stand but for case, not as names are matched."""
+    keys = alphabet.folded_key(characters.code_points(SPELLED)).numpy()
+    folded = np.array([spelled.casefold() for spelled in SPELLED])
+    np.testing.assert_array_equal(keys[:, None] == keys, folded[:, None] == folded)
+
+
+@pytest.mark.filterwarnings("ignore")  # of PyTorch, on its own ways
+def test_onnx_runtime_computes_the_same_keys(alphabet):
+    """Keys have 64 bits, and some operators of ONNX Runtime compute whole numbers as floats."""
+    pytest.importorskip("onnxscript", reason="the extra [export] is not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="the extra [export] is not installed")
+
+    class Keys(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.alphabet = alphabet
+
+        def forward(self, codes):
+            text = self.alphabet.letters(codes)
+            names = self.alphabet.names(text, ~text.any_of("&") & ~text.end, text.blank, 3)
+            return self.alphabet.key(codes), self.alphabet.folded_key(codes), names
+
+    codes = characters.code_points([*TITLES, *SPELLED])
+    made = torch.onnx.export(Keys(), (codes,), dynamo=True, opset_version=18, optimize=False, verbose=False)
+    session = runtime.InferenceSession(made.model_proto.SerializeToString())
+    found = session.run(None, {session.get_inputs()[0].name: codes.numpy()})
+    for values, expected in zip(found, Keys()(codes), strict=True):
+        np.testing.assert_array_equal(values, expected)
+
+
 def test_components_and_scores(song_table):
     from popularity.features.ngrams import TextEncoder
 
@@ -109,7 +154,10 @@ def trained(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def real_songs(trained) -> pd.DataFrame:
-    """300 real songs with the prediction of the checkpoint in ``expected``, ``low`` and ``high``."""
+    """300 real songs with what the checkpoint finds of them in ``expected``, ``low``, ``high`` and ``known``.
+
+    Half of the known ones are told by their artist and title alone.
+    """
     from popularity.inference.checkpoint import load_checkpoint
     from popularity.inference.predictor import predict_songs
 
@@ -121,11 +169,16 @@ def real_songs(trained) -> pd.DataFrame:
     songs.loc[25:35, ["title", "track_id"]] = None
     songs.loc[36:38, "title"] = "Can’t Stop"
     songs["title"] = songs["title"].str.replace("İ", "I")  # see docs/export.md
-    more = (data.encoder.encode(songs)["role"] >= 0).sum(1) > data.encoder.history
+    by_name = songs.index[-songs["track_id"].isin(data.songs("train")["track_id"]).sum() // 2 :]
+    songs.loc[by_name, "track_id"], songs.loc[by_name, "tempo"] = None, songs.loc[by_name, "tempo"] + 1
+    role = data.encoder.encode(songs)["role"]
+    more = (role >= 0).sum(1) > data.encoder.history
+    known = (role == 0).sum(1).clamp_max(data.encoder.history)
+    assert (known[by_name[0] :] < data.encoder.history).any(), "a song in its own history would be counted"
     assert 0.2 < more.float().mean() < 0.9, "several samples are read of some"
     found = predict_songs(module, data.encoder, songs, samples=data.hparams["samples"])
     low, high = distribution.interval(found, 0.8)
-    return songs.assign(expected=found.mean, low=low, high=high)
+    return songs.assign(expected=found.mean, low=low, high=high, known=known)
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +206,8 @@ def test_onnx_is_equal_to_the_checkpoint(onnx_file, real_songs, capsys):
     )
     for start, size in ((0, 1), (28, 1), (0, 2), (28, 2), (0, 300)):
         songs = real_songs[start : start + size]
-        found = session.run(["popularity", "low_80", "high_80"], columns_of(songs, session))
+        *found, known = session.run(["popularity", "low_80", "high_80", "known_songs"], columns_of(songs, session))
+        assert known.tolist() == songs["known"].tolist()
         for values, name in zip(found, ("expected", "low", "high"), strict=True):
             np.testing.assert_allclose(values, songs[name], atol=1e-4 if name == "expected" else 1e-2, err_msg=name)
     page = re.findall(r"```py\n(.*?)```", PAGE.read_text(), re.DOTALL)[0]
