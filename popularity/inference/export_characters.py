@@ -56,6 +56,14 @@ def at(x: Tensor, place: Tensor) -> Tensor:
     return x.gather(1, place.clamp(0, x.shape[1] - 1))
 
 
+def total(x: Tensor) -> Tensor:
+    """``(B,)`` sums of ``(B, L)`` int64, modulo 2 ** 64.
+
+    Not ``sum``: ONNX Runtime adds up whole numbers as float64, which holds 53 bits and ends at 2 ** 63.
+    """
+    return x.cumsum(1)[:, -1]
+
+
 class Letters:
     """The letters of texts, in which patterns are looked for.
 
@@ -119,14 +127,16 @@ def _expanded(char: str) -> str:
 class Alphabet(nn.Module):
     """Tables over all characters, and hashes of texts.
 
-    A hash is a polynomial in a large odd number, modulo 2 ** 64: products and sums of int64 wrap. It is over characters
-    as `popularity.data.credits.normalise_name` leaves them, so that two spellings of a name have one hash.
+    A hash is a polynomial in a large odd number, modulo 2 ** 64: products and sums of int64 wrap. A name's is over
+    characters as `popularity.data.credits.normalise_name` leaves them, so that two spellings have one hash.
     """
 
     low: Tensor
     kind: Tensor
     hashed: Tensor
     size: Tensor
+    folded: Tensor
+    folded_size: Tensor
     power: Tensor
     inverse: Tensor
 
@@ -135,17 +145,18 @@ class Alphabet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        expanded = {code: _expanded(chr(code)) for code in range(1, LIMIT + 1) if not 0xD800 <= code < 0xE000}
         powers = [pow(self._ODD, place, 1 << 64) for place in range(self._LONGEST)]
 
-        def hashed(char: str) -> int:
-            return _signed(sum(ord(one) * powers[place] for place, one in enumerate(expanded[ord(char)])))
+        def hashed(text: str) -> int:
+            return _signed(sum(ord(one) * powers[place] for place, one in enumerate(text)))
 
         tables = {
             "low": table_of(_low, torch.int32),
             "kind": table_of(lambda c: 1 * (c.isalnum() or c == "_") + 2 * c.isspace(), torch.uint8),
-            "hashed": table_of(hashed, torch.int64),
-            "size": table_of(lambda c: len(expanded[ord(c)]), torch.uint8),
+            "hashed": table_of(lambda c: hashed(_expanded(c)), torch.int64),
+            "size": table_of(lambda c: len(_expanded(c)), torch.uint8),
+            "folded": table_of(lambda c: hashed(c.casefold()), torch.int64),
+            "folded_size": table_of(lambda c: len(c.casefold()), torch.uint8),
             "power": torch.tensor([_signed(value) for value in powers]),
             "inverse": torch.tensor([_signed(pow(value, -1, 1 << 64)) for value in powers]),
         }
@@ -157,10 +168,17 @@ class Alphabet(nn.Module):
         return Letters(codes, taken(self.low, codes), taken(self.kind, codes))
 
     def key(self, codes: Tensor) -> Tensor:
-        """``(B,)`` hashes of texts as they stand, 0 for a missing one."""
-        size = taken(self.size, codes).long()
+        """``(B,)`` hashes of names as they stand, 0 for a missing one."""
+        return self._hash(codes, self.hashed, self.size)
+
+    def folded_key(self, codes: Tensor) -> Tensor:
+        """``(B,)`` hashes of texts whose case alone is folded, 0 for a missing one."""
+        return self._hash(codes, self.folded, self.folded_size)
+
+    def _hash(self, codes: Tensor, hashed: Tensor, sizes: Tensor) -> Tensor:
+        size = taken(sizes, codes).long()
         place = (size.cumsum(1) - size).clamp_max(self._LONGEST - 1)
-        return (taken(self.hashed, codes) * taken(self.power, place)).sum(1)
+        return total(taken(hashed, codes) * taken(self.power, place))
 
     def names(self, text: Letters, inside: Tensor, loose: Tensor, most: int) -> Tensor:
         """Hashes of the names between separators, each as `popularity.data.credits.normalise_name` spells it.

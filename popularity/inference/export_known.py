@@ -121,12 +121,17 @@ class KnownSongs(Tables):
         self.register_buffer("track", torch.tensor([*track, -2]))
         both = songs["artist"].notna() & songs["title"].notna()
         texts = [code_points(songs[name].fillna("").to_list()) for name in ("artist", "title")]
-        key = _joined(*(self.alphabet.key(text.clamp_max(LIMIT)) for text in texts))
+        key = self._song_key(*texts)
         named = torch.tensor(both.to_numpy())
         self.register_buffer("both", F.pad(torch.where(named, key, 0), (0, 1)))
         audio = torch.tensor(songs[list(AUDIO)].to_numpy(np.float64))
         self.register_buffer("mixer", torch.rand(len(AUDIO), generator=torch.Generator().manual_seed(0)).double() + 0.5)
         self.register_buffer("sound", F.pad(self._sound(audio), (0, 1), value=torch.nan))
+
+    def _song_key(self, artist: Tensor, title: Tensor) -> Tensor:
+        """``(B,)`` hashes of artist and title, which tell a song as `popularity.features.keys.Keys.identity` does."""
+        one, other = (self.alphabet.folded_key(text.clamp(0, LIMIT)) for text in (artist, title))
+        return one * 0x2545F4914F6CDD1D + other
 
     def _sound(self, audio: Tensor) -> Tensor:
         """``(B,)`` one number of all 13 audio columns; NaN, which is like no other, where most are missing."""
@@ -252,7 +257,7 @@ class KnownSongs(Tables):
     def _is_itself(self, songs: Songs, read: Read, row: Tensor) -> Tensor:
         """``(B, C)``: a known song is the song itself, by id, by artist and title, or by its audio columns."""
         named = ~read.artist.end[:, 0] & ~read.title.end[:, 0]
-        key = torch.where(named, _joined(*(self.alphabet.key(text.codes) for text in (read.artist, read.title))), 0)
+        key = torch.where(named, self._song_key(songs.artist, songs.title), 0)
         sound = self._sound(songs.numbers[:, : len(AUDIO)])
         same = (taken(self.track, row) == songs.track_id.unsqueeze(1)) & (songs.track_id >= 0).unsqueeze(1)
         same = same | ((taken(self.both, row) == key.unsqueeze(1)) & named.unsqueeze(1))
@@ -262,10 +267,6 @@ class KnownSongs(Tables):
 def _taken_or_last(table: Tensor, index: Tensor) -> Tensor:
     """Rows of a table, the last one for -1."""
     return taken(table, torch.where(index < 0, table.shape[0] - 1, index))
-
-
-def _joined(artist: Tensor, title: Tensor) -> Tensor:
-    return artist * 0x2545F4914F6CDD1D + title
 
 
 def _unique_keys(alphabet: Alphabet, names: list[str]) -> Tensor:

@@ -71,6 +71,51 @@ def test_spellings_of_a_name_have_one_key(alphabet, spelled):
     assert keys[1, 1] != keys[0, 1]
 
 
+SPELLED = [
+    "Can't Stop",
+    "CAN'T STOP",
+    "Can’t Stop",
+    "Straße",
+    "STRASSE",
+    "Beyoncé",
+    "Beyonce\u0301",
+    "İ",
+    "i\u0307",
+    "x ",
+]
+
+
+def test_titles_are_told_apart_as_predict_does(alphabet):
+    """A known song is told by its artist and title as they stand but for case, not as names are matched."""
+    keys = alphabet.folded_key(characters.code_points(SPELLED)).numpy()
+    folded = np.array([spelled.casefold() for spelled in SPELLED])
+    np.testing.assert_array_equal(keys[:, None] == keys, folded[:, None] == folded)
+
+
+@pytest.mark.filterwarnings("ignore")  # of PyTorch, on its own ways
+def test_onnx_runtime_computes_the_same_keys(alphabet):
+    """Keys have 64 bits, and some operators of ONNX Runtime compute whole numbers as floats."""
+    pytest.importorskip("onnxscript", reason="the extra [export] is not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="the extra [export] is not installed")
+
+    class Keys(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.alphabet = alphabet
+
+        def forward(self, codes):
+            text = self.alphabet.letters(codes)
+            names = self.alphabet.names(text, ~text.any_of("&") & ~text.end, text.blank, 3)
+            return self.alphabet.key(codes), self.alphabet.folded_key(codes), names
+
+    codes = characters.code_points([*TITLES, *SPELLED])
+    made = torch.onnx.export(Keys(), (codes,), dynamo=True, opset_version=18, optimize=False, verbose=False)
+    session = runtime.InferenceSession(made.model_proto.SerializeToString())
+    found = session.run(None, {session.get_inputs()[0].name: codes.numpy()})
+    for values, expected in zip(found, Keys()(codes), strict=True):
+        np.testing.assert_array_equal(values, expected)
+
+
 def test_components_and_scores(song_table):
     from popularity.features.ngrams import TextEncoder
 
