@@ -31,7 +31,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
     s3fs.S3FileSystem.clear_instance_cache()
     storage = s3fs.S3FileSystem()
-    storage.mkdir("songs")
+    storage.makedirs("songs", exist_ok=True)  # the servers of a process have the same buckets
     yield storage
     s3fs.S3FileSystem.clear_instance_cache()
     server.stop()
