@@ -54,6 +54,7 @@ def main() -> None:
     """Fuzz for a while."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=600)
+    parser.add_argument("--seed", type=int, default=0, help="of the changes; 0 draws another one each time")
     parser.add_argument("--kinds", nargs="+", choices=seeds(), default=list(seeds()))
     parser.add_argument("--crashes", default="fuzz-", help="prefix of the files of bytes that end a run")
     arguments = parser.parse_args()
@@ -72,11 +73,11 @@ def main() -> None:
                 try:
                     load(str(file))
                 except InputError as error:
-                    if "\n" in str(error):
-                        raise RuntimeError("several lines") from error
+                    if not str(error).isprintable():
+                        raise RuntimeError(f"not one line: {str(error)!r}") from error
 
         options = [f"-max_total_time={arguments.seconds}", "-max_len=16384", "-timeout=60", "-rss_limit_mb=4096"]
-        options += [f"-artifact_prefix={arguments.crashes}", "-print_final_stats=1"]
+        options += [f"-seed={arguments.seed}", f"-artifact_prefix={arguments.crashes}", "-print_final_stats=1"]
         atheris.Setup([sys.argv[0], *options, str(corpus)], read)
         atheris.Fuzz()
 

@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from popularity.data.sources import EMBEDDED
-from popularity.errors import InputError
+from popularity.errors import InputError, one_line
 from popularity.inference.checkpoint import (
     check_classes,
     check_complete,
@@ -29,7 +29,6 @@ from popularity.inference.checkpoint import (
 )
 from popularity.inference.verb import add_predict_arguments, check_predict, predict
 from popularity.models.scan import forced_implementation
-from popularity.parsing import one_line
 from popularity.parsing.classes import chosen_classes
 from popularity.program import Stopped, stopped
 from popularity.training.callbacks import RunRecord

@@ -9,8 +9,8 @@ import pytest
 from jsonargparse import ArgumentParser, Namespace
 
 import popularity.parsing.configs as configs
-from popularity.errors import InputError
-from popularity.parsing import ErrorsInOneLine, one_line, resolve_config, shipped_config, shipped_configs
+from popularity.errors import InputError, one_line
+from popularity.parsing import ErrorsInOneLine, resolve_config, shipped_config, shipped_configs
 
 
 class Net:

@@ -20,9 +20,9 @@ import pyarrow.parquet as pa_parquet
 
 from popularity.data.columns import match_columns
 from popularity.data.headers import find_header_row
-from popularity.data.raw import RawTable, distinct_names, one_line, refuse_wide
+from popularity.data.raw import RawTable, distinct_names, refuse_wide
 from popularity.data.unpacking import refuse_bomb
-from popularity.errors import InputError
+from popularity.errors import InputError, one_line
 
 _FEWEST_COLUMNS = 5  # keys that are columns; fewer are an envelope
 
@@ -91,7 +91,7 @@ def parquet_parts(path: Path, file: IO[bytes], rows: int) -> Iterator[RawTable]:
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path}: the Parquet file is cut off or damaged ({one_line(error)})")
+    return InputError(f"{path}: the Parquet file is cut off or damaged ({one_line(str(error), 200)})")
 
 
 def _of_parquet(path: Path, table: pa.Table) -> RawTable:
@@ -153,7 +153,7 @@ def _read_json(path: Path, text: bytes, first_line: int) -> RawTable:
     except ValueError as error:  # no JSON, or a number of more than 4,300 digits
         lines = text.decode("utf-8").splitlines()
         if not lines[0].strip().endswith("}") or len(lines) == 1:
-            raise InputError(f"{path}: the JSON is cut off or damaged ({one_line(error)})") from error
+            raise InputError(f"{path}: the JSON is cut off or damaged ({one_line(str(error), 200)})") from error
         found, form = _json_lines(path, lines, first_line), "JSON lines"
     records = _records(found)
     if not records:
@@ -235,7 +235,7 @@ def read_workbook(path: Path, content: bytes) -> RawTable:
                 for sheet in book.worksheets
             }
     except Exception as error:  # openpyxl lets through whatever the XML inside raises
-        raise InputError(f"{path}: the Excel workbook is damaged ({one_line(error)})") from error
+        raise InputError(f"{path}: the Excel workbook is damaged ({one_line(str(error), 200)})") from error
     tables = {title: _table(rows) for title, rows in sheets.items()}
     title = max(tables, key=lambda name: (len(match_columns(list(tables[name])).mapped), tables[name].size), default="")
     if not title or not tables[title].columns.size:

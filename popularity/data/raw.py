@@ -67,8 +67,3 @@ def distinct_names(names: Sequence[str]) -> list[str]:
         seen[name] = seen.get(name, 0) + 1
         result.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
     return result
-
-
-def one_line(error: Exception) -> str:
-    """The message of another library's error in one line."""
-    return " ".join(str(error).split())[:200]

@@ -12,6 +12,7 @@ from popularity.data.duplicates import Conflicts
 from popularity.data.rows import LeftOut
 from popularity.data.schema import AUDIO
 from popularity.data.validation import Unread
+from popularity.errors import printable
 
 _SHOWN = 12  # columns of one kind in the short form
 
@@ -95,7 +96,7 @@ class LoadReport:
             lines.append(f"duplicates removed: {', '.join(removed)}{self.differing}")
         if self.nameless:
             lines.append(f"songs without an artist: {self.nameless}")
-        return lines
+        return [printable(line) for line in lines]
 
     def with_more(self, part: LoadReport) -> LoadReport:
         """The report of a file of which this is the report so far, and ``part`` that of the rows that follow."""

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from popularity.data.headers import Header, find_header
-from popularity.data.raw import RawTable, distinct_names, more_rows, one_line, refuse_wide
-from popularity.errors import InputError
+from popularity.data.raw import RawTable, distinct_names, more_rows, refuse_wide
+from popularity.errors import InputError, one_line
 
 _BLOCK_BYTES = 16 << 20  # Arrow's unit of parsing; no row may be longer
 _SAMPLE_BYTES = 1 << 20
@@ -59,7 +59,7 @@ def _by_arrow(path: Path, header: Header, body: bytes) -> pa.Table:
     except pa.ArrowException as error:
         rows = _line_by_line(body, header)
         if rows is None:
-            raise InputError(f"{path}: cannot be read as a CSV table ({one_line(error)})") from error
+            raise InputError(f"{path}: cannot be read as a CSV table ({one_line(str(error), 200)})") from error
         return _from_rows(path, header, rows)
     if ragged and table.num_rows == 0 and all(row.actual_columns == len(header.names) + 1 for row in ragged):
         # one field more than names in every row: R writes no name above its row names, others end rows by a delimiter
@@ -158,7 +158,7 @@ def _skipping_blanks(path: Path, body: bytes, delimiter: str) -> list[list[str]]
     try:
         rows = [row for row in csv.reader(words, delimiter=delimiter, skipinitialspace=True) if row]
     except csv.Error as error:
-        raise InputError(f"{path}: cannot be read as a CSV table ({one_line(error)})") from error
+        raise InputError(f"{path}: cannot be read as a CSV table ({one_line(str(error), 200)})") from error
     return rows[1:]
 
 

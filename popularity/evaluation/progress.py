@@ -11,8 +11,8 @@ from typing import Any
 
 from rich.console import Console
 
+from popularity.errors import one_line
 from popularity.evaluation.protocol import Protocol, Run, Settings
-from popularity.parsing import one_line
 
 #: Seconds for 1,000 songs on one core that a run is expected to take before one of its model has ended: of a network,
 #: and of the mean baseline in ``results/*/summary.csv``.

@@ -17,9 +17,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from popularity.data.sources import locate
-from popularity.errors import InputError
+from popularity.errors import InputError, one_line
 from popularity.features.base import Encoder
-from popularity.parsing import one_line
 from popularity.remote import address_of
 from popularity.training.checkpoints import LAST, is_whole
 from popularity.training.datamodule import CHECKPOINT_FORMAT, PopularityDataModule

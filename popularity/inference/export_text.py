@@ -48,7 +48,8 @@ class Credits(nn.Module):
     def __init__(self, alphabet: Alphabet) -> None:
         super().__init__()
         self.alphabet = alphabet
-        self.register_buffer("nobody", alphabet.key(code_points(_NO_NAMES)))
+        keys = alphabet.key(code_points(_NO_NAMES))
+        self.register_buffer("nobody", keys.clone())  # a slice would be written whole
 
     def forward(self, text: Letters) -> Tensor:
         """``(B, P)`` hashes of names, 0 where there are fewer."""

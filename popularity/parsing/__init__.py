@@ -1,14 +1,12 @@
 """Flags and YAML: parsers whose errors are one line with "did you mean", and the configs that the package ships."""
 
 from popularity.parsing.configs import refuse_bomb, resolve_config, shipped_config, shipped_configs
-from popularity.parsing.messages import one_line
 from popularity.parsing.parser import ErrorsInOneLine, Parser
 from popularity.program import program
 
 __all__ = [
     "ErrorsInOneLine",
     "Parser",
-    "one_line",
     "program",
     "refuse_bomb",
     "resolve_config",

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from popularity.errors import one_line
+
 _SONGS = ("data.predict_source", "data.source", "source")
 #: What people try -> the flags that it may stand for; the first that the verb has is suggested.
 GUESSES: dict[str, tuple[str, ...]] = {
@@ -38,12 +40,6 @@ _TYPES = {
     "dict": "a mapping",
     "NoneType": "null",
 }
-
-
-def one_line(message: str, limit: int = 400) -> str:
-    """Fold a message into one line of at most ``limit`` characters."""
-    text = " ".join(message.split())
-    return text if len(text) <= limit else f"{text[:limit]} ..."
 
 
 def suggest(name: str, known: Sequence[str], value: str = "") -> str | None:

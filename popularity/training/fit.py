@@ -24,8 +24,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instant
 from popularity import parsing
 from popularity.data.songs import SongTable
 from popularity.data.splits import Split
-from popularity.errors import InputError
-from popularity.parsing import one_line
+from popularity.errors import InputError, one_line
 from popularity.parsing.classes import chosen_classes
 from popularity.training.choice import Choice, Tried, choose, with_settings
 from popularity.training.datamodule import PopularityDataModule

@@ -13,9 +13,8 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 
-from popularity.errors import InputError
+from popularity.errors import InputError, one_line
 from popularity.io import check_folder
-from popularity.parsing import one_line
 from popularity.training.callbacks import EMA, BestSoFar, FiniteLoss, LongLived, ProgressBar, RandomState
 from popularity.training.checkpoints import CheckpointFiles, LastCheckpoint
 from popularity.training.loggers import MetricsCSV, run_version

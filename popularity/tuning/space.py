@@ -15,8 +15,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, WilcoxonPruner
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
-from popularity.errors import InputError
-from popularity.parsing import Parser, one_line, refuse_bomb, shipped_config
+from popularity.errors import InputError, one_line
+from popularity.parsing import Parser, refuse_bomb, shipped_config
 from popularity.training.module import METRICS
 from popularity.tuning.cmaes import CheckedCmaEsSampler
 

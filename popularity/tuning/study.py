@@ -15,8 +15,7 @@ from optuna.distributions import BaseDistribution
 from optuna.storages import RetryHeartbeatStaleTrialCallback as Retry
 from optuna.trial import Trial, TrialState
 
-from popularity.errors import InputError
-from popularity.parsing import one_line
+from popularity.errors import InputError, one_line
 from popularity.program import Stop
 from popularity.training.tensorboard import flat
 from popularity.tuning.space import TRAINER, Search

@@ -21,9 +21,8 @@ from optuna_integration import PyTorchLightningPruningCallback
 
 from popularity.data.songs import SongTable
 from popularity.data.splits import Split, SplitKind, inner_folds
-from popularity.errors import InputError
+from popularity.errors import InputError, one_line
 from popularity.features.tabular import TabularFeatures
-from popularity.parsing import one_line
 from popularity.program import Stop
 from popularity.training.callbacks import BestSoFar, DivergedError
 from popularity.training.fit import build_fit, read_config

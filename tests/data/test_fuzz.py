@@ -15,8 +15,9 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.slow
 def test_half_a_minute_of_fuzzing_finds_nothing(tmp_path: Path) -> None:
     pytest.importorskip("atheris")
+    options = ["--seconds", "30", "--seed", "1", "--crashes", f"{tmp_path}/"]
     result = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / "fuzz.py"), "--seconds", "30", "--crashes", f"{tmp_path}/"],
+        [sys.executable, str(ROOT / "benchmarks" / "fuzz.py"), *options],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
