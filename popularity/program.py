@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import multiprocessing
 import os
 import platform
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -120,6 +121,48 @@ class Stop:
         """Raise KeyboardInterrupt if told to stop."""
         if self.told:
             raise KeyboardInterrupt
+
+
+def in_processes(count: int, run: Callable[[], None], preload: str) -> list[int]:
+    """Run a function in new processes of this machine until it has returned in all of them.
+
+    Told to stop, this process tells them. One that is killed leaves the others alone.
+
+    Args:
+        count: number of processes.
+        run: can be pickled; looks whether it is told to stop, by `Stop`.
+        preload: module that is imported once for all of them.
+
+    Returns:
+        Which processes were killed, counted from 1.
+
+    Raises:
+        KeyboardInterrupt: told to stop.
+        Exception: what the function raised in one of them.
+    """
+    # slow to import, and --help must not wait for it
+    from concurrent.futures import ProcessPoolExecutor, process, wait
+
+    # forked from a process that has imported everything but run nothing: importing costs seconds, threads do not fork
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([preload])
+    ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches one that has nothing left to do as well
+    pools = [ProcessPoolExecutor(1, context, signal.signal, ignore) for _ in range(count)]  # one breaks as a whole
+    futures = [pool.submit(run) for pool in pools]
+    with Stop() as stop:
+        while wait(futures, timeout=0.1).not_done and not stop.told:
+            pass
+        for child in multiprocessing.active_children() if stop.told else []:
+            child.terminate()
+        wait(futures)
+        stop.check()
+    for pool in pools:
+        pool.shutdown()
+    killed = [isinstance(future.exception(), process.BrokenProcessPool) for future in futures]
+    for future, was_killed in zip(futures, killed, strict=True):
+        if not was_killed:
+            future.result()
+    return [number for number, was_killed in enumerate(killed, 1) if was_killed]
 
 
 def begin_worker(folder: Path, parent: int) -> None:

@@ -43,7 +43,7 @@ class StackedEncoder(HistoryEncoder):
     folds = 10  # as many as `TabularFeatures` makes
 
     def __init__(self, **settings: Any) -> None:
-        check_lightgbm()
+        check_lightgbm("data.encoder StackedEncoder")
         super().__init__(**settings)
         self.trees = BoostedTrees("audio" if self.features.audio_only else "everything")
         self._effects = np.zeros((0, 0), dtype=np.float32)  # (N, effects) of the known songs, out of fold

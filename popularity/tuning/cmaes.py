@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
 from typing import Any
 
 from optuna.samplers import CmaEsSampler
@@ -12,14 +13,7 @@ from optuna.trial import FrozenTrial
 from popularity.errors import InputError
 
 #: All that the state consists of: the optimiser and arrays of numbers.
-_ALLOWED = frozenset(
-    {
-        ("cmaes._cma", "CMA"),
-        ("numpy", "ndarray"),
-        ("numpy", "dtype"),
-        *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
-    }
-)
+_ALLOWED = re.compile(r"cmaes\._cma\.CMA|numpy\.(ndarray|dtype)|numpy\._?core\.multiarray\.(_reconstruct|scalar)")
 
 
 class CheckedCmaEsSampler(CmaEsSampler):
@@ -28,28 +22,27 @@ class CheckedCmaEsSampler(CmaEsSampler):
     # private: Optuna has no public way to say how the state is read
     def _restore_optimizer(self, completed_trials: list[FrozenTrial]) -> Any:
         for trial in reversed(completed_trials):
-            parts = {
-                name: part for name, part in trial.system_attrs.items() if name.startswith(self._attr_key_optimizer)
-            }
-            if parts:
-                return _load(trial.number, parts, self._attr_key_optimizer)
+            name = self._attr_key_optimizer
+            parts = {key: part for key, part in trial.system_attrs.items() if key.startswith(name)}
+            if not parts:
+                continue
+            try:
+                return _Reader(io.BytesIO(bytes.fromhex(self._concat_optimizer_attrs(parts)))).load()
+            except Exception as error:  # a damaged pickle raises whatever the damage leads to
+                reason = str(error) if isinstance(error, pickle.UnpicklingError) else "it is damaged"
+                told = f"--storage: trial {trial.number}: cannot use the state of CMA-ES: {reason}"
+                raise InputError(told) from error
         return None
 
 
-def _load(trial: int, parts: dict[str, Any], name: str) -> Any:
-    try:
-        state = bytes.fromhex("".join(parts[f"{name}:{number}"] for number in range(len(parts))))
-        found = _Reader(io.BytesIO(state)).load()
-    except Exception as error:  # a damaged pickle raises whatever the damage leads to
-        reason = str(error) if isinstance(error, pickle.UnpicklingError) else "it is damaged"
-        raise InputError(f"--storage: trial {trial}: cannot use the state of CMA-ES: {reason}") from error
-    if type(found).__name__ != "CMA":
-        raise InputError(f"--storage: trial {trial}: expected the state of CMA-ES, got a {type(found).__name__}")
-    return found
-
-
 class _Reader(pickle.Unpickler):
+    def load(self) -> Any:
+        found = super().load()
+        if type(found).__name__ != "CMA":
+            raise pickle.UnpicklingError(f"expected an optimiser, got a {type(found).__name__}")
+        return found
+
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
+        if not _ALLOWED.fullmatch(f"{module}.{name}"):
             raise pickle.UnpicklingError(f"it names {module}.{name}, which is not part of it")
         return super().find_class(module, name)

@@ -98,10 +98,10 @@ class Search:
         self.pruner = options.pruner or ("median" if by_epoch else "none")
         self.sampler = _SAMPLERS[options.sampler]  # all its state is in the study, except for the seed
         self._check(by_epoch)
-        self.make_pruner()
 
     def _check(self, by_epoch: bool) -> None:
         options, names, pruner = self.options, self.objectives, self.pruner
+        epochs, least = self.config["trainer"]["max_epochs"], max(1, options.warmup_epochs)
         if "/" in options.study:
             raise InputError(f"--study: expected a name without '/', got {options.study!r}")
         if not set(names) <= set(_OBJECTIVES) or len(set(names)) < len(names) or len(names) > 2:  # no test metric
@@ -110,6 +110,8 @@ class Search:
             raise InputError("data.validation: expected a share above 0 to choose settings by, got 0")
         if pruner in ("median", "hyperband") and not by_epoch:
             raise InputError(f"--pruner {pruner} compares epochs: expected a network and one metric as objective")
+        if pruner == "hyperband" and (not isinstance(epochs, int) or epochs <= least):
+            raise InputError(f"--pruner hyperband: expected max_epochs above --warmup_epochs, got {epochs} and {least}")
         if pruner == "wilcoxon" and (options.folds < _WILCOXON_FOLDS or len(names) > 1 or names[0] in COSTS):
             raise InputError(f"--pruner wilcoxon: expected one metric and --folds {_WILCOXON_FOLDS} or more")
         if options.sampler == "cmaes" and len(names) > 1:
@@ -117,12 +119,14 @@ class Search:
         if options.sampler == "cmaes" and find_spec("cmaes") is None:
             raise InputError("--sampler cmaes: the package cmaes is missing, install this project's extra [tune]")
 
+    def lightgbm_settings(self, params: dict[str, Any]) -> dict[str, Any]:
+        """What the command line or a trial's parameters say of LightGBM, under its own names."""
+        return {**self.options.lightgbm, **{key.removeprefix("lightgbm."): value for key, value in params.items()}}
+
     def make_pruner(self) -> BasePruner:
         """The pruner that was asked for, or the default."""
         least, epochs = self.options.warmup_epochs, self.config["trainer"]["max_epochs"]
         if self.pruner == "hyperband":
-            if not isinstance(epochs, int) or epochs <= max(1, least):
-                raise InputError(f"--pruner hyperband: expected max_epochs above --warmup_epochs {least}, got {epochs}")
             return HyperbandPruner(min_resource=max(1, least), max_resource=epochs)
         if self.pruner == "median":
             return MedianPruner(n_warmup_steps=least)
