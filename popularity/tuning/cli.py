@@ -70,8 +70,7 @@ def _settings(search: Search, params: dict[str, Any]) -> dict[str, Any]:
 def tune(search: Search) -> None:
     """Run a search, and write its report however it ends."""
     (table, _), first = search_songs(search), check_space(search)
-    if table.report is not None:
-        print(*table.report.lines(), sep="\n", flush=True)
+    print(*table.report.lines(), sep="\n", flush=True)
     with open_storage(search.storage, search.options.heartbeat) as storage:
         study = begin_study(search, storage, table.fingerprint, first)
         shown = hide_password(search.storage)
@@ -87,7 +86,8 @@ def tune(search: Search) -> None:
 
 def work(search: Search) -> None:
     """Run trials in this process until no further one begins. An interrupted trial is tried again."""
-    with Stop() as stop, open_storage(search.storage, search.options.heartbeat) as storage:
+    torch.set_num_threads(max(1, torch.get_num_threads() // search.options.workers))  # workers share the cores
+    with quiet(), Stop() as stop, open_storage(search.storage, search.options.heartbeat) as storage:
         run_trial = RunTrial(search, *search_songs(search), stop)
         study = SharedStudy(search, storage, stop)
         while True:
@@ -104,16 +104,9 @@ def work(search: Search) -> None:
 
 
 def run_workers(search: Search) -> None:
-    """Run trials in the worker processes of this machine, which share its cores."""
-    threads = max(1, torch.get_num_threads() // search.options.workers)
-    for number in in_processes(search.options.workers, partial(_work_quietly, search, threads), preload=__name__):
+    """Run trials in the worker processes of this machine."""
+    for number in in_processes(search.options.workers, partial(work, search), preload=__name__):
         print(f"worker {number} was killed; its trial was tried again")
-
-
-def _work_quietly(search: Search, threads: int) -> None:
-    torch.set_num_threads(threads)
-    with quiet():
-        work(search)
 
 
 @contextmanager
@@ -133,5 +126,5 @@ def main(argv: Sequence[str]) -> None:
         with quiet():
             tune(read_search(argv))
     except KeyboardInterrupt as error:
-        print(f"stopped: nothing is lost. Continue with: python -m popularity tune {shlex.join(argv)}")
+        print(f"stopped: nothing is lost. Continue with: {program()} tune {shlex.join(argv)}")
         sys.exit(stopped(error).code)

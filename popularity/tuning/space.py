@@ -92,6 +92,7 @@ class Search:
         self.storage = options.storage or f"sqlite:///{self.folder / 'study.db'}"
         self.lightgbm = any(key.startswith("lightgbm.") for key in self.space)
         self.seed = max(0, self.config["seed_everything"])
+        self.epochs: int = self.config["trainer"]["max_epochs"]
         self.objectives = [name.strip() for name in options.objective.split(",")]
         self.directions: list[Any] = ["maximize" if name in _MAXIMIZED else "minimize" for name in self.objectives]
         by_epoch = len(self.objectives) == 1 and self.objectives[0] not in COSTS and not self.lightgbm
@@ -101,7 +102,6 @@ class Search:
 
     def _check(self, by_epoch: bool) -> None:
         options, names, pruner = self.options, self.objectives, self.pruner
-        epochs, least = self.config["trainer"]["max_epochs"], max(1, options.warmup_epochs)
         if "/" in options.study:
             raise InputError(f"--study: expected a name without '/', got {options.study!r}")
         if not set(names) <= set(_OBJECTIVES) or len(set(names)) < len(names) or len(names) > 2:  # no test metric
@@ -110,8 +110,8 @@ class Search:
             raise InputError("data.validation: expected a share above 0 to choose settings by, got 0")
         if pruner in ("median", "hyperband") and not by_epoch:
             raise InputError(f"--pruner {pruner} compares epochs: expected a network and one metric as objective")
-        if pruner == "hyperband" and (not isinstance(epochs, int) or epochs <= least):
-            raise InputError(f"--pruner hyperband: expected max_epochs above --warmup_epochs, got {epochs} and {least}")
+        if pruner == "hyperband" and self.epochs <= max(1, options.warmup_epochs):
+            raise InputError(f"--pruner hyperband: expected max_epochs above --warmup_epochs, got {self.epochs}")
         if pruner == "wilcoxon" and (options.folds < _WILCOXON_FOLDS or len(names) > 1 or names[0] in COSTS):
             raise InputError(f"--pruner wilcoxon: expected one metric and --folds {_WILCOXON_FOLDS} or more")
         if options.sampler == "cmaes" and len(names) > 1:
@@ -125,11 +125,10 @@ class Search:
 
     def make_pruner(self) -> BasePruner:
         """The pruner that was asked for, or the default."""
-        least, epochs = self.options.warmup_epochs, self.config["trainer"]["max_epochs"]
         if self.pruner == "hyperband":
-            return HyperbandPruner(min_resource=max(1, least), max_resource=epochs)
+            return HyperbandPruner(min_resource=max(1, self.options.warmup_epochs), max_resource=self.epochs)
         if self.pruner == "median":
-            return MedianPruner(n_warmup_steps=least)
+            return MedianPruner(n_warmup_steps=self.options.warmup_epochs)
         return WilcoxonPruner() if self.pruner == "wilcoxon" else NopPruner()
 
 

@@ -6,12 +6,11 @@ import json
 import math
 import statistics
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import optuna
-import pandas as pd
 import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -21,7 +20,7 @@ from lightning.pytorch.strategies import ParallelStrategy
 from optuna_integration import PyTorchLightningPruningCallback
 
 from popularity.data.songs import SongTable
-from popularity.data.splits import Split, SplitKind, inner_folds
+from popularity.data.splits import Split, inner_splits
 from popularity.errors import InputError, one_line
 from popularity.features.tabular import TabularFeatures
 from popularity.features.trees import SEARCHED, Rows, check_lightgbm, leaves, parted, regressor, stopped_early
@@ -51,20 +50,8 @@ def search_songs(search: Search) -> tuple[SongTable, list[Split]]:
     data.load()
     assert data.table is not None
     assert data.split is not None
-    seed = settings["split_seed"]
-    return data.table, search_splits(data.table.songs, data.split, settings["split"], search.options.folds, seed)
-
-
-def search_splits(songs: pd.DataFrame, split: Split, kind: SplitKind, folds: int, seed: int) -> list[Split]:
-    """The splits of a trial: ``split`` without its test songs, or folds of all other songs, cut by the same rule."""
-    nothing = np.empty(0, dtype=np.int64)
-    if folds == 1:
-        return [replace(split, test=nothing)]
-    rows = np.union1d(split.train, split.validation)
-    inner = inner_folds(songs.iloc[rows].reset_index(drop=True), kind, folds, seed)
-    if len(inner) < folds:
-        raise InputError(f"--folds {folds}: the {len(rows):,} songs that are not test songs are too few")
-    return [Split(train=rows[train], validation=rows[held_out], test=nothing) for train, held_out in inner]
+    kind, seed = settings["split"], settings["split_seed"]
+    return data.table, inner_splits(data.table.songs, data.split, kind, search.options.folds, seed)
 
 
 def boosted(search: Search, params: dict[str, Any]) -> Any:
