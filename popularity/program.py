@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import multiprocessing
 import os
 import platform
 import signal
@@ -12,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Self
@@ -141,28 +140,31 @@ def in_processes(count: int, run: Callable[[], None], preload: str) -> list[int]
         Exception: what the function raised in one of them.
     """
     # slow to import, and --help must not wait for it
-    from concurrent.futures import ProcessPoolExecutor, process, wait
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor, wait
+    from concurrent.futures.process import BrokenProcessPool
 
     # forked from a process that has imported everything but run nothing: importing costs seconds, threads do not fork
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([preload])
     ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches one that has nothing left to do as well
-    pools = [ProcessPoolExecutor(1, context, signal.signal, ignore) for _ in range(count)]  # one breaks as a whole
-    futures = [pool.submit(run) for pool in pools]
-    with Stop() as stop:
+    with ExitStack() as stack, Stop() as stop:
+        # a pool for each: one process that is killed breaks its whole pool
+        pools = [stack.enter_context(ProcessPoolExecutor(1, context, signal.signal, ignore)) for _ in range(count)]
+        futures = [pool.submit(run) for pool in pools]
         while wait(futures, timeout=0.1).not_done and not stop.told:
             pass
         for child in multiprocessing.active_children() if stop.told else []:
             child.terminate()
         wait(futures)
         stop.check()
-    for pool in pools:
-        pool.shutdown()
-    killed = [isinstance(future.exception(), process.BrokenProcessPool) for future in futures]
-    for future, was_killed in zip(futures, killed, strict=True):
-        if not was_killed:
+    killed = []
+    for number, future in enumerate(futures, 1):
+        try:
             future.result()
-    return [number for number, was_killed in enumerate(killed, 1) if was_killed]
+        except BrokenProcessPool:
+            killed.append(number)
+    return killed
 
 
 def begin_worker(folder: Path, parent: int) -> None:

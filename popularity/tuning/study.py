@@ -144,7 +144,9 @@ def begin_study(search: Search, storage: Storage, songs: str, first: dict[str, A
     if changed := [f"{k}: {before.get(k)} -> {asked.get(k)}" for k in before | asked if before.get(k) != asked.get(k)]:
         told = "; ".join(changed[:3])
         raise InputError(f"study {name!r} was begun with other settings ({told}), give another --study")
-    check_trials(search, study)
+    for trial in study.get_trials(deepcopy=False):
+        if expected := _objection(search, trial):
+            raise InputError(f"study {name!r}: trial {trial.number}: expected {expected}")
     return study
 
 
@@ -156,21 +158,14 @@ def _question(search: Search, songs: str) -> dict[str, Any]:
     return {**config, **flat(search.options.lightgbm, "lightgbm."), **space, **options}
 
 
-def check_trials(search: Search, study: optuna.Study) -> None:
-    """Refuse a study with settings outside of the space: it may come from anywhere, and settings name classes.
-
-    Raises:
-        InputError: the first such trial, or one whose notes or values are of another kind than ours and Optuna's.
-    """
-    for trial in study.get_trials(deepcopy=False):
-        if expected := _objection(search, trial):
-            raise InputError(f"study {search.options.study!r}: trial {trial.number}: expected {expected}")
-
-
 def _objection(search: Search, trial: FrozenTrial) -> str | None:
+    """What a trial was expected to hold and does not: notes and values of the right kind, settings within the space.
+
+    A study may come from anywhere, and settings name classes.
+    """
     notes, values = {**trial.user_attrs, **trial.system_attrs}, trial.values or ()
     for name, kind in _NOTES.items():
-        note = notes.get(name, kind())
+        note: Any = notes.get(name, kind())
         if not isinstance(note, kind) or (kind is list and not all(isinstance(one, int) for one in note)):
             return f"{name} as tune writes it, got {str(note)[:60]!r}"
     if trial.state == TrialState.COMPLETE and len(values) != len(search.directions):
