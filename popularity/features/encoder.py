@@ -9,6 +9,7 @@ Glossary of shapes: ``n`` songs, ``N`` known songs, ``S`` numbers of a song vect
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -99,9 +100,10 @@ class HistoryEncoder(Encoder):
         titles = sum(text.components for text in self.texts)
         if self.texts:
             titles += len(TITLE_STATISTICS) + 1 + len(ALBUM_STATISTICS)
-        bins = self.features.inputs.bins
+        numbers = len(NUMERIC_FEATURES) * (self.features.inputs.bins + 2)
         return Inputs(
-            song=len(NUMERIC_FEATURES) * (bins + 2) + titles,
+            song=numbers + titles,
+            numbers=numbers,
             extras=sum(len(text.scores) for text in self.texts),
             codes=CODES,
         )
@@ -120,11 +122,21 @@ class HistoryEncoder(Encoder):
         keys = keys_of(songs)
         self.related = RelatedSongs(keys, earlier=earlier)
         self.hidden = shares_to_hide(self.related, folds, at_least=self.hide_history)
+        self._remember(self._to_remember(songs, keys))
+
+    def _to_remember(self, songs: pd.DataFrame, keys: Keys) -> dict[str, Tensor]:
         known = self._vectors(songs, keys)
         del known["extras"]  # of known songs, those that were made out of fold
-        self._remember(
-            {**known, "popularity": torch.tensor(songs["popularity"].to_numpy(np.float32)), "month": keys.month}
-        )
+        return {**known, "popularity": torch.tensor(songs["popularity"].to_numpy(np.float32)), "month": keys.month}
+
+    def knowing(self, songs: pd.DataFrame) -> HistoryEncoder:
+        """See the base class."""
+        assert self.related is not None
+        songs, keys, other = self.without_constants(songs), self.keys(songs), copy.copy(self)
+        other.related = RelatedSongs(self.related.keys.followed_by(keys), earlier=self.earlier)
+        more = self._to_remember(songs, keys)
+        other._remember({name: torch.cat([known, more[name]]) for name, known in self.known.items()})
+        return other
 
     def _remember(self, known: dict[str, Tensor]) -> None:
         """Keep known songs; their popularities are read as standardised labels."""

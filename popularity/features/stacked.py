@@ -68,6 +68,10 @@ class StackedEncoder(HistoryEncoder):
         rows = self.trees.fit(songs.reset_index(drop=True), folds)
         self._effects = rows[self.trees.features.effects_].to_numpy(np.float32, copy=True)
 
+    def knowing(self, songs: pd.DataFrame) -> StackedEncoder:
+        """Itself: the trees' features of the known songs are out of fold, which others' would not be."""
+        return self
+
     def encode(self, songs: pd.DataFrame, *, training: bool = False) -> dict[str, Tensor]:
         """Encode songs; outside training with tabular features, from which :meth:`attach` makes the prediction.
 

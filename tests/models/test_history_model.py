@@ -44,8 +44,10 @@ def network(outputs: int = 12, extras: int = E, **settings: Any) -> HistoryMamba
     from popularity.features.base import Inputs
 
     torch.manual_seed(0)
-    small = {"members": 1, "width": 8, "d_state": 4, "dropout": 0.0, "feature_dropout": 0.0}
-    net = history.HistoryMamba(Inputs(song=S, extras=extras, codes=CODES), outputs, **{**small, **settings})
+    small = {"members": 1, "width": 8, "d_state": 4, "dropout": 0.0, "feature_dropout": 0.0, "interaction_dropout": 0.0}
+    net = history.HistoryMamba(
+        Inputs(song=S, numbers=S - 1, extras=extras, codes=CODES), outputs, **{**small, **settings}
+    )
     for name, parameter in net.named_parameters():
         if "album" in name:
             torch.nn.init.normal_(parameter)  # they start at 0
@@ -312,7 +314,7 @@ def test_dropout_and_feature_dropout_act_in_training_alone():
 @pytest.mark.parametrize("hidden", ["song", "category", "extras", "same_album"])
 def test_feature_dropout_hides_each_kind_of_input(hidden):
     """With nearly all features hidden, a change of one kind of input is rarely seen."""
-    net, batch = network(feature_dropout=0.999).train(), batch_of([3] * 30)
+    net, batch = network(feature_dropout=0.999, interactions=0).train(), batch_of([3] * 30)
     batch["role"] = torch.full_like(batch["role"], related.RETRIEVED)
     batch["same_album"] = torch.zeros_like(batch["same_album"])
     with torch.no_grad():
