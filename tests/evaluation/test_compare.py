@@ -135,7 +135,7 @@ def test_a_bad_config_is_one_line(text, told, config, song_file, capsys, tmp_pat
 
 
 def contents(folder: Path, *but: str) -> dict[str, bytes]:
-    """Tables and summaries by name; jobs have a folder of their own."""
+    """Tables and summaries by name; runs have a folder of their own."""
     return {
         path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file() and path.name not in but
     }
