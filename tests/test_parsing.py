@@ -245,7 +245,9 @@ def test_good_command_lines_are_parsed(tmp_path):
 
 def test_short_names_stand_for_the_settings_of_a_group():
     short = parse("fit --source songs.csv --columns.title=name --cache_dir=kept --seed 3")
-    long = parse("fit --data.source songs.csv --data.columns {'title':'name'} --data.cache_dir kept --seed_everything 3")
+    long = parse(
+        "fit --data.source songs.csv --data.columns {'title':'name'} --data.cache_dir kept --seed_everything 3"
+    )
     assert short == long
     assert parse("predict --source songs.csv").data.predict_source == "songs.csv"
 
