@@ -22,14 +22,14 @@ from popularity.errors import InputError
 from popularity.features.album_stats import ALBUM_STATISTICS, album_statistics
 from popularity.features.base import Encoder, Folds, Inputs
 from popularity.features.hiding import shares_to_hide
-from popularity.features.keys import DAYS_PER_MONTH, Keys, KnownNames, hashes, keys_of
+from popularity.features.keys import Keys, KnownNames, hashes, keys_of
 from popularity.features.ngrams import TextEncoder
 from popularity.features.related import NO_SONG, RelatedSongs
 from popularity.features.retrieved import add_retrieved
-from popularity.features.sampling import Candidates, Thinning, fixed_chances, more_than, sample_histories
+from popularity.features.sampling import Candidates, Thinning, fixed_chances, more_than, sample_histories, sort_keys
 from popularity.features.song import CODES, NUMERIC_FEATURES, FeatureEncoder
 from popularity.features.title_stats import TITLE_STATISTICS
-from popularity.features.vectors import in_chunks, restored, shortened, some_rows, song_vectors
+from popularity.features.vectors import in_chunks, restored, shortened, side_by_side, some_rows, song_vectors
 
 
 class HistoryEncoder(Encoder):
@@ -118,7 +118,7 @@ class HistoryEncoder(Encoder):
         self.features.fit(songs if some is None else songs.iloc[some])
         self.albums_differ = songs["album"].nunique(dropna=False) > 1
         songs, self.earlier = self.without_constants(songs), earlier
-        self._scores = _side_by_side([text.fit(songs, folds, some) for text in self.texts], len(songs))
+        self._scores = side_by_side([text.fit(songs, folds, some) for text in self.texts], len(songs))
         keys = keys_of(songs)
         self.related = RelatedSongs(keys, earlier=earlier)
         self.hidden = shares_to_hide(self.related, folds, at_least=self.hide_history)
@@ -156,7 +156,7 @@ class HistoryEncoder(Encoder):
         return {
             **song_vectors(encoded["numeric"], self.features.edges, torch.cat(texts, dim=1) if read else album),
             "category": encoded["category"],
-            "extras": torch.from_numpy(_side_by_side([scores for _, scores in read], len(songs))).float(),
+            "extras": torch.from_numpy(side_by_side([scores for _, scores in read], len(songs))).float(),
         }
 
     def _album(self, songs: pd.DataFrame, keys: Keys) -> np.ndarray:
@@ -211,19 +211,9 @@ class HistoryEncoder(Encoder):
             "month": keys.month if self.gaps else torch.full((len(songs),), torch.nan),
             "row": found.row,
             "role": found.role,
-            "key": self._places(keys, near, found.row.long()),
+            "key": sort_keys(keys, near, found.row.long(), self.known, earlier=self.earlier),
             **({"same_album": found.same_album} if len(self.related.albums) else {}),
         }
-
-    def _places(self, keys: Keys, near: Tensor, row: Tensor) -> Tensor:
-        """``(n, C)`` sort keys: the distance of a known song, or under ``time`` the months since its release."""
-        if self.earlier:
-            month = torch.from_numpy(keys.day).float().unsqueeze(1) / DAYS_PER_MONTH
-            return month - torch.nan_to_num(self.known["month"])[row]
-        key = torch.empty(row.shape)
-        for part in torch.arange(len(keys)).split(4096):
-            key[part] = (self.known["near"][row[part]] - near[part].unsqueeze(1)).square().sum(-1)
-        return key
 
     def sample(
         self, rows: dict[str, Tensor], generator: torch.Generator, *, training: bool, samples: int
@@ -302,7 +292,3 @@ class HistoryEncoder(Encoder):
         self._remember(restored(state["known"], self.features.edges))
         self._scores = state["scores"].cpu().numpy().copy()
         self.hidden = tuple(state["hidden"])
-
-
-def _side_by_side(scores: list[np.ndarray], songs: int) -> np.ndarray:
-    return np.concatenate([np.zeros((songs, 0)), *scores], axis=1)

@@ -147,8 +147,7 @@ class HistoryMamba(nn.Module):
         dropout: in embeddings, after each block and before the head.
         feature_dropout: share of input features that training hides, but from interactions.
         interactions: products of the song's numbers and categories that are read beside the tokens; 0 for none.
-        interaction_dropout: of these products, which nothing else regularises; None leaves it to the number of training
-            songs, and is 0.6 where that is not asked.
+        interaction_dropout: of these products, which nothing else regularises; by default a fit sets it by its songs.
         one_token: add all tokens up to one, so that there is nothing to scan; for comparison.
 
     Raises:

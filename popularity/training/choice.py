@@ -57,10 +57,9 @@ class Choice:
     def lines(self) -> list[str]:
         """What to tell the user."""
         lines = []
-        if "trainer.max_epochs" in self.settings:
-            lines.append(f"epochs: {self.settings['trainer.max_epochs']}, by the number of training songs")
-        if INTERACTION_DROPOUT in self.settings:
-            lines.append(f"dropout of interactions: {self.settings[INTERACTION_DROPOUT]:.2f}, by the same")
+        ruled = {"trainer.max_epochs": "epochs: {}", INTERACTION_DROPOUT: "dropout of interactions: {:.2f}"}
+        if told := [form.format(self.settings[name]) for name, form in ruled.items() if name in self.settings]:
+            lines.append(f"{', '.join(told)}, by the number of training songs")
         if self.reason:
             lines.append(f"not calibrated: {self.reason}")
         if self.errors:
@@ -128,6 +127,8 @@ def settled(config: Namespace, epochs: int) -> Namespace:
     closed: dict[str, Any] = {"choice.members": False, "choice.calibrate": False}
     if config.trainer.max_epochs is None:
         closed["trainer.max_epochs"] = epochs
+    if INTERACTION_DROPOUT in by_rule(config, _SONGS):
+        closed[INTERACTION_DROPOUT] = interaction_dropout_for(_SONGS)
     if any(isinstance(value, list | tuple) for value in (config.model.net.get("init_args") or {}).values()):
         closed |= member_settings(config, 0)
     return with_settings(config, closed)

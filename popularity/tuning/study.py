@@ -35,7 +35,7 @@ _ASKED = (
     *(f"trainer.{name}" for name in TRAINER),
 )
 #: Kinds of a trial's notes, Optuna's and ours. The list is one of whole numbers.
-_NOTES: dict[str, type] = {
+_NOTES: dict[str, type[Any]] = {
     "retry_history": list,
     "fixed_params": dict,
     "metrics": dict,
@@ -165,7 +165,7 @@ def _objection(search: Search, trial: FrozenTrial) -> str | None:
     """
     notes, values = {**trial.user_attrs, **trial.system_attrs}, trial.values or ()
     for name, kind in _NOTES.items():
-        note: Any = notes.get(name, kind())
+        note = notes.get(name, kind())
         if not isinstance(note, kind) or (kind is list and not all(isinstance(one, int) for one in note)):
             return f"{name} as tune writes it, got {str(note)[:60]!r}"
     if trial.state == TrialState.COMPLETE and len(values) != len(search.directions):
