@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 
 from popularity.__main__ import main
+from popularity.errors import InputError
 from popularity.data import sources as catalog
 from popularity.data.sources import Download
 from tests.conftest import Lazy, make_songs
@@ -241,6 +242,21 @@ def test_a_logger_whose_package_is_missing(verb, checkpoint, refused, tmp_path):
     command = {"fit": fit(), "test": ["test", "--ckpt_path", str(checkpoint), *PLAIN], "predict": predict(checkpoint)}
     logger = "tests.training.own_parts.LoggerWithoutPackage"
     refused([*command[verb], "--trainer.logger", logger], "cannot be loaded: No module named 'absent_package'")
+
+
+def test_a_fit_that_is_built_in_python_names_the_missing_package():
+    from popularity.training.fit import build_fit, read_config
+
+    config = read_config(settings={"trainer.logger": "tests.training.own_parts.LoggerWithoutPackage"})
+    with pytest.raises(InputError, match="cannot be loaded: No module named 'absent_package'"):
+        build_fit(config)
+
+
+def test_a_missing_module_of_this_package_keeps_its_traceback():
+    from popularity.training.fit import missing_packages_named
+
+    with pytest.raises(ModuleNotFoundError), missing_packages_named():
+        raise ModuleNotFoundError("No module named 'popularity.absent'", name="popularity.absent")
 
 
 # --- checkpoints ------------------------------------------------------------------------------------------------------

@@ -90,8 +90,8 @@ class EMA(WeightAveraging):
 class RandomState(Callback):
     """Keeps the random number generator's state in the checkpoint: a resumed run equals one that never stopped.
 
-    Several processes start from one seed, for equal weights; then each goes on with random numbers of its own, new ones each
-    epoch. Otherwise all would drop the same features of their songs.
+    Several processes start from one seed, for equal weights; then each goes on with random numbers of its own, new
+    ones each epoch. Otherwise all would drop the same features of their songs.
     """
 
     def __init__(self) -> None:
