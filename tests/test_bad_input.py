@@ -19,9 +19,9 @@ import pandas as pd
 import pytest
 
 from popularity.__main__ import main
-from popularity.errors import InputError
 from popularity.data import sources as catalog
 from popularity.data.sources import Download
+from popularity.errors import InputError
 from tests.conftest import Lazy, make_songs
 
 PLAIN = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
