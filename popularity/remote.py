@@ -47,7 +47,7 @@ def storage(address: str, what: str) -> Iterator[tuple[Any, str]]:
     except InputError:
         raise
     except ImportError as error:
-        raise InputError(f"{address}: cannot {what}: pip install 'popularity[cloud]' first ({error})") from error
+        raise InputError(f"{address}: cannot {what}: install this project's extra [cloud] ({error})") from error
     except FileNotFoundError as error:
         raise InputError(f"{address}: cannot {what}: there is no such file or bucket") from error
     except Exception as error:  # each storage has errors of its own

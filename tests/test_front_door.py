@@ -15,6 +15,7 @@ from popularity.__main__ import VERBS, main
 from popularity.__main__ import run as run_program
 from popularity.help import FLAGS
 from popularity.parsing import Parser
+from popularity.parsing.short_flags import SHORT
 
 
 def run(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
@@ -146,6 +147,9 @@ def test_another_broken_pipe_is_a_fault_of_ours(monkeypatch):
             "--model.net: expected a class by its name or import path: No module named 'no_such_module'",
         ),
         ("tune", "expected --space (see python -m popularity tune --help)"),
+        ("tune --space x --seeed 1", "unknown flag --seeed; did you mean --seed?"),
+        ("tune --space x --trials 0", "--trials: expected a whole number of at least 1, got '0'"),
+        ("tune --space x --workers x", "--workers: expected a whole number of at least 1, got 'x'"),
         ("tune --no_such_flag 1", "unknown flag --no_such_flag (see python -m popularity tune --help)"),
         ("compare --epochs 3", "unknown flag --epochs (see python -m popularity compare --help)"),
         ("compare --model mamba", "unknown flag --model; did you mean --models?"),
@@ -209,6 +213,25 @@ def test_the_short_help_names_flags_that_exist(verb, capsys):
         assert whole in everything, f"{flag} is no flag of {verb}"
 
 
+@pytest.mark.parametrize(
+    ("verbs", "names"),
+    [
+        ("fit validate test predict tune compare explain what_if report", "source columns cache_dir seed"),
+        ("data", "columns cache_dir seed"),  # its songs need no flag
+        ("export", "source cache_dir"),
+        ("app", "cache_dir"),
+        ("features", ""),
+    ],
+)
+def test_all_verbs_have_the_same_names_for_the_same_settings(verbs, names, capsys):
+    for verb in verbs.split():
+        with pytest.raises(SystemExit):
+            main([verb, "--help", *(["all"] if verb in FLAGS else [])])
+        shown = capsys.readouterr().out
+        found = [name for name in SHORT if re.search(rf"^ .*--{name} ", shown, re.MULTILINE)]
+        assert found == names.split(), verb
+
+
 def test_the_short_help_shows_the_defaults():
     """A default that is written in the help is the default."""
     from popularity.training.fit import read_config
@@ -218,7 +241,7 @@ def test_the_short_help_shows_the_defaults():
     for flags in FLAGS["fit"][1]:
         for name, value in re.findall(r"--([a-z_.]+) ([0-9][-0-9.e]*)", flags):
             if name != "trainer.devices":
-                assert float(settings[name]) == float(value), name
+                assert float(settings[SHORT.get(name, name)]) == float(value), name
 
 
 def test_the_console_script_finds_modules_in_the_current_folder(tmp_path, monkeypatch, capsys):

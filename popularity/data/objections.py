@@ -1,4 +1,4 @@
-"""What speaks against a column whose name fits: which of two candidates holds what the name says."""
+"""Columns with a fitting name and the wrong content: what their cells say against them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows that are no songs: empty ones, headers, removed tracks, local files, podcasts, rows without popularity."""
+"""Rows that are not songs: empty ones, headers, removed tracks, local files, podcasts, rows without popularity."""
 
 from __future__ import annotations
 

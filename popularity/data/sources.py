@@ -70,7 +70,7 @@ def locate(source: str, cache_dir: Path | None = None) -> Path:
     if path.is_dir() and source and not parquet_files(path):
         raise InputError(f"{source}: expected a file, got a directory without Parquet files")
     if not source or not path.exists():
-        raise InputError(f"{source!r} is neither a file nor one of the named data sets {', '.join(NAMES)}")
+        raise InputError(f"expected a file or one of the named data sets {', '.join(NAMES)}, got {source!r}")
     return path
 
 

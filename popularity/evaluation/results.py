@@ -17,7 +17,7 @@ import pandas as pd
 from popularity.data.credits import credits
 from popularity.data.groups import first_artist_numbers
 from popularity.errors import InputError
-from popularity.evaluation.tables import FILES, Tables
+from popularity.evaluation.tables import FILES, ResultTables
 from popularity.metrics.intervals import clustered_half_width
 
 PREFERRED = ("mamba", "lightgbm", "tabm")  # shown in pictures of songs wherever they were compared
@@ -28,7 +28,7 @@ class Results:
     """A comparison as its folder holds it: what ``protocol.json`` says, and the tables that are there and have rows."""
 
     protocol: dict[str, Any]
-    tables: Tables
+    tables: ResultTables
 
     @property
     def reference(self) -> str | None:

@@ -33,10 +33,10 @@ _HIT_SCORES = ["value", "threshold", "hits", *CLASSIFICATION, "seconds"]
 _HIT_FOLDS = ["model", "cutoff", *_KEYS[1:], *_HIT_SCORES, "songs_train", "songs_test", "skipped", "code"]
 _HITS = ["model", "cutoff", *_KEYS[1:], "row", "probability", "hit", "threshold"]
 
-Tables = dict[str, pd.DataFrame]
+ResultTables = dict[str, pd.DataFrame]
 
 
-def write_tables(tables: Tables, folder: Path) -> None:
+def write_tables(tables: ResultTables, folder: Path) -> None:
     """Write the tables that have rows, and remove the files of those that have none."""
     for name, table in tables.items():
         for ending in FILES[name]:
@@ -51,7 +51,7 @@ def write_tables(tables: Tables, folder: Path) -> None:
                     table.to_csv(file, index=False, float_format="%.6g", lineterminator="\n")
 
 
-def tabulate(results: Mapping[Run, Result], songs: pd.DataFrame, protocol: Protocol) -> Tables:
+def tabulate(results: Mapping[Run, Result], songs: pd.DataFrame, protocol: Protocol) -> ResultTables:
     """Make all tables by name.
 
     ``summary`` and ``differences`` have a row per model, best ratio to the reference first; ``folds`` per model and

@@ -26,10 +26,12 @@ class Options:
 
     Args:
         ckpt_path: the checkpoint.
+        cache_dir: folder for downloads; default: the one of the fit, or the user's cache folder.
         port: of the page on 127.0.0.1; default: a free one.
     """
 
     ckpt_path: str
+    cache_dir: str | None = None
     port: int = 0
 
     def __post_init__(self) -> None:
@@ -70,12 +72,13 @@ def main(argv: Sequence[str]) -> None:
         from streamlit.web import cli
     except ModuleNotFoundError as error:
         raise InputError("app: the package streamlit is missing, install this project's extra [app]") from error
-    app_page.load(options.ckpt_path)  # what is wrong with it is said here, not on the page
+    given = [options.ckpt_path, *([options.cache_dir] if options.cache_dir is not None else [])]
+    app_page.load(*given)  # what is wrong with it is said here, not on the page
     port = free_port(options.port)
     flags = [f"--{name}={value}" for name, value in {**_FLAGS, "server.port": port}.items()]
     ended = threading.Event()
     threading.Thread(target=_announce, args=(port, ended), daemon=True).start()
     try:
-        cli.main(["run", app_page.__file__, *flags, "--", options.ckpt_path], standalone_mode=False)
+        cli.main(["run", app_page.__file__, *flags, "--", *given], standalone_mode=False)
     finally:
         ended.set()

@@ -52,13 +52,17 @@ class Loaded:
     known: pd.DataFrame | None
 
 
-def load(path: str) -> Loaded:
+def load(path: str, cache_dir: str | None = None) -> Loaded:
     """Read a checkpoint.
+
+    Args:
+        path: of the checkpoint.
+        cache_dir: folder for downloads, in place of the one of the fit.
 
     Raises:
         InputError: as `popularity.inference.explain_model.load_model`.
     """
-    model, data = load_model(path)
+    model, data = load_model(path, cache_dir)
     ranges = feature_ranges(path, model, data)
     try:
         load_own_songs(path, data)
@@ -109,12 +113,12 @@ def predicted_file(loaded: Loaded, name: str, content: bytes) -> tuple[pd.DataFr
     return found.songs, pd.concat(tables, ignore_index=True), lines
 
 
-def page(path: str) -> None:
-    """The page, from the top; Streamlit runs it anew whenever something on it changes."""
+def page(path: str, cache_dir: str | None = None) -> None:
+    """The page, from the top; Streamlit runs it anew whenever something on it changes; arguments as for `load`."""
     import streamlit as st
 
     st.set_page_config(page_title="popularity", layout="wide")
-    loaded = st.cache_resource(show_spinner="Reading the checkpoint ...")(load)(path)
+    loaded = st.cache_resource(show_spinner="Reading the checkpoint ...")(load)(path, cache_dir)
     st.title("How popular on Spotify?")
     st.caption(f"Predicted by {Path(path).name}, from 0 to 100. Nothing that you enter leaves this computer.")
     kind = st.radio("What to predict", ["One song", "A file of songs"], horizontal=True)
@@ -234,4 +238,4 @@ def _label(name: str) -> str:
 if __name__ == "__main__":
     from popularity.inference.app_page import page as _page  # not the copy of this module that Streamlit makes
 
-    _page(sys.argv[1])
+    _page(*sys.argv[1:])

@@ -38,6 +38,7 @@ class Options:
         ckpt_path: the checkpoint.
         source: songs to explain it on, a file; default: the songs that its own fit held out for the test.
         columns: canonical name to column of the file, where the file's names do not say it: ``{title: my_column}``.
+        cache_dir: folder for downloads; default: the one of the fit, or the user's cache folder.
         output: folder of tables and pictures; inside of a run's folder TensorBoard shows the pictures with the run.
         parts: which parts, separated by commas: importance, curves, songs.
         songs: number of songs explained one by one.
@@ -51,6 +52,7 @@ class Options:
     ckpt_path: str
     source: str | None = None
     columns: dict[str, str] | None = None
+    cache_dir: str | None = None
     output: str = "explain"
     parts: str = "importance,curves,songs"
     songs: int = 8
@@ -90,7 +92,7 @@ def explain(options: Options) -> None:
     parts = words("--parts", options.parts, PARTS)
     features = words("--features", options.features or ",".join(NUMERIC), tuple(NUMERIC))
     results = Results(options.output)
-    model, data = load_model(options.ckpt_path)
+    model, data = load_model(options.ckpt_path, options.cache_dir)
     if "songs" in parts:
         check_captum()
         features_of_numbers(model.encoder)

@@ -76,13 +76,19 @@ class Model:
         return predict_encoded(self.module, self.encoder, encoded, samples=self.samples).mean
 
 
-def load_model(path: str | Path) -> tuple[Model, PopularityDataModule]:
+def load_model(path: str | Path, cache_dir: str | None = None) -> tuple[Model, PopularityDataModule]:
     """The model of a checkpoint, on the CPU in single precision, and the data module it was trained with.
+
+    Args:
+        path: of the checkpoint.
+        cache_dir: folder for downloads, in place of the one of the fit.
 
     Raises:
         InputError: as `popularity.inference.checkpoint.load_checkpoint`.
     """
     module, data = load_checkpoint(path)
+    if cache_dir is not None:
+        data.hparams["cache_dir"] = cache_dir
     return Model(module.float(), data.encoder, int(data.hparams["samples"])), data
 
 

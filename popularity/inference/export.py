@@ -34,6 +34,7 @@ class Options:
         output: file to write; model.onnx or model.pt2 by default.
         source: the songs that the checkpoint was trained on, where they are not where they were: it holds hashes of
             names alone, and a graph needs the names.
+        cache_dir: folder for downloads; default: the one of the fit, or the user's cache folder.
         samples: histories read of each song; as many as `predict` reads by default. 1 is faster, and differs where
             there are more known songs than one history holds.
     """
@@ -42,6 +43,7 @@ class Options:
     format: str = "onnx"
     output: str | None = None
     source: str | None = None
+    cache_dir: str | None = None
     samples: int | None = None
 
 
@@ -74,6 +76,8 @@ def exported_model(options: Options) -> tuple[bytes, list[str], list[str]]:
     module, data = load_checkpoint(options.ckpt_path)
     if options.source is not None:
         data.hparams["source"] = options.source
+    if options.cache_dir is not None:
+        data.hparams["cache_dir"] = options.cache_dir
     load_own_songs(options.ckpt_path, data)
     songs = data.songs("train")
     samples = options.samples or int(data.hparams["samples"]) * int(getattr(data.encoder, "eval_samples", 1))

@@ -42,6 +42,7 @@ class Options:
         title: its title.
         source: a file that the song is in, instead of --song.
         columns: canonical name to column of the file, where the file's names do not say it: ``{title: my_column}``.
+        cache_dir: folder for downloads; default: the one of the fit, or the user's cache folder.
         row: number of the song in the file, from 1.
         vary: one feature, or two separated by a comma: the prediction over their range in the training songs.
         steps: values of each feature.
@@ -57,6 +58,7 @@ class Options:
     title: str | None = None
     source: str | None = None
     columns: dict[str, str] | None = None
+    cache_dir: str | None = None
     row: int = 1
     vary: str | None = None
     steps: int = 21
@@ -91,7 +93,7 @@ def what_if(options: Options) -> None:
         raise InputError(f"--vary: expected one or two features, got {len(varied)}")
     changed = words("--change", options.change or ",".join(NUMERIC), tuple(NUMERIC))
     results = Results(options.output)
-    model, data = load_model(options.ckpt_path)
+    model, data = load_model(options.ckpt_path, options.cache_dir)
     ranges = feature_ranges(options.ckpt_path, model, data)
     song = _song(options, data)
     now = with_interval(model.predict(song)).iloc[0]

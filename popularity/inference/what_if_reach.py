@@ -1,4 +1,4 @@
-"""The smallest change of one song that its prediction reaches a target with: searched, told, as table and picture."""
+"""The smallest change of a song that brings its prediction to a target, as a line, a table and a picture."""
 
 from __future__ import annotations
 

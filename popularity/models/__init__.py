@@ -1,1 +1,1 @@
-"""Networks: the selective scan, the Mamba block, tokens, heads and the regressor."""
+"""Networks: the selective scan, Mamba blocks and their kernels, tokens, known songs, heads and calibration."""

@@ -13,12 +13,12 @@ from popularity.models.scan_torch import scan_plain
 
 
 def _scan_inputs(
-    xz: Tensor, xc: Tensor, projected: Tensor, delta: Tensor, A: Tensor, D: Tensor, bias: Tensor, rank: int
+    xz: Tensor, xc: Tensor, projected: Tensor, delta: Tensor, A: Tensor, D: Tensor, bias: Tensor
 ) -> ScanInputs:
     """Views of the block's tensors as the scan reads them; ``projected`` holds delta's factors, B and C in a row."""
     batch, length, channels = xc.shape
     p, states = projected.view(batch, length, -1), A.shape[0]
-    B, C = p[..., rank : rank + states], p[..., rank + states :]
+    B, C = p[..., -2 * states : -states], p[..., -states:]
     return ScanInputs(xc, delta.view(batch, length, channels), A, B, C, D, xz[..., channels:], bias, True)
 
 
@@ -44,7 +44,7 @@ def block_forward(
     projected = torch.mm(xc.view(tokens, channels), w_x.t())
     delta = torch.mm(projected[:, :rank], w_dt.t())
     A = -torch.exp(A_log).t().contiguous()
-    y, scan_saved = scan.scan_forward(_scan_inputs(xz, xc, projected, delta, A, D, bias, rank), save)
+    y, scan_saved = scan.scan_forward(_scan_inputs(xz, xc, projected, delta, A, D, bias), save)
     out = torch.mm(y.view(tokens, channels), w_out.t()).view(batch, length, -1)
     return out, (xz, xc, before, projected, delta, y, A, taps, *scan_saved) if save else ()
 
@@ -67,7 +67,7 @@ def block_backward(
     dxc, ddelta = torch.empty_like(xc), torch.empty_like(xc)
     dp = dprojected.view(batch, length, -1)
     grads = ScanGradients(dxc, ddelta, dp[..., rank : rank + states], dp[..., rank + states :], dxz[..., channels:])
-    inputs = _scan_inputs(xz, xc, projected, delta, A, D, bias, rank)
+    inputs = _scan_inputs(xz, xc, projected, delta, A, D, bias)
     summed = scan.scan_backward(inputs, tuple(scan_saved), dy, grads)
     flat_ddelta = ddelta.view(tokens, channels)
     torch.mm(flat_ddelta, w_dt, out=dprojected[:, :rank])

@@ -1,4 +1,4 @@
-"""``torch.nn.RMSNorm``, in C++ where that is faster: PyTorch makes a score of operations of it on a CPU."""
+"""``torch.nn.RMSNorm``, in C++ where that is faster: PyTorch runs it as many small operations on a CPU."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import itertools
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -57,21 +58,27 @@ def resolve_config(text: str) -> str:
 
 
 def resolve_flags(argv: Sequence[str]) -> list[str]:
-    """A command line with the value of each ``-c`` and ``--config`` resolved.
+    """A command line with its config files in front, each by its path: flags win over files wherever they stand.
+
+    jsonargparse, left alone, lets whatever stands last win.
+
+    Args:
+        argv: a command line; a verb or another bare word at its beginning stays there.
 
     Raises:
         InputError: as :func:`resolve_config`.
     """
-    resolved: list[str] = []
-    for before, word in zip(["", *argv], argv, strict=False):
+    bare = list(itertools.takewhile(lambda word: not word.startswith("-"), argv))
+    words, files, flags = iter(argv[len(bare) :]), list[str](), list[str]()
+    for word in words:
         flag, equals, value = word.partition("=")
-        if before in _FLAGS:
-            resolved.append(resolve_config(word))
-        elif equals and flag in _FLAGS:
-            resolved.append(f"{flag}={resolve_config(value)}")
+        if flag not in _FLAGS:
+            flags.append(word)
+        elif equals:
+            files.append(f"{flag}={resolve_config(value)}")
         else:
-            resolved.append(word)
-    return resolved
+            files += [word, *(resolve_config(following) for following in itertools.islice(words, 1))]
+    return [*bare, *files, *flags]
 
 
 def refuse_bomb(source: Path | str) -> None:

@@ -20,7 +20,6 @@ GUESSES: dict[str, tuple[str, ...]] = {
     "gpus": ("trainer.devices",),
     "lr": ("model.learning_rate",),
     "model": ("models", "config"),
-    "seed": ("seed_everything",),
 }
 #: The same by the ending of the value, which says more than the flag, unless that is for the output.
 ENDINGS: dict[str, tuple[str, ...]] = {
@@ -39,6 +38,12 @@ _TYPES = {
     "tuple": "a list",
     "dict": "a mapping",
     "NoneType": "null",
+    "PositiveInt": "a whole number of at least 1",
+    "NonNegativeInt": "a whole number of at least 0",
+    "PositiveFloat": "a number above 0",
+    "NonNegativeFloat": "a number of at least 0",
+    "ClosedUnitInterval": "a number from 0 to 1",
+    "OpenUnitInterval": "a number above 0 and below 1",
 }
 
 
@@ -106,6 +111,10 @@ def _about_value(key: str, text: str, did_you_mean: Callable[[str, str], str]) -
         return f"--{key}.{found[1]}: expected {_plain_type(found[2])}, got {found[3]!r}"
     if found := re.fullmatch(r"Expected an? (.+?)\. Got value: (.*)", text):
         return f"--{key}: expected {_plain_type(found[1])}, got {found[2]!r}"
+    restricted = r"Not of type (\w+): (?:.*, not '(\w+)'|(?:.*?: )?'?(.+?)'?(?: does not conform to restriction .*)?)"
+    if found := re.fullmatch(restricted, text):
+        got = _plain_type(found[2]) if found[2] else repr(found[3])
+        return f"--{key}: expected {_plain_type(found[1])}, got {got}"
     if found := re.search(r"Subtypes: \[(.+?)\] Errors: .* Given value: (.*)", text):
         return f"--{key}: expected {_plain_type(found[1])}, got {found[2]!r}"
     if found := re.search(r"expects a function or a callable class: (No module named .+?)\. Got value", text):

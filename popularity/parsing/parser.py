@@ -14,6 +14,7 @@ from jsonargparse import ArgumentParser, Namespace
 from popularity.errors import InputError
 from popularity.parsing.configs import resolve_flags
 from popularity.parsing.messages import plain_english, suggest
+from popularity.parsing.short_flags import add_short_flags
 from popularity.program import program
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ class ErrorsInOneLine(_Base):
     """Mixin for jsonargparse's parsers: raises `InputError` where they print usage and leave the process.
 
     Put it before the class of the parser: ``class Parser(ErrorsInOneLine, LightningArgumentParser)``. Flags cannot be
-    abbreviated: ``--fold 3`` must not pass for ``--folds 3``. The name of a shipped config may stand for its file.
+    abbreviated: ``--fold 3`` must not pass for ``--folds 3``. The name of a shipped config may stand for its file, and
+    flags win over config files. All verbs share the names of :data:`popularity.parsing.short_flags.SHORT`.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -42,6 +44,7 @@ class ErrorsInOneLine(_Base):
             InputError: whatever is wrong with it, in one line.
         """
         given = list(sys.argv[1:] if args is None else args)
+        add_short_flags(self._option_string_actions, self._verb)
         self._check_groups(given)
         if "--config" in self._option_string_actions:
             given = resolve_flags(given)
@@ -68,6 +71,10 @@ class ErrorsInOneLine(_Base):
             flags = (f"--{name}" if f"--{name}" in self._option_string_actions else name for name in names.split(", "))
             message = head + required + ", ".join(flags)
         raise InputError(plain_english(message, self._did_you_mean)) from ex
+
+    @property
+    def _verb(self) -> str:
+        return self.prog.removesuffix(" [options]").split()[-1]
 
     @property
     def _groups(self) -> set[str]:
@@ -101,7 +108,7 @@ class ErrorsInOneLine(_Base):
     def _did_you_mean(self, flag: str, value: str = "") -> str:
         """``; did you mean --data.source?``, or where to look."""
         known = self._names()
-        if self.prog.split()[-1] != "predict":  # elsewhere nobody means the songs to predict
+        if self._verb != "predict":  # elsewhere nobody means the songs to predict
             known = [one for one in known if one != "data.predict_source"]
         found = suggest(flag.lstrip("-"), known, value) if flag or value else None
         if found is None:

@@ -34,10 +34,12 @@ class Data:
     Args:
         source: a file; default: the songs that the fit held out for its test.
         columns: canonical name to column of the file, where the file's names do not say it: ``{title: my_column}``.
+        cache_dir: folder for downloads; default: the one of the fit, or the user's cache folder.
     """
 
     source: str | None = None
     columns: dict[str, str] | None = None
+    cache_dir: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def write_card(options: Options) -> Path:
     checkpoint = read_checkpoint(options.ckpt_path)
     fitted = fingerprint_of(checkpoint)
     found = options.compared and card_parts.read_comparison(options.compared, options.model, fitted["sha256"])
-    model, data = load_model(options.ckpt_path)
+    model, data = load_model(options.ckpt_path, options.data.cache_dir)
     songs = songs_to_judge(options, data, fitted)
     print(f"{len(songs.test):,} songs: {songs.where}")
     judged = card_songs.judge(model.module, data, songs.test)
@@ -147,8 +149,8 @@ def songs_to_judge(options: Options, data: PopularityDataModule, fitted: Mapping
         if data.songs("test").empty:
             raise InputError("report: the fit of this checkpoint held out no songs: give --data.source FILE")
         return _held_out(data, str(data.hparams["source"]))
-    columns = options.data.columns or data.hparams["columns"]
-    table = load_songs(source, deduplicate=data.hparams["deduplicate"], columns=columns)
+    reading = {**data.reading, "columns": options.data.columns or data.hparams["columns"]}
+    table = load_songs(source, deduplicate=data.hparams["deduplicate"], **reading)
     print(*table.report.lines(), sep="\n")
     if table.fingerprint == fitted["sha256"] and fitted["folds"]:
         data.table = table

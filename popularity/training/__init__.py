@@ -1,1 +1,1 @@
-"""Training: the LightningModule, its losses, callbacks and figures."""
+"""Training: from a config to a fit, with its LightningModule, DataModule, callbacks and loggers."""

@@ -21,7 +21,7 @@ class Order:
     """In which order rows come, and which of them this process gets.
 
     Attributes:
-        shuffle: draw a new order every epoch. It depends on ``seed`` and the epoch alone, so that a resumed run goes on
+        shuffle: a new order every epoch, which depends on ``seed`` and the epoch alone, so that a resumed run goes on
             as if it had not stopped. Rows are then spread evenly over the batches: there is no short last batch.
         seed: of the order.
         epoch: returns the current epoch.

@@ -71,6 +71,7 @@ class EMA(WeightAveraging):
         """Copy the module."""
         if stage != "fit":
             return
+        # private: Lightning's `setup` makes an AveragedModel itself, and no public hook gives it another class
         self._average_model = MovingAverage(pl_module, self.decay)
         # the copy is made before Lightning converts the module: single precision is right for half precision, where
         # small steps of the average would be lost, and too little for double precision
@@ -89,8 +90,8 @@ class EMA(WeightAveraging):
 class RandomState(Callback):
     """Keeps the random number generator's state in the checkpoint: a resumed run equals one that never stopped.
 
-    Several processes start from one seed, for equal weights; then each draws numbers of its own, new ones each epoch.
-    Otherwise all would drop the same features of their songs.
+    Several processes start from one seed, for equal weights; then each goes on with random numbers of its own, new
+    ones each epoch. Otherwise all would drop the same features of their songs.
     """
 
     def __init__(self) -> None:

@@ -86,6 +86,15 @@ def test_bad_input_is_one_line(more, told, arguments, capsys, tmp_path):
     assert not list(tmp_path.rglob("*.npz"))
 
 
+def test_flags_in_front_of_the_config_win(config, song_file, capsys):
+    config.write_text(f"{CONFIG}folds: 3\ndata: {{source: {song_file}}}\n")
+    for front in (["--folds", "1"], ["--folds=1"]):
+        assert run(["compare", *front, "-c", str(config)]) == 2
+        assert capsys.readouterr().err == "error: --folds: expected at least 2, got 1\n"
+    assert run(["compare", "--source", "nowhere.csv", "-c", str(config)]) == 2
+    assert "nowhere.csv" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -126,7 +135,7 @@ def test_a_bad_config_is_one_line(text, told, config, song_file, capsys, tmp_pat
 
 
 def contents(folder: Path, *but: str) -> dict[str, bytes]:
-    """Tables and summaries by name; jobs have a folder of their own."""
+    """Tables and summaries by name; runs have a folder of their own."""
     return {
         path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file() and path.name not in but
     }

