@@ -5,7 +5,6 @@ Glossary of shapes: ``B`` songs, ``K`` bins.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -21,13 +20,12 @@ from popularity.inference.distribution import SHARES
 from popularity.inference.export_characters import code_points
 from popularity.inference.export_encoder import encoder_graph
 from popularity.inference.export_lookup import taken
+from popularity.inference.export_network import HistoryNetwork
 from popularity.inference.export_song import CODED, NUMBERS, TEXTS, Songs
 from popularity.metrics import HIGHEST, LOWEST
 from popularity.models.conformal import BANDS, Conformal
 from popularity.models.heads import HistogramHead
-from popularity.models.histories import History, history_of
 from popularity.models.history import HistoryMamba
-from popularity.models.known_songs import embed_known_songs
 from popularity.training.module import FeatureTokensMamba, PopularityModule, SingleTokenMamba
 
 
@@ -52,9 +50,9 @@ class SongGraph(nn.Module):
         if type(module.net) not in (HistoryMamba, FeatureTokensMamba, SingleTokenMamba):
             raise InputError(f"export: expected a network of this package, got {type(module.net).__name__}")
         self.encoder = encoder_graph(encoder, songs, samples if getattr(encoder, "history", 0) else 1)
-        self.net, self.head, self.calibration = copy.deepcopy(module.net), module.head, module.calibration
-        if isinstance(self.net, HistoryMamba) and isinstance(encoder, HistoryEncoder):
-            embed_known_songs(self.net, encoder)
+        self.net, self.head, self.calibration = module.net, module.head, module.calibration
+        if isinstance(module.net, HistoryMamba) and isinstance(encoder, HistoryEncoder):
+            self.net = HistoryNetwork(module.net, module.head, encoder)
         fresh = Conformal()
         self.conformal = not torch.equal(fresh.quantiles, module.calibration.conformal.quantiles.to(fresh.quantiles))
         self.calibrated = not module.calibration.is_identity()
@@ -66,7 +64,7 @@ class SongGraph(nn.Module):
     def forward(self, *songs: Tensor) -> tuple[Tensor, ...]:
         """``(B,)`` each, named by :attr:`outputs`; the inputs are those of `Songs`."""
         batch = self.encoder(Songs(*songs))
-        raw = members_of(self.net, batch) if isinstance(self.net, HistoryMamba) else self.net(batch)
+        raw = self.net(batch)
         raw = self.head.mix(raw) if raw.ndim == 3 else raw
         if self.calibrated:  # what `Calibration.forward` asks of its numbers, no graph can ask
             of = self.calibration
@@ -81,19 +79,6 @@ class SongGraph(nn.Module):
         if known is not None:
             found.append(known)
         return tuple(found)
-
-
-def members_of(net: HistoryMamba, batch: Mapping[str, Tensor]) -> Tensor:
-    """What the network gives, ``(M, B, outputs)``; a member reads all of its samples at once, for a short graph."""
-    samples, songs = batch["role"].shape[:2]
-    each = max(1, samples // len(net.members))
-    own = {name: torch.cat([batch[name]] * each) for name in ("song", "category", "extras", "month")}
-    found = []
-    for index, member in enumerate(net.members):
-        histories = zip(*(history_of(batch, (index * each + step) % samples) for step in range(each)), strict=True)
-        together = History._make(None if some[0] is None else torch.cat(some) for some in histories)
-        found.append(member(own, together).reshape(each, songs, -1))
-    return torch.cat(found)
 
 
 def conformed(correction: Conformal, probabilities: Tensor, known: Tensor | None) -> Tensor:

@@ -8,6 +8,8 @@ of a history.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 import torch
@@ -33,6 +35,31 @@ _OF_NAME, _OF_ALBUM = max(OF_SAME, OF_CREDITED, OF_ALBUM) + 4, OF_ALBUM + 4
 _ROOM = {SAME: OF_SAME, CREDITED: OF_CREDITED, ALBUM: OF_ALBUM}
 _SHIFT, _DAYS = 1 << 21, 1 << 20  # to join two numbers in one key; to make days positive
 _NEVER = 2**31 - 1  # a day later than all
+
+
+class _Asking(NamedTuple):
+    """Songs that may know some: what they are asked by.
+
+    Attributes:
+        names: ``(R, P)`` places of the names on a song, -1 for others.
+        first: ``(R,)`` place of the first-named artist, -1 if unknown, and of its own if missing.
+        album: ``(R,)`` number of the album, -1 if unknown.
+        day: ``(R,)`` of release, float64.
+        near: ``(R, F)`` numbers that distances are measured in.
+        named: ``(R,)`` bool: artist and title are there.
+        artist, title, track, numbers: of `Songs`.
+    """
+
+    names: Tensor
+    first: Tensor
+    album: Tensor
+    day: Tensor
+    near: Tensor
+    named: Tensor
+    artist: Tensor
+    title: Tensor
+    track: Tensor
+    numbers: Tensor
 
 
 class KnownSongs(Tables):
@@ -147,34 +174,45 @@ class KnownSongs(Tables):
             near: ``(B, F)`` numbers that distances are measured in.
 
         Returns:
-            The tensors that `HistoryEncoder.attach` adds to a batch, ``(D, B, H)`` each, with rows of known songs for
-            ``history_song`` and ``history_category``; ``known_songs`` ``(B,)``. And how many songs by others are on the
-            album, ``(B,)``.
+            ``rows`` ``(R,)`` of the songs that may know some, the first of them thrice; the tensors that
+            `HistoryEncoder.attach` adds to a batch of these, ``(D, R, H)`` each, with rows of known songs for
+            ``history_song`` and ``history_category``; ``crowded`` ``(R,)``, where samples differ; ``known_songs``
+            ``(B,)``. And how many songs by others are on the album, ``(B,)``.
         """
         names = self.find_name(torch.cat([read.artists, read.credited], 1))
         first = torch.where(names[:, 0] >= 0, names[:, 0], torch.where(read.artists[:, 0] == 0, self.nobody, -1))
         album = self._album(read, first)
+        # with two more, since graphs take tensors of no row or of one for cases of their own
+        rows = F.pad(((names >= 0).any(1) | (album >= 0)).nonzero().squeeze(1), (2, 0))
+        named = ~read.artist.end[:, 0] & ~read.title.end[:, 0]
         day = torch.nan_to_num(read.day, _NEVER)
-        row, role = self._listed(names, first, album, day.long())
-        row, role, same_album = self._candidates(row, role, album, self._is_itself(songs, read, row))
+        everything = _Asking(names, first, album, day, near, named, songs.artist, songs.title, songs.track_id, songs.numbers)
+        found = self._histories(_Asking._make(taken(value, rows) for value in everything))
+        known = torch.zeros_like(album).index_put((rows,), found["known_songs"])
+        return {**found, "rows": rows, "known_songs": known}, self._others(album, first)
+
+    def _histories(self, asking: _Asking) -> dict[str, Tensor]:
+        row, role = self._listed(asking)
+        row, role, same_album = self._candidates(row, role, asking.album, self._is_itself(asking, row))
         if self.earlier:
-            place = (day / DAYS_PER_MONTH).float().unsqueeze(1) - torch.nan_to_num(taken(self.known_month, row))
+            month = (asking.day / DAYS_PER_MONTH).float().unsqueeze(1)
+            place = month - torch.nan_to_num(taken(self.known_month, row))
         else:
-            place = (taken(self.known_near, row) - near.unsqueeze(1)).square().sum(-1)
-        known = (role == SAME).sum(1)
-        chance = taken(self.known_chance, row).permute(2, 0, 1)  # (D, B, C)
+            place = (taken(self.known_near, row) - asking.near.unsqueeze(1)).square().sum(-1)
+        crowded, known = (role != NO_SONG).sum(1) > self.history, (role == SAME).sum(1)
+        chance = taken(self.known_chance, row).permute(2, 0, 1)  # (D, R, C)
         role, place, same_album, row = (value.expand(chance.shape) for value in (role, place, same_album, row))
         best = priority(role, role != NO_SONG, same_album, chance).topk(min(self.history, row.shape[-1]), dim=-1)
         place = torch.where(best.values >= 0, place.gather(-1, best.indices), torch.inf)
         place, order = place.sort(dim=-1, descending=True)  # padding in front, the nearest last
         used, order = place.isfinite(), best.indices.gather(-1, order)
         row = torch.where(used, row.gather(-1, order), 0)
-        found = {"history_song": row, "history_category": row, "known_songs": known}
+        found = {"history_song": row, "history_category": row, "known_songs": known, "crowded": crowded}
         found |= {"history_month": taken(self.known_month, row), "history_label": taken(self.known_label, row)}
         found["role"] = torch.where(used, role.gather(-1, order), NO_SONG)
         if self.has_albums:
             found["same_album"] = same_album.gather(-1, order) & used
-        return found, self._others(album, first)
+        return found
 
     def _album(self, read: Read, first: Tensor) -> Tensor:
         """``(B,)`` number of the album, -1 where it is not that of a known song."""
@@ -192,8 +230,9 @@ class KnownSongs(Tables):
         mine = _taken_or_last(self.pair_size, self.find_pair(album * _SHIFT + first))
         return torch.where(album >= 0, _taken_or_last(self.album_size, album) - mine, 0) * self.counted
 
-    def _listed(self, names: Tensor, first: Tensor, album: Tensor, day: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows of known songs and their roles as the lists give them, ``(B, C)`` each, with repeats."""
+    def _listed(self, asking: _Asking) -> tuple[Tensor, Tensor]:
+        """Rows of known songs and their roles as the lists give them, ``(R, C)`` each, with repeats."""
+        names, first, album, day = asking.names, asking.first, asking.album, asking.day.long()
         repeated = (names.unsqueeze(2) == names.unsqueeze(1)).tril(-1).any(2)
         known = torch.where((names >= 0) & ~repeated, torch.arange(names.shape[1], 0, -1, device=names.device), 0)
         best = known.topk(min(_NAMES, names.shape[1]), dim=1)  # the first four that are known
@@ -254,13 +293,11 @@ class KnownSongs(Tables):
         row = torch.where(kept, row.gather(1, order), self.count)
         return row, torch.where(kept, role.gather(1, order), NO_SONG), same_album.gather(1, order) & kept
 
-    def _is_itself(self, songs: Songs, read: Read, row: Tensor) -> Tensor:
-        """``(B, C)``: a known song is the song itself, by id, by artist and title, or by its audio columns."""
-        named = ~read.artist.end[:, 0] & ~read.title.end[:, 0]
-        key = torch.where(named, self._song_key(songs.artist, songs.title), 0)
-        sound = self._sound(songs.numbers[:, : len(AUDIO)])
-        same = (taken(self.track, row) == songs.track_id.unsqueeze(1)) & (songs.track_id >= 0).unsqueeze(1)
-        same = same | ((taken(self.both, row) == key.unsqueeze(1)) & named.unsqueeze(1))
+    def _is_itself(self, asking: _Asking, row: Tensor) -> Tensor:
+        """``(R, C)``: a known song is the song itself, by id, by artist and title, or by its audio columns."""
+        key, sound = self._song_key(asking.artist, asking.title), self._sound(asking.numbers[:, : len(AUDIO)])
+        same = (taken(self.track, row) == asking.track.unsqueeze(1)) & (asking.track >= 0).unsqueeze(1)
+        same = same | ((taken(self.both, row) == key.unsqueeze(1)) & asking.named.unsqueeze(1))
         return same | ((taken(self.sound, row) - sound.unsqueeze(1)).abs() < 1e-7)
 
 
