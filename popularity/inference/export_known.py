@@ -184,7 +184,7 @@ class KnownSongs(Tables):
         album = self._album(read, first)
         # with two more, since graphs take tensors of no row or of one for cases of their own
         rows = F.pad(((names >= 0).any(1) | (album >= 0)).nonzero().squeeze(1), (2, 0))
-        named = ~read.artist.end[:, 0] & ~read.title.end[:, 0]
+        named = ~read.artist.empty & ~read.title.empty
         day = torch.nan_to_num(read.day, _NEVER)
         everything = _Asking(names, first, album, day, near, named, songs.artist, songs.title, songs.track_id, songs.numbers)
         found = self._histories(_Asking._make(taken(value, rows) for value in everything))

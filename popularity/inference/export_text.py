@@ -1,9 +1,11 @@
 """What `popularity.features` says of titles and albums, computed from code points: statistics, credits, n-grams.
 
-Glossary of shapes: ``B`` songs, ``L`` characters of the longest text, ``P`` names of a text.
+Glossary of shapes: ``B`` songs, ``T`` characters of all texts and what ends them, ``P`` names of a text.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,16 +17,17 @@ from popularity.features.title_stats import SCRIPTS, script_of
 from popularity.inference.export_characters import (
     Alphabet,
     Letters,
-    at,
     behind,
     code_points,
-    first,
+    places,
     table_of,
+    without_repeats,
 )
-from popularity.inference.export_lookup import Lookup, taken
+from popularity.inference.export_lookup import taken
 
 #: Names that a title credits and that are read; of more, the first ones.
 TITLE_NAMES = 6
+_LONGEST = 4  # letters of an n-gram; the shortest have two
 _OPENED = 16  # added to the length of marks that no colon may follow
 _SPANISH = ("el", "la", "de", "que", "mi", "tu", "los", "por", "amor", "una", "con")
 _NO_NAMES = (
@@ -57,33 +60,31 @@ class Credits(nn.Module):
         brackets, dash = text.any_of("()[]"), text.any_of("-–—") & spaced
         ends = brackets | text.end | dash | (text.any_of("/") & spaced)
         marks = self._featured(text), self._together(text, dash)
-        credited, end = torch.zeros_like(ends), torch.zeros_like(text.codes[:, :1])
+        credited, end = torch.zeros_like(ends), text.start
         for _ in range(2):
             begin = torch.minimum(*(self._names_begin(text, mark, end) for mark in marks))
-            begin = torch.where(at(brackets | text.end, begin), text.place.shape[0], begin)
-            end = first(ends & (text.place > begin))
-            credited = credited | ((text.place >= begin) & (text.place < end))
+            begin = torch.where(taken(brackets, begin), text.stop, begin)
+            end = text.first(ends, torch.minimum(begin + 1, text.stop))
+            credited = credited | ((text.place >= taken(begin, text.row)) & (text.place < taken(end, text.row)))
         inside = credited & ~self._separators(text)
         keys = self.alphabet.names(text, inside, text.blank | text.any_of(".*-–—:"), TITLE_NAMES)
         keys = keys * ~self._versions(text, credited).unsqueeze(1)
-        keys = keys * ~(keys.unsqueeze(2) == self.nobody).any(2)
-        repeated = (keys.unsqueeze(2) == keys.unsqueeze(1)).tril(-1).any(2)
-        return keys * ~repeated
+        return without_repeats(keys * ~(keys.unsqueeze(2) == self.nobody).any(2))
 
     @staticmethod
     def _names_begin(text: Letters, mark: Tensor, least: Tensor) -> Tensor:
-        """``(B, 1)`` first character of the names behind the first mark from a place on; L where there is none."""
-        place = first((mark > 0) & (text.place >= least))
-        length = at(mark, place).long()
-        begin = first(~text.blank & (text.place >= place + length % _OPENED))
-        colon = at(text.any_of("-:"), begin) & (length < _OPENED)
-        return torch.where(colon, first(~text.blank & (text.place > begin)), begin)
+        """``(B,)`` first character of the names behind the first mark from a place on, the end where there is none."""
+        place = text.first(mark > 0, least)
+        length = taken(mark, place).long()
+        begin = text.first(~text.blank, torch.minimum(place + length % _OPENED, text.stop))
+        colon = taken(text.any_of("-:"), begin) & (length < _OPENED)
+        return torch.where(colon, text.first(~text.blank, torch.minimum(begin + 1, text.stop)), begin)
 
     @staticmethod
     def _featured(text: Letters) -> Tensor:
-        """``(B, L)``: characters of a mark such as feat. that starts here, 0 where none does."""
+        """``(T,)``: characters of a mark such as feat. that starts here, 0 where none does."""
         numbered = text.after_blank & behind(text.digit, -2)
-        free = ~text.after_word & ~numbered & (text.place > 0)
+        free = ~text.after_word & ~numbered & ~behind(text.end, -1)
         found = torch.zeros_like(text.low)
         for word in ("feat", "featuring", "ft"):
             dotted = behind(text.any_of("."), len(word))
@@ -92,9 +93,9 @@ class Credits(nn.Module):
 
     @staticmethod
     def _together(text: Letters, dash: Tensor) -> Tensor:
-        """``(B, L)``: the same for with, w/ and con in a bracket or behind a dash."""
+        """``(T,)``: the same for with, w/ and con in a bracket or behind a dash."""
         blank = text.after_blank
-        opened = behind(text.any_of("(["), -1) & (text.place > 1)
+        opened = behind(text.any_of("(["), -1) & ~behind(text.end, -2)
         opened = opened | (blank & behind(dash, -2))
         found = torch.zeros_like(text.low)
         for word in ("with", "w/", "con", "duet with", "a duet with", "in duet with", "duetto con"):
@@ -103,7 +104,7 @@ class Credits(nn.Module):
 
     @staticmethod
     def _separators(text: Letters) -> Tensor:
-        """``(B, L)``: characters between two names."""
+        """``(T,)``: characters between two names."""
         lone = text.any_of("x") & text.after_blank & behind(text.blank, 1)
         parts = text.any_of(",;&") | (lone & ~behind(text.any_of("&,;"), 2) & ~behind(text.starts("and"), 2))
         for word in ("and", "feat.", "ft.", "feat", "ft"):
@@ -121,7 +122,7 @@ class Credits(nn.Module):
         begins = credited & ~behind(credited, -1)
         for prefix in _PREFIXES:
             found = found | (text.starts(prefix) & begins)
-        return (found & credited).any(1)
+        return text.any(found & credited)
 
 
 class TitleStatistics(nn.Module):
@@ -139,19 +140,19 @@ class TitleStatistics(nn.Module):
         self.credits = Credits(alphabet)
         kinds: dict[tuple[bool, ...], int] = {}
         self.register_buffer("of", table_of(lambda c: kinds.setdefault(_flags(c), len(kinds) + 1), torch.uint8))
-        self.register_buffer("flags", torch.tensor([_flags(""), *kinds]).float())
+        self.register_buffer("flags", torch.tensor([_flags(""), *kinds]).double())
 
     def forward(self, text: Letters) -> tuple[Tensor, Tensor]:
         """Statistics ``(B, 22)`` float32, NaN where missing, and hashes of the credited names ``(B, P)``."""
-        counts = taken(self.flags, taken(self.of, text.codes).long()).sum(1)
+        counts = text.sums(taken(self.flags, taken(self.of, text.codes).int())).float()
         letters, upper, lower, brackets, foreign, punctuation = counts[:, :6].unbind(1)
         letters = letters.clamp_min(1)
         names = self.credits(text)
-        begins = ~text.blank & ~text.end & (text.after_blank | (text.place == 0))
+        begins = ~text.blank & ~text.end & (text.after_blank | behind(text.end, -1))
         year = self._year(text)
         columns = [
-            (~text.end).sum(1).float(),
-            begins.sum(1).float(),
+            (text.stop - text.start).float(),
+            text.sums(begins.long()).float(),
             (names != 0).sum(1).float(),
             *(found.float() for found in self._patterns(text)),
             (~year.isnan()).float(),
@@ -164,7 +165,7 @@ class TitleStatistics(nn.Module):
             *(counts[:, 6:] / letters.unsqueeze(1)).unbind(1),
         ]
         statistics = torch.stack(columns, 1)
-        return statistics.masked_fill(text.end[:, :1], torch.nan), names
+        return statistics.masked_fill(text.empty.unsqueeze(1), torch.nan), names
 
     @staticmethod
     def _patterns(text: Letters) -> list[Tensor]:
@@ -174,20 +175,20 @@ class TitleStatistics(nn.Module):
             found = text.starts(some[0], left=True, right=True)
             for word in some[1:]:
                 found = found | text.starts(word, left=True, right=True)
-            return found.any(1)
+            return text.any(found)
 
         opener = text.any_of("-([")
-        opened = text.place > first(opener)
+        opened = text.place > taken(text.first(opener, text.start), text.row)
         spaced = opener | (text.any_of(" ") & behind(opener, -1))
         quoted = text.starts("from ") & behind(text.any_of("\"'“‘"), 5)
         about = (text.starts("from", right=True) & behind(spaced, -1)) | quoted
         return [
-            text.starts("remix").any(1),
-            (text.starts("live", left=True, right=True) & opened).any(1),
-            text.starts("remaster").any(1),
+            text.any(text.starts("remix")),
+            text.any(text.starts("live", left=True, right=True) & opened),
+            text.any(text.starts("remaster")),
             words("mono", "stereo", "version", "edit", "mix"),
-            (about | text.starts("motion picture") | text.starts("soundtrack")).any(1) | words("theme"),
-            text.starts(" - ").any(1),
+            text.any(about | text.starts("motion picture") | text.starts("soundtrack")) | words("theme"),
+            text.any(text.starts(" - ")),
             words(*_SPANISH),
         ]
 
@@ -200,8 +201,9 @@ class TitleStatistics(nn.Module):
             whole = whole & behind(text.digit, step)
             number = number * 10 + behind(value, step)
         whole = whole & (number >= 1950) & (number <= 2029)
-        last = torch.where(whole, text.place, -1).amax(1, keepdim=True)
-        return torch.where(last >= 0, at(number, last).float(), torch.nan).squeeze(1)
+        passed = taken(whole.long().cumsum(0), text.stop)
+        last = taken(F.pad(places(whole), (1, 0)), passed)  # up to the end of the text
+        return torch.where(last >= text.start, taken(number, last).float(), torch.nan)
 
 
 def _flags(char: str) -> tuple[bool, ...]:
@@ -222,51 +224,76 @@ class Components(nn.Module):
     """
 
     letter: Tensor
+    following: Tensor
     idf: Tensor
     weights: Tensor
     shift: Tensor
-
-    _SIZES = (2, 3, 4)
 
     def __init__(self, text: TextEncoder) -> None:
         super().__init__()
         terms = text.vocabulary[text.read]
         letters = sorted({char for term in terms for char in term} - {" "})
         place = {char: number + 2 for number, char in enumerate(letters)}  # 0: no letter of these; 1: blank
-        self.base = len(letters) + 2
-        self.register_buffer("letter", table_of(lambda c: 1 if c.isspace() else place.get(c.lower(), 0), torch.int32))
-        place[" "] = 1
-        packed = [sum(place[char] * self.base**i for i, char in enumerate(term)) for term in terms]
-        self.find = Lookup(torch.tensor(packed, dtype=torch.int64))
-        # the last row is that of n-grams without a place
-        self.register_buffer("idf", F.pad(torch.from_numpy(text.idf[text.read].copy()).float(), (0, 1)))
+        code = table_of(lambda c: 1 if c.isspace() else place.get(c.lower(), 0), torch.int32)
+        code[0] = 1  # what ends a text is a blank
+        self.register_buffer("letter", code)
+        self.letters = len(letters) + 2
+        node = self._tree(terms, {" ": 1, **place})
         moments = [(text.intercept[name], *text.score_moments[name]) for name in text.scores]
         intercept, mean, spread = np.array(moments).reshape(-1, 3).T
         weights = (
             np.stack([text.coefficients[name] for name in text.scores], 1) if text.scores else np.zeros((len(terms), 0))
         )
         weights = np.concatenate([text.projection / text.scale, weights / spread], axis=1)
-        self.register_buffer("weights", F.pad(torch.from_numpy(weights).float(), (0, 0, 0, 1)))
+        idf = np.zeros(self.nodes)
+        by_node = np.zeros((len(idf), weights.shape[1]))
+        idf[node] = text.idf[text.read]
+        by_node[node] = weights
+        self.register_buffer("idf", torch.from_numpy(idf).float())
+        self.register_buffer("weights", torch.from_numpy(by_node * idf[:, None]).float())
         shift = np.concatenate([np.zeros(text.components), (intercept - mean) / spread])
         self.register_buffer("shift", torch.from_numpy(shift * bool(terms)).float())
 
-    def forward(self, codes: Tensor) -> Tensor:
+    def _tree(self, terms: Sequence[str], letters: Mapping[str, int]) -> list[int]:
+        """Make the tree in which letters lead from node to node of the n-grams; node 0 is a dead end.
+
+        Args:
+            terms: the n-grams.
+            letters: of which they are made; their numbers are those of the nodes of one letter.
+
+        Returns:
+            The nodes of the n-grams.
+        """
+        node = dict(letters)
+        for size in range(2, _LONGEST + 1):
+            node |= {start: len(node) + 1 + place for place, start in enumerate(sorted({t[:size] for t in terms if len(t) >= size}))}
+        self.nodes = len(node) + 1
+        following = np.zeros((self.nodes, self.letters), dtype=np.int32)
+        for start, number in node.items():
+            if len(start) > 1:
+                following[node[start[:-1]], letters[start[-1]]] = number
+        inner = max((number for start, number in node.items() if len(start) < _LONGEST), default=0)
+        self.register_buffer("following", torch.from_numpy(following[: inner + 1].ravel()))
+        return [node[term] for term in terms]
+
+    def forward(self, text: Letters) -> Tensor:
         """``(B, components + scores)`` float32, within -4 and 4."""
-        letters = torch.where(codes == 0, 1, taken(self.letter, codes).long())
-        packed = F.pad(letters, (1, 0), value=1)
-        found = []
-        known, whole = packed > 0, packed
-        for size in range(1, max(self._SIZES)):
-            following = behind(packed, size, 1)
-            known, whole = known & (following > 0), whole + following * self.base**size
-            found.append(torch.where(known, whole, 0))
-        index = self.find(torch.cat(found, 1))
-        index = torch.where(index < 0, len(self.idf) - 1, index)
-        count = self.idf.new_zeros(codes.shape[0], len(self.idf)).scatter_add(1, index, torch.ones_like(index).float())
-        count = count.gather(1, index)
+        letter = taken(self.letter, text.codes)
+        nodes = [behind(letter, -1, 1)]  # an n-gram may begin in front of a text
+        for step in range(_LONGEST - 1):
+            nodes.append(taken(self.following, nodes[-1] * self.letters + behind(letter, step, 1)))
+        node = torch.cat(nodes[1:])
+        place = torch.cat([text.row * self.nodes] * (_LONGEST - 1)) + node
+        count = torch.zeros(text.stop.shape[0] * self.nodes, dtype=torch.uint8)
+        count = taken(count.scatter_add(0, place, torch.ones_like(place, dtype=torch.uint8)), place)
+        times = ((count.int() + 255) % 256 + 1).float()  # 256 of them leave a 0 in a byte
         # an n-gram that occurs several times is met as often, each time with its share
-        weight = taken(self.idf, index) * (1 + count.log())
-        norm = (weight.square() / count).sum(1, keepdim=True).sqrt()
-        share = weight / count / torch.where(norm > 0, norm, 1)
-        mixed = torch.bmm(share.unsqueeze(1), taken(self.weights, index)).squeeze(1)
+        weight = 1 + times.log()
+        share = weight / times
+        mixed = taken(self.weights, node) * share.unsqueeze(1)
+        square = taken(self.idf, node).square() * weight * share
+        sums = torch.cat([mixed, square.unsqueeze(1)], 1).unflatten(0, (_LONGEST - 1, -1)).sum(0)
+        sums = text.sums(sums.double())
+        norm = sums[:, -1:].sqrt()
+        mixed = (sums[:, :-1] / torch.where(norm > 0, norm, 1)).float()
         return (mixed + self.shift).clamp(-4, 4)

@@ -48,12 +48,16 @@ def alphabet():
     return characters.Alphabet()
 
 
+def letters_of(alphabet, texts):
+    return characters.Letters(characters.code_points(texts), alphabet)
+
+
 def test_title_statistics(alphabet):
     from popularity.data.credits import straight_quotes
     from popularity.features.title_stats import title_statistics
 
     titles = [straight_quotes(title) for title in TITLES]  # as the graph first makes them
-    statistics, names = text.TitleStatistics(alphabet)(alphabet.letters(characters.code_points([*titles, ""])))
+    statistics, names = text.TitleStatistics(alphabet)(letters_of(alphabet, [*titles, ""]))
     expected = title_statistics(pd.Series([*TITLES, None], dtype="str"))
     np.testing.assert_allclose(statistics.numpy(), expected, rtol=1e-6)
     assert (names[1, :2] == alphabet.key(characters.code_points(["lil nas x", "anitta"]))).all()
@@ -64,8 +68,8 @@ def test_title_statistics(alphabet):
     ["Beyoncé", "Beyonce\u0301", "  BEYONCÉ ", "Beyoncé...", "Ｂeyoncé", "\u200bBeyoncé"],
 )
 def test_spellings_of_a_name_have_one_key(alphabet, spelled):
-    column = alphabet.letters(characters.code_points([f"Jay-Z;{spelled}", "Jay-Z;Beyonce"]))
-    inside = ~column.any_of(";") & ~column.end
+    column = letters_of(alphabet, [f"Jay-Z;{spelled}", "Jay-Z;Beyonce"])
+    inside = ~column.any_of(";")
     keys = alphabet.names(column, inside, column.blank | column.any_of("."), 3)
     assert keys[0].tolist() == [*alphabet.key(characters.code_points(["jay-z", "beyoncé"])).tolist(), 0]
     assert keys[1, 1] != keys[0, 1]
@@ -104,8 +108,8 @@ def test_onnx_runtime_computes_the_same_keys(alphabet):
             self.alphabet = alphabet
 
         def forward(self, codes):
-            text = self.alphabet.letters(codes)
-            names = self.alphabet.names(text, ~text.any_of("&") & ~text.end, text.blank, 3)
+            text = characters.Letters(codes, self.alphabet)
+            names = self.alphabet.names(text, ~text.any_of("&"), text.blank, 3)
             return self.alphabet.key(codes), self.alphabet.folded_key(codes), names
 
     codes = characters.code_points([*TITLES, *SPELLED])
@@ -122,7 +126,7 @@ def test_components_and_scores(song_table):
     made = TextEncoder(scores=("album",), read="album characters")
     made.fit(song_table[:60], ())
     components, scores = made.encode(song_table)
-    found = text.Components(made)(characters.code_points(song_table["album"].fillna("").to_list()))
+    found = text.Components(made)(letters_of(characters.Alphabet(), song_table["album"].fillna("").to_list()))
     np.testing.assert_allclose(found, np.concatenate([components.clip(-4, 4), scores], axis=1), atol=1e-5)
 
 
@@ -306,11 +310,16 @@ def test_the_graph_of_every_network(crowded, settings):
     graph = graphs.SongGraph(module, encoder, known, samples * getattr(encoder, "eval_samples", 1)).eval()
     with torch.no_grad():
         found = dict(zip(graph.outputs, graph(*graphs.songs_of(new, graphs.vocabularies(encoder, known))), strict=True))
-    expected = predict_songs(module, encoder, new, samples=samples)
-    np.testing.assert_allclose(found["popularity"], expected.mean, atol=1e-4)
-    if expected.probabilities is not None:
-        np.testing.assert_allclose(found["low_95"], distribution.interval(expected, 0.95)[0], atol=1e-2)
+    crowded = np.zeros(len(new), dtype=bool)
     if "known_songs" in found:
         role = encoder.encode(new)["role"]
         assert found["known_songs"].tolist() == (role == 0).sum(1).clamp_max(encoder.history).tolist()
-        assert ((role >= 0).sum(1) > encoder.history).float().mean() > 0.4
+        crowded = ((role >= 0).sum(1) > encoder.history).numpy()
+        assert 0.4 < crowded.mean() < 1
+    # apart: `predict` reads several samples of all songs of a batch where it does of one, in which songs of one month
+    # stand in another order each time
+    for some in filter(np.any, (crowded, ~crowded)):
+        expected = predict_songs(module, encoder, new[some].reset_index(drop=True), samples=samples)
+        np.testing.assert_allclose(found["popularity"][some], expected.mean, atol=1e-4)
+        if expected.probabilities is not None:
+            np.testing.assert_allclose(found["low_95"][some], distribution.interval(expected, 0.95)[0], atol=1e-2)
