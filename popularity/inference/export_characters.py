@@ -63,7 +63,7 @@ class Letters:
     """The letters of texts in one row, in which patterns are looked for. A 0 stands in front and behind each text.
 
     Args:
-        codes: ``(B, L)`` code points, at least one 0 behind each text.
+        codes: ``(B, L)`` code points.
         alphabet: says what they are.
 
     Attributes:
@@ -80,8 +80,9 @@ class Letters:
 
     def __init__(self, codes: Tensor, alphabet: Alphabet) -> None:
         inside = codes != 0
-        kept = F.pad(inside[:, :-1], (1, 0), value=True)
-        self.codes = F.pad(_straight(codes.flatten().index_select(0, places(kept.flatten()))), (1, 0))
+        kept = F.pad(inside, (1, 0), value=True)  # with the 0 behind a text
+        ended = F.pad(codes, (0, 1)).flatten()
+        self.codes = F.pad(_straight(ended.index_select(0, places(kept.flatten()))), (1, 0))
         size = inside.sum(1)
         self.stop = (size + 1).cumsum(0)
         self.start, self.empty = self.stop - size, size == 0

@@ -24,7 +24,7 @@ from popularity.features.encoder import HistoryEncoder
 from popularity.features.keys import DAYS_PER_MONTH, hashes, keys_of
 from popularity.features.related import ALBUM, CREDITED, NO_SONG, OF_ALBUM, OF_CREDITED, OF_SAME, SAME, RelatedSongs
 from popularity.features.sampling import fixed_chances, priority
-from popularity.inference.export_characters import LIMIT, Alphabet, code_points
+from popularity.inference.export_characters import LIMIT, Alphabet, code_points, places
 from popularity.inference.export_lookup import Lookup, Tables, taken
 from popularity.inference.export_song import Read, Songs
 
@@ -176,14 +176,14 @@ class KnownSongs(Tables):
         Returns:
             ``rows`` ``(R,)`` of the songs that may know some, the first of them thrice; the tensors that
             `HistoryEncoder.attach` adds to a batch of these, ``(D, R, H)`` each, with rows of known songs for
-            ``history_song`` and ``history_category``; ``crowded`` ``(R,)``, where samples differ; ``known_songs``
-            ``(B,)``. And how many songs by others are on the album, ``(B,)``.
+            ``history_song`` and ``history_category``; ``candidates`` ``(R,)``, how many there are for them;
+            ``known_songs`` ``(B,)``. And how many songs by others are on the album, ``(B,)``.
         """
         names = self.find_name(torch.cat([read.artists, read.credited], 1))
         first = torch.where(names[:, 0] >= 0, names[:, 0], torch.where(read.artists[:, 0] == 0, self.nobody, -1))
         album = self._album(read, first)
         # with two more, since graphs take tensors of no row or of one for cases of their own
-        rows = F.pad(((names >= 0).any(1) | (album >= 0)).nonzero().squeeze(1), (2, 0))
+        rows = F.pad(places((names >= 0).any(1) | (album >= 0)), (2, 0))
         named = ~read.artist.empty & ~read.title.empty
         day = torch.nan_to_num(read.day, _NEVER)
         everything = _Asking(names, first, album, day, near, named, songs.artist, songs.title, songs.track_id, songs.numbers)
@@ -199,7 +199,7 @@ class KnownSongs(Tables):
             place = month - torch.nan_to_num(taken(self.known_month, row))
         else:
             place = (taken(self.known_near, row) - asking.near.unsqueeze(1)).square().sum(-1)
-        crowded, known = (role != NO_SONG).sum(1) > self.history, (role == SAME).sum(1)
+        candidates, known = (role != NO_SONG).sum(1), (role == SAME).sum(1)
         chance = taken(self.known_chance, row).permute(2, 0, 1)  # (D, R, C)
         role, place, same_album, row = (value.expand(chance.shape) for value in (role, place, same_album, row))
         best = priority(role, role != NO_SONG, same_album, chance).topk(min(self.history, row.shape[-1]), dim=-1)
@@ -207,7 +207,7 @@ class KnownSongs(Tables):
         place, order = place.sort(dim=-1, descending=True)  # padding in front, the nearest last
         used, order = place.isfinite(), best.indices.gather(-1, order)
         row = torch.where(used, row.gather(-1, order), 0)
-        found = {"history_song": row, "history_category": row, "known_songs": known, "crowded": crowded}
+        found = {"history_song": row, "history_category": row, "known_songs": known, "candidates": candidates}
         found |= {"history_month": taken(self.known_month, row), "history_label": taken(self.known_label, row)}
         found["role"] = torch.where(used, role.gather(-1, order), NO_SONG)
         if self.has_albums:
@@ -280,14 +280,14 @@ class KnownSongs(Tables):
         same_album = (taken(self.album, row) == album.unsqueeze(1)) & self.has_albums
         key = (role * 2 + ~same_album) * count + taken(self.rank, row)
         key, order = torch.where(here, key, 16 * count).sort(dim=1)
-        begin, places = torch.zeros_like(album).unsqueeze(1), []
+        begin, chosen = torch.zeros_like(album).unsqueeze(1), []
         kinds = [(kind, most) for kind, most in _ROOM.items() if kind != ALBUM or self.has_albums]
         for kind, most in kinds:
             end = begin + (here & (role == kind)).sum(1, keepdim=True)
             place = begin + torch.arange(most, device=row.device)
-            places.append(torch.where(place < end, place, row.shape[1]))
+            chosen.append(torch.where(place < end, place, row.shape[1]))
             begin = end
-        place = torch.cat(places, 1)  # (B, C), the width of the lists where there is none
+        place = torch.cat(chosen, 1)  # (B, C), the width of the lists where there is none
         order = F.pad(order, (0, 1)).gather(1, place)
         kept = place < row.shape[1]
         row = torch.where(kept, row.gather(1, order), self.count)

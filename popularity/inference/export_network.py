@@ -1,7 +1,7 @@
 """The history network as a graph: what songs without known songs cost is short, and a block takes few operations.
 
-All samples of a song are alike where its candidates fit into one history, and one sequence is read then. A song that
-knows no songs has three tokens.
+All samples of a song are alike where its candidates fit into one history, and one sequence is read then. A song without
+known songs has three tokens, and one with few of them has few tokens.
 
 Glossary of shapes: ``B`` songs, ``R`` songs that may know some, ``D`` samples, ``Q`` sequences, ``H`` known songs of a
 history, ``L = H + 3`` tokens, ``d`` width, ``h`` heads, ``p`` channels of a head, ``n`` states.
@@ -17,24 +17,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from popularity.features.encoder import HistoryEncoder
+from popularity.inference.export_characters import places
 from popularity.inference.export_lookup import Tables, taken
 from popularity.models.heads import Head
 from popularity.models.histories import History, histories_of
-from popularity.models.history import HistoryMamba, HistoryMember
+from popularity.models.history import HistoryMamba
 from popularity.models.known_songs import embed_known_songs
 from popularity.models.mamba2 import Mamba2
 from popularity.models.mamba2_torch import EPSILON
 from popularity.models.ssd import CHUNK, segment_indicator
 
 _SONG = ("song", "category", "extras", "month")
+_FEW = 4  # known songs of a short history
 
 
 class DenseMamba2(Tables):
     """What `Mamba2` computes of sequences of at most `CHUNK` tokens, in few operations on few numbers.
 
     The convolution is part of the projection, which reads a token beside those before it; the weights of the norm are
-    part of the last projection, whose result is scaled in place of what it reads; a head has projections of its own,
-    so that nothing is transposed; and the skip is the diagonal of what mixes the tokens.
+    part of the last projection, whose result is scaled in place of what it reads; heads are taken one by one, so that
+    nothing is transposed; and the skip is the diagonal of what mixes the tokens.
 
     Args:
         block: trained, with one group.
@@ -45,13 +47,13 @@ class DenseMamba2(Tables):
         w_in, conv, conv_bias, dt_bias, A_log, D, norm, w_out = (
             parameter.detach() for parameter in block.block_parameters()
         )
-        self.taps, self.heads, self.inner = block.d_conv, block.nheads, block.d_inner
+        self.taps, self.heads, self.width = block.d_conv, block.nheads, block.headdim
         z, xbc, dt = w_in.split([block.d_inner, block.conv_dim, block.nheads])
-        by_tap = (xbc.unsqueeze(1) * conv.transpose(1, 2)).flatten(1).t()  # (taps d, channels), the earliest first
-        sizes = [block.headdim] * self.heads + [block.d_state] * 2
-        for name, of in (("tap", by_tap.split(sizes, 1)), ("bias", conv_bias.split(sizes))):
-            for place, part in enumerate(of):
-                self.register_buffer(f"{name}_{place}", part.contiguous())
+        by_tap = xbc.unsqueeze(1) * conv.transpose(1, 2)  # (channels, taps, d), the earliest first
+        sizes = [block.d_inner, block.d_state, block.d_state]
+        for name, weight, bias in zip("xBC", by_tap.split(sizes), conv_bias.split(sizes), strict=True):
+            self.register_buffer(f"{name}_weight", weight.permute(1, 2, 0).contiguous())
+            self.register_buffer(f"{name}_bias", bias.contiguous())
         tensors = {
             "gate": z.t(), "step": dt.t(), "dt_bias": dt_bias, "log_decay": -A_log.exp().unsqueeze(1),
             "skip": D.reshape(-1, 1, 1), "out": (w_out * norm).t(),
@@ -62,19 +64,20 @@ class DenseMamba2(Tables):
     def forward(self, u: Tensor) -> Tensor:
         """``(Q, L, d)`` to ``(Q, L, d)``."""
         sequences, length, _ = u.shape
-        padded = F.pad(u, (0, 0, self.taps - 1, 0))
-        beside = torch.cat([padded[:, tap : tap + length] for tap in range(self.taps)], 2)
-        *x, B, C = (
-            F.silu(beside @ getattr(self, f"tap_{part}") + getattr(self, f"bias_{part}"))
-            for part in range(self.heads + 2)
+        taps = min(self.taps, length)
+        padded = F.pad(u, (0, 0, taps - 1, 0))
+        beside = torch.cat([padded[:, tap : tap + length] for tap in range(taps)], 2)
+        x, B, C = (
+            F.silu(beside @ getattr(self, f"{name}_weight")[-taps:].flatten(0, 1) + getattr(self, f"{name}_bias"))
+            for name in "xBC"
         )
         dt = F.softplus(u @ self.step + self.dt_bias).transpose(1, 2)  # (Q, h, L)
         segments = torch.mm((dt * self.log_decay).reshape(-1, length), segment_indicator(length, u))
         weights = torch.bmm(C, B.transpose(1, 2)).tril().unsqueeze(1)
         mixing = segments.exp().view(sequences, self.heads, length, length) * weights * dt.unsqueeze(2)
         mixing = mixing + self.skip * torch.eye(length, dtype=u.dtype)
-        y = torch.cat([torch.bmm(mixing[:, head], of) for head, of in enumerate(x)], 2)
-        gated = y * F.silu(u @ self.gate)
+        y = [torch.bmm(mixing[:, head], part) for head, part in enumerate(x.split(self.width, 2))]
+        gated = torch.cat(y, 2) * F.silu(u @ self.gate)
         scale = ((gated * gated).mean(2, keepdim=True) + EPSILON).rsqrt()
         return (gated @ self.out) * scale
 
@@ -104,35 +107,44 @@ class HistoryNetwork(nn.Module):
 
         Args:
             batch: from `popularity.inference.export_encoder.Histories`: of all songs, and the histories of those in
-                ``rows`` ``(R,)``; ``crowded`` ``(R,)`` tells those whose samples differ.
+                ``rows`` ``(R,)``, which have ``candidates`` ``(R,)`` for them.
         """
-        nothing = self._nothing(batch)
-        alone = self.head.mix(torch.stack([member(batch, nothing) for member in self.members]))
-        rows = batch["rows"]
-        songs = {name: taken(batch[name], rows) for name in _SONG}
-        return alone.index_put((rows,), self._read(songs, histories_of(batch), batch["crowded"]))
-
-    @staticmethod
-    def _nothing(batch: Mapping[str, Tensor]) -> History:
         none = batch["month"].unsqueeze(1)[:, :0]
-        return History(none.long(), none.long(), none, none, none.long(), None)
+        nothing = History(none.long(), none.long(), none, none, none.long(), None)
+        raw = self.head.mix(torch.stack([member(batch, nothing) for member in self.members]))
+        raw = F.pad(raw, (0, 0, 1, 0))  # in front, a song that is none
+        histories, count = histories_of(batch), batch["candidates"]
+        most = histories.role.shape[-1]
+        for least, room in ((1, min(_FEW, most)), (_FEW + 1, most)):
+            if least > room:
+                continue
+            wanted = (count >= least) if room == most else (count >= least) & (count <= room)
+            # with two more, whose result is dropped: graphs take tensors of no row or of one for cases of their own
+            some, song = F.pad(places(wanted), (2, 0)), F.pad(taken(batch["rows"], places(wanted)) + 1, (2, 0))
+            songs = {name: taken(batch[name], (song - 1).clamp_min(0)) for name in _SONG}
+            parts = [None if part is None else part.index_select(1, some)[..., most - room :] for part in histories]
+            crowded = taken(count, some) > most if room == most else None
+            raw = raw.index_put((song,), self._read(songs, History._make(parts), crowded))
+        return raw[1:]
 
-    def _read(self, songs: Mapping[str, Tensor], histories: History, crowded: Tensor) -> Tensor:
-        """Mixed outputs ``(R, K)`` of songs and their histories ``(D, R, H)``."""
+    def _read(self, songs: Mapping[str, Tensor], histories: History, crowded: Tensor | None) -> Tensor:
+        """Mixed outputs ``(R, K)`` of songs and their histories ``(D, R, H)``; None if no song has samples that differ."""
         samples, count = histories.role.shape[0], len(self.members)
         each = max(1, samples // count)
+        shares = [[(index * each + step) % samples for step in range(each)] for index in range(count)]
+        if crowded is None or each == 1:
+            alike = (histories.sample(share[0]) for share in shares)
+            return self.head.mix(torch.stack([member(songs, one) for member, one in zip(self.members, alike, strict=True)]))
         wanted = torch.cat([torch.ones_like(crowded).unsqueeze(0), *[crowded.unsqueeze(0)] * (each - 1)])
-        sequence = wanted.flatten().nonzero().squeeze(1)  # (Q,) of the samples one behind the other
+        sequence = places(wanted.flatten())  # (Q,) of the samples one behind the other
         torch._check(sequence.shape[0] >= 2)
         song = torch.arange(crowded.shape[0]).expand_as(wanted)
         # the sequence that stands for a sample of a song: its own, or the first
         place = torch.where(wanted, wanted.flatten().long().cumsum(0).view_as(wanted) - 1, song)
         own = {name: taken(value, taken(song.flatten(), sequence)) for name, value in songs.items()}
         raw = []
-        for index, member in enumerate(self.members):
-            assert isinstance(member, HistoryMember)
-            shares = [(index * each + step) % samples for step in range(each)]
-            parts = [None if part is None else torch.cat([part[share] for share in shares]) for part in histories]
+        for member, share in zip(self.members, shares, strict=True):
+            parts = [None if part is None else torch.cat([part[one] for one in share]) for part in histories]
             history = History._make(None if part is None else taken(part, sequence) for part in parts)
             raw.append(taken(member(own, history), place))
         return self.head.mix(torch.cat(raw))
