@@ -67,6 +67,7 @@ class Letters:
         alphabet: says what they are.
 
     Attributes:
+        given: ``(B, L)`` code points.
         codes: ``(T,)`` code points.
         low: ``(T,)`` places in the alphabet of patterns, lower-cased.
         place: ``(T,)`` numbers of the characters.
@@ -79,6 +80,7 @@ class Letters:
     """
 
     def __init__(self, codes: Tensor, alphabet: Alphabet) -> None:
+        self.given = codes
         inside = codes != 0
         kept = F.pad(inside, (1, 0), value=True)  # with the 0 behind a text
         ended = F.pad(codes, (0, 1)).flatten()
@@ -196,6 +198,7 @@ class Alphabet(nn.Module):
         return self._hash(codes, self.folded, self.folded_size)
 
     def _hash(self, codes: Tensor, hashed: Tensor, sizes: Tensor) -> Tensor:
+        codes = F.pad(codes, (0, 1))  # no text may be longer than nothing
         size = taken(sizes, codes).long()
         place = (size.cumsum(1) - size).clamp_max(self._LONGEST - 1)
         return total(taken(hashed, codes) * taken(self.power, place))

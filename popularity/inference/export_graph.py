@@ -19,6 +19,7 @@ from popularity.features.song import FeatureEncoder
 from popularity.inference.distribution import SHARES
 from popularity.inference.export_characters import code_points
 from popularity.inference.export_encoder import encoder_graph
+from popularity.inference.export_head import calibrated
 from popularity.inference.export_intervals import Intervals
 from popularity.inference.export_network import HistoryNetwork
 from popularity.inference.export_song import CODED, NUMBERS, TEXTS, Songs
@@ -66,8 +67,7 @@ class SongGraph(nn.Module):
         raw = self.net(batch)
         raw = self.head.mix(raw) if raw.ndim == 3 else raw
         if self.calibrated:  # what `Calibration.forward` asks of its numbers, no graph can ask
-            of = self.calibration
-            raw = self.head.calibrated(raw, of.offset, of.slope, of.sharpness)
+            raw = calibrated(self.head, self.calibration, raw)
         known = batch["known_songs"].clamp_max(self.most) if self.most else None
         found = [self.head.predict(raw)]
         if self.intervals is not None:

@@ -179,7 +179,10 @@ class KnownSongs(Tables):
             ``history_song`` and ``history_category``; ``candidates`` ``(R,)``, how many there are for them;
             ``known_songs`` ``(B,)``. And how many songs by others are on the album, ``(B,)``.
         """
-        names = self.find_name(torch.cat([read.artists, read.credited], 1))
+        keys = torch.cat([read.artists, read.credited], 1)
+        some = F.pad(places(keys.flatten() != 0), (2, 0))  # most songs have one name
+        places_of = self.find_name(taken(keys.flatten(), some))
+        names = torch.full_like(keys.flatten(), -1).index_put((some,), places_of).view_as(keys)
         first = torch.where(names[:, 0] >= 0, names[:, 0], torch.where(read.artists[:, 0] == 0, self.nobody, -1))
         album = self._album(read, first)
         # with two more, since graphs take tensors of no row or of one for cases of their own

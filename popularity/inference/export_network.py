@@ -18,9 +18,10 @@ from torch.nn import functional as F
 
 from popularity.features.encoder import HistoryEncoder
 from popularity.inference.export_characters import places
+from popularity.inference.export_head import mix
 from popularity.inference.export_lookup import Tables, taken
 from popularity.models.heads import Head
-from popularity.models.histories import History, histories_of
+from popularity.models.histories import TAIL, History, histories_of
 from popularity.models.history import HistoryMamba
 from popularity.models.known_songs import embed_known_songs
 from popularity.models.mamba2 import Mamba2
@@ -76,10 +77,21 @@ class DenseMamba2(Tables):
         weights = torch.bmm(C, B.transpose(1, 2)).tril().unsqueeze(1)
         mixing = segments.exp().view(sequences, self.heads, length, length) * weights * dt.unsqueeze(2)
         mixing = mixing + self.skip * torch.eye(length, dtype=u.dtype)
-        y = [torch.bmm(mixing[:, head], part) for head, part in enumerate(x.split(self.width, 2))]
-        gated = torch.cat(y, 2) * F.silu(u @ self.gate)
+        gated = self._mixed(mixing, x) * F.silu(u @ self.gate)
         scale = ((gated * gated).mean(2, keepdim=True) + EPSILON).rsqrt()
         return (gated @ self.out) * scale
+
+
+    def _mixed(self, mixing: Tensor, x: Tensor) -> Tensor:
+        """``(Q, h, L, L)`` times ``(Q, L, h p)``."""
+        if x.shape[1] > TAIL:
+            return torch.cat(
+                [torch.bmm(mixing[:, head], part) for head, part in enumerate(x.split(self.width, 2))], 2
+            )
+        # so many small products that it is faster to write them out
+        mixing, x = mixing.permute(2, 3, 0, 1).unsqueeze(4), x.unflatten(2, (self.heads, -1))
+        rows = [sum(mixing[row, token] * x[:, token] for token in range(row + 1)) for row in range(x.shape[1])]
+        return torch.stack(rows, 1).flatten(2)
 
 
 class HistoryNetwork(nn.Module):
@@ -99,7 +111,7 @@ class HistoryNetwork(nn.Module):
             for block in member.blocks:
                 for name in ("forward_mamba", "backward_mamba"):
                     mixer = getattr(block, name)
-                    if isinstance(mixer, Mamba2) and mixer.ngroups == 1 and encoder.history + 3 <= CHUNK:
+                    if isinstance(mixer, Mamba2) and mixer.ngroups == 1 and encoder.history + TAIL <= CHUNK:
                         setattr(block, name, DenseMamba2(mixer))
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
@@ -111,7 +123,7 @@ class HistoryNetwork(nn.Module):
         """
         none = batch["month"].unsqueeze(1)[:, :0]
         nothing = History(none.long(), none.long(), none, none, none.long(), None)
-        raw = self.head.mix(torch.stack([member(batch, nothing) for member in self.members]))
+        raw = mix(self.head, torch.stack([member(batch, nothing) for member in self.members]))
         raw = F.pad(raw, (0, 0, 1, 0))  # in front, a song that is none
         histories, count = histories_of(batch), batch["candidates"]
         most = histories.role.shape[-1]
@@ -134,7 +146,7 @@ class HistoryNetwork(nn.Module):
         shares = [[(index * each + step) % samples for step in range(each)] for index in range(count)]
         if crowded is None or each == 1:
             alike = (histories.sample(share[0]) for share in shares)
-            return self.head.mix(torch.stack([member(songs, one) for member, one in zip(self.members, alike, strict=True)]))
+            return mix(self.head, torch.stack([member(songs, one) for member, one in zip(self.members, alike, strict=True)]))
         wanted = torch.cat([torch.ones_like(crowded).unsqueeze(0), *[crowded.unsqueeze(0)] * (each - 1)])
         sequence = places(wanted.flatten())  # (Q,) of the samples one behind the other
         torch._check(sequence.shape[0] >= 2)
@@ -147,4 +159,4 @@ class HistoryNetwork(nn.Module):
             parts = [None if part is None else torch.cat([part[one] for one in share]) for part in histories]
             history = History._make(None if part is None else taken(part, sequence) for part in parts)
             raw.append(taken(member(own, history), place))
-        return self.head.mix(torch.cat(raw))
+        return mix(self.head, torch.cat(raw))

@@ -28,6 +28,7 @@ from popularity.inference.export_lookup import taken
 #: Names that a title credits and that are read; of more, the first ones.
 TITLE_NAMES = 6
 _LONGEST = 4  # letters of an n-gram; the shortest have two
+_FIELD, _FIELDS = 1 << 12, 5  # counts of up to 2,048 characters, and how many of them a number holds
 _OPENED = 16  # added to the length of marks that no colon may follow
 _SPANISH = ("el", "la", "de", "que", "mi", "tu", "los", "por", "amor", "una", "con")
 _NO_NAMES = (
@@ -56,6 +57,14 @@ class Credits(nn.Module):
 
     def forward(self, text: Letters) -> Tensor:
         """``(B, P)`` hashes of names, 0 where there are fewer."""
+        some = text.starts("feat", left=True) | text.starts("w/", left=True)
+        for word in ("ft", "with", "con"):
+            some = some | text.starts(word, left=True, right=True)
+        rows = F.pad(places(text.any(some)), (2, 0))  # few; two more, for tensors that are not empty
+        names = self._names(Letters(taken(text.given, rows), self.alphabet))
+        return torch.zeros_like(text.stop).unsqueeze(1).repeat(1, TITLE_NAMES).index_put((rows,), names)
+
+    def _names(self, text: Letters) -> Tensor:
         spaced = text.after_blank & behind(text.blank, 1)
         brackets, dash = text.any_of("()[]"), text.any_of("-–—") & spaced
         ends = brackets | text.end | dash | (text.any_of("/") & spaced)
@@ -134,17 +143,22 @@ class TitleStatistics(nn.Module):
 
     flags: Tensor
     of: Tensor
+    place: Tensor
 
     def __init__(self, alphabet: Alphabet) -> None:
         super().__init__()
         self.credits = Credits(alphabet)
         kinds: dict[tuple[bool, ...], int] = {}
         self.register_buffer("of", table_of(lambda c: kinds.setdefault(_flags(c), len(kinds) + 1), torch.uint8))
-        self.register_buffer("flags", torch.tensor([_flags(""), *kinds]).double())
+        flags = F.pad(torch.tensor([_flags(""), *kinds]).long(), (0, -len(_flags("")) % _FIELDS))
+        # several counts in one number
+        self.register_buffer("place", _FIELD ** torch.arange(_FIELDS))
+        self.register_buffer("flags", (flags.unflatten(1, (-1, _FIELDS)) * self.place).sum(2))
 
     def forward(self, text: Letters) -> tuple[Tensor, Tensor]:
         """Statistics ``(B, 22)`` float32, NaN where missing, and hashes of the credited names ``(B, P)``."""
-        counts = text.sums(taken(self.flags, taken(self.of, text.codes).int())).float()
+        packed = text.sums(taken(self.flags, taken(self.of, text.codes).int()))  # (B, words)
+        counts = (packed.unsqueeze(2) // self.place % _FIELD).flatten(1).float()
         letters, upper, lower, brackets, foreign, punctuation = counts[:, :6].unbind(1)
         letters = letters.clamp_min(1)
         names = self.credits(text)
@@ -162,7 +176,7 @@ class TitleStatistics(nn.Module):
             punctuation,
             ((upper == 0) & (lower > 0)).float(),
             upper / letters,
-            *(counts[:, 6:] / letters.unsqueeze(1)).unbind(1),
+            *(counts[:, 6:] / letters.unsqueeze(1))[:, : len(SCRIPTS)].unbind(1),
         ]
         statistics = torch.stack(columns, 1)
         return statistics.masked_fill(text.empty.unsqueeze(1), torch.nan), names
@@ -225,7 +239,6 @@ class Components(nn.Module):
 
     letter: Tensor
     following: Tensor
-    idf: Tensor
     weights: Tensor
     shift: Tensor
 
@@ -245,12 +258,11 @@ class Components(nn.Module):
             np.stack([text.coefficients[name] for name in text.scores], 1) if text.scores else np.zeros((len(terms), 0))
         )
         weights = np.concatenate([text.projection / text.scale, weights / spread], axis=1)
-        idf = np.zeros(self.nodes)
-        by_node = np.zeros((len(idf), weights.shape[1]))
-        idf[node] = text.idf[text.read]
-        by_node[node] = weights
-        self.register_buffer("idf", torch.from_numpy(idf).float())
-        self.register_buffer("weights", torch.from_numpy(by_node * idf[:, None]).float())
+        # of each node: what it adds to the sums, and to the square of the length
+        idf = text.idf[text.read][:, None]
+        rows = np.zeros((self.nodes, weights.shape[1] + 1))
+        rows[node] = np.concatenate([weights * idf, idf**2], axis=1)
+        self.register_buffer("weights", torch.from_numpy(rows).float())
         shift = np.concatenate([np.zeros(text.components), (intercept - mean) / spread])
         self.register_buffer("shift", torch.from_numpy(shift * bool(terms)).float())
 
@@ -267,6 +279,7 @@ class Components(nn.Module):
         node = dict(letters)
         for size in range(2, _LONGEST + 1):
             node |= {start: len(node) + 1 + place for place, start in enumerate(sorted({t[:size] for t in terms if len(t) >= size}))}
+            self.pairs = len(node) + 1 if size == 2 else self.pairs  # nodes of up to two letters come first
         self.nodes = len(node) + 1
         following = np.zeros((self.nodes, self.letters), dtype=np.int32)
         for start, number in node.items():
@@ -282,18 +295,27 @@ class Components(nn.Module):
         nodes = [behind(letter, -1, 1)]  # an n-gram may begin in front of a text
         for step in range(_LONGEST - 1):
             nodes.append(taken(self.following, nodes[-1] * self.letters + behind(letter, step, 1)))
-        node = torch.cat(nodes[1:])
-        place = torch.cat([text.row * self.nodes] * (_LONGEST - 1)) + node
-        count = torch.zeros(text.stop.shape[0] * self.nodes, dtype=torch.uint8)
-        count = taken(count.scatter_add(0, place, torch.ones_like(place, dtype=torch.uint8)), place)
-        times = ((count.int() + 255) % 256 + 1).float()  # 256 of them leave a 0 in a byte
-        # an n-gram that occurs several times is met as often, each time with its share
-        weight = 1 + times.log()
-        share = weight / times
-        mixed = taken(self.weights, node) * share.unsqueeze(1)
-        square = taken(self.idf, node).square() * weight * share
-        sums = torch.cat([mixed, square.unsqueeze(1)], 1).unflatten(0, (_LONGEST - 1, -1)).sum(0)
-        sums = text.sums(sums.double())
+        rows = [taken(self.weights, node) for node in nodes[1:]]
+        again, more = self._repeated(text, nodes[1:])
+        sums = sum(rows[1:], rows[0])
+        sums = text.sums(sums.index_put((again,), taken(sums, again) + more).double())
         norm = sums[:, -1:].sqrt()
         mixed = (sums[:, :-1] / torch.where(norm > 0, norm, 1)).float()
         return (mixed + self.shift).clamp(-4, 4)
+
+    def _repeated(self, text: Letters, nodes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Places where n-grams begin that a text has several times, and what this adds to their rows of ``weights``."""
+        pair = nodes[0]
+        place = text.row * self.pairs + pair
+        count = torch.zeros(text.stop.shape[0] * self.pairs, dtype=torch.int16)
+        count = taken(count.scatter_add(0, place, torch.ones_like(place, dtype=torch.int16)), place).int()
+        # a longer n-gram is repeated only if the first two letters are; two more, for tensors that are not empty
+        again = F.pad(places((count > 1) & (pair > 0)), (2, 0))
+        node = torch.stack([taken(some, again) for some in nodes], 1).flatten()
+        key = taken(text.row, again).unsqueeze(1).expand(-1, len(nodes)).flatten() * self.nodes + node
+        _, index, counts = torch.unique(key, return_inverse=True, return_counts=True)
+        times = taken(counts, index).float().unsqueeze(1)
+        # of n times, each counts for an n-th of 1 + log n, and of its square
+        weight = 1 + times.log()
+        factor = torch.cat([(weight / times).expand(-1, self.weights.shape[1] - 1), weight.square() / times], 1) - 1
+        return again, (taken(self.weights, node) * factor).unflatten(0, (-1, len(nodes))).sum(1)
