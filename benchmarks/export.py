@@ -79,7 +79,10 @@ def main() -> None:
             known = (encoder.encode(some)["role"] != NO_SONG).sum(1)
             figures[kind] = {name: batch / value for name, value in seconds.items()}
             figures[kind]["known"] = float(known.float().mean())
-    rows = [[kind, f"{one['known']:.1f}", *(f"{one[name]:,.0f}" for name in ("graph", "predict"))] for kind, one in figures.items()]
+    rows = [
+        [kind, f"{one['known']:.1f}", *(f"{one[name]:,.0f}" for name in ("graph", "predict"))]
+        for kind, one in figures.items()
+    ]
     text = table([f"songs, {batch:,} at once", "known songs", "onnxruntime, a second", "predict, a second"], rows)
     save("export", {"onnxruntime": onnxruntime.__version__, "batch": batch, "songs a second": figures}, text)
 

@@ -18,8 +18,8 @@ from popularity.features.vectors import NEAR
 from popularity.inference.export_characters import Alphabet, Letters, behind
 from popularity.inference.export_known import KnownSongs
 from popularity.inference.export_lookup import taken
+from popularity.inference.export_ngrams import Components
 from popularity.inference.export_song import Columns, Read, SongFeatures, Songs
-from popularity.inference.export_text import Components
 
 _TEXTS = frozenset(("artist", "title", "album", "release_date"))
 

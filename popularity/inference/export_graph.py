@@ -55,7 +55,7 @@ class SongGraph(nn.Module):
         self.calibrated = not module.calibration.is_identity()
         self.most = int(getattr(encoder, "history", 0))
         ends = [f"{side}_{100 * share:g}" for share in SHARES for side in ("low", "high")]
-        self.intervals = None
+        self.intervals: Intervals | None = None
         if isinstance(module.head, HistogramHead):
             self.intervals = Intervals(module.head.edges, module.calibration.conformal, SHARES)
         self.outputs = ["popularity", *(ends if self.intervals else [])]

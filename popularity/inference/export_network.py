@@ -22,7 +22,7 @@ from popularity.inference.export_head import mix
 from popularity.inference.export_lookup import Tables, taken
 from popularity.models.heads import Head
 from popularity.models.histories import TAIL, History, histories_of
-from popularity.models.history import HistoryMamba
+from popularity.models.history import HistoryMamba, HistoryMember
 from popularity.models.known_songs import embed_known_songs
 from popularity.models.mamba2 import Mamba2
 from popularity.models.mamba2_torch import EPSILON
@@ -81,16 +81,17 @@ class DenseMamba2(Tables):
         scale = ((gated * gated).mean(2, keepdim=True) + EPSILON).rsqrt()
         return (gated @ self.out) * scale
 
-
     def _mixed(self, mixing: Tensor, x: Tensor) -> Tensor:
         """``(Q, h, L, L)`` times ``(Q, L, h p)``."""
         if x.shape[1] > TAIL:
-            return torch.cat(
-                [torch.bmm(mixing[:, head], part) for head, part in enumerate(x.split(self.width, 2))], 2
-            )
+            return torch.cat([torch.bmm(mixing[:, head], part) for head, part in enumerate(x.split(self.width, 2))], 2)
         # so many small products that it is faster to write them out
         mixing, x = mixing.permute(2, 3, 0, 1).unsqueeze(4), x.unflatten(2, (self.heads, -1))
-        rows = [sum(mixing[row, token] * x[:, token] for token in range(row + 1)) for row in range(x.shape[1])]
+        rows = []
+        for row in range(x.shape[1]):
+            rows.append(mixing[row, 0] * x[:, 0])
+            for token in range(1, row + 1):
+                rows[row] = rows[row] + mixing[row, token] * x[:, token]
         return torch.stack(rows, 1).flatten(2)
 
 
@@ -105,9 +106,11 @@ class HistoryNetwork(nn.Module):
 
     def __init__(self, net: HistoryMamba, head: Head, encoder: HistoryEncoder) -> None:
         super().__init__()
-        self.members, self.head = copy.deepcopy(net).members, head
-        embed_known_songs(self, encoder)
+        net = copy.deepcopy(net)
+        embed_known_songs(net, encoder)
+        self.members, self.head = net.members, head
         for member in self.members:
+            assert isinstance(member, HistoryMember)
             for block in member.blocks:
                 for name in ("forward_mamba", "backward_mamba"):
                     mixer = getattr(block, name)
@@ -140,13 +143,15 @@ class HistoryNetwork(nn.Module):
         return raw[1:]
 
     def _read(self, songs: Mapping[str, Tensor], histories: History, crowded: Tensor | None) -> Tensor:
-        """Mixed outputs ``(R, K)`` of songs and their histories ``(D, R, H)``; None if no song has samples that differ."""
+        """Mixed outputs ``(R, K)`` of songs and their histories ``(D, R, H)``; crowded ones have several."""
         samples, count = histories.role.shape[0], len(self.members)
         each = max(1, samples // count)
         shares = [[(index * each + step) % samples for step in range(each)] for index in range(count)]
         if crowded is None or each == 1:
             alike = (histories.sample(share[0]) for share in shares)
-            return mix(self.head, torch.stack([member(songs, one) for member, one in zip(self.members, alike, strict=True)]))
+            return mix(
+                self.head, torch.stack([member(songs, one) for member, one in zip(self.members, alike, strict=True)])
+            )
         wanted = torch.cat([torch.ones_like(crowded).unsqueeze(0), *[crowded.unsqueeze(0)] * (each - 1)])
         sequence = places(wanted.flatten())  # (Q,) of the samples one behind the other
         torch._check(sequence.shape[0] >= 2)

@@ -100,9 +100,7 @@ class SongFeatures(Tables):
         artist, title, album = (
             Letters(getattr(songs, name) * (name in self.shown), self.alphabet) for name in ("artist", "title", "album")
         )
-        artists = self.alphabet.names(
-            artist, ~artist.any_of(";"), artist.blank | artist.any_of("."), ARTIST_NAMES
-        )
+        artists = self.alphabet.names(artist, ~artist.any_of(";"), artist.blank | artist.any_of("."), ARTIST_NAMES)
         day = _day(songs.release_date)
         if "release_date" not in self.shown:
             day = day * torch.nan
