@@ -54,13 +54,13 @@ class DenseMamba2(Tables):
         sizes = [block.d_inner, block.d_state, block.d_state]
         for name, weight, bias in zip("xBC", by_tap.split(sizes), conv_bias.split(sizes), strict=True):
             self.register_buffer(f"{name}_weight", weight.permute(1, 2, 0).contiguous())
-            self.register_buffer(f"{name}_bias", bias.contiguous())
+            self.register_buffer(f"{name}_bias", bias.clone())  # a slice would be written whole
         tensors = {
             "gate": z.t(), "step": dt.t(), "dt_bias": dt_bias, "log_decay": -A_log.exp().unsqueeze(1),
             "skip": D.reshape(-1, 1, 1), "out": (w_out * norm).t(),
         }  # fmt: skip
         for name, value in tensors.items():
-            self.register_buffer(name, value.contiguous())
+            self.register_buffer(name, value.clone(memory_format=torch.contiguous_format))
 
     def forward(self, u: Tensor) -> Tensor:
         """``(Q, L, d)`` to ``(Q, L, d)``."""
