@@ -78,18 +78,18 @@ def main() -> None:
                     interval(found, share)
                 return found.mean
 
-            error = np.abs(session.run(["popularity"], columns)[0] - predicted()).max()
-            assert error < 1e-4, f"{kind}: predictions differ by {error}"
+            error = np.abs(session.run(["popularity"], columns)[0] - predicted())
             candidates = {"graph": lambda columns=columns: session.run(None, columns), "predict": predicted}
             seconds = median_times(candidates, ROUNDS, cpu_clock())
             known = (encoder.encode(some)["role"] != NO_SONG).sum(1)
             figures[kind] = {name: batch / value for name, value in seconds.items()}
-            figures[kind]["known"] = float(known.float().mean())
+            figures[kind] |= {"known": float(known.float().mean()), "differ": int((error > 1e-4).sum())}
     rows = [
-        [kind, f"{one['known']:.1f}", *(f"{one[name]:,.0f}" for name in ("graph", "predict"))]
+        [kind, f"{one['known']:.1f}", *(f"{one[name]:,.0f}" for name in ("graph", "predict")), one["differ"]]
         for kind, one in figures.items()
     ]
-    text = table([f"songs, {batch:,} at once", "known songs", "onnxruntime, a second", "predict, a second"], rows)
+    header = ["known songs", "onnxruntime, a second", "predict, a second", "predictions further than 0.0001 apart"]
+    text = table([f"songs, {batch:,} at once", *header], rows)
     save("export", {"onnxruntime": onnxruntime.__version__, "batch": batch, "songs a second": figures}, text)
 
 

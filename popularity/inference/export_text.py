@@ -70,7 +70,7 @@ class Credits(nn.Module):
             begin = torch.where(taken(brackets, begin), text.stop, begin)
             end = text.first(ends, torch.minimum(begin + 1, text.stop))
             credited = credited | ((text.place >= taken(begin, text.row)) & (text.place < taken(end, text.row)))
-        inside = credited & ~self._separators(text)
+        inside = credited & ~self._separators(text, credited)
         keys = self.alphabet.names(text, inside, text.blank | text.any_of(".*-–—:"), TITLE_NAMES)
         keys = keys * ~self._versions(text, credited).unsqueeze(1)
         return without_repeats(keys * ~(keys.unsqueeze(2) == self.nobody).any(2))
@@ -107,15 +107,18 @@ class Credits(nn.Module):
         return found
 
     @staticmethod
-    def _separators(text: Letters) -> Tensor:
+    def _separators(text: Letters, credited: Tensor) -> Tensor:
         """``(T,)``: characters between two names."""
-        lone = text.any_of("x") & text.after_blank & behind(text.blank, 1)
-        parts = text.any_of(",;&") | (lone & ~behind(text.any_of("&,;"), 2) & ~behind(text.starts("and"), 2))
+        parts = text.any_of(",;&")
         for word in ("and", "feat.", "ft.", "feat", "ft"):
             here = text.starts(word) & text.after_blank & behind(text.blank, len(word))
             for step in range(len(word)):
                 parts = parts | behind(here, -step)
-        return parts
+        # an x between two names, not the first letter of X Ambassadors
+        lone = text.any_of("x") & text.after_blank & behind(text.blank, 1)
+        return parts | (
+            lone & behind(credited & ~parts, -2) & ~behind(text.any_of("&,;"), 2) & ~behind(text.starts("and"), 2)
+        )
 
     @staticmethod
     def _versions(text: Letters, credited: Tensor) -> Tensor:

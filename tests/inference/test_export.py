@@ -44,6 +44,7 @@ TITLES = [
     "Nobody But You (Duet with Gwen Stefani)",
     "don't (feat. love)",
     "x",
+    "In Your Arms (with X Ambassadors)",
 ]
 
 
@@ -64,6 +65,7 @@ def test_title_statistics(alphabet):
     statistics, names = text.TitleStatistics(alphabet)(letters_of(alphabet, [*titles, ""]))
     expected = title_statistics(pd.Series([*TITLES, None], dtype="str"))
     np.testing.assert_allclose(statistics.numpy(), expected, rtol=1e-6)
+    assert names[-2, 0] == alphabet.key(characters.code_points(["x ambassadors"]))[0]
     assert (names[1, :2] == alphabet.key(characters.code_points(["lil nas x", "anitta"]))).all()
 
 
