@@ -10,8 +10,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Self
@@ -120,6 +120,51 @@ class Stop:
         """Raise KeyboardInterrupt if told to stop."""
         if self.told:
             raise KeyboardInterrupt
+
+
+def in_processes(count: int, run: Callable[[], None], preload: str) -> list[int]:
+    """Run a function in new processes of this machine until it has returned in all of them.
+
+    Told to stop, this process tells them. One that is killed leaves the others alone.
+
+    Args:
+        count: number of processes.
+        run: can be pickled; looks whether it is told to stop, by `Stop`.
+        preload: module that is imported once for all of them.
+
+    Returns:
+        Which processes were killed, counted from 1.
+
+    Raises:
+        KeyboardInterrupt: told to stop.
+        Exception: what the function raised in one of them.
+    """
+    # slow to import, and --help must not wait for it
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor, wait
+    from concurrent.futures.process import BrokenProcessPool
+
+    # forked from a process that has imported everything but run nothing: importing costs seconds, threads do not fork
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([preload])
+    ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches one that has nothing left to do as well
+    with ExitStack() as stack, Stop() as stop:
+        # a pool for each: one process that is killed breaks its whole pool
+        pools = [stack.enter_context(ProcessPoolExecutor(1, context, signal.signal, ignore)) for _ in range(count)]
+        futures = [pool.submit(run) for pool in pools]
+        while wait(futures, timeout=0.1).not_done and not stop.told:
+            pass
+        for child in multiprocessing.active_children() if stop.told else []:
+            child.terminate()
+        wait(futures)
+        stop.check()
+    killed = []
+    for number, future in enumerate(futures, 1):
+        try:
+            future.result()
+        except BrokenProcessPool:
+            killed.append(number)
+    return killed
 
 
 def begin_worker(folder: Path, parent: int) -> None:

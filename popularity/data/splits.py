@@ -10,7 +10,7 @@ tables only. The validation part is cut from the training rows by the same rule 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
@@ -20,7 +20,16 @@ from sklearn.model_selection import GroupKFold, KFold
 from popularity.data.groups import GROUPS, SplitKind, group_numbers, largest_group, stays_in_training
 from popularity.errors import InputError
 
-__all__ = ["GROUPS", "Split", "SplitKind", "check_fold", "inner_folds", "largest_group", "make_split"]
+__all__ = [
+    "GROUPS",
+    "Split",
+    "SplitKind",
+    "check_fold",
+    "inner_folds",
+    "inner_splits",
+    "largest_group",
+    "make_split",
+]
 
 
 @dataclass(frozen=True)
@@ -120,6 +129,29 @@ def inner_folds(
             continue
         return [(split.train, split.test) for split in splits]
     return []
+
+
+def inner_splits(songs: pd.DataFrame, split: Split, kind: SplitKind, folds: int = 1, seed: int = 0) -> list[Split]:
+    """Splits to choose settings by, without the test songs of a split.
+
+    Args:
+        songs: all songs.
+        split: of them.
+        kind: the rule of the split.
+        folds: 1: the parts to train on and to validate on as they are; more: folds of both together, by the same rule.
+        seed: of the folds.
+
+    Raises:
+        InputError: there are too few songs for so many folds.
+    """
+    nothing = split.test[:0]
+    if folds == 1:
+        return [replace(split, test=nothing)]
+    rows = np.union1d(split.train, split.validation)
+    inner = inner_folds(songs.iloc[rows].reset_index(drop=True), kind, folds, seed)
+    if len(inner) < folds:
+        raise InputError(f"--folds {folds}: the {len(rows):,} songs that are not test songs are too few")
+    return [Split(train=rows[train], validation=rows[held_out], test=nothing) for train, held_out in inner]
 
 
 def _check_arguments(kind: str, folds: int, fold: int, seed: int, validation: float) -> None:

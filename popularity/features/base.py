@@ -22,6 +22,7 @@ class Inputs:
 
     Attributes:
         song: ``S``, numbers of a song vector.
+        numbers: the first numbers of a song vector, which do not come from texts.
         extras: ``E``, scores beside the song vector.
         numeric: ``F``, numeric features.
         bins: ``K``, bins of the piecewise-linear encoding.
@@ -32,6 +33,7 @@ class Inputs:
     """
 
     song: int = 0
+    numbers: int = 0
     extras: int = 0
     numeric: int = 0
     bins: int = 0
@@ -97,6 +99,14 @@ class Encoder(ABC):
     def attach(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Complete a batch by what is looked up per batch, such as the features of known songs."""
         return batch
+
+    def knowing(self, songs: pd.DataFrame) -> Encoder:
+        """An encoder that knows some more songs, but has learned nothing else from them; itself where none are known.
+
+        Args:
+            songs: with popularity, which is read in the histories of others.
+        """
+        return self
 
     def known_artists(self, songs: pd.DataFrame) -> tuple[int, int] | None:
         """First-named artists of songs that have known songs, and all of them; None where no songs are remembered."""

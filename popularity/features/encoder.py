@@ -9,6 +9,7 @@ Glossary of shapes: ``n`` songs, ``N`` known songs, ``S`` numbers of a song vect
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -21,14 +22,14 @@ from popularity.errors import InputError
 from popularity.features.album_stats import ALBUM_STATISTICS, album_statistics
 from popularity.features.base import Encoder, Folds, Inputs
 from popularity.features.hiding import shares_to_hide
-from popularity.features.keys import DAYS_PER_MONTH, Keys, KnownNames, hashes, keys_of
+from popularity.features.keys import Keys, KnownNames, hashes, keys_of
 from popularity.features.ngrams import TextEncoder
 from popularity.features.related import NO_SONG, RelatedSongs
 from popularity.features.retrieved import add_retrieved
-from popularity.features.sampling import Candidates, Thinning, fixed_chances, more_than, sample_histories
+from popularity.features.sampling import Candidates, Thinning, fixed_chances, more_than, sample_histories, sort_keys
 from popularity.features.song import CODES, NUMERIC_FEATURES, FeatureEncoder
 from popularity.features.title_stats import TITLE_STATISTICS
-from popularity.features.vectors import in_chunks, restored, shortened, some_rows, song_vectors
+from popularity.features.vectors import in_chunks, restored, shortened, side_by_side, some_rows, song_vectors
 
 
 class HistoryEncoder(Encoder):
@@ -99,9 +100,10 @@ class HistoryEncoder(Encoder):
         titles = sum(text.components for text in self.texts)
         if self.texts:
             titles += len(TITLE_STATISTICS) + 1 + len(ALBUM_STATISTICS)
-        bins = self.features.inputs.bins
+        numbers = len(NUMERIC_FEATURES) * (self.features.inputs.bins + 2)
         return Inputs(
-            song=len(NUMERIC_FEATURES) * (bins + 2) + titles,
+            song=numbers + titles,
+            numbers=numbers,
             extras=sum(len(text.scores) for text in self.texts),
             codes=CODES,
         )
@@ -116,15 +118,25 @@ class HistoryEncoder(Encoder):
         self.features.fit(songs if some is None else songs.iloc[some])
         self.albums_differ = songs["album"].nunique(dropna=False) > 1
         songs, self.earlier = self.without_constants(songs), earlier
-        self._scores = _side_by_side([text.fit(songs, folds, some) for text in self.texts], len(songs))
+        self._scores = side_by_side([text.fit(songs, folds, some) for text in self.texts], len(songs))
         keys = keys_of(songs)
         self.related = RelatedSongs(keys, earlier=earlier)
         self.hidden = shares_to_hide(self.related, folds, at_least=self.hide_history)
+        self._remember(self._to_remember(songs, keys))
+
+    def _to_remember(self, songs: pd.DataFrame, keys: Keys) -> dict[str, Tensor]:
         known = self._vectors(songs, keys)
         del known["extras"]  # of known songs, those that were made out of fold
-        self._remember(
-            {**known, "popularity": torch.tensor(songs["popularity"].to_numpy(np.float32)), "month": keys.month}
-        )
+        return {**known, "popularity": torch.tensor(songs["popularity"].to_numpy(np.float32)), "month": keys.month}
+
+    def knowing(self, songs: pd.DataFrame) -> HistoryEncoder:
+        """See the base class."""
+        assert self.related is not None
+        songs, keys, other = self.without_constants(songs), self.keys(songs), copy.copy(self)
+        other.related = RelatedSongs(self.related.keys.followed_by(keys), earlier=self.earlier)
+        more = self._to_remember(songs, keys)
+        other._remember({name: torch.cat([known, more[name]]) for name, known in self.known.items()})
+        return other
 
     def _remember(self, known: dict[str, Tensor]) -> None:
         """Keep known songs; their popularities are read as standardised labels."""
@@ -144,7 +156,7 @@ class HistoryEncoder(Encoder):
         return {
             **song_vectors(encoded["numeric"], self.features.edges, torch.cat(texts, dim=1) if read else album),
             "category": encoded["category"],
-            "extras": torch.from_numpy(_side_by_side([scores for _, scores in read], len(songs))).float(),
+            "extras": torch.from_numpy(side_by_side([scores for _, scores in read], len(songs))).float(),
         }
 
     def _album(self, songs: pd.DataFrame, keys: Keys) -> np.ndarray:
@@ -199,19 +211,9 @@ class HistoryEncoder(Encoder):
             "month": keys.month if self.gaps else torch.full((len(songs),), torch.nan),
             "row": found.row,
             "role": found.role,
-            "key": self._places(keys, near, found.row.long()),
+            "key": sort_keys(keys, near, found.row.long(), self.known, earlier=self.earlier),
             **({"same_album": found.same_album} if len(self.related.albums) else {}),
         }
-
-    def _places(self, keys: Keys, near: Tensor, row: Tensor) -> Tensor:
-        """``(n, C)`` sort keys: the distance of a known song, or under ``time`` the months since its release."""
-        if self.earlier:
-            month = torch.from_numpy(keys.day).float().unsqueeze(1) / DAYS_PER_MONTH
-            return month - torch.nan_to_num(self.known["month"])[row]
-        key = torch.empty(row.shape)
-        for part in torch.arange(len(keys)).split(4096):
-            key[part] = (self.known["near"][row[part]] - near[part].unsqueeze(1)).square().sum(-1)
-        return key
 
     def sample(
         self, rows: dict[str, Tensor], generator: torch.Generator, *, training: bool, samples: int
@@ -290,7 +292,3 @@ class HistoryEncoder(Encoder):
         self._remember(restored(state["known"], self.features.edges))
         self._scores = state["scores"].cpu().numpy().copy()
         self.hidden = tuple(state["hidden"])
-
-
-def _side_by_side(scores: list[np.ndarray], songs: int) -> np.ndarray:
-    return np.concatenate([np.zeros((songs, 0)), *scores], axis=1)

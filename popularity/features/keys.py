@@ -54,6 +54,12 @@ class Keys:
         others = {name: value[rows] for name, value in vars(self).items() if name not in ("start", "name")}
         return Keys(start=start, name=self.name[place], **others)
 
+    def followed_by(self, more: Keys) -> Keys:
+        """The keys of these songs and of more behind them."""
+        start = np.concatenate([self.start, more.start[1:] + self.start[-1]])
+        others = {name: np.concatenate([value, vars(more)[name]]) for name, value in vars(self).items()}
+        return Keys(**{**others, "start": start})
+
     def state(self) -> dict[str, Tensor]:
         """As tensors."""
         return {name: torch.from_numpy(value.copy()) for name, value in vars(self).items()}

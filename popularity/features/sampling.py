@@ -8,16 +8,37 @@ Glossary of shapes: ``n`` songs, ``C`` candidates of a song, ``D`` samples, ``H`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from popularity.features.keys import DAYS_PER_MONTH, Keys
 from popularity.features.related import ALBUM, CREDITED, NO_SONG, RETRIEVED, SAME
 
 #: Places of a history that the artist's own songs leave to songs of other credited names.
 CREDITED_PLACES = 4
+
+
+def sort_keys(keys: Keys, near: Tensor, row: Tensor, known: Mapping[str, Tensor], *, earlier: bool) -> Tensor:
+    """Numbers ``(n, C)`` by which a history is put in order, the largest first: distances, or months since a release.
+
+    Args:
+        keys: of ``n`` songs.
+        near: ``(n, F)`` places of the songs, between which distances are measured.
+        row: ``(n, C)`` int64 candidates, by their rows among the known songs.
+        known: of the known songs ``near`` and ``month``.
+        earlier: by release, as under ``time``.
+    """
+    if earlier:
+        month = torch.from_numpy(keys.day).float().unsqueeze(1) / DAYS_PER_MONTH
+        return month - torch.nan_to_num(known["month"])[row]
+    key = torch.empty(row.shape)
+    for part in torch.arange(len(keys)).split(4096):
+        key[part] = (known["near"][row[part]] - near[part].unsqueeze(1)).square().sum(-1)
+    return key
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class StackedEncoder(HistoryEncoder):
     folds = 10  # as many as `TabularFeatures` makes
 
     def __init__(self, **settings: Any) -> None:
-        check_lightgbm()
+        check_lightgbm("data.encoder StackedEncoder")
         super().__init__(**settings)
         self.trees = BoostedTrees("audio" if self.features.audio_only else "everything")
         self._effects = np.zeros((0, 0), dtype=np.float32)  # (N, effects) of the known songs, out of fold
@@ -67,6 +67,10 @@ class StackedEncoder(HistoryEncoder):
         super().fit(songs, folds, earlier=earlier)
         rows = self.trees.fit(songs.reset_index(drop=True), folds)
         self._effects = rows[self.trees.features.effects_].to_numpy(np.float32, copy=True)
+
+    def knowing(self, songs: pd.DataFrame) -> StackedEncoder:
+        """Itself: the trees' features of the known songs are out of fold, which others' would not be."""
+        return self
 
     def encode(self, songs: pd.DataFrame, *, training: bool = False) -> dict[str, Tensor]:
         """Encode songs; outside training with tabular features, from which :meth:`attach` makes the prediction.

@@ -27,30 +27,95 @@ LARGER: dict[str, Any] = {**LIGHTGBM, "num_leaves": 31, "min_child_samples": 15,
 #: Arguments of LightGBM with which every run grows the same trees, without messages; with what else is never searched.
 REPRODUCIBLE: dict[str, Any] = {"deterministic": True, "force_row_wise": True, "verbosity": -1}
 FIXED: dict[str, Any] = {"subsample": 0.7, "subsample_freq": 1, "n_jobs": 1, **REPRODUCIBLE}
+#: What a search of `tune` begins with, for fits that stop early.
+SEARCHED: dict[str, Any] = {
+    "learning_rate": 0.05,
+    "n_estimators": 2000,
+    "num_leaves": 31,
+    "min_child_samples": 20,
+    "subsample": 0.8,
+    "subsample_freq": 1,
+    "colsample_bytree": 0.8,
+    "reg_alpha": 1e-3,
+    "reg_lambda": 1.0,
+    **REPRODUCIBLE,
+}
 #: Trees after the best number of them that a fit waits for a better one, and the maximum number of trees.
 PATIENCE, MOST_TREES = 50, 1500
 #: Fits with different seeds whose mean is the prediction, and inner folds on which fits stop early.
 MEMBERS, STOPPED_FOLDS = 3, 3
 
+#: Tabular features of songs ``(n, features)``, and their popularity ``(n,)``.
+Rows = tuple[pd.DataFrame, np.ndarray]
 
-def check_lightgbm() -> None:
+
+def check_lightgbm(asked_by: str) -> None:
     """Refuse to begin without LightGBM.
+
+    Args:
+        asked_by: the setting that needs it.
 
     Raises:
         InputError: it is not installed.
     """
     if find_spec("lightgbm") is None:
-        raise InputError(
-            "data.encoder StackedEncoder: the package lightgbm is missing, install this project's extra [baselines]"
-        )
+        raise InputError(f"{asked_by}: the package lightgbm is missing, install this project's extra [baselines]")
 
 
-def stopped_early(
-    model: Any, rows: pd.DataFrame, popularity: ArrayLike, held_out: tuple[pd.DataFrame, np.ndarray]
-) -> int:
-    """Fit an ``LGBMRegressor`` until held-out songs get no better predictions, and return its number of trees."""
-    stop = import_module("lightgbm").early_stopping(PATIENCE, verbose=False)
-    return int(model.fit(rows, popularity, eval_X=held_out[0], eval_y=held_out[1], callbacks=[stop]).best_iteration_)
+def regressor(settings: Mapping[str, Any], others: Mapping[str, Any], seed: int) -> Any:
+    """An ``LGBMRegressor`` that is not fitted.
+
+    Args:
+        settings: by LightGBM's names for them.
+        others: what it is given beside them; a setting wins over one of these.
+        seed: of what it samples.
+
+    Raises:
+        InputError: LightGBM has no such setting.
+    """
+    kind = import_module("lightgbm").LGBMRegressor
+    if unknown := sorted(settings.keys() - kind().get_params().keys()):
+        raise InputError(f"lightgbm.{unknown[0]}: LightGBM has no such setting")
+    return kind(**{**others, **settings, "random_state": seed})
+
+
+def stopped_early(model: Any, rows: pd.DataFrame, popularity: ArrayLike, held_out: Rows) -> int:
+    """Fit an ``LGBMRegressor`` until held-out songs get no better predictions, and return its number of trees.
+
+    Raises:
+        InputError: a setting has a value that LightGBM refuses.
+    """
+    lightgbm = import_module("lightgbm")
+    stop = lightgbm.early_stopping(PATIENCE, verbose=False)
+    try:
+        model.fit(rows, popularity, eval_X=held_out[0], eval_y=held_out[1], callbacks=[stop])
+    except lightgbm.basic.LightGBMError as error:
+        raise InputError(f"lightgbm: {error}") from error
+    return int(model.best_iteration_)
+
+
+def leaves(model: Any) -> int:
+    """Leaves of a fitted ``LGBMRegressor``, of the trees that predict."""
+    trees = model.booster_.dump_model(num_iteration=model.best_iteration_)["tree_info"]
+    return sum(tree["num_leaves"] for tree in trees)
+
+
+def parted(
+    features: TabularFeatures, songs: pd.DataFrame, fit: np.ndarray, held_out: np.ndarray, inner: Folds | None = None
+) -> tuple[Rows, Rows]:
+    """What trees read of songs to fit to, out of fold, and of songs to stop early by.
+
+    Args:
+        features: to fit.
+        songs: a song table.
+        fit: row numbers of the songs to fit to.
+        held_out: row numbers of the others.
+        inner: folds of the songs to fit to, by which features are made out of fold; by default those of ``features``.
+    """
+    popularity = songs["popularity"].to_numpy(np.float64)
+    rows = features.fit_transform(songs.iloc[fit].reset_index(drop=True), inner=inner)
+    new = features.transform(songs.iloc[held_out].reset_index(drop=True))
+    return (rows, popularity[fit]), (new, popularity[held_out])
 
 
 class BoostedTrees:
@@ -81,7 +146,7 @@ class BoostedTrees:
         """
         rows = self.features.fit_transform(songs, inner=folds)
         settings = chosen_settings(self.features.feature_set, songs, folds)
-        models = [_regressor(seed, settings).fit(rows, songs["popularity"]) for seed in range(MEMBERS)]
+        models = [regressor(settings, FIXED, seed).fit(rows, songs["popularity"]) for seed in range(MEMBERS)]
         texts = [model.booster_.model_to_string() for model in models]
         self._boosters = _loaded(texts)
         self._state = {"features": self.features.state(), "boosters": packed(texts)}
@@ -127,19 +192,16 @@ def chosen_settings(feature_set: FeatureSet, songs: pd.DataFrame, folds: Folds) 
         songs: training songs.
         folds: of them; fits stop early on what the first few hold out.
     """
-    popularity = songs["popularity"].to_numpy(np.float64)
     tried: list[tuple[dict[str, Any], list[int], list[float]]] = [(settings, [], []) for settings in (LIGHTGBM, LARGER)]
     for fit, held_out in folds[:STOPPED_FOLDS]:
         inner = within(fit, folds)
         if not inner:
             continue
-        features = TabularFeatures(feature_set)
-        rows = features.fit_transform(songs.iloc[fit].reset_index(drop=True), inner=inner)
-        new = features.transform(songs.iloc[held_out].reset_index(drop=True))
+        fitted, (new, popularity) = parted(TabularFeatures(feature_set), songs, fit, held_out, inner)
         for settings, trees, errors in tried:
-            model = _regressor(0, {**settings, "n_estimators": MOST_TREES})
-            trees.append(stopped_early(model, rows, popularity[fit], (new, popularity[held_out])))
-            errors.append(float(np.mean((model.predict(new) - popularity[held_out]) ** 2)))
+            model = regressor({**settings, "n_estimators": MOST_TREES}, FIXED, 0)
+            trees.append(stopped_early(model, *fitted, (new, popularity)))
+            errors.append(float(np.mean((model.predict(new) - popularity) ** 2)))
     settings, trees, errors = min(tried, key=lambda one: sum(one[2]))
     return {**settings, "n_estimators": round(np.mean(trees))} if errors else settings
 
@@ -153,10 +215,6 @@ def within(rows: np.ndarray, folds: Folds) -> list[tuple[np.ndarray, np.ndarray]
     """
     places = [tuple(np.flatnonzero(np.isin(rows, part)) for part in fold) for fold in folds]
     return [(fit, held_out) for fit, held_out in places if len(fit) and len(held_out)]
-
-
-def _regressor(seed: int, settings: Mapping[str, Any]) -> Any:
-    return import_module("lightgbm").LGBMRegressor(**FIXED, **settings, random_state=seed)
 
 
 def _loaded(texts: Sequence[str]) -> list[Any]:

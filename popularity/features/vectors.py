@@ -115,3 +115,8 @@ def restored(short: Mapping[str, Tensor], edges: np.ndarray) -> dict[str, Tensor
     vectors = in_chunks(lambda part: song_vectors(numeric[part], edges, texts[part]), len(numeric))
     rest = {name: value.cpu() for name, value in short.items() if name not in ("numeric", "texts")}
     return {**rest, **vectors, "category": rest["category"].long()}
+
+
+def side_by_side(scores: list[np.ndarray], songs: int) -> np.ndarray:
+    """Scores ``(n, scores)`` of several texts in one array; ``(n, 0)`` of none."""
+    return np.concatenate([np.zeros((songs, 0)), *scores], axis=1)

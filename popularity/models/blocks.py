@@ -39,6 +39,7 @@ class MemberConfig:
         bidirectional: read in both directions.
         dropout: of hidden layers.
         feature_dropout: share of the inputs that training hides.
+        interaction_dropout: of products of features.
 
     Raises:
         InputError: a setting is out of range.
@@ -53,11 +54,12 @@ class MemberConfig:
     bidirectional: bool
     dropout: float = 0.0
     feature_dropout: float = 0.0
+    interaction_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         require_ranges(
             at_least_one={name: value for name, value in vars(self).items() if type(value) is int},
-            shares={"dropout": self.dropout, "feature_dropout": self.feature_dropout},
+            shares={name: value for name, value in vars(self).items() if name.endswith("dropout")},
         )
 
 

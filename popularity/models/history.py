@@ -15,27 +15,32 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from popularity.errors import InputError
 from popularity.features.base import Inputs
 from popularity.features.related import ALBUM, NO_SONG, QUERY
 from popularity.models.blocks import BlockName, DirectedBlock, MemberConfig, member_configs, reordered
 from popularity.models.dropout import Dropout, dropout
 from popularity.models.embedding import SongEmbedding
 from popularity.models.histories import OF_ALBUM, STATISTICS, TAIL, History, Reading, histories_of, read
+from popularity.models.interactions import Interactions
 from popularity.models.network import require_inputs
 from popularity.models.norm import RMSNorm
 
 
 class HistoryMember(nn.Module):
-    """One member: tokens, blocks, read-out and a linear skip from the inputs.
+    """One member: tokens, blocks, read-out, a linear skip from the inputs and their interactions.
 
     Args:
         config: what it is made of.
         inputs: sizes of the batch.
         outputs: raw outputs of the head.
+        interactions: products of the song's numbers and categories that are read beside the tokens.
         one_token: add all tokens up to a single one, so that the scan has nothing to scan.
     """
 
-    def __init__(self, config: MemberConfig, inputs: Inputs, outputs: int, *, one_token: bool = False) -> None:
+    def __init__(
+        self, config: MemberConfig, inputs: Inputs, outputs: int, *, interactions: int = 64, one_token: bool = False
+    ) -> None:
         super().__init__()
         dropout, feature_dropout = config.dropout, config.feature_dropout
         self.one_token, self.feature_dropout = one_token, feature_dropout
@@ -54,6 +59,9 @@ class HistoryMember(nn.Module):
         self.norm = RMSNorm(d, eps=1e-5)
         self.readout = nn.Sequential(Dropout(dropout), nn.Linear(2 * d, outputs))
         self.skip = nn.Linear(song + seen, outputs)
+        self.numbers, numbers = inputs.numbers, inputs.numbers + seen
+        rate = config.interaction_dropout
+        self.interactions = Interactions(numbers, inputs.codes, interactions, outputs, rate) if interactions else None
         self.album_extras = nn.Parameter(torch.zeros(OF_ALBUM, 2 * d))
         self.album_skip = nn.Parameter(torch.zeros(OF_ALBUM, outputs))
 
@@ -71,6 +79,9 @@ class HistoryMember(nn.Module):
         mean = (x * reading.inside.unsqueeze(-1)).sum(1) / lengths.unsqueeze(1)
         skipped = self.skip(torch.cat([batch["song"], extras], -1)) + album @ self.album_skip
         raw: Tensor = self.readout(torch.cat([last, mean], -1)) + skipped
+        if self.interactions is not None:
+            numbers = torch.cat([batch["song"][:, : self.numbers], extras], 1)
+            raw = raw + self.interactions(numbers, batch["category"])
         return raw
 
     def _album(self, reading: Reading, like: Tensor) -> Tensor:
@@ -134,7 +145,9 @@ class HistoryMamba(nn.Module):
         expand: inner width of a block over its width.
         bidirectional: read the tokens in both directions.
         dropout: in embeddings, after each block and before the head.
-        feature_dropout: share of input features that training hides.
+        feature_dropout: share of input features that training hides, but from interactions.
+        interactions: products of the song's numbers and categories that are read beside the tokens; 0 for none.
+        interaction_dropout: of these products, which nothing else regularises; by default a fit sets it by its songs.
         one_token: add all tokens up to one, so that there is nothing to scan; for comparison.
 
     Raises:
@@ -155,9 +168,13 @@ class HistoryMamba(nn.Module):
         bidirectional: bool | tuple[bool, ...] = True,
         dropout: float | tuple[float, ...] = (0.25, 0.2),
         feature_dropout: float | tuple[float, ...] = (0.35, 0.25),
+        interactions: int = 64,
+        interaction_dropout: float | tuple[float, ...] | None = None,
         one_token: bool = False,
     ) -> None:
         super().__init__()
+        if interactions < 0:
+            raise InputError(f"model.net.interactions: expected at least 0, got {interactions}")
         require_inputs(self, inputs, "song", "HistoryEncoder")
         configs = member_configs(
             members,
@@ -170,8 +187,11 @@ class HistoryMamba(nn.Module):
             bidirectional=bidirectional,
             dropout=dropout,
             feature_dropout=feature_dropout,
+            interaction_dropout=0.6 if interaction_dropout is None else interaction_dropout,
         )
-        self.members = nn.ModuleList(HistoryMember(config, inputs, outputs, one_token=one_token) for config in configs)
+        self.members = nn.ModuleList(
+            HistoryMember(config, inputs, outputs, interactions=interactions, one_token=one_token) for config in configs
+        )
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Raw outputs ``(M, B, outputs)``, one for each sampled history; member ``k`` reads the ``k``-th share of them.

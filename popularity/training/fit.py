@@ -28,8 +28,8 @@ from popularity.errors import InputError, one_line
 from popularity.parsing.classes import chosen_classes
 from popularity.training.choice import Choice, Tried, choose, with_settings
 from popularity.training.datamodule import PopularityDataModule
+from popularity.training.held_out import try_held_out
 from popularity.training.module import PopularityModule
-from popularity.training.outputs import member_outputs
 from popularity.training.quiet import quiet_lightning
 from popularity.training.trainer import CALLBACKS, TRAINER_DEFAULTS, make_trainer
 
@@ -225,8 +225,9 @@ def suit(config: Namespace, table: SongTable, split: Split, trainer: Mapping[str
     def fit_without(config: Namespace, rows: Split) -> Tried:
         fit = build_fit(with_settings(config, {"plots.every_n_epochs": 0}), table=table, split=rows, trainer=settings)
         fit.run()
-        songs, samples = fit.datamodule.songs("validation"), int(fit.datamodule.hparams["samples"])
-        return Tried(fit.module.head, *member_outputs(fit.module, fit.datamodule.encoder, songs, samples=samples))
+        data, songs = fit.datamodule, fit.datamodule.songs("validation")
+        kind, seed, samples = config.data.split, config.data.split_seed, int(data.hparams["samples"])
+        return try_held_out(fit.module, data.encoder, songs, kind, samples=samples, seed=seed)
 
     return choose(config, table.songs, split, fit_without)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import shlex
 import sys
 import time
@@ -20,7 +19,7 @@ import yaml
 from optuna.trial import TrialState
 
 from popularity.errors import InputError
-from popularity.program import Stop, program
+from popularity.program import Stop, in_processes, program, stopped
 from popularity.training.choice import settled
 from popularity.training.fit import fit_parser, instantiate, shared_parser
 from popularity.training.quiet import quiet_lightning
@@ -30,7 +29,7 @@ from popularity.tuning.report import show_progress, write_report
 from popularity.tuning.space import Options, Search, edges, load_space
 from popularity.tuning.storage import hide_password, open_storage
 from popularity.tuning.study import NOTE, SharedStudy, StudyEndedError, begin_study, queue_lost_trials
-from popularity.tuning.trial import RunTrial, lightgbm_settings, search_songs, trial_config
+from popularity.tuning.trial import RunTrial, boosted, search_songs, trial_config
 
 
 def read_search(argv: Sequence[str]) -> Search:
@@ -63,33 +62,32 @@ def check_space(search: Search) -> dict[str, Any] | None:
 def _settings(search: Search, params: dict[str, Any]) -> dict[str, Any]:
     """All settings of a trial by dotted names, after its objects have been built once."""
     if search.lightgbm:
-        return {f"lightgbm.{name}": value for name, value in lightgbm_settings(search, params).items()}
+        return {f"lightgbm.{name}": value for name, value in boosted(search, params).get_params().items()}
     instantiate(shared_parser(), config := trial_config(search, params))
     return flat(config.as_dict())
 
 
-def tune(search: Search) -> int:
-    """Run a search and write its report; the exit code."""
+def tune(search: Search) -> None:
+    """Run a search, and write its report however it ends."""
     (table, _), first = search_songs(search), check_space(search)
-    if table.report is not None:
-        print(*table.report.lines(), sep="\n", flush=True)
+    print(*table.report.lines(), sep="\n", flush=True)
     with open_storage(search.storage, search.options.heartbeat) as storage:
         study = begin_study(search, storage, table.fingerprint, first)
         shown = hide_password(search.storage)
         print(f"study:     {search.options.study} in {shown}   (optuna-dashboard {shown})")
+        run = work if search.options.workers == 1 else run_workers
         try:
-            code = work(search) if search.options.workers == 1 else run_workers(search)
-        except KeyboardInterrupt:
-            code = 130
-        with storage.lock():
-            queue_lost_trials(study)
-        write_report(search, study)
-    return code
+            run(search)
+        finally:
+            with storage.lock():
+                queue_lost_trials(study)
+            write_report(search, study)
 
 
-def work(search: Search) -> int:
-    """Run trials in this process until no further one begins; the exit code. An interrupted trial is tried again."""
-    with Stop() as stop, open_storage(search.storage, search.options.heartbeat) as storage:
+def work(search: Search) -> None:
+    """Run trials in this process until no further one begins. An interrupted trial is tried again."""
+    torch.set_num_threads(max(1, torch.get_num_threads() // search.options.workers))  # workers share the cores
+    with quiet(), Stop() as stop, open_storage(search.storage, search.options.heartbeat) as storage:
         run_trial = RunTrial(search, *search_songs(search), stop)
         study = SharedStudy(search, storage, stop)
         while True:
@@ -97,7 +95,7 @@ def work(search: Search) -> int:
                 study.optimize(run_trial, callbacks=[partial(show_progress, search)])
             except StudyEndedError as ended:
                 print(f"ended:     {ended}", flush=True)
-                return 0
+                return
             except (ValueError, optuna.exceptions.UpdateFinishedTrialError):  # of a trial that was taken for lost
                 latest = study.get_trials(deepcopy=False)[study.latest]
                 if latest.state != TrialState.FAIL or NOTE in latest.user_attrs:
@@ -105,38 +103,10 @@ def work(search: Search) -> int:
                 print(f"trial {study.latest}: gave no heartbeat for too long and is tried again", flush=True)
 
 
-def run_workers(search: Search) -> int:
-    """Run the worker processes of this machine until they end; the exit code."""
-    # forked from a process that has imported everything but run nothing: importing costs seconds, threads do not fork
-    context: Any = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
-    context.set_forkserver_preload([__name__])
-    count = search.options.workers
-    threads = max(1, torch.get_num_threads() // count)
-    processes = [context.Process(target=_work, args=(search, threads), name=f"worker {i + 1}") for i in range(count)]
-    for process in processes:
-        process.start()
-    with Stop() as stop:
-        while any(process.is_alive() for process in processes):
-            for process in processes if stop.told else []:
-                process.terminate()  # a terminal has told them already; they only look whether they were told
-            time.sleep(0.1)
-        stop.check()
-    for process in processes:
-        if (process.exitcode or 0) < 0:
-            print(f"{process.name} was killed; its trial was tried again")
-    return max(0, *(process.exitcode or 0 for process in processes))
-
-
-def _work(search: Search, threads: int) -> None:
-    torch.set_num_threads(threads)
-    try:
-        with quiet():
-            work(search)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+def run_workers(search: Search) -> None:
+    """Run trials in the worker processes of this machine."""
+    for number in in_processes(search.options.workers, partial(work, search), preload=__name__):
+        print(f"worker {number} was killed; its trial was tried again")
 
 
 @contextmanager
@@ -152,9 +122,9 @@ def quiet() -> Iterator[None]:
 
 def main(argv: Sequence[str]) -> None:
     """Run ``tune``."""
-    with quiet():
-        code = tune(read_search(argv))
-    if code == 130:
-        print(f"stopped: nothing is lost. Continue with: python -m popularity tune {shlex.join(argv)}")
-    if code:
-        sys.exit(code)
+    try:
+        with quiet():
+            tune(read_search(argv))
+    except KeyboardInterrupt as error:
+        print(f"stopped: nothing is lost. Continue with: {program()} tune {shlex.join(argv)}")
+        sys.exit(stopped(error).code)

@@ -71,8 +71,8 @@ def write_report(search: Search, study: optuna.Study) -> None:
 def best_config(search: Search, params: dict[str, Any]) -> str:
     """What ``fit -c`` (for LightGBM: ``tune -c``) reads to have a trial's settings, as YAML."""
     if search.lightgbm:
-        settings = {**search.options.lightgbm, **{key.removeprefix("lightgbm."): params[key] for key in params}}
-        return str(yaml.safe_dump({"data": search.config["data"], "lightgbm": settings}, sort_keys=False))
+        found = {"data": search.config["data"], "lightgbm": search.lightgbm_settings(params)}
+        return str(yaml.safe_dump(found, sort_keys=False))
     return str(shared_parser().dump(trial_config(search, params), skip_none=False))
 
 
@@ -103,14 +103,11 @@ def write_plots(search: Search, study: optuna.Study) -> None:
         for kind in kinds if len({trial.values[index] for trial in complete}) > 1 else kinds[:-1]:
             plot = getattr(visualization, f"plot_{kind}")
             figures[f"{kind}_{name.replace('/', '_')}"] = plot(study, target=target, target_name=name)
-    folder = search.folder / "plots"
-    folder.mkdir(exist_ok=True)
-    for kind, figure in figures.items():
-        with write_atomically(folder / f"{kind}.html") as file:
-            figure.write_html(file, include_plotlyjs="directory")
-    if figures:
-        from plotly.offline import get_plotlyjs  # of the extra [tune]
+    from plotly.offline import get_plotlyjs  # of the extra [tune]
 
-        # one copy of the program for all of them, and no network
-        with write_atomically(folder / "plotly.min.js") as file:
-            file.write(get_plotlyjs())
+    files = {f"{name}.html": figure.to_html(include_plotlyjs="directory") for name, figure in figures.items()}
+    files["plotly.min.js"] = get_plotlyjs()  # one copy for all of them, and no network
+    (search.folder / "plots").mkdir(exist_ok=True)
+    for name, text in files.items():
+        with write_atomically(search.folder / "plots" / name) as file:
+            file.write(text)

@@ -92,13 +92,13 @@ class Search:
         self.storage = options.storage or f"sqlite:///{self.folder / 'study.db'}"
         self.lightgbm = any(key.startswith("lightgbm.") for key in self.space)
         self.seed = max(0, self.config["seed_everything"])
+        self.epochs: int = self.config["trainer"]["max_epochs"]
         self.objectives = [name.strip() for name in options.objective.split(",")]
         self.directions: list[Any] = ["maximize" if name in _MAXIMIZED else "minimize" for name in self.objectives]
         by_epoch = len(self.objectives) == 1 and self.objectives[0] not in COSTS and not self.lightgbm
         self.pruner = options.pruner or ("median" if by_epoch else "none")
         self.sampler = _SAMPLERS[options.sampler]  # all its state is in the study, except for the seed
         self._check(by_epoch)
-        self.make_pruner()
 
     def _check(self, by_epoch: bool) -> None:
         options, names, pruner = self.options, self.objectives, self.pruner
@@ -110,6 +110,8 @@ class Search:
             raise InputError("data.validation: expected a share above 0 to choose settings by, got 0")
         if pruner in ("median", "hyperband") and not by_epoch:
             raise InputError(f"--pruner {pruner} compares epochs: expected a network and one metric as objective")
+        if pruner == "hyperband" and self.epochs <= max(1, options.warmup_epochs):
+            raise InputError(f"--pruner hyperband: expected max_epochs above --warmup_epochs, got {self.epochs}")
         if pruner == "wilcoxon" and (options.folds < _WILCOXON_FOLDS or len(names) > 1 or names[0] in COSTS):
             raise InputError(f"--pruner wilcoxon: expected one metric and --folds {_WILCOXON_FOLDS} or more")
         if options.sampler == "cmaes" and len(names) > 1:
@@ -117,15 +119,16 @@ class Search:
         if options.sampler == "cmaes" and find_spec("cmaes") is None:
             raise InputError("--sampler cmaes: the package cmaes is missing, install this project's extra [tune]")
 
+    def lightgbm_settings(self, params: dict[str, Any]) -> dict[str, Any]:
+        """What the command line or a trial's parameters say of LightGBM, under its own names."""
+        return {**self.options.lightgbm, **{key.removeprefix("lightgbm."): value for key, value in params.items()}}
+
     def make_pruner(self) -> BasePruner:
         """The pruner that was asked for, or the default."""
-        least, epochs = self.options.warmup_epochs, self.config["trainer"]["max_epochs"]
         if self.pruner == "hyperband":
-            if not isinstance(epochs, int) or epochs <= max(1, least):
-                raise InputError(f"--pruner hyperband: expected max_epochs above --warmup_epochs {least}, got {epochs}")
-            return HyperbandPruner(min_resource=max(1, least), max_resource=epochs)
+            return HyperbandPruner(min_resource=max(1, self.options.warmup_epochs), max_resource=self.epochs)
         if self.pruner == "median":
-            return MedianPruner(n_warmup_steps=least)
+            return MedianPruner(n_warmup_steps=self.options.warmup_epochs)
         return WilcoxonPruner() if self.pruner == "wilcoxon" else NopPruner()
 
 

@@ -79,12 +79,12 @@ def open_storage(text: str, heartbeat: int) -> Iterator[Storage]:
         *(sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError, OSError, RuntimeError),
         *(ValueError, KeyError, TypeError, AssertionError),  # a damaged journal raises whatever the damage leads to
     ) as error:
-        raise InputError(f"--storage {hide_password(text)}: {str(error).strip().splitlines()[0]}") from error
+        raise InputError(f"--storage {hide_password(text)}: {_first_line(error)}") from error
     try:
         yield storage
     except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, json.JSONDecodeError) as error:
-        reason = str(error.__cause__ or error).strip().splitlines()[0]
-        raise InputError(f"--storage {hide_password(text)}: is damaged, or cannot be written: {reason}") from error
+        reason = f"is damaged, or cannot be written: {_first_line(error.__cause__ or error)}"
+        raise InputError(f"--storage {hide_password(text)}: {reason}") from error
     finally:
         if isinstance(storage.optuna, RDBStorage):
             storage.optuna.remove_session()
@@ -118,6 +118,10 @@ def _advisory_lock(url: sqlalchemy.URL) -> Iterator[None]:
     with sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool).begin() as connection:
         connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_xact_lock(zlib.crc32(b"popularity"))))
         yield  # the lock is released with the transaction
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__  # SQLAlchemy adds statements and links
 
 
 def hide_password(text: str) -> str:

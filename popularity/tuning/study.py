@@ -13,7 +13,7 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.storages import RetryHeartbeatStaleTrialCallback as Retry
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from popularity.errors import InputError, one_line
 from popularity.program import Stop
@@ -34,14 +34,13 @@ _ASKED = (
     *("seed", "model", "data", "optimizer", "lr_scheduler", "ema", "early_stopping", "checkpoint.mo"),
     *(f"trainer.{name}" for name in TRAINER),
 )
-#: What may stand in a trial's notes, Optuna's and ours: name -> kind, and kind of what is in it.
-_NOTES: dict[str, tuple[tuple[type, ...], tuple[type, ...]]] = {
-    "retry_history": ((list,), (int,)),
-    "fixed_params": ((dict,), (str,)),
-    "metrics": ((dict,), (str,)),
-    "heartbeat": ((int, float), ()),
-    "tpe:relative_params:0": ((str,), (str,)),
-    "gp:relative_params:0": ((str,), (str,)),
+#: Kinds of a trial's notes, Optuna's and ours. The list is one of whole numbers.
+_NOTES: dict[str, type[Any]] = {
+    "retry_history": list,
+    "fixed_params": dict,
+    "metrics": dict,
+    "heartbeat": float,
+    **dict.fromkeys(("tpe:relative_params:0", "gp:relative_params:0"), str),
 }
 _PLACES = ("data.source", "data.cache_dir", "data.predict_source")
 
@@ -145,7 +144,9 @@ def begin_study(search: Search, storage: Storage, songs: str, first: dict[str, A
     if changed := [f"{k}: {before.get(k)} -> {asked.get(k)}" for k in before | asked if before.get(k) != asked.get(k)]:
         told = "; ".join(changed[:3])
         raise InputError(f"study {name!r} was begun with other settings ({told}), give another --study")
-    check_trials(search, study)
+    for trial in study.get_trials(deepcopy=False):
+        if expected := _objection(search, trial):
+            raise InputError(f"study {name!r}: trial {trial.number}: expected {expected}")
     return study
 
 
@@ -157,29 +158,21 @@ def _question(search: Search, songs: str) -> dict[str, Any]:
     return {**config, **flat(search.options.lightgbm, "lightgbm."), **space, **options}
 
 
-def check_trials(search: Search, study: optuna.Study) -> None:
-    """Refuse a study with settings outside of the space: it may come from anywhere, and settings name classes.
+def _objection(search: Search, trial: FrozenTrial) -> str | None:
+    """What a trial was expected to hold and does not: notes and values of the right kind, settings within the space.
 
-    Raises:
-        InputError: the first such trial, or one whose notes or values are of another kind than ours and Optuna's.
+    A study may come from anywhere, and settings name classes.
     """
-    for trial in study.get_trials(deepcopy=False):
-        _check_notes(search, trial)
-        for params in (trial.params, trial.system_attrs.get("fixed_params", {})):
-            try:
-                within = {key: search.space[key] for key in params}
-                optuna.trial.create_trial(params=dict(params), distributions=within, value=0.0)
-            except (KeyError, ValueError, TypeError) as error:
-                told = f"study {search.options.study!r}: trial {trial.number}: expected settings within the space"
-                raise InputError(f"{told}, got {one_line(str(error))}") from error
-
-
-def _check_notes(search: Search, trial: optuna.trial.FrozenTrial) -> None:
-    told, notes = f"study {search.options.study!r}: trial {trial.number}", {**trial.user_attrs, **trial.system_attrs}
-    for name, (kinds, parts) in _NOTES.items():
-        value = notes.get(name)
-        parts_fit = all(isinstance(one, parts) for one in value) if isinstance(value, list | dict) else True
-        if value is not None and not (isinstance(value, kinds) and parts_fit):
-            raise InputError(f"{told}: expected {name} as tune writes it, got {str(value)[:60]!r}")
-    if trial.state == TrialState.COMPLETE and len(trial.values or ()) != len(search.directions):
-        raise InputError(f"{told}: expected {len(search.directions)} values, got {len(trial.values or ())}")
+    notes, values = {**trial.user_attrs, **trial.system_attrs}, trial.values or ()
+    for name, kind in _NOTES.items():
+        note = notes.get(name, kind())
+        if not isinstance(note, kind) or (kind is list and not all(isinstance(one, int) for one in note)):
+            return f"{name} as tune writes it, got {str(note)[:60]!r}"
+    if trial.state == TrialState.COMPLETE and len(values) != len(search.directions):
+        return f"{len(search.directions)} values, got {len(values)}"
+    for params in (trial.params, notes.get("fixed_params", {})):
+        try:
+            optuna.trial.create_trial(params=params, distributions={k: search.space[k] for k in params}, value=0.0)
+        except (KeyError, ValueError, TypeError) as error:
+            return f"settings within the space, got {one_line(str(error))}"
+    return None

@@ -388,6 +388,22 @@ def test_a_song_that_cannot_be_recognised_is_not_retrieved_for_itself(songs):
     assert not ((rows["row"] == torch.arange(len(bare))[:, None]) & (rows["role"] == related.RETRIEVED)).any()
 
 
+def test_an_encoder_gets_to_know_more_songs(songs):
+    """It reads the same histories as one that was fitted to all of them, and the first encoder knows no more."""
+    first, rest = songs.iloc[:80].reset_index(drop=True), songs.iloc[80:100].reset_index(drop=True)
+    new, few = songs.iloc[100:].reset_index(drop=True), fitted(first)
+    before, more, every = few.encode(new), few.knowing(rest), fitted(songs.iloc[:100].reset_index(drop=True))
+    found, wanted = more.encode(new), every.encode(new)
+    for name in ("row", "role"):
+        assert torch.equal(found[name], wanted[name]), name
+    assert torch.equal(more.known["popularity"], every.known["popularity"])
+    torch.testing.assert_close(more.label, every.label)
+    assert (found["row"] >= 80).any()
+    assert equal(few.encode(new), before)
+    assert len(few.label) == 80
+    assert torch.equal(found["song"], before["song"]), "how songs are encoded is not learned anew"
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_hardly_any_song(count, songs):
     few = songs.head(count)

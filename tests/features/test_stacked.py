@@ -194,3 +194,13 @@ def test_what_is_refused(songs, monkeypatch):
     monkeypatch.setattr("popularity.features.trees.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"the package lightgbm is missing, install .* \[baselines\]"):
         stacked.StackedEncoder()
+
+
+def test_a_setting_that_lightgbm_refuses_is_one_line():
+    from popularity.errors import InputError
+
+    with pytest.raises(InputError, match=r"lightgbm\.num_leafs: LightGBM has no such setting"):
+        trees.regressor({"num_leafs": 3}, trees.FIXED, 0)
+    rows = pd.DataFrame({"tempo": np.arange(60.0)}), np.arange(60.0)
+    with pytest.raises(InputError, match=r"lightgbm: .*num_leaves"):
+        trees.stopped_early(trees.regressor({"num_leaves": 1}, trees.FIXED, 0), *rows, rows)

@@ -44,8 +44,10 @@ def network(outputs: int = 12, extras: int = E, **settings: Any) -> HistoryMamba
     from popularity.features.base import Inputs
 
     torch.manual_seed(0)
-    small = {"members": 1, "width": 8, "d_state": 4, "dropout": 0.0, "feature_dropout": 0.0}
-    net = history.HistoryMamba(Inputs(song=S, extras=extras, codes=CODES), outputs, **{**small, **settings})
+    small = {"members": 1, "width": 8, "d_state": 4, "dropout": 0.0, "feature_dropout": 0.0, "interaction_dropout": 0.0}
+    net = history.HistoryMamba(
+        Inputs(song=S, numbers=S - 1, extras=extras, codes=CODES), outputs, **{**small, **settings}
+    )
     for name, parameter in net.named_parameters():
         if "album" in name:
             torch.nn.init.normal_(parameter)  # they start at 0
@@ -312,7 +314,7 @@ def test_dropout_and_feature_dropout_act_in_training_alone():
 @pytest.mark.parametrize("hidden", ["song", "category", "extras", "same_album"])
 def test_feature_dropout_hides_each_kind_of_input(hidden):
     """With nearly all features hidden, a change of one kind of input is rarely seen."""
-    net, batch = network(feature_dropout=0.999).train(), batch_of([3] * 30)
+    net, batch = network(feature_dropout=0.999, interactions=0).train(), batch_of([3] * 30)
     batch["role"] = torch.full_like(batch["role"], related.RETRIEVED)
     batch["same_album"] = torch.zeros_like(batch["same_album"])
     with torch.no_grad():
@@ -353,6 +355,41 @@ def test_the_second_member_is_regularised_less():
     assert len(first.readout_token) > len(second.readout_token)
 
 
+def test_interactions_are_products_of_numbers_and_categories():
+    """What a number says depends on the category, before any block; texts are not among the numbers."""
+    from popularity.models.interactions import Interactions
+
+    torch.manual_seed(0)
+    net = Interactions(3, CODES, 16, 5, 0.5).eval()
+    numbers, category = torch.randn(2, 3), torch.tensor([[1] * len(CODES), [2] * len(CODES)])
+    with torch.no_grad():
+        slopes = [net(numbers + 1, one.expand(2, -1)) - net(numbers, one.expand(2, -1)) for one in category]
+    assert not torch.allclose(*slopes, atol=1e-2)
+    net = network()
+    without, batch = network(interactions=0), batch_of([2, 0, 3])
+    without.load_state_dict({name: value for name, value in net.state_dict().items() if "interactions" not in name})
+    other = {**batch, "song": torch.cat([batch["song"][:, :-1], batch["song"][:, -1:] + 1], 1)}
+
+    def parts(batch):
+        with torch.no_grad():
+            return net(batch) - without(batch)
+
+    assert parts(batch).abs().min(-1).values.min() > 0
+    torch.testing.assert_close(parts(other), parts(batch), atol=1e-5, rtol=1e-4)
+    for name in ("category", "extras"):
+        other = {**batch, name: (batch[name] + 1) % 3}
+        assert not torch.allclose(parts(other), parts(batch), atol=1e-3), name
+
+
+def test_feature_dropout_hides_nothing_from_interactions():
+    net, batch = network(feature_dropout=0.999).train(), batch_of([0, 0])
+    other = {**batch, "category": (batch["category"] + 1) % 3}
+    torch.manual_seed(1)
+    before = net(batch)
+    torch.manual_seed(1)
+    assert not torch.allclose(net(other), before, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -362,6 +399,8 @@ def test_the_second_member_is_regularised_less():
         ({"width": ()}, "model.net.width: expected a value, or one for each member, got an empty list"),
         ({"d_state": 0}, "model.net.d_state: expected at least 1, got 0"),
         ({"d_state": 3, "block": "mamba3"}, "model.net.d_state: expected at least 4 for block mamba3, got 3"),
+        ({"interactions": -1}, "model.net.interactions: expected at least 0, got -1"),
+        ({"interaction_dropout": 1.0}, "model.net.interaction_dropout: expected at least 0 and below 1"),
         ({"dropout": 1.0}, "model.net.dropout: expected at least 0 and below 1, got 1.0"),
         ({"feature_dropout": -0.1}, "model.net.feature_dropout: expected at least 0 and below 1, got -0.1"),
     ],

@@ -31,6 +31,13 @@ def split():
     return Split(np.arange(160), np.arange(160, 180), np.arange(180, 200))
 
 
+@pytest.fixture(scope="module")
+def by_rule():
+    """What 160 training songs make of the settings that a config leaves open."""
+    dropout = choices.interaction_dropout_for(160)
+    return {"trainer.max_epochs": choices.epochs_for(160), choices.INTERACTION_DROPOUT: dropout}
+
+
 class Network:
     """Stands in for a fit: each member's predictions miss the truth by a given number of points, up or down."""
 
@@ -64,9 +71,9 @@ def test_a_member_that_is_clearly_better_is_kept_alone(table, split, best):
     assert "one member" in choice.lines()[1]
 
 
-def test_members_that_make_each_other_better_are_kept(table, split):
+def test_members_that_make_each_other_better_are_kept(table, split, by_rule):
     choice, _ = chosen(table, split, (5, -5))
-    assert choice.settings == {"trainer.max_epochs": choices.epochs_for(160)}
+    assert choice.settings == by_rule
     assert choice.errors["mean"] < choice.errors["member 1"]
     assert "all members are kept" in choice.lines()[1]
 
@@ -143,11 +150,11 @@ def test_a_given_setting_is_left_as_it_is(table, split):
     assert choice.settings["model.net.init_args.dropout"] == 0.2
 
 
-def test_with_nothing_to_learn_nothing_is_fitted(table, split):
+def test_with_nothing_to_learn_nothing_is_fitted(table, split, by_rule):
     choice, network = chosen(table, split, (), {"choice.members": False, "choice.calibrate": False})
     assert not network.asked
     assert choice.calibration is None
-    assert choice.settings == {"trainer.max_epochs": choices.epochs_for(160)}
+    assert choice.settings == by_rule
     one = {"model.net.members": 1, "choice.calibrate": False}
     assert not chosen(table, split, (), one)[1].asked, "a single member"
 
@@ -177,6 +184,24 @@ def test_epochs_fall_with_the_number_of_songs():
     assert choices.epochs_for(3_800) == 30
     assert numbers[0] <= 45
     assert numbers[-1] == 8
+
+
+def test_more_songs_keep_more_products():
+    dropouts = [choices.interaction_dropout_for(songs) for songs in (1, 100, 3_800, 17_000, 1_000_000)]
+    assert dropouts == sorted(dropouts, reverse=True)
+    assert all(0.5 <= dropout < 1 for dropout in dropouts)
+    assert choices.interaction_dropout_for(3_800) == pytest.approx(0.7)
+
+
+def test_a_given_dropout_of_interactions_stays(table, split):
+    choice, network = chosen(table, split, (3, 5), {"model.net.interaction_dropout": 0.2})
+    assert choices.INTERACTION_DROPOUT not in choice.settings
+    assert network.asked[0][0].model.net.init_args.interaction_dropout == 0.2
+
+
+def test_a_network_without_interactions_has_none_chosen(table, split):
+    choice, _ = chosen(table, split, (3,), {"model.net": "FeatureTokensMamba", "data.encoder": "FeatureEncoder"})
+    assert choices.INTERACTION_DROPOUT not in choice.settings
 
 
 def test_a_given_number_of_epochs_stays(table, split):
@@ -233,3 +258,4 @@ def test_a_search_has_nothing_left_to_choose(table, split):
     assert config.trainer.max_epochs == 7
     net = config.model.net.init_args
     assert (net.dropout, net.members, net.width, net.feature_dropout) == (0.11, 1, 32, 0.35), "one network"
+    assert net.interaction_dropout == pytest.approx(0.7)

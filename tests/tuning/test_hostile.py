@@ -78,8 +78,11 @@ def with_class(study: Any) -> None:
 
 #: What is done to a study, and the line that it leads to.
 TAMPERED: dict[str, tuple[Callable[[Any], object], str]] = {
-    "code": (with_state(pickle.dumps(_Code()).hex()), r"trial \d+: cannot use the state of CMA-ES: it names .*mkdir"),
-    "another object": (with_state(pickle.dumps([1, 2]).hex()), "expected the state of CMA-ES, got a list"),
+    "code": (with_state(pickle.dumps(_Code()).hex()), "cannot use the state of CMA-ES: it names .*mkdir"),
+    "another object": (
+        with_state(pickle.dumps([1, 2]).hex()),
+        "expected the state of CMA-ES, got a list",
+    ),
     "damage": (with_state("zz"), "cannot use the state of CMA-ES: it is damaged"),
     "a class": (with_class, "expected settings within the space, got 'model.net'"),
     "a queued text": (lambda study: study.enqueue_trial({"x": "os.system"}), "expected settings within the space"),

@@ -161,7 +161,7 @@ def test_folds_share_out_the_songs_that_are_not_test_songs(kind, folds, seed):
     songs = _canonical()
     split = splits.make_split(songs, kind, folds=5, fold=0, seed=seed, validation=0.1)
     known = set(split.train) | set(split.validation)
-    parts = trial_module.search_splits(songs, split, kind, folds, seed)
+    parts = splits.inner_splits(songs, split, kind, folds, seed)
     assert len(parts) == folds
     for part in parts:
         assert len(part.test) == 0

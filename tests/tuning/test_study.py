@@ -232,6 +232,7 @@ def test_a_fault_is_raised_and_its_trial_is_not_left_running(tune, formula, tmp_
     formula += [None, ZeroDivisionError("a fault of ours")]
     with pytest.raises(ZeroDivisionError):
         tune("--trials", "3")
+    assert trials(tmp_path)["state"].tolist() == ["COMPLETE", "FAIL"], "the report is written however a search ends"
     assert tune("--trials", "3") == 0
     assert Counter(trials(tmp_path)["state"]) == {"COMPLETE": 3, "FAIL": 1}
 
