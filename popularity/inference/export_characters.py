@@ -1,9 +1,10 @@
 """Texts as tensors of code points, and what can be said of them without a text: for graphs without Python.
 
-A text is a row of code points, padded behind its end with 0; a missing text is a row of zeros. Tables say of each code
-point what Python says of the character, up to `LIMIT`; those above it are taken for Han, which most of them are.
+A text comes as a row of code points, padded behind its end with 0; a missing text is a row of zeros. What is asked of
+texts is asked of all their characters in one row, since most texts are far shorter than the longest. Tables say of each
+code point what Python says of the character, up to `LIMIT`; those above it are taken for Han, which most of them are.
 
-Glossary of shapes: ``B`` songs, ``L`` characters of the longest text.
+Glossary of shapes: ``B`` songs, ``L`` characters of the longest text, ``T`` characters of all texts and what ends them.
 """
 
 from __future__ import annotations
@@ -39,21 +40,15 @@ def table_of(value: Callable[[str], int], dtype: torch.dtype) -> Tensor:
 
 
 def behind(x: Tensor, steps: int, fill: float = 0) -> Tensor:
-    """``(B, L)`` moved: each place holds what stands ``steps`` places behind it (before it, if negative)."""
+    """``(T,)`` moved: each place holds what stands ``steps`` places behind it (before it, if negative)."""
     if steps >= 0:
-        return F.pad(x, (0, steps), value=fill)[:, steps:]
-    return F.pad(x, (-steps, 0), value=fill)[:, : x.shape[1]]
+        return F.pad(x, (0, steps), value=fill)[steps:]
+    return F.pad(x, (-steps, 0), value=fill)[:steps]
 
 
-def first(mask: Tensor) -> Tensor:
-    """``(B, 1)`` place of the first marked character of each row, the length of the rows where there is none."""
-    length = mask.shape[1]
-    return torch.where(mask, torch.arange(length, device=mask.device), length).amin(1, keepdim=True)
-
-
-def at(x: Tensor, place: Tensor) -> Tensor:
-    """``(B, 1)`` values of ``(B, L)`` at a place ``(B, 1)``; the last column, which is padding, if it lies outside."""
-    return x.gather(1, place.clamp(0, x.shape[1] - 1))
+def places(mask: Tensor) -> Tensor:
+    """Places that are marked in a row, in rising order."""
+    return mask.nonzero().squeeze(1)
 
 
 def total(x: Tensor) -> Tensor:
@@ -65,39 +60,72 @@ def total(x: Tensor) -> Tensor:
 
 
 class Letters:
-    """The letters of texts, in which patterns are looked for.
+    """The letters of texts in one row, in which patterns are looked for. A 0 stands in front and behind each text.
 
     Args:
         codes: ``(B, L)`` code points.
-        low: ``(B, L)`` places in the alphabet of patterns, lower-cased.
-        kind: ``(B, L)``, 1 for letters, digits and the underscore, 2 for blanks.
+        alphabet: says what they are.
 
     Attributes:
-        place: ``(L,)`` numbers of the characters.
-        word, blank, end, digit: ``(B, L)`` bool; ``end`` is the padding.
-        after_word, after_blank, after_none: ``(B, L)`` bool: what stands in front of a character.
+        given: ``(B, L)`` code points.
+        codes: ``(T,)`` code points.
+        low: ``(T,)`` places in the alphabet of patterns, lower-cased.
+        place: ``(T,)`` numbers of the characters.
+        row: ``(T,)`` numbers of the texts.
+        start, stop: ``(B,)`` places of the first character of each text and of the 0 behind it.
+        empty: ``(B,)`` bool: there is no text.
+        word, blank, end, digit: ``(T,)`` bool; ``end`` is the 0.
+        after_word, after_blank: ``(T,)`` bool: what stands in front of a character.
+        hashed, size: ``(T,)`` parts of hashes.
     """
 
-    def __init__(self, codes: Tensor, low: Tensor, kind: Tensor) -> None:
-        self.codes, self.low = codes, low
-        self.place = torch.arange(codes.shape[1], device=codes.device)
-        self.word, self.blank, self.end = kind == 1, kind == 2, codes == 0
-        self.digit = (codes >= 48) & (codes <= 57)
+    def __init__(self, codes: Tensor, alphabet: Alphabet) -> None:
+        self.given = codes
+        inside = codes != 0
+        kept = F.pad(inside, (1, 0), value=True)  # with the 0 behind a text
+        ended = F.pad(codes, (0, 1)).flatten()
+        self.codes = F.pad(_straight(ended.index_select(0, places(kept.flatten()))), (1, 0))
+        size = inside.sum(1)
+        self.stop = (size + 1).cumsum(0)
+        self.start, self.empty = self.stop - size, size == 0
+        self.end = self.codes == 0
+        self.row = (self.end.long().cumsum(0) - self.end.long() - 1).clamp_min(0)
+        self.place = torch.arange(self.codes.shape[0], device=codes.device)
+        self.low, kind = taken(alphabet.low, self.codes), taken(alphabet.kind, self.codes)
+        self.hashed, self.size = taken(alphabet.hashed, self.codes), taken(alphabet.size, self.codes).long()
+        self.word, self.blank = kind == 1, kind == 2
+        self.digit = (self.codes >= 48) & (self.codes <= 57)
         self.after_word, self.after_blank = behind(self.word, -1), behind(self.blank, -1)
-        self._packed = {1: low}
-        for size in range(2, _TOGETHER + 1):
-            self._packed[size] = self._packed[size - 1] + behind(low, size - 1) * _BASE ** (size - 1)
-        self._before_word = {size: ~behind(self.word, size) for size in range(1, 12)}
+        self._packed = {1: self.low}
+        for length in range(2, _TOGETHER + 1):
+            following = behind(self.low, length - 1) * _BASE ** (length - 1)
+            self._packed[length] = self._packed[length - 1] + following
+        self._before_word = {length: ~behind(self.word, length) for length in range(1, 12)}
+
+    def sums(self, x: Tensor) -> Tensor:
+        """``(B, ...)`` sums over each text of ``(T, ...)`` whole numbers or float64."""
+        passed = x.cumsum(0)
+        return taken(passed, self.stop) - taken(passed, self.start - 1)
+
+    def any(self, mask: Tensor) -> Tensor:
+        """``(B,)`` bool: some character of a text is marked."""
+        return self.sums(mask.long()) > 0
+
+    def first(self, mask: Tensor, least: Tensor) -> Tensor:
+        """``(B,)`` first marked place of each text from a place ``(B,)`` on, its end where there is none."""
+        passed = taken(mask.long().cumsum(0) - mask.long(), least)
+        found = F.pad(places(mask), (0, 1), value=1 << 40)
+        return torch.minimum(taken(found, passed), self.stop)
 
     def any_of(self, letters: str) -> Tensor:
-        """``(B, L)``: the character is one of these."""
+        """``(T,)``: the character is one of these."""
         found = self.low == _LETTERS.index(letters[0])
         for letter in letters[1:]:
             found = found | (self.low == _LETTERS.index(letter))
         return found
 
     def starts(self, text: str, *, left: bool = False, right: bool = False) -> Tensor:
-        """``(B, L)``: a text starts here.
+        """``(T,)``: a text starts here.
 
         Args:
             text: in lower case.
@@ -138,7 +166,6 @@ class Alphabet(nn.Module):
     folded: Tensor
     folded_size: Tensor
     power: Tensor
-    inverse: Tensor
 
     _ODD = 0x5851F42D4C957F2D
     _LONGEST = 2048
@@ -158,14 +185,9 @@ class Alphabet(nn.Module):
             "folded": table_of(lambda c: hashed(c.casefold()), torch.int64),
             "folded_size": table_of(lambda c: len(c.casefold()), torch.uint8),
             "power": torch.tensor([_signed(value) for value in powers]),
-            "inverse": torch.tensor([_signed(pow(value, -1, 1 << 64)) for value in powers]),
         }
         for name, table in tables.items():
             self.register_buffer(name, table)
-
-    def letters(self, codes: Tensor) -> Letters:
-        """What patterns are looked for in."""
-        return Letters(codes, taken(self.low, codes), taken(self.kind, codes))
 
     def key(self, codes: Tensor) -> Tensor:
         """``(B,)`` hashes of names as they stand, 0 for a missing one."""
@@ -176,6 +198,7 @@ class Alphabet(nn.Module):
         return self._hash(codes, self.folded, self.folded_size)
 
     def _hash(self, codes: Tensor, hashed: Tensor, sizes: Tensor) -> Tensor:
+        codes = F.pad(codes, (0, 1))  # no text may be longer than nothing
         size = taken(sizes, codes).long()
         place = (size.cumsum(1) - size).clamp_max(self._LONGEST - 1)
         return total(taken(hashed, codes) * taken(self.power, place))
@@ -185,27 +208,46 @@ class Alphabet(nn.Module):
 
         Args:
             text: of the songs.
-            inside: ``(B, L)`` bool: part of a name, not of a separator.
-            loose: ``(B, L)`` bool: dropped at the end of a name, as blanks and full stops are.
+            inside: ``(T,)`` bool: part of a name, not of a separator.
+            loose: ``(T,)`` bool: dropped at the end of a name, as blanks and full stops are.
             most: names of a text; further ones are not read.
 
         Returns:
             ``(B, most)``, 0 where there are fewer.
         """
-        codes, stop = text.codes, ~inside
-        begins = inside & behind(stop, -1, 1)
-        # what is no name, and what is too much, goes to a column of its own
-        part = torch.where(inside, begins.cumsum(1) - 1, most).clamp_max(most)
-        kept = inside & ~(text.blank & (text.after_blank | begins))
-        size = torch.where(kept, taken(self.size, codes).long(), 0).long()
-        place = (size.cumsum(1) - size).clamp_max(self._LONGEST - 1)
-        empty = torch.zeros_like(codes[:, :1]).expand(-1, most + 1)
-        core = torch.where(inside & ~loose, text.place, -1)
-        last = (empty - 1).scatter_reduce(1, part, core, "amax")
-        kept = kept & (text.place <= last.gather(1, part))
-        begin = (empty + self._LONGEST - 1).scatter_reduce(1, part, torch.where(kept, place, self._LONGEST - 1), "amin")
-        terms = torch.where(kept, taken(self.hashed, codes) * taken(self.power, place), 0)
-        return (empty.scatter_add(1, part, terms) * taken(self.inverse, begin))[:, :most]
+        inside = inside & ~text.end
+        begins = inside & ~behind(inside, -1)
+        count = begins.long().cumsum(0)
+        # and one more, so that there is a name
+        start = F.pad(places(begins), (0, 1), value=1)
+        stop = F.pad(places(inside & ~behind(inside, 1)), (0, 1), value=1)
+        name = torch.where(inside, count - 1, 0)
+        core = (inside & ~loose).long()
+        passed = core.cumsum(0)
+        kept = inside & ~(text.blank & (text.after_blank | begins)) & (passed - core < taken(taken(passed, stop), name))
+        size = torch.where(kept, text.size, 0)
+        place = size.cumsum(0) - size
+        place = (place - taken(taken(place, start), name)).clamp(0, self._LONGEST - 1)
+        terms = torch.where(kept, text.hashed * taken(self.power, place), 0).cumsum(0)
+        keys = taken(terms, stop) - taken(terms, start - 1)
+        before = taken(count, text.start - 1)
+        number = torch.arange(most, device=count.device)
+        there = number < (taken(count, text.stop) - before).unsqueeze(1)
+        return torch.where(there, taken(keys, torch.where(there, before.unsqueeze(1) + number, 0)), 0)
+
+
+def without_repeats(keys: Tensor) -> Tensor:
+    """``(B, P)`` keys, 0 for none and in the place of those that stand further in front too."""
+    rows = F.pad(places((keys[:, 1:] != 0).any(1)), (2, 0))  # few songs; two more, for tensors that are not empty
+    some = taken(keys, rows)
+    repeated = (some.unsqueeze(2) == some.unsqueeze(1)).tril(-1).any(2)
+    return keys.index_put((rows,), some * ~repeated)
+
+
+def _straight(codes: Tensor) -> Tensor:
+    """`popularity.data.credits.straight_quotes` of code points, which are cut off at `LIMIT`."""
+    codes = torch.where((codes == ord("’")) | (codes == ord("‘")), ord("'"), codes.clamp(0, LIMIT))
+    return torch.where((codes == ord("“")) | (codes == ord("”")), ord('"'), codes)
 
 
 def _signed(value: int) -> int:

@@ -15,10 +15,11 @@ from popularity.features.encoder import HistoryEncoder
 from popularity.features.keys import DAYS_PER_MONTH
 from popularity.features.song import NUMERIC_FEATURES, ColumnEncoder, FeatureEncoder
 from popularity.features.vectors import NEAR
-from popularity.inference.export_characters import Alphabet, Letters, behind, first
+from popularity.inference.export_characters import Alphabet, Letters, behind
 from popularity.inference.export_known import KnownSongs
+from popularity.inference.export_lookup import taken
+from popularity.inference.export_ngrams import Components
 from popularity.inference.export_song import Columns, Read, SongFeatures, Songs
-from popularity.inference.export_text import Components
 
 _TEXTS = frozenset(("artist", "title", "album", "release_date"))
 
@@ -77,7 +78,7 @@ class Histories(nn.Module):
         if len(self.texts):
             parts += [encoded["title"], self._album(read, others)]
             for text, letters, components in zip(self.texts, (read.title, read.album), self.components, strict=True):
-                both = text(letters.codes)
+                both = text(letters)
                 parts.append(both[:, :components])
                 scores.append(both[:, components:])
         batch["extras"] = torch.cat(scores, 1)
@@ -86,13 +87,13 @@ class Histories(nn.Module):
     def _album(self, read: Read, others: Tensor) -> Tensor:
         """`popularity.features.album_stats.album_statistics`, ``(B, 3)``."""
         album, title = (self._bare(text) for text in (read.album, read.title))
-        told = [read.album.end[:, 0], (album == title) & (album != 0), others.float().log1p()]
+        told = [read.album.empty, (album == title) & (album != 0), others.float().log1p()]
         return torch.stack([value.float() for value in told], 1) * self.albums
 
     def _bare(self, text: Letters) -> Tensor:
         """``(B,)`` hash of a title or album without what stands in brackets or behind a dash."""
         dash = text.any_of("-") & text.after_blank & behind(text.blank, 1)
-        inside = text.place < first(text.any_of("([") | text.end | dash)
+        inside = text.place < taken(text.first(text.any_of("([") | dash, text.start), text.row)
         return self.features.alphabet.names(text, inside, text.blank, 1)[:, 0]
 
 

@@ -1,11 +1,10 @@
 """A trained model as one graph of tensors: songs to predicted popularity and intervals.
 
-Glossary of shapes: ``B`` songs, ``K`` bins.
+Glossary of shapes: ``B`` songs.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -20,14 +19,12 @@ from popularity.features.song import FeatureEncoder
 from popularity.inference.distribution import SHARES
 from popularity.inference.export_characters import code_points
 from popularity.inference.export_encoder import encoder_graph
-from popularity.inference.export_lookup import taken
+from popularity.inference.export_head import calibrated
+from popularity.inference.export_intervals import Intervals
+from popularity.inference.export_network import HistoryNetwork
 from popularity.inference.export_song import CODED, NUMBERS, TEXTS, Songs
-from popularity.metrics import HIGHEST, LOWEST
-from popularity.models.conformal import BANDS, Conformal
 from popularity.models.heads import HistogramHead
-from popularity.models.histories import History, history_of
 from popularity.models.history import HistoryMamba
-from popularity.models.known_songs import embed_known_songs
 from popularity.training.module import FeatureTokensMamba, PopularityModule, SingleTokenMamba
 
 
@@ -52,88 +49,32 @@ class SongGraph(nn.Module):
         if type(module.net) not in (HistoryMamba, FeatureTokensMamba, SingleTokenMamba):
             raise InputError(f"export: expected a network of this package, got {type(module.net).__name__}")
         self.encoder = encoder_graph(encoder, songs, samples if getattr(encoder, "history", 0) else 1)
-        self.net, self.head, self.calibration = copy.deepcopy(module.net), module.head, module.calibration
-        if isinstance(self.net, HistoryMamba) and isinstance(encoder, HistoryEncoder):
-            embed_known_songs(self.net, encoder)
-        fresh = Conformal()
-        self.conformal = not torch.equal(fresh.quantiles, module.calibration.conformal.quantiles.to(fresh.quantiles))
+        self.net, self.head, self.calibration = module.net, module.head, module.calibration
+        if isinstance(module.net, HistoryMamba) and isinstance(encoder, HistoryEncoder):
+            self.net = HistoryNetwork(module.net, module.head, encoder)
         self.calibrated = not module.calibration.is_identity()
         self.most = int(getattr(encoder, "history", 0))
         ends = [f"{side}_{100 * share:g}" for share in SHARES for side in ("low", "high")]
-        self.outputs = ["popularity", *(ends if isinstance(module.head, HistogramHead) else [])]
+        self.intervals: Intervals | None = None
+        if isinstance(module.head, HistogramHead):
+            self.intervals = Intervals(module.head.edges, module.calibration.conformal, SHARES)
+        self.outputs = ["popularity", *(ends if self.intervals else [])]
         self.outputs += ["known_songs"] * (self.most > 0)
 
     def forward(self, *songs: Tensor) -> tuple[Tensor, ...]:
         """``(B,)`` each, named by :attr:`outputs`; the inputs are those of `Songs`."""
         batch = self.encoder(Songs(*songs))
-        raw = members_of(self.net, batch) if isinstance(self.net, HistoryMamba) else self.net(batch)
+        raw = self.net(batch)
         raw = self.head.mix(raw) if raw.ndim == 3 else raw
         if self.calibrated:  # what `Calibration.forward` asks of its numbers, no graph can ask
-            of = self.calibration
-            raw = self.head.calibrated(raw, of.offset, of.slope, of.sharpness)
+            raw = calibrated(self.head, self.calibration, raw)
         known = batch["known_songs"].clamp_max(self.most) if self.most else None
         found = [self.head.predict(raw)]
-        if isinstance(self.head, HistogramHead):
-            mass, edges = self.head.probabilities(raw).double(), self.head.edges.double()
-            if self.conformal:
-                mass = conformed(self.calibration.conformal, mass, known)
-            found += [end for share in SHARES for end in interval(mass, edges, share)]
+        if self.intervals is not None:
+            found += self.intervals(self.head.probabilities(raw), known)
         if known is not None:
             found.append(known)
         return tuple(found)
-
-
-def members_of(net: HistoryMamba, batch: Mapping[str, Tensor]) -> Tensor:
-    """What the network gives, ``(M, B, outputs)``; a member reads all of its samples at once, for a short graph."""
-    samples, songs = batch["role"].shape[:2]
-    each = max(1, samples // len(net.members))
-    own = {name: torch.cat([batch[name]] * each) for name in ("song", "category", "extras", "month")}
-    found = []
-    for index, member in enumerate(net.members):
-        histories = zip(*(history_of(batch, (index * each + step) % samples) for step in range(each)), strict=True)
-        together = History._make(None if some[0] is None else torch.cat(some) for some in histories)
-        found.append(member(own, together).reshape(each, songs, -1))
-    return torch.cat(found)
-
-
-def conformed(correction: Conformal, probabilities: Tensor, known: Tensor | None) -> Tensor:
-    """What `Conformal.forward` gives, without a search: ``(B, K)``."""
-    below = probabilities.cumsum(1)
-    below = below[:, :-1] / below[:, -1:]
-    band = torch.zeros_like(below[:, 0]).long()
-    if known is not None:
-        band = (known.unsqueeze(1) >= torch.tensor(BANDS[1:])).sum(1)
-    scores = taken(correction.quantiles.to(below), band)  # (B, levels)
-    steps = scores.shape[1] - 1
-    right = (scores.unsqueeze(1) <= below.unsqueeze(2)).sum(2).clamp_max(steps)
-    low, high = scores.gather(1, right - 1), scores.gather(1, right)
-    level = (right - 1 + ((below - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)) / steps
-    first, last = torch.zeros_like(level[:, :1]), torch.ones_like(level[:, :1])
-    return torch.cat([level, last], 1) - torch.cat([first, level], 1)
-
-
-def interval(mass: Tensor, edges: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """`popularity.inference.distribution.interval` of probabilities ``(B, K)``, ``(B,)`` each."""
-    half, most = (1 - share) / 2, 1 - share
-    above = _cdf(mass, edges, 0.5).clamp(half, most)
-    below = (1 - _cdf(mass, edges, 99.5)).clamp(half, most)
-    low, high = _quantile(mass, edges, below), _quantile(mass, edges, 1 - above)
-    return torch.where(low < 0.5, LOWEST, low), torch.where(high >= 99.5, HIGHEST, high)
-
-
-def _cdf(mass: Tensor, edges: Tensor, point: float) -> Tensor:
-    inside = ((point - edges[:-1]) / (edges[1:] - edges[:-1])).clamp(0, 1)
-    return (mass * inside).sum(1) / mass.sum(1)
-
-
-def _quantile(mass: Tensor, edges: Tensor, level: Tensor) -> Tensor:
-    up_to = mass.cumsum(1)
-    goal = level.unsqueeze(1) * up_to[:, -1:]
-    bins = (up_to < goal).sum(1, keepdim=True).clamp_max(mass.shape[1] - 1)
-    inside, end = mass.gather(1, bins), up_to.gather(1, bins)
-    share = 1 - torch.where(inside > 0, (end - goal) / inside.clamp_min(1e-300), 0.0)
-    left, right = taken(edges, bins), taken(edges, bins + 1)
-    return (left + share * (right - left)).clamp(LOWEST, HIGHEST).squeeze(1)
 
 
 def vocabularies(encoder: Encoder, songs: pd.DataFrame) -> dict[str, list[str]]:

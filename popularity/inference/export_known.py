@@ -8,13 +8,14 @@ of a history.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from popularity.data.albums import album_keys, albums
 from popularity.data.credits import credits
 from popularity.data.schema import AUDIO
 from popularity.errors import InputError
@@ -22,8 +23,9 @@ from popularity.features.encoder import HistoryEncoder
 from popularity.features.keys import DAYS_PER_MONTH, hashes, keys_of
 from popularity.features.related import ALBUM, CREDITED, NO_SONG, OF_ALBUM, OF_CREDITED, OF_SAME, SAME, RelatedSongs
 from popularity.features.sampling import fixed_chances, priority
-from popularity.inference.export_characters import LIMIT, Alphabet, code_points
-from popularity.inference.export_lookup import Lookup, Tables, taken
+from popularity.inference.export_albums import KnownAlbums, name_keys
+from popularity.inference.export_characters import LIMIT, Alphabet, code_points, places
+from popularity.inference.export_lookup import Lookup, Tables, taken, taken_or_last
 from popularity.inference.export_song import Read, Songs
 
 #: Names of a song whose known songs are read; of more, the first ones.
@@ -31,8 +33,32 @@ _NAMES = 4
 #: What `RelatedSongs.candidates` takes from a list: more than there is room for, since the song itself drops out.
 _OF_NAME, _OF_ALBUM = max(OF_SAME, OF_CREDITED, OF_ALBUM) + 4, OF_ALBUM + 4
 _ROOM = {SAME: OF_SAME, CREDITED: OF_CREDITED, ALBUM: OF_ALBUM}
-_SHIFT, _DAYS = 1 << 21, 1 << 20  # to join two numbers in one key; to make days positive
 _NEVER = 2**31 - 1  # a day later than all
+
+
+class _Asking(NamedTuple):
+    """Songs that may know some: what they are asked by.
+
+    Attributes:
+        names: ``(R, P)`` places of the names on a song, -1 for others.
+        first: ``(R,)`` place of the first-named artist, -1 if unknown, and of its own if missing.
+        album: ``(R,)`` number of the album, -1 if unknown.
+        day: ``(R,)`` of release, float64.
+        near: ``(R, F)`` numbers that distances are measured in.
+        named: ``(R,)`` bool: artist and title are there.
+        artist, title, track, numbers: of `Songs`.
+    """
+
+    names: Tensor
+    first: Tensor
+    album: Tensor
+    day: Tensor
+    near: Tensor
+    named: Tensor
+    artist: Tensor
+    title: Tensor
+    track: Tensor
+    numbers: Tensor
 
 
 class KnownSongs(Tables):
@@ -56,22 +82,22 @@ class KnownSongs(Tables):
         if not np.array_equal(keys_of(songs).identity, related.keys.identity):
             raise InputError("export: expected the songs that the checkpoint was trained on, got others")
         self.alphabet, self.history, self.earlier = alphabet, encoder.history, encoder.earlier
-        self.has_albums, self.counted = bool(len(related.albums)), encoder.albums_counted
+        self.has_albums = bool(len(related.albums))
         self.count = len(songs)
-        self._lists(songs, related)
-        self._albums(songs, related)
+        self._lists(songs, related, alphabet)
+        self.albums = KnownAlbums(songs, related, self.first[:-1].numpy(), alphabet, encoder.albums_counted)
         self._identity(songs)
         chance = fixed_chances(self.count, samples)
         known = {name: encoder.known[name] for name in ("near", "month")}
         for name, value in {**known, "label": encoder.label, "chance": chance.T}.items():  # and last, a row for no song
             self.register_buffer(f"known_{name}", torch.cat([value, torch.zeros_like(value[:1])]))
 
-    def _lists(self, songs: pd.DataFrame, related: RelatedSongs) -> None:
+    def _lists(self, songs: pd.DataFrame, related: RelatedSongs, alphabet: Alphabet) -> None:
         """The lists of `RelatedSongs`, in which each name has two, its own songs and the others that credit it."""
         names = np.array(sorted({name for some in credits(songs) for name in some}), dtype=object)
         names = names[np.argsort(hashes(names.tolist()))]  # in the order of `RelatedSongs.names`
         self.nobody = len(names)
-        self.find_name = Lookup(_unique_keys(self.alphabet, names.tolist()))
+        self.find_name = Lookup(name_keys(alphabet, names.tolist()))
         first = np.where(related.keys.first == 0, self.nobody, np.searchsorted(related.names, related.keys.first))
         begin, size = related.begin[:-1], np.diff(related.begin)
         for name, value, last in (
@@ -86,35 +112,6 @@ class KnownSongs(Tables):
             self.register_buffer(name, torch.from_numpy(np.append(value, last).astype(np.int64)))
         self.halves = int(size.max(initial=1)).bit_length()
         self.wide = (min(int(size[: 2 * self.nobody].max(initial=1)), _OF_NAME), _OF_ALBUM)
-
-    def _albums(self, songs: pd.DataFrame, related: RelatedSongs) -> None:
-        """Dictionaries from what is said of an album to its number, and how many songs are on it."""
-        parts, key = album_keys(songs), albums(songs)
-        distinct, code = np.unique(related.keys.album, return_inverse=True)
-        code = np.where(related.keys.album < 0, -1, code - int((distinct < 0).sum()))  # as in `RelatedSongs.albums`
-        names = sorted(parts["name"].dropna().unique())
-        place = pd.Index(names).get_indexer(parts["name"])
-        day = songs["release_date"].to_numpy("datetime64[D]")
-        by_date, by_artist = dict[int, int](), dict[int, int]()
-        by_name = [-1] * len(names)
-        for row in np.flatnonzero(code >= 0):
-            if not np.isnat(day[row]):
-                by_date[int(place[row]) * _SHIFT + int(day[row].astype(np.int64)) + _DAYS] = int(code[row])
-            elif key[row] == parts["name"][row]:
-                by_name[place[row]] = int(code[row])
-            else:
-                by_artist[int(place[row]) * _SHIFT + int(self.first[row])] = int(code[row])
-        self.find_album = Lookup(_unique_keys(self.alphabet, names))
-        self.find_dated, self.find_by_artist = Lookup(_keys(by_date)), Lookup(_keys(by_artist))
-        self.register_buffer("dated", torch.tensor([*by_date.values(), -1]))
-        self.register_buffer("by_artist", torch.tensor([*by_artist.values(), -1]))
-        self.register_buffer("by_name", torch.tensor([*by_name, -1]))
-        self.register_buffer("album", torch.from_numpy(np.append(code, -2)))
-        on_album = code[code >= 0]
-        self.register_buffer("album_size", torch.from_numpy(np.append(np.bincount(on_album), 0)))
-        pairs, sizes = np.unique(on_album * _SHIFT + self.first[:-1].numpy()[code >= 0], return_counts=True)
-        self.find_pair = Lookup(torch.from_numpy(pairs))
-        self.register_buffer("pair_size", torch.from_numpy(np.append(sizes, 0)))
 
     def _identity(self, songs: pd.DataFrame) -> None:
         track, _ = pd.factorize(songs["track_id"].str.casefold())  # the order of `export_graph.vocabularies`
@@ -147,53 +144,56 @@ class KnownSongs(Tables):
             near: ``(B, F)`` numbers that distances are measured in.
 
         Returns:
-            The tensors that `HistoryEncoder.attach` adds to a batch, ``(D, B, H)`` each, with rows of known songs for
-            ``history_song`` and ``history_category``; ``known_songs`` ``(B,)``. And how many songs by others are on the
-            album, ``(B,)``.
+            ``rows`` ``(R,)`` of the songs that may know some, the first of them thrice; the tensors that
+            `HistoryEncoder.attach` adds to a batch of these, ``(D, R, H)`` each, with rows of known songs for
+            ``history_song`` and ``history_category``; ``candidates`` ``(R,)``, how many there are for them;
+            ``known_songs`` ``(B,)``. And how many songs by others are on the album, ``(B,)``.
         """
-        names = self.find_name(torch.cat([read.artists, read.credited], 1))
+        keys = torch.cat([read.artists, read.credited], 1)
+        some = F.pad(places(keys.flatten() != 0), (2, 0))  # most songs have one name
+        found = self.find_name(taken(keys.flatten(), some))
+        names = torch.full_like(keys.flatten(), -1).index_put((some,), found).view_as(keys)
         first = torch.where(names[:, 0] >= 0, names[:, 0], torch.where(read.artists[:, 0] == 0, self.nobody, -1))
-        album = self._album(read, first)
+        album = self.albums.number(read, first)
+        # with two more, since graphs take tensors of no row or of one for cases of their own
+        rows = F.pad(places((names >= 0).any(1) | (album >= 0)), (2, 0))
+        named = ~read.artist.empty & ~read.title.empty
         day = torch.nan_to_num(read.day, _NEVER)
-        row, role = self._listed(names, first, album, day.long())
-        row, role, same_album = self._candidates(row, role, album, self._is_itself(songs, read, row))
+        everything = _Asking(
+            names, first, album, day, near, named, songs.artist, songs.title, songs.track_id, songs.numbers
+        )
+        histories = self._histories(_Asking._make(taken(value, rows) for value in everything))
+        known = torch.zeros_like(album).index_put((rows,), histories["known_songs"])
+        return {**histories, "rows": rows, "known_songs": known}, self.albums.others(album, first)
+
+    def _histories(self, asking: _Asking) -> dict[str, Tensor]:
+        row, role = self._listed(asking)
+        row, role, same_album = self._candidates(row, role, asking.album, self._is_itself(asking, row))
         if self.earlier:
-            place = (day / DAYS_PER_MONTH).float().unsqueeze(1) - torch.nan_to_num(taken(self.known_month, row))
+            month = (asking.day / DAYS_PER_MONTH).float().unsqueeze(1)
+            place = month - torch.nan_to_num(taken(self.known_month, row))
         else:
-            place = (taken(self.known_near, row) - near.unsqueeze(1)).square().sum(-1)
-        known = (role == SAME).sum(1)
-        chance = taken(self.known_chance, row).permute(2, 0, 1)  # (D, B, C)
+            place = (taken(self.known_near, row) - asking.near.unsqueeze(1)).square().sum(-1)
+        candidates, known = (role != NO_SONG).sum(1), (role == SAME).sum(1)
+        chance = taken(self.known_chance, row).permute(2, 0, 1)  # (D, R, C)
+        # where all candidates fit, samples would differ in the order of songs that are as near as each other
+        chance = torch.where((candidates > self.history).unsqueeze(1), chance, chance[0])
         role, place, same_album, row = (value.expand(chance.shape) for value in (role, place, same_album, row))
         best = priority(role, role != NO_SONG, same_album, chance).topk(min(self.history, row.shape[-1]), dim=-1)
         place = torch.where(best.values >= 0, place.gather(-1, best.indices), torch.inf)
         place, order = place.sort(dim=-1, descending=True)  # padding in front, the nearest last
         used, order = place.isfinite(), best.indices.gather(-1, order)
         row = torch.where(used, row.gather(-1, order), 0)
-        found = {"history_song": row, "history_category": row, "known_songs": known}
+        found = {"history_song": row, "history_category": row, "known_songs": known, "candidates": candidates}
         found |= {"history_month": taken(self.known_month, row), "history_label": taken(self.known_label, row)}
         found["role"] = torch.where(used, role.gather(-1, order), NO_SONG)
         if self.has_albums:
             found["same_album"] = same_album.gather(-1, order) & used
-        return found, self._others(album, first)
+        return found
 
-    def _album(self, read: Read, first: Tensor) -> Tensor:
-        """``(B,)`` number of the album, -1 where it is not that of a known song."""
-        text = read.album
-        name = self.find_album(self.alphabet.names(text, ~text.end, text.blank | text.any_of("."), 1)[:, 0])
-        day = torch.nan_to_num(read.day).long()
-        dated = _taken_or_last(self.dated, self.find_dated(name * _SHIFT + day + _DAYS))
-        by_name = _taken_or_last(self.by_name, name)
-        by_artist = _taken_or_last(self.by_artist, self.find_by_artist(name * _SHIFT + first))
-        other = torch.where(by_name >= 0, by_name, by_artist)
-        return torch.where(name >= 0, torch.where(read.day.isnan(), other, dated), -1)
-
-    def _others(self, album: Tensor, first: Tensor) -> Tensor:
-        """``(B,)`` number of known songs by other first-named artists on the album."""
-        mine = _taken_or_last(self.pair_size, self.find_pair(album * _SHIFT + first))
-        return torch.where(album >= 0, _taken_or_last(self.album_size, album) - mine, 0) * self.counted
-
-    def _listed(self, names: Tensor, first: Tensor, album: Tensor, day: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows of known songs and their roles as the lists give them, ``(B, C)`` each, with repeats."""
+    def _listed(self, asking: _Asking) -> tuple[Tensor, Tensor]:
+        """Rows of known songs and their roles as the lists give them, ``(R, C)`` each, with repeats."""
+        names, first, album, day = asking.names, asking.first, asking.album, asking.day.long()
         repeated = (names.unsqueeze(2) == names.unsqueeze(1)).tril(-1).any(2)
         known = torch.where((names >= 0) & ~repeated, torch.arange(names.shape[1], 0, -1, device=names.device), 0)
         best = known.topk(min(_NAMES, names.shape[1]), dim=1)  # the first four that are known
@@ -213,7 +213,7 @@ class KnownSongs(Tables):
 
     def _taken_from(self, lists: Tensor, day: Tensor, most: int) -> Tensor:
         """``(B, P, most)`` rows from lists ``(B, P)``: spread evenly, or with ``earlier`` the latest before a day."""
-        begin, size = (_taken_or_last(table, lists).unsqueeze(2) for table in (self.begin, self.size))
+        begin, size = (taken_or_last(table, lists).unsqueeze(2) for table in (self.begin, self.size))
         step = torch.arange(most, device=lists.device)
         if self.earlier:
             size = self._released_before(begin, size, day.reshape(-1, 1, 1))
@@ -238,41 +238,25 @@ class KnownSongs(Tables):
         apart = torch.where((row < self.count) & ~itself, row * 8 + role, self.count * 8).sort(dim=1).values
         row, role = apart // 8, apart % 8
         here = (row < self.count) & (F.pad(row, (1, 0), value=-1)[:, :-1] != row)  # once, in its closest role
-        same_album = (taken(self.album, row) == album.unsqueeze(1)) & self.has_albums
+        same_album = (taken(self.albums.album, row) == album.unsqueeze(1)) & self.has_albums
         key = (role * 2 + ~same_album) * count + taken(self.rank, row)
         key, order = torch.where(here, key, 16 * count).sort(dim=1)
-        begin, places = torch.zeros_like(album).unsqueeze(1), []
+        begin, chosen = torch.zeros_like(album).unsqueeze(1), []
         kinds = [(kind, most) for kind, most in _ROOM.items() if kind != ALBUM or self.has_albums]
         for kind, most in kinds:
             end = begin + (here & (role == kind)).sum(1, keepdim=True)
             place = begin + torch.arange(most, device=row.device)
-            places.append(torch.where(place < end, place, row.shape[1]))
+            chosen.append(torch.where(place < end, place, row.shape[1]))
             begin = end
-        place = torch.cat(places, 1)  # (B, C), the width of the lists where there is none
+        place = torch.cat(chosen, 1)  # (B, C), the width of the lists where there is none
         order = F.pad(order, (0, 1)).gather(1, place)
         kept = place < row.shape[1]
         row = torch.where(kept, row.gather(1, order), self.count)
         return row, torch.where(kept, role.gather(1, order), NO_SONG), same_album.gather(1, order) & kept
 
-    def _is_itself(self, songs: Songs, read: Read, row: Tensor) -> Tensor:
-        """``(B, C)``: a known song is the song itself, by id, by artist and title, or by its audio columns."""
-        named = ~read.artist.end[:, 0] & ~read.title.end[:, 0]
-        key = torch.where(named, self._song_key(songs.artist, songs.title), 0)
-        sound = self._sound(songs.numbers[:, : len(AUDIO)])
-        same = (taken(self.track, row) == songs.track_id.unsqueeze(1)) & (songs.track_id >= 0).unsqueeze(1)
-        same = same | ((taken(self.both, row) == key.unsqueeze(1)) & named.unsqueeze(1))
+    def _is_itself(self, asking: _Asking, row: Tensor) -> Tensor:
+        """``(R, C)``: a known song is the song itself, by id, by artist and title, or by its audio columns."""
+        key, sound = self._song_key(asking.artist, asking.title), self._sound(asking.numbers[:, : len(AUDIO)])
+        same = (taken(self.track, row) == asking.track.unsqueeze(1)) & (asking.track >= 0).unsqueeze(1)
+        same = same | ((taken(self.both, row) == key.unsqueeze(1)) & asking.named.unsqueeze(1))
         return same | ((taken(self.sound, row) - sound.unsqueeze(1)).abs() < 1e-7)
-
-
-def _taken_or_last(table: Tensor, index: Tensor) -> Tensor:
-    """Rows of a table, the last one for -1."""
-    return taken(table, torch.where(index < 0, table.shape[0] - 1, index))
-
-
-def _unique_keys(alphabet: Alphabet, names: list[str]) -> Tensor:
-    texts = code_points(names).clamp_max(LIMIT)
-    return torch.cat([alphabet.key(some) for some in texts.split(4096)])
-
-
-def _keys(table: dict[int, int]) -> Tensor:
-    return torch.tensor(list(table), dtype=torch.int64)

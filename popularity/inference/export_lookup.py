@@ -16,6 +16,11 @@ def taken(table: Tensor, index: Tensor) -> Tensor:
     return rows.reshape(*index.shape, *table.shape[1:])
 
 
+def taken_or_last(table: Tensor, index: Tensor) -> Tensor:
+    """Rows of a table, the last one for -1."""
+    return taken(table, torch.where(index < 0, table.shape[0] - 1, index))
+
+
 class Tables(nn.Module):
     """A module whose buffers are known to be tensors."""
 

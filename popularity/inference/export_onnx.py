@@ -79,21 +79,18 @@ def onnx_model(program: torch.export.ExportedProgram, graph: SongGraph, lists: M
 
 
 def _code_points(versions: Mapping[str, int]) -> Any:
-    """The function from texts ``(B,)`` to code points ``(B, L)``, in which at least one 0 ends each text."""
-    from onnx import TensorProto, helper
+    """The function from texts ``(B,)`` to code points ``(B, L)``, padded with 0."""
+    from onnx import helper
 
     codes = [code for code in range(1, LIMIT) if not 0xD800 <= code < 0xE000]
     split: dict[str, Any] = {"mark": 0, "mincharnum": 1, "pad_value": "\0", "separators": [""]}
-    pads = helper.make_tensor("pads", TensorProto.INT64, [4], [0, 0, 0, 1])
     nodes = [
         helper.make_node("Tokenizer", ["text"], ["characters"], domain="com.microsoft", **split),
         # any other character is Han above `LIMIT`; the padding is the character 0
         _dictionary("characters", "codes", ["\0", *map(chr, codes)], [0, *codes], LIMIT),
-        helper.make_node("Constant", [], ["pads"], value=pads),
-        helper.make_node("Pad", ["codes", "pads"], ["ended"]),
     ]
     used = [helper.make_opsetid(name, versions[name]) for name in ("", *_OTHERS)]
-    return helper.make_function(_OURS, "CodePoints", ["text"], ["ended"], nodes, used)
+    return helper.make_function(_OURS, "CodePoints", ["text"], ["codes"], nodes, used)
 
 
 def _dictionary(name: str, output: str, keys: Sequence[str], values: Sequence[int], default: int) -> Any:

@@ -23,7 +23,7 @@ from popularity.features.song import (
     FeatureEncoder,
     piecewise_linear,
 )
-from popularity.inference.export_characters import LIMIT, Alphabet, Letters
+from popularity.inference.export_characters import Alphabet, Letters, without_repeats
 from popularity.inference.export_lookup import Tables, taken
 from popularity.inference.export_text import TitleStatistics
 
@@ -97,18 +97,14 @@ class SongFeatures(Tables):
 
     def read(self, songs: Songs) -> Read:
         """Letters, names and the date."""
-        texts = {
-            name: self.alphabet.letters(_straight(getattr(songs, name).clamp(0, LIMIT)) * (name in self.shown))
-            for name in ("artist", "title", "album")
-        }
-        artist = texts["artist"]
-        inside = ~artist.any_of(";") & ~artist.end
-        artists = self.alphabet.names(artist, inside, artist.blank | artist.any_of("."), ARTIST_NAMES)
-        repeated = (artists.unsqueeze(2) == artists.unsqueeze(1)).tril(-1).any(2)
+        artist, title, album = (
+            Letters(getattr(songs, name) * (name in self.shown), self.alphabet) for name in ("artist", "title", "album")
+        )
+        artists = self.alphabet.names(artist, ~artist.any_of(";"), artist.blank | artist.any_of("."), ARTIST_NAMES)
         day = _day(songs.release_date)
         if "release_date" not in self.shown:
             day = day * torch.nan
-        return Read(day, **texts, artists=artists * ~repeated, credited=artists[:, :0])
+        return Read(day, artist, title, album, without_repeats(artists), artists[:, :0])
 
     def forward(self, songs: Songs) -> tuple[dict[str, Tensor], Read]:
         """Tensors as `FeatureEncoder.encode` names them, and what was read."""
@@ -123,7 +119,7 @@ class SongFeatures(Tables):
             "numeric": numeric,
             "bins": piecewise_linear(numeric, self.edges.float()),
             "category": self._category(songs) * self.present[count:-1],
-            "title": torch.cat([title, read.title.end[:, :1]], 1).float(),
+            "title": torch.cat([title, read.title.empty.unsqueeze(1)], 1).float(),
         }
         return features, read._replace(credited=credited)
 
@@ -134,7 +130,7 @@ class SongFeatures(Tables):
             **column,
             **{f"log_{name.removesuffix('_ms')}": (column[name] + least).log() for name, least in SKEWED.items()},
             "release_year": _year(read.day),
-            "artists": torch.where(read.artist.end[:, 0], torch.nan, count),
+            "artists": torch.where(read.artist.empty, torch.nan, count),
         }
         return torch.stack([features[name] for name in NUMERIC_FEATURES], 1)
 
@@ -167,12 +163,6 @@ class Columns(Tables):
         """Tensors as `ColumnEncoder.encode` names them."""
         values = songs.numbers[:, : len(AUDIO)]
         return {"columns": ((torch.where(values.isnan(), self.fill, values) - self.shift) / self.scale).float()}
-
-
-def _straight(codes: Tensor) -> Tensor:
-    """`popularity.data.credits.straight_quotes` of code points."""
-    codes = torch.where((codes == ord("’")) | (codes == ord("‘")), ord("'"), codes)
-    return torch.where((codes == ord("“")) | (codes == ord("”")), ord('"'), codes)
 
 
 def _day(text: Tensor) -> Tensor:

@@ -1,30 +1,29 @@
-"""What `popularity.features` says of titles and albums, computed from code points: statistics, credits, n-grams.
+"""What `popularity.features` says of titles, computed from code points: statistics and credits.
 
-Glossary of shapes: ``B`` songs, ``L`` characters of the longest text, ``P`` names of a text.
+Glossary of shapes: ``B`` songs, ``T`` characters of all texts and what ends them, ``P`` names of a text.
 """
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from popularity.features.ngrams import TextEncoder
 from popularity.features.title_stats import SCRIPTS, script_of
 from popularity.inference.export_characters import (
     Alphabet,
     Letters,
-    at,
     behind,
     code_points,
-    first,
+    places,
     table_of,
+    without_repeats,
 )
-from popularity.inference.export_lookup import Lookup, taken
+from popularity.inference.export_lookup import taken
 
 #: Names that a title credits and that are read; of more, the first ones.
 TITLE_NAMES = 6
+_FIELD, _FIELDS = 1 << 12, 5  # counts of up to 2,048 characters, and how many of them a number holds
 _OPENED = 16  # added to the length of marks that no colon may follow
 _SPANISH = ("el", "la", "de", "que", "mi", "tu", "los", "por", "amor", "una", "con")
 _NO_NAMES = (
@@ -53,37 +52,43 @@ class Credits(nn.Module):
 
     def forward(self, text: Letters) -> Tensor:
         """``(B, P)`` hashes of names, 0 where there are fewer."""
+        some = text.starts("feat", left=True) | text.starts("w/", left=True)
+        for word in ("ft", "with", "con"):
+            some = some | text.starts(word, left=True, right=True)
+        rows = F.pad(places(text.any(some)), (2, 0))  # few; two more, for tensors that are not empty
+        names = self._names(Letters(taken(text.given, rows), self.alphabet))
+        return torch.zeros_like(text.stop).unsqueeze(1).repeat(1, TITLE_NAMES).index_put((rows,), names)
+
+    def _names(self, text: Letters) -> Tensor:
         spaced = text.after_blank & behind(text.blank, 1)
         brackets, dash = text.any_of("()[]"), text.any_of("-–—") & spaced
         ends = brackets | text.end | dash | (text.any_of("/") & spaced)
         marks = self._featured(text), self._together(text, dash)
-        credited, end = torch.zeros_like(ends), torch.zeros_like(text.codes[:, :1])
+        credited, end = torch.zeros_like(ends), text.start
         for _ in range(2):
             begin = torch.minimum(*(self._names_begin(text, mark, end) for mark in marks))
-            begin = torch.where(at(brackets | text.end, begin), text.place.shape[0], begin)
-            end = first(ends & (text.place > begin))
-            credited = credited | ((text.place >= begin) & (text.place < end))
-        inside = credited & ~self._separators(text)
+            begin = torch.where(taken(brackets, begin), text.stop, begin)
+            end = text.first(ends, torch.minimum(begin + 1, text.stop))
+            credited = credited | ((text.place >= taken(begin, text.row)) & (text.place < taken(end, text.row)))
+        inside = credited & ~self._separators(text, credited)
         keys = self.alphabet.names(text, inside, text.blank | text.any_of(".*-–—:"), TITLE_NAMES)
         keys = keys * ~self._versions(text, credited).unsqueeze(1)
-        keys = keys * ~(keys.unsqueeze(2) == self.nobody).any(2)
-        repeated = (keys.unsqueeze(2) == keys.unsqueeze(1)).tril(-1).any(2)
-        return keys * ~repeated
+        return without_repeats(keys * ~(keys.unsqueeze(2) == self.nobody).any(2))
 
     @staticmethod
     def _names_begin(text: Letters, mark: Tensor, least: Tensor) -> Tensor:
-        """``(B, 1)`` first character of the names behind the first mark from a place on; L where there is none."""
-        place = first((mark > 0) & (text.place >= least))
-        length = at(mark, place).long()
-        begin = first(~text.blank & (text.place >= place + length % _OPENED))
-        colon = at(text.any_of("-:"), begin) & (length < _OPENED)
-        return torch.where(colon, first(~text.blank & (text.place > begin)), begin)
+        """``(B,)`` first character of the names behind the first mark from a place on, the end where there is none."""
+        place = text.first(mark > 0, least)
+        length = taken(mark, place).long()
+        begin = text.first(~text.blank, torch.minimum(place + length % _OPENED, text.stop))
+        colon = taken(text.any_of("-:"), begin) & (length < _OPENED)
+        return torch.where(colon, text.first(~text.blank, torch.minimum(begin + 1, text.stop)), begin)
 
     @staticmethod
     def _featured(text: Letters) -> Tensor:
-        """``(B, L)``: characters of a mark such as feat. that starts here, 0 where none does."""
+        """``(T,)``: characters of a mark such as feat. that starts here, 0 where none does."""
         numbered = text.after_blank & behind(text.digit, -2)
-        free = ~text.after_word & ~numbered & (text.place > 0)
+        free = ~text.after_word & ~numbered & ~behind(text.end, -1)
         found = torch.zeros_like(text.low)
         for word in ("feat", "featuring", "ft"):
             dotted = behind(text.any_of("."), len(word))
@@ -92,9 +97,9 @@ class Credits(nn.Module):
 
     @staticmethod
     def _together(text: Letters, dash: Tensor) -> Tensor:
-        """``(B, L)``: the same for with, w/ and con in a bracket or behind a dash."""
+        """``(T,)``: the same for with, w/ and con in a bracket or behind a dash."""
         blank = text.after_blank
-        opened = behind(text.any_of("(["), -1) & (text.place > 1)
+        opened = behind(text.any_of("(["), -1) & ~behind(text.end, -2)
         opened = opened | (blank & behind(dash, -2))
         found = torch.zeros_like(text.low)
         for word in ("with", "w/", "con", "duet with", "a duet with", "in duet with", "duetto con"):
@@ -102,15 +107,18 @@ class Credits(nn.Module):
         return found
 
     @staticmethod
-    def _separators(text: Letters) -> Tensor:
-        """``(B, L)``: characters between two names."""
-        lone = text.any_of("x") & text.after_blank & behind(text.blank, 1)
-        parts = text.any_of(",;&") | (lone & ~behind(text.any_of("&,;"), 2) & ~behind(text.starts("and"), 2))
+    def _separators(text: Letters, credited: Tensor) -> Tensor:
+        """``(T,)``: characters between two names."""
+        parts = text.any_of(",;&")
         for word in ("and", "feat.", "ft.", "feat", "ft"):
             here = text.starts(word) & text.after_blank & behind(text.blank, len(word))
             for step in range(len(word)):
                 parts = parts | behind(here, -step)
-        return parts
+        # an x between two names, not the first letter of X Ambassadors
+        lone = text.any_of("x") & text.after_blank & behind(text.blank, 1)
+        return parts | (
+            lone & behind(credited & ~parts, -2) & ~behind(text.any_of("&,;"), 2) & ~behind(text.starts("and"), 2)
+        )
 
     @staticmethod
     def _versions(text: Letters, credited: Tensor) -> Tensor:
@@ -121,7 +129,7 @@ class Credits(nn.Module):
         begins = credited & ~behind(credited, -1)
         for prefix in _PREFIXES:
             found = found | (text.starts(prefix) & begins)
-        return (found & credited).any(1)
+        return text.any(found & credited)
 
 
 class TitleStatistics(nn.Module):
@@ -133,25 +141,30 @@ class TitleStatistics(nn.Module):
 
     flags: Tensor
     of: Tensor
+    place: Tensor
 
     def __init__(self, alphabet: Alphabet) -> None:
         super().__init__()
         self.credits = Credits(alphabet)
         kinds: dict[tuple[bool, ...], int] = {}
         self.register_buffer("of", table_of(lambda c: kinds.setdefault(_flags(c), len(kinds) + 1), torch.uint8))
-        self.register_buffer("flags", torch.tensor([_flags(""), *kinds]).float())
+        flags = F.pad(torch.tensor([_flags(""), *kinds]).long(), (0, -len(_flags("")) % _FIELDS))
+        # several counts in one number
+        self.register_buffer("place", _FIELD ** torch.arange(_FIELDS))
+        self.register_buffer("flags", (flags.unflatten(1, (-1, _FIELDS)) * self.place).sum(2))
 
     def forward(self, text: Letters) -> tuple[Tensor, Tensor]:
         """Statistics ``(B, 22)`` float32, NaN where missing, and hashes of the credited names ``(B, P)``."""
-        counts = taken(self.flags, taken(self.of, text.codes).long()).sum(1)
+        packed = text.sums(taken(self.flags, taken(self.of, text.codes).int()))  # (B, words)
+        counts = (packed.unsqueeze(2) // self.place % _FIELD).flatten(1).float()
         letters, upper, lower, brackets, foreign, punctuation = counts[:, :6].unbind(1)
         letters = letters.clamp_min(1)
         names = self.credits(text)
-        begins = ~text.blank & ~text.end & (text.after_blank | (text.place == 0))
+        begins = ~text.blank & ~text.end & (text.after_blank | behind(text.end, -1))
         year = self._year(text)
         columns = [
-            (~text.end).sum(1).float(),
-            begins.sum(1).float(),
+            (text.stop - text.start).float(),
+            text.sums(begins.long()).float(),
             (names != 0).sum(1).float(),
             *(found.float() for found in self._patterns(text)),
             (~year.isnan()).float(),
@@ -161,10 +174,10 @@ class TitleStatistics(nn.Module):
             punctuation,
             ((upper == 0) & (lower > 0)).float(),
             upper / letters,
-            *(counts[:, 6:] / letters.unsqueeze(1)).unbind(1),
+            *(counts[:, 6:] / letters.unsqueeze(1))[:, : len(SCRIPTS)].unbind(1),
         ]
         statistics = torch.stack(columns, 1)
-        return statistics.masked_fill(text.end[:, :1], torch.nan), names
+        return statistics.masked_fill(text.empty.unsqueeze(1), torch.nan), names
 
     @staticmethod
     def _patterns(text: Letters) -> list[Tensor]:
@@ -174,20 +187,20 @@ class TitleStatistics(nn.Module):
             found = text.starts(some[0], left=True, right=True)
             for word in some[1:]:
                 found = found | text.starts(word, left=True, right=True)
-            return found.any(1)
+            return text.any(found)
 
         opener = text.any_of("-([")
-        opened = text.place > first(opener)
+        opened = text.place > taken(text.first(opener, text.start), text.row)
         spaced = opener | (text.any_of(" ") & behind(opener, -1))
         quoted = text.starts("from ") & behind(text.any_of("\"'“‘"), 5)
         about = (text.starts("from", right=True) & behind(spaced, -1)) | quoted
         return [
-            text.starts("remix").any(1),
-            (text.starts("live", left=True, right=True) & opened).any(1),
-            text.starts("remaster").any(1),
+            text.any(text.starts("remix")),
+            text.any(text.starts("live", left=True, right=True) & opened),
+            text.any(text.starts("remaster")),
             words("mono", "stereo", "version", "edit", "mix"),
-            (about | text.starts("motion picture") | text.starts("soundtrack")).any(1) | words("theme"),
-            text.starts(" - ").any(1),
+            text.any(about | text.starts("motion picture") | text.starts("soundtrack")) | words("theme"),
+            text.any(text.starts(" - ")),
             words(*_SPANISH),
         ]
 
@@ -200,8 +213,9 @@ class TitleStatistics(nn.Module):
             whole = whole & behind(text.digit, step)
             number = number * 10 + behind(value, step)
         whole = whole & (number >= 1950) & (number <= 2029)
-        last = torch.where(whole, text.place, -1).amax(1, keepdim=True)
-        return torch.where(last >= 0, at(number, last).float(), torch.nan).squeeze(1)
+        passed = taken(whole.long().cumsum(0), text.stop)
+        last = taken(F.pad(places(whole), (1, 0)), passed)  # up to the end of the text
+        return torch.where(last >= text.start, taken(number, last).float(), torch.nan)
 
 
 def _flags(char: str) -> tuple[bool, ...]:
@@ -212,61 +226,3 @@ def _flags(char: str) -> tuple[bool, ...]:
     punctuation = not (char.isalnum() or char.isspace())
     plain = (char.isalpha(), char.isupper(), char.islower(), char in "([{", not char.isascii(), punctuation)
     return (*plain, *(script == name for name in SCRIPTS))
-
-
-class Components(nn.Module):
-    """Leading components of the TF-IDF of n-grams, and scores: `popularity.features.ngrams.TextEncoder` of code points.
-
-    Args:
-        text: fitted. Its scores read the n-grams of characters that its components are of.
-    """
-
-    letter: Tensor
-    idf: Tensor
-    weights: Tensor
-    shift: Tensor
-
-    _SIZES = (2, 3, 4)
-
-    def __init__(self, text: TextEncoder) -> None:
-        super().__init__()
-        terms = text.vocabulary[text.read]
-        letters = sorted({char for term in terms for char in term} - {" "})
-        place = {char: number + 2 for number, char in enumerate(letters)}  # 0: no letter of these; 1: blank
-        self.base = len(letters) + 2
-        self.register_buffer("letter", table_of(lambda c: 1 if c.isspace() else place.get(c.lower(), 0), torch.int32))
-        place[" "] = 1
-        packed = [sum(place[char] * self.base**i for i, char in enumerate(term)) for term in terms]
-        self.find = Lookup(torch.tensor(packed, dtype=torch.int64))
-        # the last row is that of n-grams without a place
-        self.register_buffer("idf", F.pad(torch.from_numpy(text.idf[text.read].copy()).float(), (0, 1)))
-        moments = [(text.intercept[name], *text.score_moments[name]) for name in text.scores]
-        intercept, mean, spread = np.array(moments).reshape(-1, 3).T
-        weights = (
-            np.stack([text.coefficients[name] for name in text.scores], 1) if text.scores else np.zeros((len(terms), 0))
-        )
-        weights = np.concatenate([text.projection / text.scale, weights / spread], axis=1)
-        self.register_buffer("weights", F.pad(torch.from_numpy(weights).float(), (0, 0, 0, 1)))
-        shift = np.concatenate([np.zeros(text.components), (intercept - mean) / spread])
-        self.register_buffer("shift", torch.from_numpy(shift * bool(terms)).float())
-
-    def forward(self, codes: Tensor) -> Tensor:
-        """``(B, components + scores)`` float32, within -4 and 4."""
-        letters = torch.where(codes == 0, 1, taken(self.letter, codes).long())
-        packed = F.pad(letters, (1, 0), value=1)
-        found = []
-        known, whole = packed > 0, packed
-        for size in range(1, max(self._SIZES)):
-            following = behind(packed, size, 1)
-            known, whole = known & (following > 0), whole + following * self.base**size
-            found.append(torch.where(known, whole, 0))
-        index = self.find(torch.cat(found, 1))
-        index = torch.where(index < 0, len(self.idf) - 1, index)
-        count = self.idf.new_zeros(codes.shape[0], len(self.idf)).scatter_add(1, index, torch.ones_like(index).float())
-        count = count.gather(1, index)
-        # an n-gram that occurs several times is met as often, each time with its share
-        weight = taken(self.idf, index) * (1 + count.log())
-        norm = (weight.square() / count).sum(1, keepdim=True).sqrt()
-        share = weight / count / torch.where(norm > 0, norm, 1)
-        mixed = torch.bmm(share.unsqueeze(1), taken(self.weights, index)).squeeze(1)
-        return (mixed + self.shift).clamp(-4, 4)

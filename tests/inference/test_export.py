@@ -16,7 +16,11 @@ from tests.conftest import Lazy, make_songs
 
 characters = Lazy("popularity.inference.export_characters")
 text = Lazy("popularity.inference.export_text")
+ngrams = Lazy("popularity.inference.export_ngrams")
 lookup = Lazy("popularity.inference.export_lookup")
+network = Lazy("popularity.inference.export_network")
+intervals = Lazy("popularity.inference.export_intervals")
+head = Lazy("popularity.inference.export_head")
 graphs = Lazy("popularity.inference.export_graph")
 distribution = Lazy("popularity.inference.distribution")
 verb = Lazy("popularity.inference.export")
@@ -40,6 +44,7 @@ TITLES = [
     "Nobody But You (Duet with Gwen Stefani)",
     "don't (feat. love)",
     "x",
+    "In Your Arms (with X Ambassadors)",
 ]
 
 
@@ -48,14 +53,19 @@ def alphabet():
     return characters.Alphabet()
 
 
+def letters_of(alphabet, texts):
+    return characters.Letters(characters.code_points(texts), alphabet)
+
+
 def test_title_statistics(alphabet):
     from popularity.data.credits import straight_quotes
     from popularity.features.title_stats import title_statistics
 
     titles = [straight_quotes(title) for title in TITLES]  # as the graph first makes them
-    statistics, names = text.TitleStatistics(alphabet)(alphabet.letters(characters.code_points([*titles, ""])))
+    statistics, names = text.TitleStatistics(alphabet)(letters_of(alphabet, [*titles, ""]))
     expected = title_statistics(pd.Series([*TITLES, None], dtype="str"))
     np.testing.assert_allclose(statistics.numpy(), expected, rtol=1e-6)
+    assert names[-2, 0] == alphabet.key(characters.code_points(["x ambassadors"]))[0]
     assert (names[1, :2] == alphabet.key(characters.code_points(["lil nas x", "anitta"]))).all()
 
 
@@ -64,8 +74,8 @@ def test_title_statistics(alphabet):
     ["Beyoncé", "Beyonce\u0301", "  BEYONCÉ ", "Beyoncé...", "Ｂeyoncé", "\u200bBeyoncé"],
 )
 def test_spellings_of_a_name_have_one_key(alphabet, spelled):
-    column = alphabet.letters(characters.code_points([f"Jay-Z;{spelled}", "Jay-Z;Beyonce"]))
-    inside = ~column.any_of(";") & ~column.end
+    column = letters_of(alphabet, [f"Jay-Z;{spelled}", "Jay-Z;Beyonce"])
+    inside = ~column.any_of(";")
     keys = alphabet.names(column, inside, column.blank | column.any_of("."), 3)
     assert keys[0].tolist() == [*alphabet.key(characters.code_points(["jay-z", "beyoncé"])).tolist(), 0]
     assert keys[1, 1] != keys[0, 1]
@@ -104,8 +114,8 @@ def test_onnx_runtime_computes_the_same_keys(alphabet):
             self.alphabet = alphabet
 
         def forward(self, codes):
-            text = self.alphabet.letters(codes)
-            names = self.alphabet.names(text, ~text.any_of("&") & ~text.end, text.blank, 3)
+            text = characters.Letters(codes, self.alphabet)
+            names = self.alphabet.names(text, ~text.any_of("&"), text.blank, 3)
             return self.alphabet.key(codes), self.alphabet.folded_key(codes), names
 
     codes = characters.code_points([*TITLES, *SPELLED])
@@ -119,11 +129,63 @@ def test_onnx_runtime_computes_the_same_keys(alphabet):
 def test_components_and_scores(song_table):
     from popularity.features.ngrams import TextEncoder
 
+    song_table = song_table.copy()
     made = TextEncoder(scores=("album",), read="album characters")
     made.fit(song_table[:60], ())
     components, scores = made.encode(song_table)
-    found = text.Components(made)(characters.code_points(song_table["album"].fillna("").to_list()))
+    found = ngrams.Components(made)(letters_of(characters.Alphabet(), song_table["album"].fillna("").to_list()))
     np.testing.assert_allclose(found, np.concatenate([components.clip(-4, 4), scores], axis=1), atol=1e-5)
+
+
+@pytest.mark.parametrize("length", [3, 7, 17])
+def test_a_block_in_few_operations(length):
+    from popularity.models.mamba2 import Mamba2
+
+    torch.manual_seed(0)
+    block = Mamba2(24, d_state=16, headdim=16)
+    torch.nn.init.uniform_(block.norm.weight, 0.5, 1.5)
+    torch.nn.init.uniform_(block.D, 0.5, 1.5)
+    tokens = torch.randn(5, length, 24)
+    with torch.no_grad():
+        np.testing.assert_allclose(network.DenseMamba2(block)(tokens), block(tokens), atol=2e-6)
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_intervals(corrected):
+    from popularity.models.conformal import Conformal
+    from popularity.models.heads import HistogramHead
+
+    generator, edges = torch.Generator().manual_seed(0), HistogramHead().edges
+    probabilities = (4 * torch.randn(300, 60, generator=generator)).softmax(1)
+    probabilities[:60, 5] += 0.3  # a peak at 0
+    probabilities /= probabilities.sum(1, keepdim=True)
+    known, correction = torch.arange(300) % 11, Conformal()
+    if corrected:
+        inner = torch.rand(correction.quantiles[:, 1:-1].shape, generator=generator).sort(1).values
+        correction.quantiles[:, 1:-1] = inner
+    found = intervals.Intervals(edges, correction, distribution.SHARES)(probabilities, known)
+    moved = correction(probabilities.double(), known).numpy()
+    prediction = distribution.Prediction(np.zeros(300), moved, edges.double().numpy())
+    expected = [end for share in distribution.SHARES for end in distribution.interval(prediction, share)]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-2)
+    assert any((low == 0).any() for low in expected[::2])
+
+
+def test_few_songs_take_long_to_calibrate():
+    from popularity.models.calibration import Calibration
+    from popularity.models.heads import HistogramHead
+
+    raw = torch.randn(200, 60, generator=torch.Generator().manual_seed(0))
+    raw[:20, [3, 57]] += 30  # two far peaks
+    of, made = Calibration(), HistogramHead()
+    of.offset.fill_(12.0)
+    of.slope.fill_(0.7)
+    of.sharpness.fill_(1.3)
+    expected = made.predict(made.calibrated(raw, of.offset, of.slope, of.sharpness))
+    np.testing.assert_allclose(made.predict(head.calibrated(made, of, raw)), expected, atol=1e-4)
+    both = torch.stack([raw, raw.flip(0)])
+    np.testing.assert_allclose(head.mix(made, both), made.mix(both), atol=1e-5)
 
 
 def test_lookup_finds_every_key_and_no_other():
@@ -285,7 +347,7 @@ def crowded() -> pd.DataFrame:
     "settings",
     [
         {},
-        {"data.split": "time"},
+        {"data.split": "time", "model.net.members": 2},
         {"model.net.members": 2, "data.encoder.history": 3},
         {"data.encoder.audio_only": True},
         {"model.net": "FeatureTokensMamba", "model.net.width": 8, "data.encoder": "FeatureEncoder"},
@@ -304,13 +366,31 @@ def test_the_graph_of_every_network(crowded, settings):
     fit = quick_fit(crowded, Split(rows[:200], rows[:0], rows[200:]), **settings)
     module, encoder, samples = fit.module.eval(), fit.datamodule.encoder, fit.datamodule.hparams["samples"]
     graph = graphs.SongGraph(module, encoder, known, samples * getattr(encoder, "eval_samples", 1)).eval()
+    shapes = []
+    if "known_songs" in graph.outputs:
+        graph.net.members[0].register_forward_pre_hook(
+            lambda module, given: shapes.append(tuple(given[1].role.shape[-2:]))
+        )
     with torch.no_grad():
         found = dict(zip(graph.outputs, graph(*graphs.songs_of(new, graphs.vocabularies(encoder, known))), strict=True))
-    expected = predict_songs(module, encoder, new, samples=samples)
-    np.testing.assert_allclose(found["popularity"], expected.mean, atol=1e-4)
-    if expected.probabilities is not None:
-        np.testing.assert_allclose(found["low_95"], distribution.interval(expected, 0.95)[0], atol=1e-2)
+    crowded = np.zeros(len(new), dtype=bool)
     if "known_songs" in found:
         role = encoder.encode(new)["role"]
         assert found["known_songs"].tolist() == (role == 0).sum(1).clamp_max(encoder.history).tolist()
-        assert ((role >= 0).sum(1) > encoder.history).float().mean() > 0.4
+        crowded = ((role >= 0).sum(1) > encoder.history).numpy()
+        assert 0.4 < crowded.mean() < 1
+        count, each = (role >= 0).sum(1), samples * encoder.eval_samples // len(module.net.members)
+        short = (count > 0) & (count < 5) if encoder.history > 4 else count < 0
+        long = int(((count > 0) & ~short).sum() + (each - 1) * crowded.sum())
+        # all songs without known songs; few known songs, in short; and more, with all samples where these differ
+        expected = [(len(new), 0), *[(int(short.sum()), 4)] * (encoder.history > 4), (long, encoder.history)]
+        assert [width for _, width in shapes] == [width for _, width in expected]
+        for (size, _), (wanted, _) in zip(shapes, expected, strict=True):
+            assert wanted <= size <= wanted + 4 * each, "some are read twice, so that no tensor is empty"
+    # apart: `predict` reads several samples of all songs of a batch where it does of one, in which songs of one month
+    # stand in another order each time
+    for some in filter(np.any, (crowded, ~crowded)):
+        expected = predict_songs(module, encoder, new[some].reset_index(drop=True), samples=samples)
+        np.testing.assert_allclose(found["popularity"][some], expected.mean, atol=1e-4)
+        if expected.probabilities is not None:
+            np.testing.assert_allclose(found["low_95"][some], distribution.interval(expected, 0.95)[0], atol=1e-2)
