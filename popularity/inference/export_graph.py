@@ -23,7 +23,7 @@ from popularity.inference.export_head import calibrated
 from popularity.inference.export_intervals import Intervals
 from popularity.inference.export_network import HistoryNetwork
 from popularity.inference.export_song import CODED, NUMBERS, TEXTS, Songs
-from popularity.models.heads import HistogramHead
+from popularity.models.heads import Head, HistogramHead
 from popularity.models.history import HistoryMamba
 from popularity.training.module import FeatureTokensMamba, PopularityModule, SingleTokenMamba
 
@@ -49,7 +49,8 @@ class SongGraph(nn.Module):
         if type(module.net) not in (HistoryMamba, FeatureTokensMamba, SingleTokenMamba):
             raise InputError(f"export: expected a network of this package, got {type(module.net).__name__}")
         self.encoder = encoder_graph(encoder, songs, samples if getattr(encoder, "history", 0) else 1)
-        self.net, self.head, self.calibration = module.net, module.head, module.calibration
+        self.net, self.calibration = module.net, module.calibration
+        self.head: Head = module.head
         if isinstance(module.net, HistoryMamba) and isinstance(encoder, HistoryEncoder):
             self.net = HistoryNetwork(module.net, module.head, encoder)
         self.calibrated = not module.calibration.is_identity()

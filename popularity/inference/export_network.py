@@ -23,7 +23,6 @@ from popularity.inference.export_lookup import Tables, taken
 from popularity.models.heads import Head
 from popularity.models.histories import TAIL, History, histories_of
 from popularity.models.history import HistoryMamba, HistoryMember
-from popularity.models.interactions import Interactions
 from popularity.models.known_songs import embed_known_songs
 from popularity.models.mamba2 import Mamba2
 from popularity.models.mamba2_torch import EPSILON
@@ -96,25 +95,6 @@ class DenseMamba2(Tables):
         return torch.stack(rows, 1).flatten(2)
 
 
-class PlainInteractions(nn.Module):
-    """`Interactions` without the sum of embeddings that ONNX lacks.
-
-    Args:
-        of: trained.
-    """
-
-    def __init__(self, of: Interactions) -> None:
-        super().__init__()
-        self.of = of
-
-    def forward(self, numbers: Tensor, category: Tensor) -> Tensor:
-        """See `Interactions`."""
-        embedded = F.embedding(category + self.of.offsets, self.of.category.weight).sum(-2)
-        factor, gate = (self.of.vector(numbers) + embedded).chunk(2, 1)
-        out: Tensor = self.of.out(factor * F.silu(gate))
-        return out
-
-
 class HistoryNetwork(nn.Module):
     """What `HistoryMamba` gives, mixed by a head.
 
@@ -131,8 +111,6 @@ class HistoryNetwork(nn.Module):
         self.members, self.head = net.members, head
         for member in self.members:
             assert isinstance(member, HistoryMember)
-            if member.interactions is not None:
-                member.interactions = PlainInteractions(member.interactions)  # type: ignore[assignment]
             for block in member.blocks:
                 for name in ("forward_mamba", "backward_mamba"):
                     mixer = getattr(block, name)

@@ -45,7 +45,7 @@ class Interactions(nn.Module):
 
     def forward(self, numbers: Tensor, category: Tensor) -> Tensor:
         """``(B, outputs)`` from numbers ``(B, N)`` and codes of categories ``(B, C)``."""
-        embedded = F.embedding_bag(category + self.offsets, self.category.weight, mode="sum")
+        embedded = self.category(category + self.offsets).sum(1)
         factor, gate = (self.vector(numbers) + embedded).chunk(2, 1)
         out: Tensor = self.out(self.dropout(factor * F.silu(gate)))
         return out
