@@ -71,7 +71,7 @@ class SongGraph(nn.Module):
             raw = calibrated(self.head, self.calibration, raw)
         known = batch["known_songs"].clamp_max(self.most) if self.most else None
         found = [self.head.predict(raw)]
-        if self.intervals is not None:
+        if self.intervals is not None and isinstance(self.head, HistogramHead):
             found += self.intervals(self.head.probabilities(raw), known)
         if known is not None:
             found.append(known)
