@@ -339,7 +339,8 @@ def test_a_network_learns_from_the_task_alone(config: str, reads: str, monkeypat
         raise AssertionError("looked for the songs of the config")
 
     monkeypatch.setattr("popularity.training.datamodule.load_songs", refuse)
-    settings = {"configs": [config], "overrides": {"trainer.max_epochs": 1, "data.source": "nowhere.csv"}}
+    overrides = {"trainer.max_epochs": 1, "data.source": "nowhere.csv", "choice.calibrate": False}
+    settings = {"configs": [config], "overrides": overrides}
     task, _ = made_up_task(120)
     outcome = predict(settings, task)
     assert outcome.prediction.shape == (40,)
@@ -350,5 +351,5 @@ def test_a_network_learns_from_the_task_alone(config: str, reads: str, monkeypat
     if outcome.at_least is not None:
         assert outcome.at_least.shape == (100, 40)
         assert (np.diff(outcome.at_least, axis=0) <= 1e-9).all(), "the higher the cut-off, the fewer hits"
-        # a mean is the sum of its tail; the distribution is conformal, and 16 held-out songs move it far
-        assert outcome.at_least.sum(0) == pytest.approx(outcome.prediction, abs=12)
+        # a mean is the sum of its tail, where the distribution is not made conformal
+        assert outcome.at_least.sum(0) == pytest.approx(outcome.prediction, abs=1)
