@@ -23,7 +23,8 @@ EVERY = 20  # of the embedded songs, one in so many: 300
 EPOCHS = 3
 SMALL = shlex.split(f"""
 --model.net.width=8 --model.net.d_state=4 --model.net.members=1 --choice.calibrate=false --choice.members=false
---model.net.dropout=0 --model.net.feature_dropout=0 --trainer.log_every_n_steps=1 --plots.every_n_epochs=0
+--model.net.dropout=0 --model.net.feature_dropout=0 --model.net.interaction_dropout=0
+--trainer.log_every_n_steps=1 --plots.every_n_epochs=0
 --trainer.accelerator=cpu --trainer.enable_progress_bar=false --name=run --trainer.max_epochs={EPOCHS}
 """)
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]

@@ -95,7 +95,7 @@ def untrained(encoder: HistoryEncoder) -> PopularityModule:
     from popularity.training.module import PopularityModule
 
     torch.manual_seed(0)
-    net = partial(HistoryMamba, width=8, d_state=4, dropout=0.0, feature_dropout=0.0)
+    net = partial(HistoryMamba, width=8, d_state=4, dropout=0.0, feature_dropout=0.0, interaction_dropout=0.0)
     module = PopularityModule(net, inputs=encoder.inputs)
     for name, p in module.net.named_parameters():
         if "album" in name:

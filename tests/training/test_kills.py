@@ -45,7 +45,8 @@ def command(arguments: list[str], log: Path, pause: float) -> None:
 def start(folder: Path, songs: Path, *more: str, pause: float = 0.0, epochs: int = EPOCHS) -> ForkServerProcess:
     """Begin a fit."""
     arguments = ["fit", "--name", "small", "--log_dir", str(folder), "--data.source", str(songs), *SMALL, *PLAIN]
-    arguments += ["--trainer.max_epochs", str(epochs), *more]
+    # on a busy machine many epochs may pass before a test looks again
+    arguments += ["--trainer.max_epochs", str(epochs), "--early_stopping.patience", "1000000", *more]
     process = PROCESSES.Process(target=command, args=(arguments, folder / "log", pause))
     process.start()
     return process

@@ -11,7 +11,8 @@ import pytest
 
 from tests.test_fit import PLAIN, SMALL, fit, scores
 
-STILL = ["--model.net.dropout", "0", "--model.net.feature_dropout", "0"]  # dropout is random in each process
+#: Dropout is random in each process.
+STILL = [f"--model.net.{name}=0" for name in ("dropout", "feature_dropout", "interaction_dropout")]
 
 
 @pytest.mark.slow
