@@ -147,7 +147,7 @@ class HistoryMamba(nn.Module):
         dropout: in embeddings, after each block and before the head.
         feature_dropout: share of input features that training hides, but from interactions.
         interactions: products of the song's numbers and categories that are read beside the tokens; 0 for none.
-        interaction_dropout: of these products, which nothing else regularises; by default a fit sets it by its songs.
+        interaction_dropout: of these products; by default `fit` chooses it by the number of training songs.
         one_token: add all tokens up to one, so that there is nothing to scan; for comparison.
 
     Raises:

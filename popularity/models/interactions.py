@@ -2,7 +2,7 @@
 
 A tree finds "this genre, in these years" in two cuts. A network of one hidden layer bends towards it only slowly, and
 not at all where training hides a share of its inputs: then no two of them are both there often enough. Here products of
-two linear maps say it directly, all inputs are there, and dropout of the products alone regularises.
+two linear maps say it directly, all inputs are there, and the products are dropped instead.
 
 Glossary of shapes: ``B`` songs, ``N`` numbers, ``C`` categories, ``P`` products.
 """
@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from popularity.models.dropout import Dropout
 
+#: Standard deviation of the embeddings at first; 1 was worse on an inner fold.
 _CATEGORY_SPREAD = 0.3
 
 

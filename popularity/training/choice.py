@@ -135,9 +135,9 @@ def settled(config: Namespace, epochs: int) -> Namespace:
 
 
 def chosen_before(config: Namespace, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """What an interrupted fit had chosen, for the fit that goes on: a number of epochs that is given now wins."""
-    given = config.trainer.max_epochs is not None
-    return {name: value for name, value in chosen.items() if not (given and name == "trainer.max_epochs")}
+    """What an interrupted fit had chosen, for the fit that goes on; what rules chose gives way to what is given now."""
+    given = {name for name in ("trainer.max_epochs", INTERACTION_DROPOUT) if config.get(name) is not None}
+    return {name: value for name, value in chosen.items() if name not in given}
 
 
 def with_settings(config: Namespace, settings: Mapping[str, Any]) -> Namespace:

@@ -248,6 +248,9 @@ def test_an_interrupted_fit_goes_on_with_what_it_chose(table, split):
     config = fits.read_config([], {**SMALL, "trainer.max_epochs": 3})
     kept = choices.chosen_before(config, choice.settings)
     assert "trainer.max_epochs" not in kept
+    assert choices.INTERACTION_DROPOUT in kept
+    given = fits.read_config([], {**SMALL, "model.net.interaction_dropout": 0.2})
+    assert choices.INTERACTION_DROPOUT not in choices.chosen_before(given, choice.settings)
     assert kept["model.net.init_args.members"] == 1
 
 
