@@ -88,21 +88,26 @@ def _parse(body: bytes, header: Header, names: list[str] | None = None) -> tuple
         return "skip"
 
     start = io.StringIO(body[:_BLOCK_BYTES].decode("utf-8", "ignore"), newline="")
-    written = names or next(csv.reader(start, delimiter=header.delimiter))
-    table = pa_csv.read_csv(
-        io.BytesIO(body if body.endswith((b"\n", b"\r")) else body + b"\n"),
-        # Only a single thread numbers the rows that it refuses.
-        read_options=pa_csv.ReadOptions(
-            use_threads=False, block_size=_BLOCK_BYTES, column_names=names, skip_rows=1 if names else 0
-        ),
-        parse_options=pa_csv.ParseOptions(
-            delimiter=header.delimiter,
-            newlines_in_values=True,
-            invalid_row_handler=skip,
-            escape_char="\\" if b'\\"' in body and _BACKSLASHED.search(body) else False,
-        ),
-        convert_options=pa_csv.ConvertOptions(column_types=dict.fromkeys(written, pa.string())),
+    # Only a single thread numbers the rows that it refuses.
+    read = pa_csv.ReadOptions(
+        use_threads=False, block_size=_BLOCK_BYTES, column_names=names, skip_rows=1 if names else 0
     )
+    parse = pa_csv.ParseOptions(
+        delimiter=header.delimiter,
+        newlines_in_values=True,
+        invalid_row_handler=skip,
+        escape_char="\\" if b'\\"' in body and _BACKSLASHED.search(body) else False,
+    )
+
+    def texts(columns: list[str]) -> pa.Table:
+        ragged.clear()
+        types = pa_csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()))
+        whole = io.BytesIO(body if body.endswith((b"\n", b"\r")) else body + b"\n")
+        return pa_csv.read_csv(whole, read, parse, types)
+
+    table = texts(names or next(csv.reader(start, delimiter=header.delimiter)))
+    if any(column.type != pa.string() for column in table.columns):
+        table = texts(table.column_names)  # Arrow reads other names than Python: after a blank line, or with backslashes
     return table, ragged
 
 

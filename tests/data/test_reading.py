@@ -52,6 +52,12 @@ def test_every_form_gives_the_same_table(write: Write, name: str, content: bytes
     assert table.form == form
 
 
+@pytest.mark.parametrize("content", [b"\rid,popularity\n007,1\n", b'"i\\"d",popularity\n007,1\n'])
+def test_cells_stay_text_where_arrow_and_python_read_another_header(write: Write, content: bytes) -> None:
+    """After a lone carriage return, or with an escaped quote in a name."""
+    assert read_table(Path(write(content))).frame.iloc[0].tolist() == ["007", "1"]
+
+
 def test_a_header_with_the_other_delimiter_in_quotes(write: Write) -> None:
     table = read_table(Path(write('"a,b,c";d\n1;2\n')))
     assert list(table.frame.columns) == ["a,b,c", "d"]
