@@ -112,7 +112,10 @@ def sample_histories(
     best = values.topk(min(int(room.max()) if n else length, count), dim=-1)
     chosen = (best.values >= 0) & (torch.arange(best.values.shape[-1]) < room[:, None, None])
     longest = int(chosen.sum(-1).max()) if n else 0
-    chosen, column = chosen[..., :longest], best.indices[..., :longest]
+    # songs of one release stand in one random order in all samples, whichever are asked for
+    first = chance[:, :1].expand(n, samples, count).gather(-1, best.indices).masked_fill(~chosen, torch.inf)
+    by_chance = first.argsort(dim=-1)[..., :longest]
+    chosen, column = chosen.gather(-1, by_chance), best.indices.gather(-1, by_chance)
     place = candidates.key.unsqueeze(1).expand(n, samples, count).gather(-1, column)
     order = torch.where(chosen, place, torch.inf).argsort(dim=-1, descending=True, stable=True)
     return torch.where(chosen, column, -1).gather(-1, order)

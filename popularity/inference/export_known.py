@@ -179,10 +179,16 @@ class KnownSongs(Tables):
         # where all candidates fit, samples would differ in the order of songs that are as near as each other
         chance = torch.where((candidates > self.history).unsqueeze(1), chance, chance[0])
         role, place, same_album, row = (value.expand(chance.shape) for value in (role, place, same_album, row))
-        best = priority(role, role != NO_SONG, same_album, chance).topk(min(self.history, row.shape[-1]), dim=-1)
-        place = torch.where(best.values >= 0, place.gather(-1, best.indices), torch.inf)
-        place, order = place.sort(dim=-1, descending=True)  # padding in front, the nearest last
-        used, order = place.isfinite(), best.indices.gather(-1, order)
+        length = min(self.history, row.shape[-1])
+        chosen, column = priority(role, role != NO_SONG, same_album, chance).topk(length, dim=-1)
+        if self.earlier:  # songs of one release stand in one order in all samples, by chance
+            first = chance[:1].expand(chance.shape).gather(-1, column).masked_fill(chosen < 0, torch.inf)
+            by_chance = first.argsort(dim=-1)
+            chosen, column = chosen.gather(-1, by_chance), column.gather(-1, by_chance)
+        place = torch.where(chosen >= 0, place.gather(-1, column), torch.inf)
+        # padding in front, the nearest last
+        place, order = place.sort(dim=-1, descending=True, stable=True)
+        used, order = place.isfinite(), column.gather(-1, order)
         row = torch.where(used, row.gather(-1, order), 0)
         found = {"history_song": row, "history_category": row, "known_songs": known, "candidates": candidates}
         found |= {"history_month": taken(self.known_month, row), "history_label": taken(self.known_label, row)}
