@@ -107,7 +107,8 @@ def _parse(body: bytes, header: Header, names: list[str] | None = None) -> tuple
 
     table = texts(names or next(csv.reader(start, delimiter=header.delimiter)))
     if any(column.type != pa.string() for column in table.columns):
-        table = texts(table.column_names)  # Arrow reads other names than Python: after a blank line, or with backslashes
+        # Arrow reads other names than Python after a blank line or with backslashes
+        table = texts(table.column_names)
     return table, ragged
 
 
