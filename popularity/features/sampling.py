@@ -34,11 +34,21 @@ def sort_keys(keys: Keys, near: Tensor, row: Tensor, known: Mapping[str, Tensor]
     """
     if earlier:
         month = torch.from_numpy(keys.day).float().unsqueeze(1) / DAYS_PER_MONTH
-        return month - torch.nan_to_num(known["month"])[row]
+        return month - placed(known["month"])[row]
     key = torch.empty(row.shape)
     for part in torch.arange(len(keys)).split(4096):
         key[part] = (known["near"][row[part]] - near[part].unsqueeze(1)).square().sum(-1)
     return key
+
+
+def placed(month: Tensor) -> Tensor:
+    """Places ``(N,)`` of known songs in time: their months ``(N,)``, and those of one release in a random order.
+
+    The order is the same wherever they are read: it depends neither on other songs nor on the order of a file's rows,
+    which can tell popularities.
+    """
+    within = torch.rand(len(month), generator=torch.Generator().manual_seed(0))
+    return torch.nan_to_num(month) + 0.5 / DAYS_PER_MONTH * within
 
 
 @dataclass(frozen=True)
@@ -112,10 +122,7 @@ def sample_histories(
     best = values.topk(min(int(room.max()) if n else length, count), dim=-1)
     chosen = (best.values >= 0) & (torch.arange(best.values.shape[-1]) < room[:, None, None])
     longest = int(chosen.sum(-1).max()) if n else 0
-    # songs of one release stand in one random order in all samples, whichever are asked for
-    first = chance[:, :1].expand(n, samples, count).gather(-1, best.indices).masked_fill(~chosen, torch.inf)
-    by_chance = first.argsort(dim=-1)[..., :longest]
-    chosen, column = chosen.gather(-1, by_chance), best.indices.gather(-1, by_chance)
+    chosen, column = chosen[..., :longest], best.indices[..., :longest]
     place = candidates.key.unsqueeze(1).expand(n, samples, count).gather(-1, column)
     order = torch.where(chosen, place, torch.inf).argsort(dim=-1, descending=True, stable=True)
     return torch.where(chosen, column, -1).gather(-1, order)

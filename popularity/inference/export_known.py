@@ -22,7 +22,7 @@ from popularity.errors import InputError
 from popularity.features.encoder import HistoryEncoder
 from popularity.features.keys import DAYS_PER_MONTH, hashes, keys_of
 from popularity.features.related import ALBUM, CREDITED, NO_SONG, OF_ALBUM, OF_CREDITED, OF_SAME, SAME, RelatedSongs
-from popularity.features.sampling import fixed_chances, priority
+from popularity.features.sampling import fixed_chances, placed, priority
 from popularity.inference.export_albums import KnownAlbums, name_keys
 from popularity.inference.export_characters import LIMIT, Alphabet, code_points, places
 from popularity.inference.export_lookup import Lookup, Tables, taken, taken_or_last
@@ -88,7 +88,7 @@ class KnownSongs(Tables):
         self.albums = KnownAlbums(songs, related, self.first[:-1].numpy(), alphabet, encoder.albums_counted)
         self._identity(songs)
         chance = fixed_chances(self.count, samples)
-        known = {name: encoder.known[name] for name in ("near", "month")}
+        known = {name: encoder.known[name] for name in ("near", "month")} | {"placed": placed(encoder.known["month"])}
         for name, value in {**known, "label": encoder.label, "chance": chance.T}.items():  # and last, a row for no song
             self.register_buffer(f"known_{name}", torch.cat([value, torch.zeros_like(value[:1])]))
 
@@ -171,7 +171,7 @@ class KnownSongs(Tables):
         row, role, same_album = self._candidates(row, role, asking.album, self._is_itself(asking, row))
         if self.earlier:
             month = (asking.day / DAYS_PER_MONTH).float().unsqueeze(1)
-            place = month - torch.nan_to_num(taken(self.known_month, row))
+            place = month - taken(self.known_placed, row)
         else:
             place = (taken(self.known_near, row) - asking.near.unsqueeze(1)).square().sum(-1)
         candidates, known = (role != NO_SONG).sum(1), (role == SAME).sum(1)
@@ -179,16 +179,10 @@ class KnownSongs(Tables):
         # where all candidates fit, samples would differ in the order of songs that are as near as each other
         chance = torch.where((candidates > self.history).unsqueeze(1), chance, chance[0])
         role, place, same_album, row = (value.expand(chance.shape) for value in (role, place, same_album, row))
-        length = min(self.history, row.shape[-1])
-        chosen, column = priority(role, role != NO_SONG, same_album, chance).topk(length, dim=-1)
-        if self.earlier:  # songs of one release stand in one order in all samples, by chance
-            first = chance[:1].expand(chance.shape).gather(-1, column).masked_fill(chosen < 0, torch.inf)
-            by_chance = first.argsort(dim=-1)
-            chosen, column = chosen.gather(-1, by_chance), column.gather(-1, by_chance)
-        place = torch.where(chosen >= 0, place.gather(-1, column), torch.inf)
-        # padding in front, the nearest last
-        place, order = place.sort(dim=-1, descending=True, stable=True)
-        used, order = place.isfinite(), column.gather(-1, order)
+        best = priority(role, role != NO_SONG, same_album, chance).topk(min(self.history, row.shape[-1]), dim=-1)
+        place = torch.where(best.values >= 0, place.gather(-1, best.indices), torch.inf)
+        place, order = place.sort(dim=-1, descending=True)  # padding in front, the nearest last
+        used, order = place.isfinite(), best.indices.gather(-1, order)
         row = torch.where(used, row.gather(-1, order), 0)
         found = {"history_song": row, "history_category": row, "known_songs": known, "candidates": candidates}
         found |= {"history_month": taken(self.known_month, row), "history_label": taken(self.known_label, row)}

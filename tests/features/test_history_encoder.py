@@ -24,6 +24,7 @@ splits = Lazy("popularity.data.splits")
 encoders = Lazy("popularity.features.encoder")
 song_keys = Lazy("popularity.features.keys")
 related = Lazy("popularity.features.related")
+sampling = Lazy("popularity.features.sampling")
 album_stats = Lazy("popularity.features.album_stats")
 
 
@@ -352,9 +353,30 @@ def test_earlier_songs_alone(songs):
     assert (shown < released[:, None])[here].all()
     # the key is the time since release: the latest comes last
     gap = (released[:, None] - shown) / np.timedelta64(1, "D") / 30.4375
-    np.testing.assert_allclose(rows["key"].numpy()[here], gap[here], atol=0.01)
+    np.testing.assert_allclose(rows["key"].numpy()[here], gap[here], atol=0.02)
     first = released == released.min()
     assert not here[first].any(), "nothing came before the first"
+
+
+def test_songs_of_one_release_have_one_order_wherever_they_are_read(songs):
+    """A crowded song makes its whole batch read several samples: the histories of the others must not move."""
+    artist = np.where(songs.index < 10, "few", "many")
+    released = pd.to_datetime(np.where(songs.index < 10, "2001-01-01", "2002-01-01"))
+    encoder = fitted(songs.assign(artist=artist, release_date=released), "time", thin_history=0.0)
+    new = songs.iloc[[100, 50]].assign(
+        artist=["few", "many"], track_id=["new 0", "new 1"], title=["A", "B"], release_date=pd.Timestamp("2003-01-01")
+    )
+    alone, beside = (sampled(encoder, some, training=False)["known"][0] for some in (new[:1], new))
+    assert (len(alone), len(beside)) == (1, 8)
+    assert (beside[:, -10:] == alone).all()
+    assert sorted(alone[0].tolist()) == list(range(10)) != alone[0].tolist(), "by chance: the order of rows leaks"
+
+
+def test_places_in_time_keep_the_order_of_days():
+    day = torch.tensor([12_000, 12_001]).repeat(500)
+    place = sampling.placed(day / 30.4375)
+    assert place[::2].max() < place[1::2].min()
+    assert torch.isfinite(sampling.placed(torch.tensor([torch.nan]))).all()
 
 
 def test_songs_without_a_date_stand_in_no_history(songs):
