@@ -34,8 +34,9 @@ def command(arguments: list[str], log: Path, pause: float) -> None:
 
     for stream in (1, 2):
         os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
-    # what a shell starts in the background ignores Ctrl-C, and so would what it starts in turn
+    # what a shell starts in the background ignores Ctrl-C, under nohup SIGHUP too, and so would what it starts in turn
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     check = checkpoints.is_whole
     checkpoints.is_whole = lambda file: bool(time.sleep(pause)) or check(file)
     sys.argv = ["popularity", *arguments]
@@ -122,7 +123,7 @@ def test_a_run_that_is_told_to_stop_says_how_to_go_on(number: int, song_file: Pa
     process = start(tmp_path, song_file, epochs=10_000)
     wait_for_write(process, tmp_path / "small" / "version_0" / "checkpoints", "before_last.ckpt")
     os.kill(process.pid or 0, number)
-    process.join()
+    process.join(300)
     error = log_of(tmp_path)
     assert process.exitcode == 128 + number, error
     assert "Traceback" not in error
