@@ -172,7 +172,7 @@ def test_resume_refuses_other_model_settings(run, song_file, capsys):
     assert main(["fit", *arguments, *SMALL, *PLAIN, "--model.learning_rate", "0.5"]) == 2
     error = capsys.readouterr().err.strip().splitlines()
     assert len(error) == 1
-    assert "model.learning_rate 0.002, here it is 0.5" in error[0]
+    assert "model.learning_rate 0.0028, here it is 0.5" in error[0]
 
 
 def test_config_files_layer(tmp_path, song_file):

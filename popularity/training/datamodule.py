@@ -69,7 +69,7 @@ class PopularityDataModule(LightningDataModule):
         fold: int = 0,
         split_seed: int = 0,
         validation: float = 0.1,
-        batch_size: int = 128,
+        batch_size: int = 256,
         shuffle_seed: int = 0,
         samples: int = 1,
         deduplicate: bool = True,

@@ -76,10 +76,10 @@ class PopularityModule(LightningModule):
         net: NetworkFactory = HistoryMamba,
         head: Callable[[], Head] = HistogramHead,
         inputs: Inputs = Inputs(),  # noqa: B008 - frozen
-        learning_rate: float = 2e-3,
+        learning_rate: float = 2.8e-3,
         weight_decay: float = 0.3,
         schedule: Literal["cosine", "constant"] = "cosine",
-        warmup_steps: int = 60,
+        warmup_steps: int = 30,
         compile_network: bool = False,
     ) -> None:
         super().__init__()

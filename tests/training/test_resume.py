@@ -138,7 +138,7 @@ def files_of(folder: Path) -> dict[str, tuple[int, bytes]]:
         (["--data.fold", "1"], "trained on other data"),
         (["--data.split", "artist"], "trained on other data"),
         (["--model.net.width", "16"], "model.net.width 8, here it is 16"),
-        (["--model.learning_rate", "0.5"], "model.learning_rate 0.002, here it is 0.5"),
+        (["--model.learning_rate", "0.5"], "model.learning_rate 0.0028, here it is 0.5"),
         (["--model.head", "MSEHead"], "model.head HistogramHead, here it is MSEHead"),
         (["--checkpoint.monitor", "val/nothing"], "--checkpoint.monitor: expected one of"),
     ],
