@@ -23,6 +23,8 @@ class Inputs:
     Attributes:
         song: ``S``, numbers of a song vector.
         numbers: the first numbers of a song vector, which do not come from texts.
+        plain: the first of these, which are numbers as they are, and whether they are missing, but no bins.
+        components: the last numbers of a song vector, components of n-grams.
         extras: ``E``, scores beside the song vector.
         numeric: ``F``, numeric features.
         bins: ``K``, bins of the piecewise-linear encoding.
@@ -34,6 +36,8 @@ class Inputs:
 
     song: int = 0
     numbers: int = 0
+    plain: int = 0
+    components: int = 0
     extras: int = 0
     numeric: int = 0
     bins: int = 0

@@ -97,13 +97,16 @@ class HistoryEncoder(Encoder):
     @property
     def inputs(self) -> Inputs:
         """See the base class."""
-        titles = sum(text.components for text in self.texts)
+        components = sum(text.components for text in self.texts)
+        titles = components
         if self.texts:
             titles += len(TITLE_STATISTICS) + 1 + len(ALBUM_STATISTICS)
         numbers = len(NUMERIC_FEATURES) * (self.features.inputs.bins + 2)
         return Inputs(
             song=numbers + titles,
             numbers=numbers,
+            plain=2 * len(NUMERIC_FEATURES),
+            components=components,
             extras=sum(len(text.scores) for text in self.texts),
             codes=CODES,
         )

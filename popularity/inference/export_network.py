@@ -110,8 +110,7 @@ class HistoryNetwork(nn.Module):
         embed_known_songs(net, encoder)
         self.members, self.head = net.members, head
         for member in self.members:
-            assert isinstance(member, HistoryMember)
-            for block in member.blocks:
+            for block in member.blocks if isinstance(member, HistoryMember) else ():
                 for name in ("forward_mamba", "backward_mamba"):
                     mixer = getattr(block, name)
                     if isinstance(mixer, Mamba2) and mixer.ngroups == 1 and encoder.history + TAIL <= CHUNK:

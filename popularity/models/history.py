@@ -23,7 +23,8 @@ from popularity.models.dropout import Dropout, dropout
 from popularity.models.embedding import SongEmbedding
 from popularity.models.histories import OF_ALBUM, STATISTICS, TAIL, History, Reading, histories_of, read
 from popularity.models.interactions import Interactions
-from popularity.models.network import require_inputs
+from popularity.models.mlp import MLPMember
+from popularity.models.network import require_inputs, require_ranges
 from popularity.models.norm import RMSNorm
 
 
@@ -130,13 +131,13 @@ class HistoryMember(nn.Module):
 class HistoryMamba(nn.Module):
     """Mamba over the known songs of the names on a song, then the song itself.
 
-    Its members read the same songs, each through sampled histories of its own, and are averaged. Settings with several
+    Its members read the same songs, each through its share of the sampled histories, and are averaged. Settings with several
     values have one for each member; by default the first member is regularised strongly, the second lightly.
 
     Args:
         inputs: sizes of the batch, from the encoder.
         outputs: raw outputs of the head.
-        members: networks trained side by side and averaged.
+        members: networks that read tokens, trained side by side and averaged; 0 for none but the one of ``mlp_width``.
         width: width of the tokens.
         layers: residual blocks.
         block: what mixes the tokens: ``mamba2`` (SSD), ``mamba`` (S6), ``mamba3`` or ``none``.
@@ -148,6 +149,8 @@ class HistoryMamba(nn.Module):
         feature_dropout: share of input features that training hides, but from interactions.
         interactions: products of the song's numbers and categories that are read beside the tokens; 0 for none.
         interaction_dropout: of these products; by default `fit` chooses it by the number of training songs.
+        mlp_width: width of one more member, which reads numbers instead of tokens (`MLPMember`); 0 for none.
+        mlp_dropout: of this member; by default `fit` chooses it by the number of training songs.
         one_token: add all tokens up to one, so that there is nothing to scan; for comparison.
 
     Raises:
@@ -170,14 +173,23 @@ class HistoryMamba(nn.Module):
         feature_dropout: float | tuple[float, ...] = (0.35, 0.25),
         interactions: int = 64,
         interaction_dropout: float | tuple[float, ...] | None = None,
+        mlp_width: int = 256,
+        mlp_dropout: float | None = None,
         one_token: bool = False,
     ) -> None:
         super().__init__()
-        if interactions < 0:
-            raise InputError(f"model.net.interactions: expected at least 0, got {interactions}")
+        for name, value, least in (
+            ("interactions", interactions, 0),
+            ("mlp_width", mlp_width, 0),
+            ("members", members, 0 if mlp_width else 1),
+        ):
+            if value < least:
+                raise InputError(f"model.net.{name}: expected at least {least}, got {value}")
+        mlp_dropout = 0.3 if mlp_dropout is None else mlp_dropout
+        require_ranges(at_least_one={}, shares={"mlp_dropout": mlp_dropout})
         require_inputs(self, inputs, "song", "HistoryEncoder")
         configs = member_configs(
-            members,
+            max(1, members),
             block=block,
             width=width,
             layers=layers,
@@ -190,8 +202,11 @@ class HistoryMamba(nn.Module):
             interaction_dropout=0.6 if interaction_dropout is None else interaction_dropout,
         )
         self.members = nn.ModuleList(
-            HistoryMember(config, inputs, outputs, interactions=interactions, one_token=one_token) for config in configs
+            HistoryMember(config, inputs, outputs, interactions=interactions, one_token=one_token)
+            for config in configs[:members]
         )
+        if mlp_width:
+            self.members.append(MLPMember(inputs, outputs, mlp_width, mlp_dropout))
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Raw outputs ``(M, B, outputs)``, one for each sampled history; member ``k`` reads the ``k``-th share of them.

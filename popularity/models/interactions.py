@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from popularity.models.dropout import Dropout
 
 #: Standard deviation of the embeddings at first; 1 was worse on an inner fold.
-_CATEGORY_SPREAD = 0.3
+CATEGORY_SPREAD = 0.3
 
 
 class Interactions(nn.Module):
@@ -38,7 +38,7 @@ class Interactions(nn.Module):
         super().__init__()
         self.vector = nn.Linear(numbers, 2 * products)
         self.category = nn.Embedding(sum(codes), 2 * products)
-        nn.init.normal_(self.category.weight, std=_CATEGORY_SPREAD)
+        nn.init.normal_(self.category.weight, std=CATEGORY_SPREAD)
         self.dropout = Dropout(dropout)
         self.out = nn.Linear(products, outputs)
         nn.init.zeros_(self.out.bias)

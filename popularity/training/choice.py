@@ -25,12 +25,14 @@ from popularity.models.calibration import Calibration, variance
 from popularity.models.heads import Head
 
 INTERACTION_DROPOUT = "model.net.init_args.interaction_dropout"
+MLP_DROPOUT = "model.net.init_args.mlp_dropout"
 #: Epochs for a number of songs: a larger file needs more steps, but fewer epochs. On inner folds of tidytuesday, 17,000
 #: songs did better with 21 epochs than with 14, by half a percent; 4,000 songs worse with 20 than with 30, by 2.5 %.
 _EPOCHS, _SONGS, _FEWEST, _MOST = 30, 3_800, 8, 45
-#: Share of the products of features that training keeps: on inner folds .3 of them did well with 3,800 songs, .5 cost
-#: spotify_4771 half a percent; with 17,000 songs .5 was better than .3 by one percent.
-_KEPT, _MOST_KEPT = 0.3, 0.5
+#: Share that training keeps, with 3,800 songs and at most. Of the products of features: on inner folds .3 did well with
+#: 3,800 songs, .5 cost spotify_4771 half a percent; with 17,000 songs .5 was better than .3 by one percent. Of the MLP's
+#: hidden layers: with 17,000 songs .85 was better than .7 by half a percent, with 3,800 songs .5 did as well.
+_KEPT = {INTERACTION_DROPOUT: (0.3, 0.5), MLP_DROPOUT: (0.5, 0.85)}
 #: Fewer held-out songs say too little.
 _LEAST_HELD_OUT = 20
 #: Standard errors by which a member alone must be better than the mean of all.
@@ -58,7 +60,11 @@ class Choice:
     def lines(self) -> list[str]:
         """What to tell the user."""
         lines = []
-        ruled = {"trainer.max_epochs": "epochs: {}", INTERACTION_DROPOUT: "dropout of interactions: {:.2f}"}
+        ruled = {
+            "trainer.max_epochs": "epochs: {}",
+            INTERACTION_DROPOUT: "dropout of interactions: {:.2f}",
+            MLP_DROPOUT: "of the MLP: {:.2f}",
+        }
         if told := [form.format(self.settings[name]) for name, form in ruled.items() if name in self.settings]:
             lines.append(f"{', '.join(told)}, by the number of training songs")
         if self.reason:
@@ -103,9 +109,15 @@ def epochs_for(songs: int) -> int:
     return round(min(max(_EPOCHS * (_SONGS / max(songs, 1)) ** 0.25, _FEWEST), _MOST))
 
 
-def interaction_dropout_for(songs: int) -> float:
-    """Dropout of products of features in a fit to ``songs`` training songs: what is kept grows as their square root."""
-    return 1 - min(_KEPT * math.sqrt(songs / _SONGS), _MOST_KEPT)
+def dropout_for(setting: str, songs: int) -> float:
+    """A dropout in a fit to ``songs`` training songs: what is kept grows as the square root of their number.
+
+    Args:
+        setting: `INTERACTION_DROPOUT` or `MLP_DROPOUT`.
+        songs: number of training songs.
+    """
+    kept, most = _KEPT[setting]
+    return 1 - min(kept * math.sqrt(songs / _SONGS), most)
 
 
 def by_rule(config: Namespace, songs: int) -> dict[str, Any]:
@@ -113,8 +125,10 @@ def by_rule(config: Namespace, songs: int) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     if config.trainer.max_epochs is None and config.trainer.max_steps == -1:
         settings["trainer.max_epochs"] = epochs_for(songs)
-    if (config.model.net.get("init_args") or {}).get("interaction_dropout", 0) is None:
-        settings[INTERACTION_DROPOUT] = interaction_dropout_for(songs)
+    net = config.model.net.get("init_args") or {}
+    for name in _KEPT:
+        if net.get(name.rpartition(".")[2], 0) is None:
+            settings[name] = dropout_for(name, songs)
     return settings
 
 
@@ -122,22 +136,22 @@ def settled(config: Namespace, epochs: int) -> Namespace:
     """The config with nothing left to choose, for searches, which choose themselves: one value for each setting.
 
     Args:
-        config: of a fit. Where a setting has a value for each member, the first member alone is left.
+        config: of a fit. Where its members differ, the first member alone is left.
         epochs: where it gives no number.
     """
     closed: dict[str, Any] = {"choice.members": False, "choice.calibrate": False}
     if config.trainer.max_epochs is None:
         closed["trainer.max_epochs"] = epochs
-    if INTERACTION_DROPOUT in by_rule(config, _SONGS):
-        closed[INTERACTION_DROPOUT] = interaction_dropout_for(_SONGS)
-    if any(isinstance(value, list | tuple) for value in (config.model.net.get("init_args") or {}).values()):
+    closed |= {name: value for name, value in by_rule(config, _SONGS).items() if name in _KEPT}
+    net = config.model.net.get("init_args") or {}
+    if net.get("mlp_width") or any(isinstance(value, list | tuple) for value in net.values()):
         closed |= member_settings(config, 0)
     return with_settings(config, closed)
 
 
 def chosen_before(config: Namespace, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """What an interrupted fit had chosen, for the fit that goes on; what rules chose gives way to what is given now."""
-    given = {name for name in ("trainer.max_epochs", INTERACTION_DROPOUT) if config.get(name) is not None}
+    given = {name for name in ("trainer.max_epochs", *_KEPT) if config.get(name) is not None}
     return {name: value for name, value in chosen.items() if name not in given}
 
 
@@ -187,11 +201,26 @@ def _rows(songs: Any, rows: np.ndarray) -> Any:
     return songs.iloc[rows].reset_index(drop=True)
 
 
+def member_names(config: Namespace) -> list[str]:
+    """What the members of a network are called, in their order."""
+    net = config.model.net.get("init_args") or {}
+    names = [f"member {number}" for number in range(1, int(net.get("members", 1)) + 1)]
+    return [*names, "MLP"] if net.get("mlp_width") else names
+
+
 def member_settings(config: Namespace, member: int) -> dict[str, Any]:
-    """Settings by which a network has this member alone: of settings with a value for each member, its own."""
+    """Settings by which a network has this member alone: of settings with a value for each member, its own.
+
+    Args:
+        config: of the fit.
+        member: its place in `member_names`.
+    """
     net = config.model.net.init_args
+    if member >= net.members:
+        return {"model.net.init_args.members": 0, "data.samples": 1}
+    alone = {"model.net.init_args.mlp_width": 0} if "mlp_width" in net else {}
     own = {name: value[member % len(value)] for name, value in net.items() if isinstance(value, list | tuple)}
-    return {"model.net.init_args.members": 1, "data.samples": 1} | {
+    return {"model.net.init_args.members": 1, "data.samples": 1, **alone} | {
         f"model.net.init_args.{name}": value for name, value in own.items()
     }
 
@@ -220,7 +249,8 @@ def choose(config: Namespace, songs: Any, split: Split, fit_without: Try) -> Cho
     """
     train, kind = songs.iloc[split.train], config.data.split
     settings = by_rule(config, len(train))
-    several = config.choice.members and int((config.model.net.get("init_args") or {}).get("members") or 1) > 1
+    names = member_names(config)
+    several = config.choice.members and len(names) > 1
     if not several and not config.choice.calibrate:
         return Choice(settings)
     parts = hold_out(train, kind, config.choice.share, config.data.split_seed)
@@ -237,8 +267,7 @@ def choose(config: Namespace, songs: Any, split: Split, fit_without: Try) -> Cho
     if several:
         predicted = np.stack([tried.head.predict(one).double().numpy() for one in (*raw, mean)])
         errors = (predicted - truth) ** 2
-        names = [*(f"member {number}" for number in range(1, len(raw) + 1)), "mean"]
-        found = dict(zip(names, errors.mean(1).tolist(), strict=True))
+        found = dict(zip((*names, "mean"), errors.mean(1).tolist(), strict=True))
         member = clearly_better(errors, groups)
         if member is not None:
             settings, mean = {**settings, **member_settings(config, member)}, raw[member]

@@ -61,8 +61,8 @@ class Parser(parsing.Parser, LightningArgumentParser):
 
 
 def _members(net: Any) -> int:
-    """Members of a network, given its config: training samples a history for each."""
-    return int((net.get("init_args") or {}).get("members", 1))
+    """Members of a network that read tokens, given its config: training samples a history for each."""
+    return max(1, int((net.get("init_args") or {}).get("members", 1)))
 
 
 def add_fit_arguments(parser: LightningArgumentParser, argv: Sequence[str]) -> None:

@@ -1,0 +1,58 @@
+"""A member without tokens: a multilayer perceptron over the numbers of a song and what is told of its history.
+
+It errs on other songs than the members that read tokens: nothing of its input is hidden in training, it is wider, and it
+sees numbers as they are. So their mean has a lower error than either (docs/model.md).
+
+Glossary of shapes: ``B`` songs, ``S`` numbers of a song vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from popularity.features.base import Inputs
+from popularity.features.related import CREDITED
+from popularity.models.dropout import Dropout
+from popularity.models.histories import OF_ALBUM, STATISTICS, History, Reading, read
+from popularity.models.interactions import CATEGORY_SPREAD
+
+_LAYERS = 3
+
+
+class MLPMember(nn.Module):
+    """Three hidden layers over numbers, categories and statistics of one sampled history.
+
+    It reads neither bins nor components of n-grams: both were learned by heart.
+
+    Args:
+        inputs: sizes of the batch.
+        outputs: raw outputs of the head.
+        width: of the hidden layers.
+        dropout: of the hidden layers.
+    """
+
+    offsets: Tensor
+
+    def __init__(self, inputs: Inputs, outputs: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.plain, self.texts = inputs.plain, slice(inputs.numbers, inputs.song - inputs.components)
+        numbers = inputs.plain + (self.texts.stop - self.texts.start) + inputs.extras + STATISTICS + OF_ALBUM + 1
+        self.category = nn.Embedding(sum(inputs.codes), width)
+        nn.init.normal_(self.category.weight, std=CATEGORY_SPREAD)
+        self.numbers = nn.Linear(numbers, width)
+        hidden = [[nn.Linear(width, width), nn.SiLU(), Dropout(dropout)] for _ in range(_LAYERS - 1)]
+        self.rest = nn.Sequential(nn.SiLU(), Dropout(dropout), *sum(hidden, []), nn.Linear(width, outputs))
+        self.register_buffer("offsets", torch.tensor([0, *inputs.codes[:-1]]).cumsum(0), persistent=False)
+
+    def forward(self, batch: Mapping[str, Tensor], history: History, reading: Reading | None = None) -> Tensor:
+        """Raw outputs ``(B, outputs)``; ``reading`` is what :func:`read` gives for these histories."""
+        reading, song = reading or read(history, batch["month"]), batch["song"]
+        album = song.new_zeros(len(song), OF_ALBUM) if reading.album is None else reading.album
+        credited = (history.role == CREDITED).sum(-1, keepdim=True).to(song.dtype).log1p()
+        told = [batch["extras"], reading.statistics, album, credited]
+        numbers = self.numbers(torch.cat([song[:, : self.plain], song[:, self.texts], *told], 1))
+        out: Tensor = self.rest(numbers + self.category(batch["category"] + self.offsets).sum(1))
+        return out
