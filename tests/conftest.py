@@ -119,7 +119,7 @@ def quick_fit(
 
     small = {"model.warmup_steps": 5, "data.batch_size": 32}
     if "model.net" not in settings:
-        small |= {"model.net.members": 1, "model.net.width": 8, "model.net.d_state": 4}
+        small |= {"model.net.members": 1, "model.net.mlp_width": 0, "model.net.width": 8, "model.net.d_state": 4}
     small |= {"ema.decay": 0, "data.validation": 0, "trainer.max_epochs": epochs, "trainer.accelerator": "cpu"}
     silent = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False)
     table = SongTable(songs, report=None, fingerprint="")  # type: ignore[arg-type]  # as a search hands it over

@@ -131,8 +131,9 @@ class HistoryMember(nn.Module):
 class HistoryMamba(nn.Module):
     """Mamba over the known songs of the names on a song, then the song itself.
 
-    Its members read the same songs, each through its share of the sampled histories, and are averaged. Settings with several
-    values have one for each member; by default the first member is regularised strongly, the second lightly.
+    Its members read the same songs, each through its share of the sampled histories, and are averaged. Settings with
+    several values have one for each member that reads tokens; by default the first of these is regularised strongly,
+    the second lightly.
 
     Args:
         inputs: sizes of the batch, from the encoder.

@@ -1,7 +1,7 @@
-"""A member without tokens: a multilayer perceptron over the numbers of a song and what is told of its history.
+"""A member without tokens: a multilayer perceptron over a song's numbers and the statistics of its history.
 
-It errs on other songs than the members that read tokens: nothing of its input is hidden in training, it is wider, and it
-sees numbers as they are. So their mean has a lower error than either (docs/model.md).
+It errs on other songs than the members that read tokens: nothing of its input is hidden in training, it is wider, and
+it sees numbers as they are. So their mean has a lower error than either (docs/model.md).
 
 Glossary of shapes: ``B`` songs, ``S`` numbers of a song vector.
 """
@@ -43,8 +43,10 @@ class MLPMember(nn.Module):
         self.category = nn.Embedding(sum(inputs.codes), width)
         nn.init.normal_(self.category.weight, std=CATEGORY_SPREAD)
         self.numbers = nn.Linear(numbers, width)
-        hidden = [[nn.Linear(width, width), nn.SiLU(), Dropout(dropout)] for _ in range(_LAYERS - 1)]
-        self.rest = nn.Sequential(nn.SiLU(), Dropout(dropout), *sum(hidden, []), nn.Linear(width, outputs))
+        layers: list[nn.Module] = [nn.SiLU(), Dropout(dropout)]
+        for _ in range(_LAYERS - 1):
+            layers += [nn.Linear(width, width), nn.SiLU(), Dropout(dropout)]
+        self.rest = nn.Sequential(*layers, nn.Linear(width, outputs))
         self.register_buffer("offsets", torch.tensor([0, *inputs.codes[:-1]]).cumsum(0), persistent=False)
 
     def forward(self, batch: Mapping[str, Tensor], history: History, reading: Reading | None = None) -> Tensor:

@@ -29,9 +29,9 @@ MLP_DROPOUT = "model.net.init_args.mlp_dropout"
 #: Epochs for a number of songs: a larger file needs more steps, but fewer epochs. On inner folds of tidytuesday, 17,000
 #: songs did better with 21 epochs than with 14, by half a percent; 4,000 songs worse with 20 than with 30, by 2.5 %.
 _EPOCHS, _SONGS, _FEWEST, _MOST = 30, 3_800, 8, 45
-#: Share that training keeps, with 3,800 songs and at most. Of the products of features: on inner folds .3 did well with
-#: 3,800 songs, .5 cost spotify_4771 half a percent; with 17,000 songs .5 was better than .3 by one percent. Of the MLP's
-#: hidden layers: with 17,000 songs .85 was better than .7 by half a percent, with 3,800 songs .5 did as well.
+#: Share that training keeps, with 3,800 songs and at most. Of the products of features: on inner folds .3 did well
+#: with 3,800 songs, .5 cost spotify_4771 half a percent; with 17,000 songs .5 was better than .3 by one percent. Of the
+#: MLP's hidden layers: with 17,000 songs .85 was better than .7 by half a percent, with 3,800 songs .5 did as well.
 _KEPT = {INTERACTION_DROPOUT: (0.3, 0.5), MLP_DROPOUT: (0.5, 0.85)}
 #: Fewer held-out songs say too little.
 _LEAST_HELD_OUT = 20
@@ -106,7 +106,7 @@ Try = Callable[[Namespace, Split], Tried]
 
 def epochs_for(songs: int) -> int:
     """Epochs of a fit to ``songs`` training songs: inversely proportional to the fourth root of their number."""
-    return round(min(max(_EPOCHS * (_SONGS / max(songs, 1)) ** 0.25, _FEWEST), _MOST))
+    return round(min(max(_EPOCHS * math.sqrt(math.sqrt(_SONGS / max(songs, 1))), _FEWEST), _MOST))
 
 
 def dropout_for(setting: str, songs: int) -> float:
@@ -126,9 +126,11 @@ def by_rule(config: Namespace, songs: int) -> dict[str, Any]:
     if config.trainer.max_epochs is None and config.trainer.max_steps == -1:
         settings["trainer.max_epochs"] = epochs_for(songs)
     net = config.model.net.get("init_args") or {}
-    for name in _KEPT:
-        if net.get(name.rpartition(".")[2], 0) is None:
-            settings[name] = dropout_for(name, songs)
+    settings |= {
+        name: dropout_for(name, songs)
+        for name in _KEPT
+        if net.get(name.rpartition(".")[2], 0) is None and (name != MLP_DROPOUT or net.get("mlp_width"))
+    }
     return settings
 
 
@@ -216,7 +218,7 @@ def member_settings(config: Namespace, member: int) -> dict[str, Any]:
         member: its place in `member_names`.
     """
     net = config.model.net.init_args
-    if member >= net.members:
+    if member_names(config)[member] == "MLP":
         return {"model.net.init_args.members": 0, "data.samples": 1}
     alone = {"model.net.init_args.mlp_width": 0} if "mlp_width" in net else {}
     own = {name: value[member % len(value)] for name, value in net.items() if isinstance(value, list | tuple)}

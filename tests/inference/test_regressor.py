@@ -11,7 +11,8 @@ from popularity.errors import InputError
 from tests.conftest import Lazy, make_songs
 
 regressor = Lazy("popularity.inference.regressor")
-SETTINGS = {"model.net.width": 4, "model.net.layers": 1, "model.net.d_state": 2, "data.batch_size": 32}
+SETTINGS = {"model.net.width": 4, "model.net.layers": 1, "model.net.mlp_width": 4, "model.net.d_state": 2}
+SETTINGS["data.batch_size"] = 32
 SETTINGS |= {
     "trainer.max_epochs": 1,
     "trainer.accelerator": "cpu",

@@ -13,7 +13,7 @@ from tests.conftest import Lazy, make_songs
 
 pytestmark = pytest.mark.skipif(find_spec("lightgbm") is None, reason="LightGBM is not installed")
 checkpoints = Lazy("popularity.inference.checkpoint")
-SMALL = ["--model.net.width", "4", "--model.net.members", "1", "--data.batch_size", "32"]
+SMALL = ["--model.net.width", "4", "--model.net.members", "1", "--model.net.mlp_width", "0", "--data.batch_size", "32"]
 SMALL += ["--trainer.accelerator", "cpu", "--plots.every_n_epochs", "0", "--trainer.enable_progress_bar", "false"]
 SMALL += ["--data.source", "songs.csv", "--log_dir", "logs", "--early_stopping.patience", "9"]
 

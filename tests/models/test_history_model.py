@@ -45,8 +45,9 @@ def network(outputs: int = 12, extras: int = E, **settings: Any) -> HistoryMamba
 
     torch.manual_seed(0)
     small = {"members": 1, "width": 8, "d_state": 4, "dropout": 0.0, "feature_dropout": 0.0, "interaction_dropout": 0.0}
+    small["mlp_width"] = 0
     net = history.HistoryMamba(
-        Inputs(song=S, numbers=S - 1, extras=extras, codes=CODES), outputs, **{**small, **settings}
+        Inputs(song=S, numbers=S - 1, plain=2, extras=extras, codes=CODES), outputs, **{**small, **settings}
     )
     for name, parameter in net.named_parameters():
         if "album" in name:
@@ -204,7 +205,9 @@ def test_weights_for_albums_start_at_nothing(part):
     from popularity.features.base import Inputs
 
     torch.manual_seed(0)
-    net = history.HistoryMamba(Inputs(song=S, extras=E, codes=CODES), 12, members=1, width=8, d_state=4).eval()
+    net = history.HistoryMamba(
+        Inputs(song=S, extras=E, codes=CODES), 12, members=1, width=8, d_state=4, mlp_width=0
+    ).eval()
     batch = batch_of([6, 6])
     batch["role"] = torch.full_like(batch["role"], related.SAME)
     without = {name: value for name, value in batch.items() if name != "same_album"}
@@ -350,7 +353,7 @@ def test_a_list_has_a_value_for_each_member():
 def test_the_second_member_is_regularised_less():
     from popularity.features.base import Inputs
 
-    first, second = history.HistoryMamba(Inputs(song=S, extras=E, codes=CODES), 12).members
+    first, second, _ = history.HistoryMamba(Inputs(song=S, extras=E, codes=CODES), 12).members
     assert first.feature_dropout > second.feature_dropout > 0
     assert len(first.readout_token) > len(second.readout_token)
 
@@ -390,10 +393,40 @@ def test_feature_dropout_hides_nothing_from_interactions():
     assert not torch.allclose(net(other), before, atol=1e-3)
 
 
+@pytest.mark.parametrize("reads", ["song", "category", "extras", "history_label", "role", "same_album"])
+def test_the_mlp_reads_numbers_and_statistics(reads):
+    net, batch = network(members=0, mlp_width=8), batch_of([3, 2])
+    changed = ~batch[reads] if batch[reads].dtype == torch.bool else (batch[reads] + 1) % 3
+    with torch.no_grad():
+        assert not torch.allclose(net({**batch, reads: changed}), net(batch), atol=1e-4)
+
+
+def test_the_mlp_reads_no_bins_components_or_known_songs():
+    from popularity.features.base import Inputs
+
+    torch.manual_seed(0)
+    net = history.HistoryMamba(Inputs(song=S, numbers=S - 2, plain=2, components=1, extras=E, codes=CODES), 12, 0)
+    net, batch = net.eval(), batch_of([3, 2])
+    other = batch["song"].clone()
+    other[:, 2 : S - 2], other[:, -1] = 7, 7
+    unread = {
+        "song": other,
+        "history_song": batch["history_song"] + 1,
+        "history_category": batch["history_category"] * 0,
+    }
+    with torch.no_grad():
+        torch.testing.assert_close(net({**batch, **unread}), net(batch))
+        other[:, S - 2] = 7  # a statistic of the title
+        assert not torch.allclose(net({**batch, "song": other}), net(batch), atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"members": 0}, "model.net.members: expected at least 1, got 0"),
+        ({"members": -1, "mlp_width": 8}, "model.net.members: expected at least 0, got -1"),
+        ({"mlp_width": -1}, "model.net.mlp_width: expected at least 0, got -1"),
+        ({"mlp_width": 8, "mlp_dropout": 1.0}, "model.net.mlp_dropout: expected at least 0 and below 1, got 1.0"),
         ({"width": 0}, "model.net.width: expected at least 1, got 0"),
         ({"width": (8, 0), "members": 2}, "model.net.width: expected at least 1, got 0"),
         ({"width": ()}, "model.net.width: expected a value, or one for each member, got an empty list"),

@@ -55,7 +55,7 @@ def test_a_resumed_run_remembers_its_best(worsened: Path, song_file: Path) -> No
 def test_the_best_error_so_far_is_logged_and_survives_resuming(worsened: Path, tmp_path: Path, song_file: Path) -> None:
     """``best/val_mse`` is the running minimum of ``val/mse``."""
     fit(tmp_path, song_file, epochs=1)
-    run = fit(tmp_path, song_file, "--ckpt_path", "last", "--model.learning_rate", "0.002", epochs=2)
+    run = fit(tmp_path, song_file, "--ckpt_path", "last", "--model.learning_rate", "0.0028", epochs=2)
     for folder in (worsened, run):
         with open(folder / "metrics.csv") as file:
             rows = [row for row in csv.DictReader(file) if row.get("val/mse")]

@@ -34,7 +34,7 @@ def split():
 @pytest.fixture(scope="module")
 def by_rule():
     """What 160 training songs make of the settings that a config leaves open."""
-    dropout = choices.interaction_dropout_for(160)
+    dropout = choices.dropout_for(choices.INTERACTION_DROPOUT, 160)
     return {"trainer.max_epochs": choices.epochs_for(160), choices.INTERACTION_DROPOUT: dropout}
 
 
@@ -55,7 +55,9 @@ class Network:
 
 
 def chosen(table, split, misses, settings=None):
-    config = fits.read_config([], {**SMALL, **(settings or {})})
+    settings = settings or {}
+    default = {} if "model.net" in settings else {"model.net.mlp_width": 0}
+    config = fits.read_config([], {**SMALL, **default, **settings})
     network = Network(table.songs, misses)
     return choices.choose(config, table.songs, split, network), network
 
@@ -76,6 +78,19 @@ def test_members_that_make_each_other_better_are_kept(table, split, by_rule):
     assert choice.settings == by_rule
     assert choice.errors["mean"] < choice.errors["member 1"]
     assert "all members are kept" in choice.lines()[1]
+
+
+@pytest.mark.parametrize("misses", [(20, 20, 1), (1, 20, 20)])
+def test_an_mlp_that_is_clearly_better_is_kept_alone(table, split, misses):
+    choice, _ = chosen(table, split, misses, {"model.net.mlp_width": 8})
+    net = {name.removeprefix("model.net.init_args."): value for name, value in choice.settings.items()}
+    assert net["mlp_dropout"] == choices.dropout_for(choices.MLP_DROPOUT, 160)
+    assert (net["members"], net.get("mlp_width")) == ((0, None) if misses[-1] == 1 else (1, 0))
+    assert set(choice.errors) == {"member 1", "member 2", "MLP", "mean"}
+    config = choices.with_settings(fits.read_config([], SMALL | {"model.net.mlp_width": 8}), choice.settings)
+    assert choices.member_names(config) == (["MLP"] if misses[-1] == 1 else ["member 1"])
+    fit = fits.build_fit(config, table=table, split=split, trainer=SILENT)
+    assert len(fit.module.net.members) == 1
 
 
 def test_chance_drops_no_member():
@@ -103,7 +118,8 @@ def test_songs_by_unknown_artists_have_intervals_of_their_own(table, split, monk
         return choices.Tried(head, head.target(centre).clamp_min(1e-9).log().unsqueeze(0), known)
 
     monkeypatch.setattr(conformal, "LEAST", 10)
-    choice = choices.choose(fits.read_config([], SMALL), table.songs, split, fit)
+    config = fits.read_config([], {**SMALL, "choice.members": False})
+    choice = choices.choose(config, table.songs, split, fit)
     maps = choice.calibration.conformal.quantiles
     low, high = maps.shape[1] // 10, maps.shape[1] * 9 // 10
     assert maps[0, high] - maps[0, low] > maps[-1, high] - maps[-1, low] + 0.1
@@ -145,7 +161,7 @@ def test_a_fold_that_one_group_fills_is_not_held_out(table):
 def test_a_given_setting_is_left_as_it_is(table, split):
     given = {"model.net.width": 8, "model.net.feature_dropout": 0.4}
     choice, network = chosen(table, split, (20, 1), given)
-    assert not any(name.endswith(("width", "feature_dropout")) for name in choice.settings)
+    assert not any(name.endswith((".width", "feature_dropout")) for name in choice.settings)
     assert network.asked[0][0].model.net.init_args.width == 8
     assert choice.settings["model.net.init_args.dropout"] == 0.2
 
@@ -155,7 +171,7 @@ def test_with_nothing_to_learn_nothing_is_fitted(table, split, by_rule):
     assert not network.asked
     assert choice.calibration is None
     assert choice.settings == by_rule
-    one = {"model.net.members": 1, "choice.calibrate": False}
+    one = {"model.net.members": 1, "model.net.mlp_width": 0, "choice.calibrate": False}
     assert not chosen(table, split, (), one)[1].asked, "a single member"
 
 
@@ -186,11 +202,13 @@ def test_epochs_fall_with_the_number_of_songs():
     assert numbers[-1] == 8
 
 
-def test_more_songs_keep_more_products():
-    dropouts = [choices.interaction_dropout_for(songs) for songs in (1, 100, 3_800, 17_000, 1_000_000)]
+@pytest.mark.parametrize(("name", "usual", "least"), [("INTERACTION_DROPOUT", 0.7, 0.5), ("MLP_DROPOUT", 0.5, 0.15)])
+def test_more_songs_keep_more(name, usual, least):
+    name = getattr(choices, name)
+    dropouts = [choices.dropout_for(name, songs) for songs in (1, 100, 3_800, 17_000, 1_000_000)]
     assert dropouts == sorted(dropouts, reverse=True)
-    assert all(0.5 <= dropout < 1 for dropout in dropouts)
-    assert choices.interaction_dropout_for(3_800) == pytest.approx(0.7)
+    assert all(least - 1e-9 <= dropout < 1 for dropout in dropouts)
+    assert choices.dropout_for(name, 3_800) == pytest.approx(usual)
 
 
 def test_a_given_dropout_of_interactions_stays(table, split):
@@ -215,7 +233,7 @@ def test_a_fit_is_built_with_what_was_chosen(table, split):
     members = {"model.net.members": 2, "model.net.width": "[8, 16]"}
     config = fits.read_config([], {**SMALL, "trainer.max_epochs": 2, **members})
     fit = fits.suited_fit(config, table, split, trainer=SILENT)
-    widths = [member.readout_token.shape[0] for member in fit.module.net.members]
+    widths = [member.readout_token.shape[0] for member in fit.module.net.members if hasattr(member, "readout_token")]
     assert widths in ([8, 16], [8], [16])
     assert fit.config.model.net.init_args.members == fit.config.data.samples == len(widths)
     assert not fit.module.calibration.is_identity()
@@ -229,12 +247,13 @@ def test_members_predict_alone(table, split, net, heads):
     """The mean of what each member says is what the module says."""
     from popularity.training.outputs import member_outputs, raw_outputs
 
-    small = {**SMALL, "model.head": heads, "trainer.max_epochs": 1, "choice.members": False, "choice.calibrate": False}
+    plain = {"trainer.max_epochs": 1, "choice.members": False, "choice.calibrate": False}
+    small = {**SMALL, **plain, "model.head": heads, "model.net.mlp_width": 8}
     fit = fits.suited_fit(fits.read_config([], small), table, split, trainer=SILENT)
     fit.run()
     songs, encoder = table.songs.iloc[split.test], fit.datamodule.encoder
     apart, *_ = member_outputs(fit.module, encoder, songs, samples=2)
-    assert len(apart) == 2
+    assert len(apart) == 3
     together = raw_outputs(fit.module, encoder, songs, samples=2)
     head = fit.module.head
     torch.testing.assert_close(head.predict(head.mix(apart)), head.predict(together))
@@ -261,4 +280,4 @@ def test_a_search_has_nothing_left_to_choose(table, split):
     assert config.trainer.max_epochs == 7
     net = config.model.net.init_args
     assert (net.dropout, net.members, net.width, net.feature_dropout) == (0.11, 1, 32, 0.35), "one network"
-    assert net.interaction_dropout == pytest.approx(0.7)
+    assert (net.interaction_dropout, net.mlp_width) == (pytest.approx(0.7), 0)
