@@ -26,14 +26,8 @@ from tests.conftest import Lazy, make_songs
 
 PLAIN = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
 SMALL = ["--model.net.width", "4", "--model.net.layers", "1", "--model.net.d_state", "2", "--data.batch_size", "16"]
-SMALL += [
-    "--choice.calibrate",
-    "false",
-    "--model.net.members",
-    "1",
-    "--model.net.mlp_width",
-    "0",
-]  # nothing is held out
+SMALL += ["--choice.calibrate", "false", "--model.net.members", "1"]  # nothing is held out
+SMALL += ["--model.net.mlp_width", "0"]
 SMALL += ["--plots.every_n_epochs", "0", "--trainer.max_epochs", "1", *PLAIN]
 
 READOUT = "net.members.0.readout.1.weight"  # a tensor of the default model
@@ -343,11 +337,11 @@ CHECKPOINTS: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "rather_deep": (lambda good, bad: save_nested(good, bad, 300), "nested more deeply than 50"),
     "other_format": (
         lambda good, bad: torch.save(changed(good, lambda c: c["PopularityDataModule"].update(format=2)), bad),
-        "expected a checkpoint of format 7, got format 2: another version of popularity wrote it",
+        "expected a checkpoint of format 8, got format 2: another version of popularity wrote it",
     ),
     "version_0_1": (
         lambda good, bad: torch.save(changed(good, lambda c: c.pop("PopularityDataModule")), bad),
-        "expected a checkpoint of format 7, got format 1: another version of popularity wrote it",
+        "expected a checkpoint of format 8, got format 1: another version of popularity wrote it",
     ),
 }
 

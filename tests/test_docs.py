@@ -13,14 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SMALL = ["--data.source", "songs.csv", "--trainer.max_epochs", "1", "--model.net.width", "8"]
-SMALL += [
-    "--choice.calibrate",
-    "false",
-    "--model.net.members",
-    "1",
-    "--model.net.mlp_width",
-    "0",
-]  # nothing is held out
+SMALL += ["--choice.calibrate", "false", "--model.net.members", "1"]  # nothing is held out
+SMALL += ["--model.net.mlp_width", "0"]
 #: What a command gets besides: `fit` runs one batch, of a network of the page's own too; others look at a few songs.
 FEW = {"fit": ["--data.source", "songs.csv", "--trainer.fast_dev_run", "true"]}
 FEW["report"] = ["--sample", "10", "--shuffles", "2"]

@@ -14,18 +14,8 @@ import yaml
 from popularity.__main__ import main
 from tests.conftest import make_songs
 
-SMALL = [
-    "--model.net.width",
-    "8",
-    "--model.net.layers",
-    "1",
-    "--model.net.d_state",
-    "4",
-    "--model.net.members",
-    "1",
-    "--model.net.mlp_width",
-    "0",
-]
+SMALL = ["--model.net.width", "8", "--model.net.layers", "1", "--model.net.d_state", "4", "--model.net.members", "1"]
+SMALL += ["--model.net.mlp_width", "0"]
 SMALL += ["--data.batch_size", "32", "--choice.calibrate", "false"]  # nothing is held out
 SMALL += ["--plots.every_n_epochs", "0", "--trainer.log_every_n_steps", "1"]
 PLAIN = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]

@@ -13,18 +13,8 @@ import pytest
 from popularity.__main__ import main
 from tests.conftest import make_songs
 
-SMALL = [
-    "--model.net.width",
-    "4",
-    "--model.net.layers",
-    "1",
-    "--model.net.mlp_width",
-    "4",
-    "--model.net.d_state",
-    "2",
-    "--data.batch_size",
-    "32",
-]
+SMALL = ["--model.net.width", "4", "--model.net.layers", "1", "--model.net.d_state", "2", "--data.batch_size", "32"]
+SMALL += ["--model.net.mlp_width", "0"]
 SMALL += ["--plots.every_n_epochs", "0", "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]
 SMALL += ["--trainer.enable_progress_bar", "false", "--name", "run"]
 SONG = "danceability=.6,energy=.7,valence=.4,tempo=120,loudness=-6,acousticness=.1,liveness=.1,speechiness=.05"
@@ -192,7 +182,7 @@ def test_a_network_of_the_first_project(tmp_path, monkeypatch, capsys):
     """13 columns, one number: no intervals, no known songs, and the ranges are in the training songs."""
     pytest.importorskip("captum")
     make_songs(60).to_csv(tmp_path / "songs.csv", index=False)
-    monkeypatch.setattr(f"{__name__}.SMALL", [word for word in SMALL if not word.startswith("--model")][3:])
+    monkeypatch.setattr(f"{__name__}.SMALL", [word for word in SMALL if not word.startswith("--model")][4:])
     flags = ["--model.net", "SingleTokenMamba", "--data.encoder", "ColumnEncoder", "--model.head", "MSEHead"]
     trained = fit(tmp_path, *flags)
     monkeypatch.chdir(tmp_path)

@@ -19,14 +19,8 @@ from tests.conftest import make_songs
 
 PLAIN = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
 SMALL = ["--model.net.width", "4", "--model.net.layers", "1", "--model.net.d_state", "2", "--data.batch_size", "32"]
-SMALL += [
-    "--choice.calibrate",
-    "false",
-    "--model.net.members",
-    "1",
-    "--model.net.mlp_width",
-    "0",
-]  # nothing is held out
+SMALL += ["--choice.calibrate", "false", "--model.net.members", "1"]  # nothing is held out
+SMALL += ["--model.net.mlp_width", "0"]
 SMALL += ["--plots.every_n_epochs", "0", "--trainer.max_epochs", "1"]
 
 

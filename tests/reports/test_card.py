@@ -17,18 +17,8 @@ from tests.chromium import DESKTOP, PHONE, Chromium
 from tests.conftest import Lazy, make_songs
 from tests.reports.test_report import Page
 
-SMALL = [
-    "--model.net.width",
-    "4",
-    "--model.net.members",
-    "1",
-    "--model.net.mlp_width",
-    "0",
-    "--model.net.d_state",
-    "2",
-    "--data.batch_size",
-    "64",
-]
+SMALL = ["--model.net.width", "4", "--model.net.members", "1", "--model.net.d_state", "2", "--data.batch_size", "64"]
+SMALL += ["--model.net.mlp_width", "0"]
 SMALL += ["--plots.every_n_epochs", "0", "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]
 SMALL += ["--trainer.enable_progress_bar", "false", "--name", "run", "--choice.share", "0.3"]
 QUICK = ["--sample", "10", "--shuffles", "2"]

@@ -218,7 +218,7 @@ def test_a_given_dropout_of_interactions_stays(table, split):
 
 
 def test_a_network_without_interactions_has_none_chosen(table, split):
-    choice, _ = chosen(table, split, (3,), {"model.net": "FeatureTokensMamba", "data.encoder": "FeatureEncoder"})
+    choice, _ = chosen(table, split, (3, 2), {"model.net": "FeatureTokensMamba", "data.encoder": "FeatureEncoder"})
     assert choices.INTERACTION_DROPOUT not in choice.settings
 
 

@@ -17,18 +17,8 @@ import pytest
 
 from popularity.__main__ import main
 
-NET = [
-    "--model.net.members",
-    "1",
-    "--model.net.mlp_width",
-    "0",
-    "--model.net.width",
-    "8",
-    "--model.net.d_state",
-    "4",
-    "--model.net.dropout",
-    "0.2",
-]
+NET = ["--model.net.members", "1", "--model.net.width", "8", "--model.net.d_state", "4", "--model.net.dropout", "0.2"]
+NET += ["--model.net.mlp_width", "0"]
 SMALL = [*NET, "--data.batch_size", "32", "--trainer.log_every_n_steps", "1"]
 CPU = ["--trainer.accelerator", "cpu"]
 
