@@ -13,8 +13,8 @@ import pytest
 from popularity.__main__ import main
 from tests.conftest import make_songs
 
-SMALL = ["--model.net.width", "4", "--model.net.layers", "1", "--model.net.d_state", "2", "--data.batch_size", "32"]
-SMALL += ["--model.net.mlp_width", "0"]
+SMALL = ["--model.net.mlp_width", "0", "--model.net.width", "4", "--model.net.layers", "1", "--model.net.d_state", "2"]
+SMALL += ["--data.batch_size", "32"]
 SMALL += ["--plots.every_n_epochs", "0", "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]
 SMALL += ["--trainer.enable_progress_bar", "false", "--name", "run"]
 SONG = "danceability=.6,energy=.7,valence=.4,tempo=120,loudness=-6,acousticness=.1,liveness=.1,speechiness=.05"
