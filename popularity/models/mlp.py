@@ -52,7 +52,7 @@ class MLPMember(nn.Module):
     def forward(self, batch: Mapping[str, Tensor], history: History, reading: Reading | None = None) -> Tensor:
         """Raw outputs ``(B, outputs)``; ``reading`` is what :func:`read` gives for these histories."""
         reading, song = reading or read(history, batch["month"]), batch["song"]
-        album = song.new_zeros(len(song), OF_ALBUM) if reading.album is None else reading.album
+        album = song.new_zeros(song.shape[0], OF_ALBUM) if reading.album is None else reading.album
         credited = (history.role == CREDITED).sum(-1, keepdim=True).to(song.dtype).log1p()
         told = [batch["extras"], reading.statistics, album, credited]
         numbers = self.numbers(torch.cat([song[:, : self.plain], song[:, self.texts], *told], 1))
