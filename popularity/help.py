@@ -60,7 +60,7 @@ FLAGS: dict[str, tuple[str, dict[str, str]]] = {
             "--reasons true": "also write the three strongest reasons; about 20 times as long",
             "--columns '{title: my_column}'": "say which column of the file is which",
             "--output predictions.csv": "CSV, .parquet or .jsonl by its ending; - for standard output",
-            "--data.batch_size 128": "songs predicted at once",
+            "--data.batch_size 256": "songs predicted at once",
             **_DEVICES,
         },
     ),

@@ -25,7 +25,7 @@ _LAYERS = 3
 class MLPMember(nn.Module):
     """Three hidden layers over numbers, categories and statistics of one sampled history.
 
-    It reads neither bins nor components of n-grams: both were learned by heart.
+    It reads no bins, which gained nothing, and no components of n-grams, which were learned by heart.
 
     Args:
         inputs: sizes of the batch.

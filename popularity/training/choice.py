@@ -266,7 +266,7 @@ def choose(config: Namespace, songs: Any, split: Split, fit_without: Try) -> Cho
     tried = fit_without(with_settings(config, settings), rows)
     raw, found = tried.raw.cpu(), {}
     mean = tried.head.mix(raw)
-    if several:
+    if several and len(raw) == len(names):  # an own network may show its mean alone
         predicted = np.stack([tried.head.predict(one).double().numpy() for one in (*raw, mean)])
         errors = (predicted - truth) ** 2
         found = dict(zip((*names, "mean"), errors.mean(1).tolist(), strict=True))

@@ -93,6 +93,13 @@ def test_an_mlp_that_is_clearly_better_is_kept_alone(table, split, misses):
     assert len(fit.module.net.members) == 1
 
 
+def test_a_network_that_shows_its_mean_alone_is_calibrated(table, split, by_rule):
+    choice, _ = chosen(table, split, (5,))
+    assert choice.settings == by_rule
+    assert not choice.errors
+    assert choice.calibration is not None
+
+
 def test_chance_drops_no_member():
     """Of two members that are equally good none is kept alone, but rarely; the songs of an artist count as one."""
     rng = np.random.default_rng(0)
