@@ -58,7 +58,7 @@ class HistoryEncoder(Encoder):
 
     def __init__(
         self,
-        history: int = 14,
+        history: int = 10,
         hide_history: float = 0.0,
         thin_history: float = 0.2,
         eval_samples: int = 4,

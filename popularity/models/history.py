@@ -169,7 +169,7 @@ class HistoryMamba(nn.Module):
         d_state: int = 16,
         d_conv: int = 4,
         expand: int = 2,
-        bidirectional: bool | tuple[bool, ...] = True,
+        bidirectional: bool | tuple[bool, ...] = False,
         dropout: float | tuple[float, ...] = (0.25, 0.2),
         feature_dropout: float | tuple[float, ...] = (0.35, 0.25),
         interactions: int = 64,

@@ -61,8 +61,8 @@ class PopularityModule(LightningModule):
             `popularity.models.network`).
         head: what is predicted: ``HistogramHead``, a distribution over popularity, or ``MSEHead``, one number.
         inputs: sizes of the tensors in a batch, from the encoder of the data.
-        learning_rate: peak of the learning rate.
-        weight_decay: on matrices only: not on norms, biases, ``A_log`` and ``D``.
+        learning_rate: peak of the learning rate; by default `fit` chooses it by the number of training songs.
+        weight_decay: on matrices only: not on norms, biases, ``A_log`` and ``D``; by default chosen likewise.
         schedule: ``cosine``: to 0 over the whole run; ``constant``.
         warmup_steps: steps of linear warm-up.
         compile_network: compile the network in place with ``torch.compile``.
@@ -76,13 +76,15 @@ class PopularityModule(LightningModule):
         net: NetworkFactory = HistoryMamba,
         head: Callable[[], Head] = HistogramHead,
         inputs: Inputs = Inputs(),  # noqa: B008 - frozen
-        learning_rate: float = 2.8e-3,
-        weight_decay: float = 0.3,
+        learning_rate: float | None = None,
+        weight_decay: float | None = None,
         schedule: Literal["cosine", "constant"] = "cosine",
         warmup_steps: int = 30,
         compile_network: bool = False,
     ) -> None:
         super().__init__()
+        learning_rate = 2.8e-3 if learning_rate is None else learning_rate
+        weight_decay = 0.3 if weight_decay is None else weight_decay
         for name, value in (("weight_decay", weight_decay), ("warmup_steps", warmup_steps)):
             if value < 0:
                 raise InputError(f"model.{name}: expected at least 0, got {value}")
