@@ -66,11 +66,11 @@ class Choice:
         """What to tell the user."""
         lines = []
         ruled = {
-            "trainer.max_epochs": "epochs: {}",
-            LEARNING_RATE: "learning rate: {:.2g}",
-            WEIGHT_DECAY: "weight decay: {:.2g}",
-            INTERACTION_DROPOUT: "dropout of interactions: {:.2f}",
-            MLP_DROPOUT: "of the MLP: {:.2f}",
+            "trainer.max_epochs": "{} epochs",
+            LEARNING_RATE: "learning rate {:.2g}",
+            WEIGHT_DECAY: "weight decay {:.2g}",
+            INTERACTION_DROPOUT: "dropout of interactions {:.2f}",
+            MLP_DROPOUT: "of the MLP {:.2f}",
         }
         if told := [form.format(self.settings[name]) for name, form in ruled.items() if name in self.settings]:
             lines.append(f"{', '.join(told)}, by the number of training songs")
@@ -133,9 +133,10 @@ def learning_rate_for(songs: int) -> float:
 
 
 def weight_decay_for(songs: int) -> float:
-    """Weight decay in a fit to ``songs`` training songs: what is forgotten over all steps is the same for any file.
+    """Weight decay in a fit to ``songs`` training songs: its product with the number of steps is the same for any file.
 
-    Source: Wang and Aitchison (2024), "How to set AdamW's weight decay as you scale model and dataset size".
+    So each weight is an average over the same share of training. Source: Wang and Aitchison (2024), "How to set
+    AdamW's weight decay as you scale model and dataset size", section 3.
     """
     steps = max(songs, 1) / _SONGS * math.sqrt(math.sqrt(_SONGS / max(songs, 1)))
     return min(_WEIGHT_DECAY / steps, _STRONGEST)

@@ -34,8 +34,12 @@ def split():
 @pytest.fixture(scope="module")
 def by_rule():
     """What 160 training songs make of the settings that a config leaves open."""
-    dropout = choices.dropout_for(choices.INTERACTION_DROPOUT, 160)
-    return {"trainer.max_epochs": choices.epochs_for(160), choices.INTERACTION_DROPOUT: dropout}
+    return {
+        "trainer.max_epochs": choices.epochs_for(160),
+        choices.LEARNING_RATE: choices.learning_rate_for(160),
+        choices.WEIGHT_DECAY: choices.weight_decay_for(160),
+        choices.INTERACTION_DROPOUT: choices.dropout_for(choices.INTERACTION_DROPOUT, 160),
+    }
 
 
 class Network:
@@ -209,7 +213,36 @@ def test_epochs_fall_with_the_number_of_songs():
     assert numbers[-1] == 8
 
 
-@pytest.mark.parametrize(("name", "usual", "least"), [("INTERACTION_DROPOUT", 0.7, 0.5), ("MLP_DROPOUT", 0.5, 0.15)])
+def test_the_learning_rate_gains_what_epochs_lose():
+    songs = (1, 100, 3_800, 8_000, 17_000, 60_000, 1_000_000)
+    rates = [choices.learning_rate_for(number) for number in songs]
+    assert rates == sorted(rates)
+    assert rates[:3] == [pytest.approx(2.8e-3)] * 3, "less of it underfits small files"
+    assert rates[4] * choices.epochs_for(17_000) == pytest.approx(2.8e-3 * 30, rel=0.03)
+    assert rates[-1] == pytest.approx(5.6e-3)
+
+
+def test_weight_decay_forgets_as_much_over_all_steps():
+    songs = (1, 1_500, 3_800, 8_000, 17_000, 60_000)
+    decays = [choices.weight_decay_for(number) for number in songs]
+    assert decays == sorted(decays, reverse=True)
+    assert decays[0] == 1, "and never more than this"
+    assert choices.weight_decay_for(3_800) == pytest.approx(0.3)
+    over_all = [decay * number * choices.epochs_for(number) for number, decay in zip(songs, decays, strict=True)]
+    assert over_all[1:] == pytest.approx([0.3 * 3_800 * 30] * 5, rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["model.learning_rate", "model.weight_decay"])
+def test_a_given_rate_stays_and_one_left_open_is_told(table, split, name):
+    choice, network = chosen(table, split, (3, 5), {name: 0.02})
+    assert name not in choice.settings
+    assert network.asked[0][0][name] == 0.02
+    choice, network = chosen(table, split, (3, 5))
+    assert network.asked[0][0][name] == choice.settings[name] > 0
+    assert f"{name.partition('.')[2].replace('_', ' ')} {choice.settings[name]:.2g}" in choice.lines()[0]
+
+
+@pytest.mark.parametrize(("name", "usual", "least"), [("INTERACTION_DROPOUT", 0.7, 0.5), ("MLP_DROPOUT", 0.5, 0.2)])
 def test_more_songs_keep_more(name, usual, least):
     name = getattr(choices, name)
     dropouts = [choices.dropout_for(name, songs) for songs in (1, 100, 3_800, 17_000, 1_000_000)]
@@ -285,6 +318,7 @@ def test_a_search_has_nothing_left_to_choose(table, split):
     choice = choices.choose(config, table.songs, split, Network(table.songs, ()))
     assert choice.settings == {}
     assert config.trainer.max_epochs == 7
+    assert (config.model.learning_rate, config.model.weight_decay) == (pytest.approx(2.8e-3), pytest.approx(0.3))
     net = config.model.net.init_args
     assert (net.dropout, net.members, net.width, net.feature_dropout) == (0.11, 1, 32, 0.35), "one network"
     assert (net.interaction_dropout, net.mlp_width) == (pytest.approx(0.7), 0)
