@@ -8,7 +8,6 @@ songs, by the rule of the split, drop a member that is clearly worse, and calibr
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,21 +22,8 @@ from popularity.data.splits import Split, SplitKind, inner_folds, make_split
 from popularity.errors import InputError
 from popularity.models.calibration import Calibration, variance
 from popularity.models.heads import Head
+from popularity.training.rules import EPOCHS, RULED, USUAL, by_rule, told_of
 
-INTERACTION_DROPOUT = "model.net.init_args.interaction_dropout"
-MLP_DROPOUT = "model.net.init_args.mlp_dropout"
-LEARNING_RATE, WEIGHT_DECAY = "model.learning_rate", "model.weight_decay"
-#: Epochs for a number of songs: a larger file needs more steps, but fewer epochs. On inner folds of tidytuesday, 17,000
-#: songs did better with 21 epochs than with 14, by half a percent; 4,000 songs worse with 20 than with 30, by 2.5 %.
-_EPOCHS, _SONGS, _FEWEST, _MOST = 30, 3_800, 8, 45
-#: Share that training keeps, with 3,800 songs and at most. Of the products of features: on inner folds .3 did well
-#: with 3,800 songs, .5 cost spotify_4771 half a percent; with 17,000 songs .5 was better than .3 by one percent. Of the
-#: MLP's hidden layers: with 17,000 songs .85 was better than .7 by half a percent, with 3,800 songs .5 did as well.
-_KEPT = {INTERACTION_DROPOUT: (0.3, 0.5), MLP_DROPOUT: (0.5, 0.8)}
-#: Learning rate and weight decay with 3,800 songs, and how far the rules go. On inner folds of
-#: tidytuesday, 17,000 songs did better by .9 % with what `learning_rate_for` and `weight_decay_for` give than with what
-#: is right for 3,800; on spotify_4771 a rate of .004 was worse by .5 %, and 1,000 songs did worse with .002, by 3 %.
-_LEARNING_RATE, _WEIGHT_DECAY, _FASTEST, _STRONGEST = 2.8e-3, 0.3, 2.0, 1.0
 #: Fewer held-out songs say too little.
 _LEAST_HELD_OUT = 20
 #: Standard errors by which a member alone must be better than the mean of all.
@@ -64,16 +50,7 @@ class Choice:
 
     def lines(self) -> list[str]:
         """What to tell the user."""
-        lines = []
-        ruled = {
-            "trainer.max_epochs": "{} epochs",
-            LEARNING_RATE: "learning rate {:.2g}",
-            WEIGHT_DECAY: "weight decay {:.2g}",
-            INTERACTION_DROPOUT: "dropout of interactions {:.2f}",
-            MLP_DROPOUT: "of the MLP {:.2f}",
-        }
-        if told := [form.format(self.settings[name]) for name, form in ruled.items() if name in self.settings]:
-            lines.append(f"{', '.join(told)}, by the number of training songs")
+        lines = [f"{told}, by the number of training songs"] if (told := told_of(self.settings)) else []
         if self.reason:
             lines.append(f"not calibrated: {self.reason}")
         if self.errors:
@@ -111,56 +88,6 @@ class Tried:
 Try = Callable[[Namespace, Split], Tried]
 
 
-def epochs_for(songs: int) -> int:
-    """Epochs of a fit to ``songs`` training songs: inversely proportional to the fourth root of their number."""
-    return round(min(max(_EPOCHS * math.sqrt(math.sqrt(_SONGS / max(songs, 1))), _FEWEST), _MOST))
-
-
-def dropout_for(setting: str, songs: int) -> float:
-    """A dropout in a fit to ``songs`` training songs: what is kept grows as the square root of their number.
-
-    Args:
-        setting: `INTERACTION_DROPOUT` or `MLP_DROPOUT`.
-        songs: number of training songs.
-    """
-    kept, most = _KEPT[setting]
-    return 1 - min(kept * math.sqrt(songs / _SONGS), most)
-
-
-def learning_rate_for(songs: int) -> float:
-    """Peak of the learning rate in a fit to ``songs`` training songs: it gains what a larger file loses in epochs."""
-    return _LEARNING_RATE * min(max(math.sqrt(math.sqrt(songs / _SONGS)), 1.0), _FASTEST)
-
-
-def weight_decay_for(songs: int) -> float:
-    """Weight decay in a fit to ``songs`` training songs: its product with the number of steps is the same for any file.
-
-    So each weight is an average over the same share of training. Source: Wang and Aitchison (2024), "How to set
-    AdamW's weight decay as you scale model and dataset size", section 3.
-    """
-    steps = max(songs, 1) / _SONGS * math.sqrt(math.sqrt(_SONGS / max(songs, 1)))
-    return min(_WEIGHT_DECAY / steps, _STRONGEST)
-
-
-#: Settings of the module that follow from the number of training songs, where a config leaves them open.
-_RATES = {LEARNING_RATE: learning_rate_for, WEIGHT_DECAY: weight_decay_for}
-
-
-def by_rule(config: Namespace, songs: int) -> dict[str, Any]:
-    """Settings that follow from the number of training songs, of those that a config leaves open."""
-    settings: dict[str, Any] = {}
-    if config.trainer.max_epochs is None and config.trainer.max_steps == -1:
-        settings["trainer.max_epochs"] = epochs_for(songs)
-    settings |= {name: rule(songs) for name, rule in _RATES.items() if config.get(name) is None}
-    net = config.model.net.get("init_args") or {}
-    settings |= {
-        name: dropout_for(name, songs)
-        for name in _KEPT
-        if net.get(name.rpartition(".")[2], 0) is None and (name != MLP_DROPOUT or net.get("mlp_width"))
-    }
-    return settings
-
-
 def settled(config: Namespace, epochs: int) -> Namespace:
     """The config with nothing left to choose, for searches, which choose themselves: one value for each setting.
 
@@ -170,8 +97,8 @@ def settled(config: Namespace, epochs: int) -> Namespace:
     """
     closed: dict[str, Any] = {"choice.members": False, "choice.calibrate": False}
     if config.trainer.max_epochs is None:
-        closed["trainer.max_epochs"] = epochs
-    closed |= {name: value for name, value in by_rule(config, _SONGS).items() if name in {**_KEPT, **_RATES}}
+        closed[EPOCHS] = epochs
+    closed |= {name: value for name, value in by_rule(config, USUAL).items() if name != EPOCHS}
     net = config.model.net.get("init_args") or {}
     if net.get("mlp_width") or any(isinstance(value, list | tuple) for value in net.values()):
         closed |= member_settings(config, 0)
@@ -180,7 +107,7 @@ def settled(config: Namespace, epochs: int) -> Namespace:
 
 def chosen_before(config: Namespace, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """What an interrupted fit had chosen, for the fit that goes on; what rules chose gives way to what is given now."""
-    given = {name for name in ("trainer.max_epochs", *_RATES, *_KEPT) if config.get(name) is not None}
+    given = {name for name in RULED if config.get(name) is not None}
     return {name: value for name, value in chosen.items() if name not in given}
 
 

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import Lazy, make_songs
 
 torch = Lazy("torch")
-choices = Lazy("popularity.training.choice")
+choices, rules = Lazy("popularity.training.choice"), Lazy("popularity.training.rules")
 fits = Lazy("popularity.training.fit")
 
 SMALL = {"trainer.accelerator": "cpu", "model.net.d_state": 4, "model.warmup_steps": 5, "plots.every_n_epochs": 0}
@@ -35,10 +35,10 @@ def split():
 def by_rule():
     """What 160 training songs make of the settings that a config leaves open."""
     return {
-        "trainer.max_epochs": choices.epochs_for(160),
-        choices.LEARNING_RATE: choices.learning_rate_for(160),
-        choices.WEIGHT_DECAY: choices.weight_decay_for(160),
-        choices.INTERACTION_DROPOUT: choices.dropout_for(choices.INTERACTION_DROPOUT, 160),
+        "trainer.max_epochs": rules.epochs_for(160),
+        rules.LEARNING_RATE: rules.learning_rate_for(160),
+        rules.WEIGHT_DECAY: rules.weight_decay_for(160),
+        rules.INTERACTION_DROPOUT: rules.dropout_for(rules.INTERACTION_DROPOUT, 160),
     }
 
 
@@ -88,7 +88,7 @@ def test_members_that_make_each_other_better_are_kept(table, split, by_rule):
 def test_an_mlp_that_is_clearly_better_is_kept_alone(table, split, misses):
     choice, _ = chosen(table, split, misses, {"model.net.mlp_width": 8})
     net = {name.removeprefix("model.net.init_args."): value for name, value in choice.settings.items()}
-    assert net["mlp_dropout"] == choices.dropout_for(choices.MLP_DROPOUT, 160)
+    assert net["mlp_dropout"] == rules.dropout_for(rules.MLP_DROPOUT, 160)
     assert (net["members"], net.get("mlp_width")) == ((0, None) if misses[-1] == 1 else (1, 0))
     assert set(choice.errors) == {"member 1", "member 2", "MLP", "mean"}
     config = choices.with_settings(fits.read_config([], SMALL | {"model.net.mlp_width": 8}), choice.settings)
@@ -205,33 +205,6 @@ def test_too_few_songs_hold_nothing_out(table):
     assert "too few" in choice.lines()[1]
 
 
-def test_epochs_fall_with_the_number_of_songs():
-    numbers = [choices.epochs_for(songs) for songs in (1, 100, 3_800, 17_000, 1_000_000)]
-    assert numbers == sorted(numbers, reverse=True)
-    assert choices.epochs_for(3_800) == 30
-    assert numbers[0] <= 45
-    assert numbers[-1] == 8
-
-
-def test_the_learning_rate_gains_what_epochs_lose():
-    songs = (1, 100, 3_800, 8_000, 17_000, 60_000, 1_000_000)
-    rates = [choices.learning_rate_for(number) for number in songs]
-    assert rates == sorted(rates)
-    assert rates[:3] == [pytest.approx(2.8e-3)] * 3, "less of it underfits small files"
-    assert rates[4] * choices.epochs_for(17_000) == pytest.approx(2.8e-3 * 30, rel=0.03)
-    assert rates[-1] == pytest.approx(5.6e-3)
-
-
-def test_weight_decay_forgets_as_much_over_all_steps():
-    songs = (1, 1_500, 3_800, 8_000, 17_000, 60_000)
-    decays = [choices.weight_decay_for(number) for number in songs]
-    assert decays == sorted(decays, reverse=True)
-    assert decays[0] == 1, "and never more than this"
-    assert choices.weight_decay_for(3_800) == pytest.approx(0.3)
-    over_all = [decay * number * choices.epochs_for(number) for number, decay in zip(songs, decays, strict=True)]
-    assert over_all[1:] == pytest.approx([0.3 * 3_800 * 30] * 5, rel=0.05)
-
-
 @pytest.mark.parametrize("name", ["model.learning_rate", "model.weight_decay"])
 def test_a_given_rate_stays_and_one_left_open_is_told(table, split, name):
     choice, network = chosen(table, split, (3, 5), {name: 0.02})
@@ -242,24 +215,15 @@ def test_a_given_rate_stays_and_one_left_open_is_told(table, split, name):
     assert f"{name.partition('.')[2].replace('_', ' ')} {choice.settings[name]:.2g}" in choice.lines()[0]
 
 
-@pytest.mark.parametrize(("name", "usual", "least"), [("INTERACTION_DROPOUT", 0.7, 0.5), ("MLP_DROPOUT", 0.5, 0.2)])
-def test_more_songs_keep_more(name, usual, least):
-    name = getattr(choices, name)
-    dropouts = [choices.dropout_for(name, songs) for songs in (1, 100, 3_800, 17_000, 1_000_000)]
-    assert dropouts == sorted(dropouts, reverse=True)
-    assert all(least - 1e-9 <= dropout < 1 for dropout in dropouts)
-    assert choices.dropout_for(name, 3_800) == pytest.approx(usual)
-
-
 def test_a_given_dropout_of_interactions_stays(table, split):
     choice, network = chosen(table, split, (3, 5), {"model.net.interaction_dropout": 0.2})
-    assert choices.INTERACTION_DROPOUT not in choice.settings
+    assert rules.INTERACTION_DROPOUT not in choice.settings
     assert network.asked[0][0].model.net.init_args.interaction_dropout == 0.2
 
 
 def test_a_network_without_interactions_has_none_chosen(table, split):
     choice, _ = chosen(table, split, (3, 2), {"model.net": "FeatureTokensMamba", "data.encoder": "FeatureEncoder"})
-    assert choices.INTERACTION_DROPOUT not in choice.settings
+    assert rules.INTERACTION_DROPOUT not in choice.settings
 
 
 def test_a_given_number_of_epochs_stays(table, split):
@@ -307,9 +271,9 @@ def test_an_interrupted_fit_goes_on_with_what_it_chose(table, split):
     config = fits.read_config([], {**SMALL, "trainer.max_epochs": 3})
     kept = choices.chosen_before(config, choice.settings)
     assert "trainer.max_epochs" not in kept
-    assert choices.INTERACTION_DROPOUT in kept
+    assert rules.INTERACTION_DROPOUT in kept
     given = fits.read_config([], {**SMALL, "model.net.interaction_dropout": 0.2})
-    assert choices.INTERACTION_DROPOUT not in choices.chosen_before(given, choice.settings)
+    assert rules.INTERACTION_DROPOUT not in choices.chosen_before(given, choice.settings)
     assert kept["model.net.init_args.members"] == 1
 
 

@@ -248,7 +248,7 @@ def test_a_study_goes_on_only_with_the_question_that_it_was_begun_with(tune, for
         (["--ema.decay", "0.9"], {}, "ema.decay: 0.995 -> 0.9"),
         (["--model.net.d_state", "2"], {}, "model.net.d_state: 4 -> 2"),
         (["--model.head", "MSEHead"], {}, "model.head: HistogramHead -> MSEHead"),
-        (["--data.encoder.history", "3"], {}, "data.encoder.history: 14 -> 3"),
+        (["--data.encoder.history", "3"], {}, "data.encoder.history: 10 -> 3"),
     ):
         capsys.readouterr()
         assert tune("--trials", "2", *more, **{"epochs": 1, "space": space, **options}) == 2, more
