@@ -401,6 +401,17 @@ def test_the_mlp_reads_numbers_and_statistics(reads):
         assert not torch.allclose(net({**batch, reads: changed}), net(batch), atol=1e-4)
 
 
+def test_categories_of_the_mlp_start_smaller_than_its_numbers():
+    """With larger ones a category weighs more than all numbers together, and is learned by heart."""
+    net, batch = network(members=0, mlp_width=256), batch_of([3] * 20)
+    (mlp,) = net.members
+    seen = []
+    mlp.numbers.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    net(batch)
+    categories = mlp.category(batch["category"] + mlp.offsets).sum(1)
+    assert 0 < categories.std() < 0.5 * seen[0].std()
+
+
 def test_the_mlp_reads_no_bins_components_or_known_songs():
     from popularity.features.base import Inputs
 
