@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +85,14 @@ class HistogramHead(Head):
         self.outputs = bins
         self.sigma = sigma
         self.register_buffer("edges", torch.linspace(-10.0, 110.0, bins + 1), persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> HistogramHead:
+        """Move or convert; half precision, which would round the edges, does not convert them."""
+        exact = self.edges
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.edges.dtype in (torch.bfloat16, torch.float16):
+            self.edges = exact.to(self.edges.device)
+        return self
 
     def target(self, popularity: Tensor) -> Tensor:
         """Smoothed target distribution ``(B, K)`` of popularities ``(B,)``."""

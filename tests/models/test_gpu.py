@@ -18,14 +18,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _cuda() -> None:
-    import torch
-
-    if not torch.cuda.is_available():
-        pytest.skip("there is no CUDA device here")
-
-
 @pytest.fixture(params=["torch", "triton", "cuda"])
 def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     from popularity.models import scan, scan_cuda

@@ -52,6 +52,12 @@ def test_bfloat16_outputs_are_judged_in_single_precision(kind):
     assert head.loss(raw, torch.rand(4) * 100).dtype == torch.float32
 
 
+def test_half_precision_does_not_round_the_edges():
+    exact = heads.HistogramHead(bins=24).edges
+    for kind in ("bfloat16", "half", "double"):
+        assert torch.equal(getattr(heads.HistogramHead(bins=24), kind)().edges.float(), exact)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
