@@ -217,11 +217,10 @@ def main() -> None:
             text = f"{part.__name__}: failed\n\n```\n{traceback.format_exc()}```"
         texts.append(text)
         print(f"{part.__name__}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
-    text = "\n\n".join(texts)
-    if TRY:
-        print(text)
-    else:
-        save("gpu", figures, text)
+        if TRY:
+            print(text)
+        else:  # after each part: what is measured is kept if the next one is interrupted
+            save("gpu", figures, "\n\n".join(texts))
     if failed:
         raise SystemExit(f"failed: {', '.join(failed)}")
 

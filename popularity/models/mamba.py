@@ -50,7 +50,7 @@ def _block(u: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
     work = u.dtype if u.dtype == torch.float64 else torch.float32
     with torch.autocast(u.device.type, enabled=False):
         tensors = [tensor.to(work) for tensor in (u, *parameters)]
-        name = implementation(tensors[0], states=tensors[7].shape[1], taps=tensors[2].shape[2])
+        name = implementation(tensors[0], states=tensors[7].shape[1], conv=tensors[2])
         if name == "cuda":
             return scan_cuda.block(tensors).to(u.dtype)
         kernels: Any = mamba_torch

@@ -78,8 +78,13 @@ def _require_kernels() -> None:
         raise InputError(f"{VARIABLE}=cpp: found no C++ kernels of this version; install it with a C++ compiler")
 
 
-def implementation(tensor: Tensor, states: int, taps: int = 1) -> str:
+def implementation(tensor: Tensor, states: int, conv: Tensor | None = None) -> str:
     """Name of the implementation of S6 for inputs like ``tensor``: ``torch``, ``cpp``, ``cuda`` or ``triton``.
+
+    Args:
+        tensor: of the inputs.
+        states: of the scan.
+        conv: weights (channels, 1, taps) of the convolution in a block; None for the scan alone.
 
     Raises:
         InputError: ``POPULARITY_SCAN`` is none of these, or asks for an implementation that is not installed.
@@ -91,13 +96,13 @@ def implementation(tensor: Tensor, states: int, taps: int = 1) -> str:
         raise InputError(f"{VARIABLE}=triton: Triton is not installed; it comes with PyTorch for CUDA")
     if forced == "cpp":
         _require_kernels()
-    if forced in ("", "cuda") and tensor.is_cuda and scan_cuda.available():
+    if forced in ("", "cuda") and scan_cuda.takes(tensor, states, conv):
         _announce("selective scan: mamba-ssm's CUDA kernels")
         return "cuda"
     if forced in ("", "triton") and (forced or tensor.is_cuda) and _triton_takes(tensor, states):
         _announce("selective scan: Triton kernels")
         return "triton"
-    if forced in ("", "cpp") and kernel_library.takes(tensor, states, taps):
+    if forced in ("", "cpp") and kernel_library.takes(tensor, states, taps=1 if conv is None else conv.shape[2]):
         _announce(f"selective scan: C++ kernels for {kernel_library.instruction_set()}")
         return "cpp"
     _announce("selective scan: plain PyTorch")

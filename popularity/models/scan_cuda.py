@@ -11,11 +11,26 @@ from torch.nn import functional as F
 
 from popularity.models.scan_inputs import ScanInputs
 
+STATES_MAX = 256  # of the scan's kernels
+TAPS, CHANNELS = (2, 3, 4), 8  # of causal-conv1d: taps of its kernels, and what divides the number of channels
+
 
 @cache
 def available() -> bool:
     """Whether the packages and their compiled parts are installed."""
     return all(importlib.util.find_spec(name) for name in ("mamba_ssm", "selective_scan_cuda", "causal_conv1d_cuda"))
+
+
+def takes(tensor: Tensor, states: int, conv: Tensor | None = None) -> bool:
+    """Whether the kernels are there and can take inputs like ``tensor``, in single precision.
+
+    Args:
+        tensor: of the inputs.
+        states: of the scan.
+        conv: weights (channels, 1, taps) of the convolution in a block; None for the scan alone.
+    """
+    fits = conv is None or (conv.shape[0] % CHANNELS == 0 and conv.shape[2] in TAPS)
+    return tensor.is_cuda and tensor.dtype == torch.float32 and 1 <= states <= STATES_MAX and fits and available()
 
 
 def scan(inputs: ScanInputs) -> Tensor:

@@ -283,6 +283,26 @@ def test_without_kernels_plain_pytorch_serves(monkeypatch: pytest.MonkeyPatch) -
     assert scan.implementation(torch.zeros(1), 16) == "torch"
 
 
+def test_what_mamba_ssm_does_not_take_goes_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Double precision, more states than its kernels have, widths that its convolution refuses."""
+
+    class OnGPU:
+        is_cuda, dtype, device = True, torch.float32, torch.device("cuda")
+
+    monkeypatch.delenv(scan.VARIABLE, raising=False)
+    monkeypatch.setattr("popularity.models.scan_cuda.available", lambda: True)
+    monkeypatch.setattr("popularity.models.scan._triton_works", lambda: False)
+
+    def chosen(states: int = 16, channels: int = 64, taps: int = 4, dtype: Any = torch.float32) -> str:
+        tensor = OnGPU()
+        tensor.dtype = dtype
+        return scan.implementation(tensor, states, torch.zeros(channels, 1, taps))
+
+    assert chosen() == chosen(256, 8, 2) == "cuda"
+    assert scan.implementation(OnGPU(), 16) == "cuda"
+    assert {chosen(257), chosen(channels=50), chosen(taps=1), chosen(taps=5), chosen(dtype=torch.float64)} == {"torch"}
+
+
 def test_mamba_ssm_gets_its_arguments_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType("mamba_ssm.ops.selective_scan_interface")
     module.selective_scan_fn = reference_scan  # type: ignore[attr-defined]
