@@ -337,11 +337,11 @@ CHECKPOINTS: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "rather_deep": (lambda good, bad: save_nested(good, bad, 300), "nested more deeply than 50"),
     "other_format": (
         lambda good, bad: torch.save(changed(good, lambda c: c["PopularityDataModule"].update(format=2)), bad),
-        "expected a checkpoint of format 8, got format 2: another version of popularity wrote it",
+        "expected a checkpoint of format 9, got format 2: another version of popularity wrote it",
     ),
     "version_0_1": (
         lambda good, bad: torch.save(changed(good, lambda c: c.pop("PopularityDataModule")), bad),
-        "expected a checkpoint of format 8, got format 1: another version of popularity wrote it",
+        "expected a checkpoint of format 9, got format 1: another version of popularity wrote it",
     ),
 }
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from popularity.evaluation.intervals import bounds
+from popularity.evaluation.intervals import around
 from popularity.evaluation.protocol import Protocol, Run
 from popularity.evaluation.results import Results, known_songs
 from popularity.evaluation.runs import Result
@@ -36,9 +36,10 @@ def interval_table(
     truth, parts = songs["popularity"].to_numpy(np.float64), []
     for run, result in results.items():
         arrays = result.arrays
-        if run.hits or (found := bounds(arrays["prediction"], *map(arrays.get, ("at_least", "half_widths")))) is None:
+        if run.hits or not {"intervals", "half_widths"} & arrays.keys():
             continue
-        kind = "distribution" if "at_least" in arrays else "constant width"
+        kind = "distribution" if "intervals" in arrays else "constant width"
+        found = arrays["intervals"] if "intervals" in arrays else around(arrays["prediction"], arrays["half_widths"])
         where = {"model": run.model, "intervals": kind, "repeat": run.repeat, "fold": run.fold, "row": arrays["rows"]}
         for share, (low, high) in zip(SHARES, found, strict=True):
             inside = (low <= truth[arrays["rows"]]) & (truth[arrays["rows"]] <= high)

@@ -100,14 +100,16 @@ class Rows:
 class Outcome:
     """What a model says about the test songs: (n_test,) points, and notes such as chosen settings, in types of JSON.
 
-    A model that predicts a distribution also says (100, n_test) P(popularity >= c) for c = 1 to 100. One without may
-    know (m,) residuals of fits like it on held-out training songs, from its search.
+    A model that predicts a distribution also says (100, n_test) P(popularity >= c) for c = 1 to 100, and the ends
+    (shares, 2, n_test) of its intervals. One without may know (m,) residuals of fits like it on held-out training
+    songs, from its search.
     """
 
     prediction: np.ndarray
     at_least: np.ndarray | None = None
     notes: dict[str, Any] = field(default_factory=dict)
     residuals: np.ndarray | None = None
+    intervals: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

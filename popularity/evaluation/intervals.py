@@ -16,30 +16,20 @@ import numpy as np
 
 from popularity.errors import InputError
 from popularity.evaluation.folds import Outcome, Task
-from popularity.inference.distribution import SHARES, Prediction, interval
+from popularity.inference.distribution import SHARES
 
 #: Parts of the training songs of which one is held out where a model has no errors on held-out songs.
 _FOLDS = 5
-_EDGES = np.arange(-0.5, 101)
 
 
-def bounds(prediction: np.ndarray, at_least: np.ndarray | None, half_widths: np.ndarray | None) -> np.ndarray | None:
-    """Ends of the intervals `SHARES`, ``(shares, 2, n)``; None where a result has neither of the last two.
+def around(prediction: np.ndarray, half_widths: np.ndarray) -> np.ndarray:
+    """Ends of the intervals `SHARES` of constant width, ``(shares, 2, n)``.
 
     Args:
         prediction: ``(n,)`` points.
-        at_least: ``(100, n)`` P(popularity >= c) for c = 1 to 100.
         half_widths: ``(shares,)`` points.
     """
-    if at_least is not None:
-        ends = np.ones((1, at_least.shape[1])), np.zeros((1, at_least.shape[1]))
-        mass = -np.diff(np.concatenate([ends[0], at_least, ends[1]]), axis=0).T  # of the whole numbers 0 to 100
-        found = Prediction(prediction, mass.clip(0), _EDGES)
-        return np.stack([np.stack(interval(found, share)) for share in SHARES])
-    if half_widths is not None:
-        around = np.asarray(half_widths)[:, None, None] * np.array([-1.0, 1.0])[:, None]
-        return np.asarray(np.clip(prediction + around, 0, 100))
-    return None
+    return np.asarray(np.clip(prediction + half_widths[:, None, None] * np.array([-1.0, 1.0])[:, None], 0, 100))
 
 
 def half_widths(residuals: np.ndarray) -> np.ndarray:

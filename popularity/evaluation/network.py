@@ -16,6 +16,7 @@ from popularity.data.songs import SongTable
 from popularity.data.splits import Split
 from popularity.errors import InputError
 from popularity.evaluation.folds import Outcome, Task
+from popularity.inference.distribution import SHARES, interval
 from popularity.inference.predictor import predict_songs
 from popularity.metrics import cdf_at
 from popularity.parsing import resolve_config
@@ -76,8 +77,9 @@ def fit_network(configs: Sequence[str], overrides: Mapping[str, Any], task: Task
     }
     samples = fit.datamodule.hparams["samples"]
     found = predict_songs(fit.module, fit.datamodule.encoder, task.test, samples=samples)
-    at_least = None
+    at_least = intervals = None
     if found.probabilities is not None and found.edges is not None:
         below = [cdf_at(np.full(len(task.test), cut), found.probabilities, found.edges) for cut in _CUTOFFS]
         at_least = 1 - np.stack(below)
-    return Outcome(np.clip(found.mean, 0, 100), at_least, notes)
+        intervals = np.stack([np.stack(interval(found, share)) for share in SHARES])
+    return Outcome(np.clip(found.mean, 0, 100), at_least, notes, intervals=intervals)

@@ -34,7 +34,8 @@ class Result:
     Facts are ``model, repeat, fold, hits, config, data, error``, and unless it failed ``metrics`` (of popularity) or
     ``scores`` (by cut-off), ``notes, seconds, cpu_seconds, songs_train, songs_test, versions``. Arrays are ``rows``
     (n_test,) of the song table, ``prediction`` (n_test,) and, from a model with a distribution, ``at_least``
-    (100, n_test), otherwise ``half_widths`` of its intervals; of hits ``chance_CUTOFF`` (n_test,).
+    (100, n_test) and ``intervals`` (shares, 2, n_test), otherwise ``half_widths`` of these; of hits
+    ``chance_CUTOFF`` (n_test,).
     """
 
     facts: dict[str, Any]
@@ -75,9 +76,9 @@ def _judge(model: Model, fold: Fold, *_: Any) -> _Found:
     outcome, spent = model.fit_predict(fold.task), dict[str, float]()
     prediction = np.clip(outcome.prediction, 0, 100)
     arrays = {"prediction": prediction}
-    if outcome.at_least is not None:
-        arrays["at_least"] = outcome.at_least
-    else:
+    said = {"at_least": outcome.at_least, "intervals": outcome.intervals}
+    arrays |= {name: values for name, values in said.items() if values is not None}
+    if outcome.intervals is None:
         residuals, spent = held_out_residuals(model.fit_predict, fold.task, outcome)
         arrays |= {} if residuals is None else {"half_widths": half_widths(residuals)}
     return {"metrics": regression_scores(prediction, fold.answers), "notes": outcome.notes, **spent}, arrays

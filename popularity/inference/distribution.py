@@ -25,11 +25,14 @@ class Prediction:
         probabilities: ``(n, K)`` float64 of each bin of popularity, corrected by `popularity.models.conformal`, whose
             mean is therefore not exactly ``mean``; None for a head without a distribution.
         edges: ``(K + 1,)`` float64 edges of the bins in points, or None.
+        taken: ``(n, levels)`` share of the distribution that an interval takes to hold shares from 0 to 1, by
+            `popularity.models.conformal`; None: these shares themselves.
     """
 
     mean: np.ndarray
     probabilities: np.ndarray | None = None
     edges: np.ndarray | None = None
+    taken: np.ndarray | None = None
 
 
 def quantile(prediction: Prediction, level: float | Floats) -> Floats:
@@ -53,16 +56,25 @@ def quantile(prediction: Prediction, level: float | Floats) -> Floats:
 
 
 def interval(prediction: Prediction, share: float) -> tuple[Floats, Floats]:
-    """Lower and upper end of the central interval that holds this share of the distribution, ``(n,)`` each.
+    """Lower and upper end of the central interval that holds a song with this probability, ``(n,)`` each.
 
-    Half of the rest lies below, half above, in general. Where songs of popularity 0 alone are more than half of the
-    rest, nothing lies below the interval: then up to as much as they are may lie above it, and the interval gets
-    shorter. Likewise at 100. An end that rounds to 0 or 100 is 0 or 100.
+    Of its distribution it takes this share, or what :attr:`Prediction.taken` says. Half of the rest lies below, half
+    above, in general. Where songs of popularity 0 alone are more than half of the rest, nothing lies below the
+    interval: then up to as much as they are may lie above it, and the interval gets shorter. Likewise at 100. An end
+    that rounds to 0 or 100 is 0 or 100.
     """
-    half, most = (1 - share) / 2, 1 - share
+    held = np.full(len(prediction.mean), share) if prediction.taken is None else _between(prediction.taken, share)
+    half, most = (1 - held) / 2, 1 - held
     above, below = np.clip(1 - at_least(prediction, 1), half, most), np.clip(at_least(prediction, 100), half, most)
     low, high = quantile(prediction, below), quantile(prediction, 1 - above)
     return np.where(low < 0.5, LOWEST, low), np.where(high >= 99.5, HIGHEST, high)
+
+
+def _between(table: np.ndarray, level: float) -> Floats:
+    """Values ``(n,)`` of ``(n, levels)`` at a level from 0 to 1, by straight lines."""
+    place = level * (table.shape[1] - 1)
+    left = min(int(place), table.shape[1] - 2)
+    return np.asarray(table[:, left] + (place - left) * (table[:, left + 1] - table[:, left]))
 
 
 def at_least(prediction: Prediction, cutoff: float) -> Floats:

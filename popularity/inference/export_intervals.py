@@ -23,15 +23,20 @@ class Intervals(Tables):
 
     Args:
         edges: ``(K + 1,)`` of the bins in points.
-        correction: of the levels, by known songs.
-        shares: of the distribution that the intervals hold.
+        correction: of the levels and of the shares, by known songs.
+        shares: of the songs that the intervals hold.
     """
 
     def __init__(self, edges: Tensor, correction: Conformal, shares: Sequence[float]) -> None:
         super().__init__()
         self.register_buffer("edges", edges.double())
         self.register_buffer("scores", correction.quantiles.double())
-        self.shares = tuple(shares)
+        steps = correction.shares.shape[1] - 1
+        places = torch.tensor(shares, dtype=torch.float64) * steps
+        left = places.long().clamp_max(steps - 1)
+        taken = correction.shares.double()
+        taken = taken[:, left] + (places - left) * (taken[:, left + 1] - taken[:, left])
+        self.register_buffer("taken", taken)  # (bands, shares) of the distribution
         self.nearly = [self._place(point) for point in (0.5, 99.5)]
 
     def _place(self, point: float) -> tuple[int, float]:
@@ -54,9 +59,9 @@ class Intervals(Tables):
         passed = torch.cat([torch.zeros_like(passed[:, :1]), passed / passed[:, -1:]], 1)  # (B, K + 1) at the edges
         lowest, highest = (self._passed(scores, passed, *place) for place in self.nearly)
         levels = []
-        for share in self.shares:
-            half, most = (1 - share) / 2, 1 - share
-            levels += [(1 - highest).clamp(half, most), 1 - lowest.clamp(half, most)]
+        for most in (1 - taken(self.taken, band)).unbind(1):
+            below, above = (torch.minimum(torch.maximum(end, most / 2), most) for end in (1 - highest, lowest))
+            levels += [below, 1 - above]
         low, high = self._ends(scores, passed, torch.stack(levels, 1)).unflatten(1, (-1, 2)).unbind(2)
         low, high = torch.where(low < 0.5, LOWEST, low), torch.where(high >= 99.5, HIGHEST, high)
         return list(torch.stack([low, high], 2).flatten(1).unbind(1))

@@ -44,5 +44,7 @@ def predict_encoded(
     mean = module.head.predict(raw).double().cpu().numpy()
     if not isinstance(module.head, HistogramHead):
         return Prediction(mean)
-    probabilities = module.calibration.conformal(module.head.probabilities(raw).double().cpu(), known)
-    return Prediction(mean, probabilities.numpy(), module.head.edges.double().cpu().numpy())
+    conformal = module.calibration.conformal
+    probabilities = conformal(module.head.probabilities(raw).double().cpu(), known)
+    taken = conformal.taken(len(mean), known)
+    return Prediction(mean, probabilities.numpy(), module.head.edges.double().cpu().numpy(), taken)

@@ -16,7 +16,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
 from popularity.metrics import probability_integral_transform
-from popularity.models.conformal import Conformal
+from popularity.models.conformal import Conformal, least_share
 from popularity.models.heads import Head, HistogramHead
 
 #: Standard deviations of what is believed before any song is seen: a slope around 1, the log of a sharpness around 0,
@@ -125,9 +125,11 @@ class Calibration(nn.Module):
         self.offset.fill_(float(prediction.mean()) * (1.0 - slope) + bias)
         self.sharpness.fill_(self._sharpness(head, raw, popularity, tree))
         if isinstance(head, HistogramHead):
-            found = head.probabilities(self(head, raw, tree)).numpy()
-            transform = probability_integral_transform(popularity.numpy(), found, head.edges.cpu().numpy())
-            self.conformal.learn(transform, None if known is None else known.cpu().numpy())
+            found, truth = head.probabilities(self(head, raw, tree)), popularity.numpy()
+            edges, numbers = head.edges.cpu().numpy(), None if known is None else known.cpu().numpy()
+            self.conformal.learn(probability_integral_transform(truth, found.numpy(), edges), numbers)
+            corrected = self.conformal(found, known).numpy()
+            self.conformal.learn_shares(least_share(truth, corrected, edges), numbers)
 
     def _sharpness(self, head: Head, raw: Tensor, popularity: Tensor, tree: Tensor | None) -> float:
         shift = self.shift(head.predict(raw), tree)

@@ -28,7 +28,7 @@ _SPLIT_KEYS = ("deduplicate", "split", "folds", "fold", "split_seed", "validatio
 HIDE_AUDIO = 0.5
 
 #: Raised whenever what a checkpoint holds is laid out in another way: older checkpoints are refused then.
-CHECKPOINT_FORMAT = 8
+CHECKPOINT_FORMAT = 9
 
 
 class PopularityDataModule(LightningDataModule):

@@ -32,22 +32,9 @@ def test_constant_widths_hold_exchangeable_errors(seed):
 def test_the_error_that_an_interval_reaches():
     assert intervals.half_widths(np.array([-4.0, 1, -2, 3])).tolist() == [3.0, 4.0, np.inf]
     assert intervals.half_widths(np.arange(1.0, 40)).tolist() == [20.0, 32.0, 38.0]
-    low, high = intervals.bounds(np.array([50.0, 2.0]), None, np.array([3.0, 4.0, np.inf]))[:, :, :].swapaxes(0, 1)
+    low, high = intervals.around(np.array([50.0, 2.0]), np.array([3.0, 4.0, np.inf])).swapaxes(0, 1)
     assert low.tolist() == [[47, 0], [46, 0], [0, 0]]
     assert high.tolist() == [[53, 5], [54, 6], [100, 100]]
-    assert intervals.bounds(np.zeros(2), None, None) is None
-
-
-def test_a_distribution_has_the_intervals_that_predict_writes():
-    edges = np.linspace(-10, 110, 61)
-    mass = np.random.default_rng(0).dirichlet(np.full(60, 2.0), 50)
-    mass[0] = 0
-    mass[0, [4, 30]] = 0.4, 0.6  # songs of popularity 0
-    found = distribution.Prediction(np.zeros(50), mass, edges)
-    at_least = np.stack([distribution.at_least(found, cutoff) for cutoff in range(1, 101)])
-    for share, ends in zip(distribution.SHARES, intervals.bounds(found.mean, at_least, None), strict=True):
-        np.testing.assert_allclose(ends, distribution.interval(found, share), atol=0.6)
-        assert np.abs(ends - distribution.interval(found, share)).mean() < 0.1
 
 
 @pytest.mark.parametrize("settings", [{"baseline": "ridge", "trials": 2}, {"baseline": "linear"}])
@@ -102,6 +89,7 @@ def test_the_table_of_a_comparison(songs, protocol, own, run_all, tmp_path):
     assert every.loc["constant", "coverage_80"] == pytest.approx(np.concatenate(inside).mean())
     assert every.loc["constant", "width_80"] == pytest.approx(np.mean(width), rel=0.02)
     assert every.loc["constant", "coverage_80"] == pytest.approx(0.8, abs=0.12)
+    assert every.loc["lively", ["width_50", "width_80", "width_95"]].tolist() == pytest.approx([4, 10, 18])
     bands = table[table["known"] != "all"].groupby("model")["predictions"].agg(["sum", "size"])
     assert (bands["sum"] == len(songs)).all()
     assert (bands["size"] > 1).all()
@@ -112,6 +100,6 @@ def test_the_table_of_a_comparison(songs, protocol, own, run_all, tmp_path):
         result.arrays.pop("half_widths", None)
     assert set(coverage.interval_table(done, songs, tables.predictions, plan)["model"]) == {"lively"}
     for result in done.values():
-        result.arrays.pop("at_least", None)
+        result.arrays.pop("intervals", None)
     assert coverage.interval_table(done, songs, tables.predictions, plan).empty
     assert shown(Results({}, {})) is None

@@ -163,9 +163,11 @@ def test_intervals(corrected):
     if corrected:
         inner = torch.rand(correction.quantiles[:, 1:-1].shape, generator=generator).sort(1).values
         correction.quantiles[:, 1:-1] = inner
+        correction.shares.pow_(1.3)
     found = intervals.Intervals(edges, correction, distribution.SHARES)(probabilities, known)
     moved = correction(probabilities.double(), known).numpy()
-    prediction = distribution.Prediction(np.zeros(300), moved, edges.double().numpy())
+    taken = correction.taken(300, known)
+    prediction = distribution.Prediction(np.zeros(300), moved, edges.double().numpy(), taken)
     expected = [end for share in distribution.SHARES for end in distribution.interval(prediction, share)]
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-2)

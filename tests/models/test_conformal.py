@@ -135,9 +135,69 @@ def test_a_band_with_enough_songs_has_a_map_of_its_own():
         assert np.mean((low <= popularity) & (popularity <= high)) == pytest.approx(0.8, abs=0.05)
 
 
+def whole(seed, count, peak=0.4):
+    """Whole popularities, many of them exactly 0, as a head that smooths predicts them: a peak from -8 to 8 at 0."""
+    rng = np.random.default_rng(seed)
+    centre, zero = rng.uniform(5, 60, count), rng.random(count) < peak
+    popularity = np.where(zero, 0, rng.normal(centre, 9).round().clip(0, 100))
+    chance = np.where(zero, 0.9, 0.1) * rng.uniform(0.7, 1, count)
+    peaks = histograms(np.zeros(count), np.full(count, 3.0))
+    return chance[:, None] * peaks + (1 - chance[:, None]) * histograms(centre, np.full(count, 9.0)), popularity
+
+
+def learned_from(probabilities, popularity, known=None):
+    found = conformal.Conformal()
+    found.learn(metrics.probability_integral_transform(popularity, probabilities, EDGES), known)
+    found.learn_shares(conformal.least_share(popularity, corrected(found, probabilities, known), EDGES), known)
+    return found
+
+
+def predicted(learned, probabilities, known=None):
+    known = None if known is None else torch.as_tensor(known)
+    taken = learned.taken(len(probabilities), known)
+    return predictor.Prediction(np.zeros(len(probabilities)), corrected(learned, probabilities, known), EDGES, taken)
+
+
+def test_intervals_hold_what_they_say_where_many_songs_are_exactly_zero():
+    inside = []
+    for seed in range(20):
+        prediction = predicted(learned_from(*whole(seed, 399)), (fresh := whole(1_000 + seed, 400))[0])
+        ends = [distribution.interval(prediction, share) for share in SHARES]
+        inside.append([np.mean((low <= fresh[1]) & (fresh[1] <= high)) for low, high in ends])
+        for (low, high), (lower, higher) in pairwise(ends):
+            assert (lower <= low + 1e-9).all()
+            assert (high <= higher + 1e-9).all()
+    np.testing.assert_allclose(np.mean(inside, axis=0), SHARES, atol=0.015)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10_000))
+def test_the_least_share_is_that_of_the_smallest_interval_that_holds_a_song(seed):
+    probabilities, popularity = whole(seed, 60)
+    popularity[:3] = 100
+    least = conformal.least_share(popularity, probabilities, EDGES)
+    prediction = predictor.Prediction(np.zeros(60), probabilities, EDGES)
+    for share in np.linspace(0.01, 0.99, 25):
+        low, high = distribution.interval(prediction, share)
+        inside = (low <= popularity) & (popularity <= high)
+        sure = np.abs(least - share) > 1e-6
+        assert (inside == (least <= share))[sure].all()
+
+
+def test_shares_have_bands_too():
+    """Many songs of popularity 0 among unknown artists alone: their intervals take less of the distribution."""
+    parts = [whole(0, 500, peak=0.6), whole(1, 500, peak=0.0)]
+    known = np.repeat([0, 1], 500)
+    learned = learned_from(*(np.concatenate(part) for part in zip(*parts, strict=True)), known)
+    unknown, one, few = learned.taken(3, torch.tensor([0, 1, 9]))[:, 32]  # of 80 %
+    assert unknown < few < one
+    assert one == pytest.approx(0.8, abs=0.02)
+
+
 def test_nothing_learned_changes_nothing():
     raw = torch.from_numpy(histograms([20.0, 90.0], [5.0, 20.0]))
     assert conformal.Conformal()(raw) is raw
+    np.testing.assert_allclose(conformal.Conformal().taken(2)[:, [20, 32, 38]], [SHARES] * 2, atol=1e-7)
 
 
 def test_a_module_in_half_precision_keeps_its_maps():

@@ -134,6 +134,7 @@ def test_songs_by_unknown_artists_have_intervals_of_their_own(table, split, monk
     maps = choice.calibration.conformal.quantiles
     low, high = maps.shape[1] // 10, maps.shape[1] * 9 // 10
     assert maps[0, high] - maps[0, low] > maps[-1, high] - maps[-1, low] + 0.1
+    assert (choice.calibration.conformal.shares - torch.linspace(0, 1, maps.shape[1])).abs().max() > 0.005
 
 
 def test_members_stay_where_they_are_asked_for(table, split):
