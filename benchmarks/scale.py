@@ -1,8 +1,9 @@
 """CPU time and memory of the commands by number of songs: ``python benchmarks/scale.py FOLDER``.
 
 For each size FOLDER gets made-up songs (`benchmarks/generate.py`), and a process of its own runs ``data``, then ``fit``
-(one epoch of at most 20 batches of 512 songs, no calibration, so that reading and encoding count), then ``predict``
-(the songs of the first file, at most 100,000, with the checkpoint of that fit). Kept are CPU seconds, peak memory
+(one epoch of at most 20 batches of 512 songs, no calibration, so that reading and encoding count), then the same
+``again`` (which reads what the encoder learned, from 200,000 training songs on), then ``predict`` (the songs of the
+first file, at most 100,000, with the checkpoint of that fit). Kept are CPU seconds, peak memory
 (resident, which pages of files count to) and the size of the checkpoint. What was measured before, under the same
 label, is not measured again. Printed are these figures, and their growth per song from one size to the next.
 """
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 SIZES = (10_000, 100_000, 1_000_000)
-COMMANDS = ("data", "fit", "predict")
+COMMANDS = ("data", "fit", "again", "predict")
 BATCH_SIZE, BATCHES = 512, 20
 #: What is measured of a command, and how growth per song is told: factor and unit.
 _MEASURED = {"seconds": (1e6, "µs"), "memory_mib": (2**20 / 1e3, "KB"), "checkpoint_mib": (2**20 / 1e3, "KB")}
@@ -36,7 +37,7 @@ def command(name: str, songs: Path, folder: Path) -> list[str]:
     if name == "data":
         return ["data", str(songs)]
     if name == "predict":
-        first, checkpoint = next(iter(sorted(songs.glob("*.parquet")))), next(folder.rglob("best.ckpt"))
+        first, checkpoint = next(iter(sorted(songs.glob("*.parquet")))), next((folder / "fit").rglob("best.ckpt"))
         return ["predict", "--ckpt_path", str(checkpoint), "--files", str(first), "--output", f"{folder}/new.parquet"]
     settings = {
         "data.source": songs,
@@ -48,7 +49,8 @@ def command(name: str, songs: Path, folder: Path) -> list[str]:
         "choice.members": "false",
         "choice.calibrate": "false",
         "plots.every_n_epochs": 0,
-        "log_dir": folder,
+        "data.cache_dir": folder / "cache",
+        "log_dir": folder / name,
     }
     return ["fit", *(word for key, value in settings.items() for word in (f"--{key}", str(value)))]
 
@@ -78,7 +80,7 @@ def measured(folder: Path, songs: int, label: str, names: Sequence[str]) -> dict
         if name not in found:
             found[name] = measure(command(name, source, runs), runs / f"{name}.txt")
             if name == "fit":
-                found[name]["checkpoint_mib"] = round(next(runs.rglob("best.ckpt")).stat().st_size / 2**20, 1)
+                found[name]["checkpoint_mib"] = round(next((runs / name).rglob("best.ckpt")).stat().st_size / 2**20, 1)
             path.write_text(json.dumps(found, indent=2) + "\n")
     return found
 

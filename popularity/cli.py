@@ -33,7 +33,7 @@ from popularity.parsing.classes import chosen_classes
 from popularity.program import Stopped, stopped
 from popularity.training.callbacks import RunRecord
 from popularity.training.choice import Choice, chosen_before, with_settings
-from popularity.training.datamodule import PopularityDataModule, check_held_out, check_same_data
+from popularity.training.datamodule import PopularityDataModule
 from popularity.training.fit import (
     CLASSES,
     Parser,
@@ -47,6 +47,7 @@ from popularity.training.fit import (
 )
 from popularity.training.module import PopularityModule
 from popularity.training.quiet import quiet_lightning
+from popularity.training.same_data import check_held_out, check_same_data
 from popularity.training.scores import describe_data, describe_model, print_scores, say
 from popularity.training.trainer import TRAINER_DEFAULTS, check_monitors, check_runs, make_trainer, scoring_trainer
 

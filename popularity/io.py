@@ -10,6 +10,7 @@ import stat
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -264,3 +265,19 @@ def _permissions(target: Path) -> int:
     umask = os.umask(0)
     os.umask(umask)
     return 0o666 & ~umask
+
+
+def is_whole(file: str | Path | IO[bytes]) -> bool:
+    """Whether a checkpoint is complete and as it was written: a checkpoint is a zip file with checksums (CRC-32).
+
+    Its parts are never compressed: a small file that unpacks to a huge one is not whole either.
+
+    Args:
+        file: a path or an open file.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            stored = all(part.compress_type == zipfile.ZIP_STORED for part in archive.infolist())
+            return stored and archive.testzip() is None
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError, OverflowError, IndexError):
+        return False

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from popularity.data.sources import locate
 from popularity.errors import InputError, one_line
 from popularity.features.base import Encoder
+from popularity.io import is_whole
 from popularity.remote import address_of
-from popularity.training.checkpoints import LAST, is_whole
+from popularity.training.checkpoints import LAST
 from popularity.training.datamodule import CHECKPOINT_FORMAT, PopularityDataModule
 from popularity.training.fit import instantiate, read_config, shared_parser
 from popularity.training.loggers import last_checkpoints

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import zipfile
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,28 +14,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from popularity.errors import InputError
-from popularity.io import write_atomically
+from popularity.io import is_whole, write_atomically
 from popularity.training.datamodule import PopularityDataModule
 from popularity.training.module import PopularityModule
 
 #: Names of the checkpoints to go on from: the state after the last epoch, and the one that was the last before it.
 LAST, BEFORE_LAST = "last.ckpt", "before_last.ckpt"
-
-
-def is_whole(file: str | Path | IO[bytes]) -> bool:
-    """Whether a checkpoint is complete and as it was written: a checkpoint is a zip file with checksums (CRC-32).
-
-    Its parts are never compressed: a small file that unpacks to a huge one is not whole either.
-
-    Args:
-        file: a path or an open file.
-    """
-    try:
-        with zipfile.ZipFile(file) as archive:
-            stored = all(part.compress_type == zipfile.ZIP_STORED for part in archive.infolist())
-            return stored and archive.testzip() is None
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError, OverflowError, IndexError):
-        return False
 
 
 class CheckpointFiles(TorchCheckpointIO):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,10 @@ from popularity.features.base import Encoder, Inputs
 from popularity.features.encoder import HistoryEncoder
 from popularity.features.stacked import StackedEncoder
 from popularity.training.batches import Order, SongBatches
+from popularity.training.kept_encoders import LEAST, learn_or_read, place_of
+from popularity.training.same_data import SPLIT_KEYS, check_same_data
 
 __all__ = ["HistoryEncoder", "PopularityDataModule", "StackedEncoder"]
-
-#: Entries of a fingerprint that must agree for two fits to have the same data.
-_SPLIT_KEYS = ("deduplicate", "split", "folds", "fold", "split_seed", "validation")
 
 #: Share of the songs of a batch whose audio columns training hides with ``optional_audio``: one network for both.
 HIDE_AUDIO = 0.5
@@ -54,7 +53,8 @@ class PopularityDataModule(LightningDataModule):
             of a batch, training hides the audio columns that ``features`` cannot estimate.
         predict_source: songs to predict; the popularity column may be absent.
         columns: name in the song table -> column of the file, where the file's own names do not say it.
-        cache_dir: folder for downloads; default: the user's cache folder.
+        cache_dir: folder for downloads and kept encoders; default: the user's cache folder.
+        keep_encoder: keep what the encoder learns from 200,000 songs or more, for the next fit to the same songs.
 
     Raises:
         InputError: a setting is out of range.
@@ -77,6 +77,7 @@ class PopularityDataModule(LightningDataModule):
         predict_source: str | None = None,
         columns: dict[str, str] | None = None,
         cache_dir: str | None = None,
+        keep_encoder: bool = True,
     ) -> None:
         super().__init__()
         for name, value in (("batch_size", batch_size), ("samples", samples)):
@@ -122,10 +123,27 @@ class PopularityDataModule(LightningDataModule):
             return
         self.load()
         if stage == "fit" and not self._fitted_on:
-            songs, split = self.songs("train"), self.hparams["split"]
-            self.encoder.fit(songs, inner_folds(songs, split, self.encoder.folds), earlier=split == "time")
+            songs = self.songs("train")
+            self._learn(songs)
             self._fitted_on, self._fitted_here = self.fingerprint(), True
             self._columns = [name for name in songs if name != "popularity" and songs[name].notna().any()]
+
+    def _learn(self, songs: pd.DataFrame) -> None:
+        """Fit the encoder on the training songs; what is learned from many is kept for the next fit."""
+        kind, table, split = self.hparams["split"], self.table, self.split
+        assert table is not None
+        assert split is not None
+
+        def learn() -> None:
+            self.encoder.fit(songs, inner_folds(songs, kind, self.encoder.folds), earlier=kind == "time")
+
+        # an own class may change, and who fits without files has no fingerprint
+        settings, own = self.hparams.get("encoder"), not type(self.encoder).__module__.startswith("popularity.")
+        if len(songs) < LEAST or not self.hparams["keep_encoder"] or not settings or not table.fingerprint or own:
+            learn()
+            return
+        path = place_of(self.reading["cache_dir"], settings, table.fingerprint, kind, split.train)
+        learn_or_read(self.encoder, learn, path, write=self.trainer is None or self.trainer.is_global_zero)
 
     def load(self) -> None:
         """Load and split the songs, unless that was done or a table was given."""
@@ -181,7 +199,7 @@ class PopularityDataModule(LightningDataModule):
             raise RuntimeError("call setup() first")
         sizes = {f"{part}_songs": len(getattr(self.split, part)) for part in ("train", "validation", "test")}
         return {"sha256": self.table.fingerprint, "songs": len(self.table.songs), **sizes} | {
-            key: self.hparams[key] for key in ("source", *_SPLIT_KEYS)
+            key: self.hparams[key] for key in ("source", *SPLIT_KEYS)
         }
 
     def record(self) -> dict[str, Any]:
@@ -261,39 +279,3 @@ class PopularityDataModule(LightningDataModule):
         if self.predict_table is None:
             raise RuntimeError("call setup('predict') first")
         return self._song_batches(self.predict_table.songs)
-
-
-def check_same_data(before: Mapping[str, Any], today: Mapping[str, Any]) -> None:
-    """Refuse to go on with a fit on other data than it began with.
-
-    Args:
-        before: fingerprint in the checkpoint.
-        today: fingerprint of today's data.
-
-    Raises:
-        InputError: what has changed.
-    """
-    changed = [key for key, value in before.items() if key != "source" and today.get(key) != value]
-    if changed:
-        told = ", ".join(f"{key} {str(before[key])[:12]} -> {str(today.get(key))[:12]}" for key in changed[:3])
-        raise InputError(f"--ckpt_path: this checkpoint was trained on other data ({told}); start a new run instead")
-
-
-def check_held_out(fitted: Mapping[str, Any], today: Mapping[str, Any]) -> None:
-    """Refuse to score a checkpoint on songs of its own source split in another way: it was trained on some of them.
-
-    Args:
-        fitted: fingerprint in the checkpoint.
-        today: fingerprint of the data to score on.
-
-    Raises:
-        InputError: what differs.
-    """
-    if today["source"] != fitted["source"] and today["sha256"] != fitted["sha256"]:
-        return
-    for key in (*_SPLIT_KEYS, "sha256"):
-        if fitted[key] != today[key]:
-            raise InputError(
-                f"--ckpt_path: trained with {key} {fitted[key]}, to be scored with {key} {today[key]}: "
-                "songs that it was trained on may be among those it would be scored on"
-            )

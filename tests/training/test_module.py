@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 torch = Lazy("torch")
 lightning = Lazy("lightning.pytorch")
 splits = Lazy("popularity.data.splits")
+same_data = Lazy("popularity.training.same_data")
 data_module = Lazy("popularity.training.datamodule")
 optim = Lazy("popularity.training.optim")
 
@@ -135,17 +136,17 @@ def test_other_data_are_noticed(key, value):
 
     other = {**FINGERPRINT, key: value}
     with pytest.raises(InputError, match=f"trained on other data .{key} {FINGERPRINT[key]} -> {value}"):
-        data_module.check_same_data(FINGERPRINT, other)
+        same_data.check_same_data(FINGERPRINT, other)
     with pytest.raises(InputError, match=f"trained with {key} {FINGERPRINT[key]}, to be scored with {key} {value}"):
-        data_module.check_held_out(FINGERPRINT, other)
+        same_data.check_held_out(FINGERPRINT, other)
 
 
 def test_the_same_data_under_another_name_are_the_same():
-    data_module.check_same_data(FINGERPRINT, {**FINGERPRINT, "source": "copy.csv"})
+    same_data.check_same_data(FINGERPRINT, {**FINGERPRINT, "source": "copy.csv"})
 
 
 def test_other_songs_may_be_scored_in_any_split():
-    data_module.check_held_out(FINGERPRINT, {**FINGERPRINT, "source": "new.csv", "sha256": "b", "fold": 3})
+    same_data.check_held_out(FINGERPRINT, {**FINGERPRINT, "source": "new.csv", "sha256": "b", "fold": 3})
 
 
 def test_several_processes_go_on_with_numbers_of_their_own():

@@ -86,7 +86,7 @@ def test_the_one_before_a_damaged_last_checkpoint_is_used(damage, resumed, befor
     assert "before_last.ckpt, saved after epoch 0" in warned[0]
     assert same(weights(resumed), weights(before))
     assert epochs(resumed) == ["0", "1"]
-    from popularity.training.checkpoints import is_whole
+    from popularity.io import is_whole
 
     assert is_whole(resumed / "checkpoints" / "before_last.ckpt"), "the damaged one has not taken its place"
 
