@@ -236,6 +236,11 @@ def test_verbs_that_read_songs_by_name_keep_downloads_in_the_same_folder(verb, c
     refused([verb, *chosen, "--source", "spotify-4771", "--cache_dir", str(tmp_path / "cache"), *of_verb], "cache")
 
 
+@pytest.mark.parametrize(("kind", "name"), [("onnx", "model.pt2"), ("pt2", "model.onnx"), ("onnx", "other.ckpt")])
+def test_an_export_under_the_name_of_another_kind(kind, name, checkpoint, refused):
+    refused(["export", "--ckpt_path", str(checkpoint), "--format", kind, "--output", name], f"--format {kind}", name)
+
+
 @pytest.mark.parametrize("verb", ["fit", "test", "predict"])
 def test_a_logger_whose_package_is_missing(verb, checkpoint, refused, tmp_path):
     """The line is not that of an unknown class: the class is there, and names the package."""

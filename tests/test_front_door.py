@@ -142,6 +142,7 @@ def test_another_broken_pipe_is_a_fault_of_ours(monkeypatch):
         ),
         ("predict songs.csv", "unexpected argument 'songs.csv'; did you mean --data.predict_source songs.csv?"),
         ("predict --out out.csv", "unknown flag --out; did you mean --output?"),
+        ("predict --outptu out.csv", "unknown flag --outptu; did you mean --output?"),
         (
             "fit --model.net no_such_module.Net",
             "--model.net: expected a class by its name or import path: No module named 'no_such_module'",

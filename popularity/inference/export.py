@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import logging
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -22,6 +24,8 @@ from popularity.parsing import Parser
 from popularity.program import program
 
 FORMATS = ("onnx", "pt2")
+#: Endings that say that a file is something else.
+OTHER_ENDINGS = {"onnx": (".pt2", ".pt", ".ckpt"), "pt2": (".onnx", ".ckpt")}
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ def export(options: Options) -> Path:
         raise InputError(f"--samples: expected at least 1, got {options.samples}")
     path = Path(options.output or f"model.{options.format}")
     check_target(path, [options.ckpt_path, options.source])
+    if path.suffix in OTHER_ENDINGS[options.format]:
+        raise InputError(f"--output: expected a name for --format {options.format}, got {path}")
     if options.format == "onnx":
         check_onnx()
     content, inputs, outputs = exported_model(options)
@@ -80,9 +86,11 @@ def exported_model(options: Options) -> tuple[bytes, list[str], list[str]]:
         data.hparams["cache_dir"] = options.cache_dir
     load_own_songs(options.ckpt_path, data)
     songs = data.songs("train")
+    print("translating the model into a graph, a minute or two ...", file=sys.stderr)
     samples = options.samples or int(data.hparams["samples"]) * int(getattr(data.encoder, "eval_samples", 1))
     graph = SongGraph(module.float().eval(), data.encoder, songs, samples).eval()
     lists = vocabularies(data.encoder, songs)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # that torchvision, which nothing here needs, is missing
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of PyTorch, on its own ways
         traced = exported(graph)

@@ -20,7 +20,7 @@ from popularity.inference.watched import HISTORY, watched, without_known_songs
 #: What is made missing together: in words -> columns.
 GROUPS: dict[str, tuple[str, ...]] = {
     **{"duration" if name == "duration_ms" else name.replace("_", " "): (name,) for name in AUDIO},
-    "explicit lyrics": ("explicit",),
+    "the mark for explicit lyrics": ("explicit",),
     "genre": ("genre", "subgenre"),
     "release date": ("release_date",),
     "title": ("title",),

@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> None:
         raise InputError(f"features: expected a recording, got none in {len(paths):,} file{'s' * (len(paths) > 1)}")
     rows = write_predictions(options.output, chain([first], tables))
     told = "standard output" if options.output == "-" else options.output
-    print(f"{rows:,} recordings written to {told}, {len(left_out):,} left out", file=sys.stderr)
+    print(f"{rows:,} recording{'s' * (rows != 1)} written to {told}, {len(left_out):,} left out", file=sys.stderr)
     print(f"estimated: {', '.join(ESTIMATED)}; missing: {', '.join(NOT_ESTIMATED)}", file=sys.stderr)
 
 

@@ -18,7 +18,7 @@ from popularity.data.songs import SongTable, songs_of
 from popularity.data.splits import Split
 from popularity.errors import InputError
 from popularity.inference.checkpoint import load_checkpoint
-from popularity.inference.distribution import at_least, interval
+from popularity.inference.distribution import at_least, interval, parse_cutoff
 from popularity.inference.predictor import Prediction, predict_songs
 from popularity.inference.table import Wanted, prediction_table
 from popularity.training.checkpoints import save_checkpoint
@@ -112,8 +112,10 @@ class PopularityRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] 
         """``(n,)`` probability of a popularity of at least ``cutoff``.
 
         Raises:
-            ValueError: the model has no distribution.
+            ValueError: the cut-off is not a number from 1 to 100, or the model has no distribution.
         """
+        if parse_cutoff(cutoff) is None:
+            raise ValueError(f"cutoff: expected a number from 1 to 100, got {cutoff}")
         return at_least(self._prediction(X), cutoff)
 
     def explain(self, X: pd.DataFrame) -> pd.DataFrame:

@@ -92,7 +92,7 @@ def predict(config: Any, trainer: Trainer, module: PopularityModule, data: Popul
             tables = predicted_files(model, sources(config.files or [config.data.predict_source]), tell)
         rows = write_predictions(output, tables)
     told = "standard output" if output == "-" else output
-    print(f"{rows:,} predictions written to {told}", file=sys.stderr)  # not among them: --output -
+    print(f"{rows:,} prediction{'s' * (rows != 1)} written to {told}", file=sys.stderr)  # not among them: --output -
 
 
 def _place(trainer: Trainer, module: PopularityModule) -> None:
@@ -137,11 +137,13 @@ def _progress(shown: bool) -> Iterator[Callable[[int], None]]:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), disable=not shown) as progress:
-        task = progress.add_task("", total=None, pace="")
+        task = progress.add_task("", total=None, pace="", visible=False)  # nothing to tell of a file that is refused
 
         def tell(songs: int) -> None:
             progress.advance(task, songs)
             elapsed = progress.tasks[task].elapsed or 0
-            progress.update(task, pace=f"{progress.tasks[task].completed / max(elapsed, 1e-6):,.0f} a second")
+            progress.update(
+                task, visible=True, pace=f"{progress.tasks[task].completed / max(elapsed, 1e-6):,.0f} a second"
+            )
 
         yield tell

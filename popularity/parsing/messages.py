@@ -29,6 +29,8 @@ ENDINGS: dict[str, tuple[str, ...]] = {
 }
 #: How like each other names must be for one to be suggested for the other: `difflib`'s ratio.
 _ALIKE = 0.75
+#: How like a flag's whole name, for the value not to be asked.
+_SLIP = 0.83
 _TYPES = {
     "int": "a whole number",
     "float": "a number",
@@ -60,6 +62,7 @@ def suggest(name: str, known: Sequence[str], value: str = "") -> str | None:
     abbreviated = [one for one in known if name and one.startswith(name)]
     guesses = GUESSES.get(name, ())
     candidates = [
+        *(one for one in known if _ratio(name, one) >= _SLIP),  # two letters that changed places, say
         *(ENDINGS.get(Path(value).suffix, ()) if "output" not in guesses else ()),
         *guesses,
         *(abbreviated if len(abbreviated) == 1 else ()),

@@ -99,7 +99,8 @@ def model_facts(module: PopularityModule, data: PopularityDataModule, checkpoint
     facts = {"network": f"{type(module.net).__name__}{f' ({shown})' if shown else ''}, {parameters:,} parameters"}
     facts["head"] = type(module.head).__name__
     facts["encoder"] = type(data.encoder).__name__
-    chosen = ", ".join(f"{name} {value}" for name, value in data.chosen.items())
+    rounded = {name: f"{value:.3g}" if isinstance(value, float) else value for name, value in data.chosen.items()}
+    chosen = ", ".join(f"{name} {value}" for name, value in rounded.items())
     facts["chosen by the fit for these songs"] = chosen or "nothing: every setting was given"
     facts["calibration"] = "none" if module.calibration.is_identity() else str(module.calibration)
     facts["optimiser steps"] = f"{checkpoint.get('global_step', 0):,}"

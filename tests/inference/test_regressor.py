@@ -41,6 +41,9 @@ def test_predictions(fitted, songs):
     assert (narrow[:, 0] < narrow[:, 1]).all()
     assert (narrow[:, 1] <= wide[:, 1]).all()
     assert (fitted.predict_proba_at_least(new, 60) <= fitted.predict_proba_at_least(new, 40)).all()
+    for nothing in (0, 170, float("nan")):
+        with pytest.raises(ValueError, match="cutoff: expected a number from 1 to 100"):
+            fitted.predict_proba_at_least(new, nothing)
     told = fitted.explain(new)
     assert told.index.tolist() == new.index.tolist()
     assert told["predicted_popularity"].tolist() == predicted.round(2).tolist()
