@@ -105,7 +105,9 @@ def importance(model: Model, songs: pd.DataFrame, shuffles: int, seed: int) -> P
     half = ((table["mse_rise_high"] - table["mse_rise_low"]) / 2).to_numpy()
     names = [plain(name) for name in table["feature"]]
     figure = plots.bars(names, table["mse_rise"].to_numpy(), half, "rise of the squared error (points²)", ".1f")
-    numbers = pd.DataFrame({"feature": names, "rise of MSE": table["mse_rise"].map("{:.2f}".format)})
+    numbers = pd.DataFrame(
+        {"feature": names, "rise of MSE": [card_songs.written(rise, 2) for rise in table["mse_rise"]]}
+    )
     numbers["95 %"] = report_tables.intervals(table, "mse_rise_low", "mse_rise_high")
-    numbers["mean change, points"] = table["change"].map("{:.2f}".format)
+    numbers["mean change, points"] = [card_songs.written(change, 2) for change in table["change"]]
     return part([(f"Permutation importance, {len(songs):,} songs", figure)], ("The numbers", numbers, False))
