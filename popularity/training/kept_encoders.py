@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -63,7 +64,8 @@ def learn_or_read(encoder: Encoder, learn: Callable[[], None], path: Path, *, wr
     if path.is_file():
         if is_whole(path):
             encoder.load_state(torch.load(path, map_location="cpu", weights_only=True, mmap=True))
-            path.touch()
+            with suppress(OSError):  # a cache that is only read
+                path.touch()
             logger.info("encoder: learned by an earlier fit to these songs, read from %s", path)
             return
         logger.warning("%s: damaged, learned again", path)

@@ -62,6 +62,12 @@ def test_the_second_fit_reads_what_the_first_learned(fit, tmp_path, monkeypatch,
     assert any("learned by an earlier fit" in line for line in caplog.messages)
     fit("--model.learning_rate", "0.01")  # of the network
 
+    def refuse(path: Path) -> None:
+        raise PermissionError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "touch", refuse)  # a cache that is only read
+    fit()
+
 
 @pytest.mark.parametrize(
     "more",
