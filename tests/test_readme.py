@@ -25,6 +25,7 @@ def test_an_ablation_shows_its_paired_interval(tmp_path):
 
     layers = ROOT / "configs" / "ablations"
     rows = [("mamba", 0, None, None, 1), ("no_title", 0.5, -0.1, 1.1, 1.01), ("no_history", 9, 7.5, 10.5, 1.2)]
+    rows.append(("shuffled", 3, None, None, 1.1))  # on one fold
     names = ("model", "difference", "low", "high", "ratio_to_reference")
     for cell, some in (("songs_random", rows), ("songs_of_2020_time", rows[:2])):
         folder = tmp_path / "version_0.2" / "ablations" / cell

@@ -86,9 +86,9 @@ def exported_model(options: Options) -> tuple[bytes, list[str], list[str]]:
         data.hparams["cache_dir"] = options.cache_dir
     load_own_songs(options.ckpt_path, data)
     songs = data.songs("train")
-    print("translating the model into a graph, a minute or two ...", file=sys.stderr)
     samples = options.samples or int(data.hparams["samples"]) * int(getattr(data.encoder, "eval_samples", 1))
     graph = SongGraph(module.float().eval(), data.encoder, songs, samples).eval()
+    print("translating the model into a graph, a minute or two ...", file=sys.stderr)
     lists = vocabularies(data.encoder, songs)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # that torchvision, which nothing here needs, is missing
     with warnings.catch_warnings():
