@@ -102,12 +102,13 @@ def piecewise_linear(x: Tensor, edges: Tensor) -> Tensor:
         ``(..., F, K)``.
     """
     low, high = edges[:, :-1], edges[:, 1:]
-    code = (torch.nan_to_num(x).unsqueeze(-1) - low) / (high - low).clamp_min(1e-6)
+    x = torch.where(x.isnan(), edges[:, 0], x)  # 0 in each bin
+    code = (x.unsqueeze(-1) - low) / (high - low).clamp_min(1e-6)
     bins = low.shape[-1]
     floor = torch.zeros(bins, device=x.device, dtype=x.dtype)
     ceiling = torch.ones(bins, device=x.device, dtype=x.dtype)
     floor[0], ceiling[-1] = -1.0, 2.0
-    return code.clamp(floor, ceiling).masked_fill(x.isnan().unsqueeze(-1), 0.0)
+    return code.clamp(floor, ceiling)
 
 
 class FeatureEncoder(Encoder):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from popularity.data.credits import normalise_name
+from popularity.data.credits import normalise_name, straight_quotes
 from popularity.inference.export_lookup import taken
 
 #: Code points from here on are read as one Han character.
@@ -81,16 +81,18 @@ class Letters:
 
     def __init__(self, codes: Tensor, alphabet: Alphabet) -> None:
         self.given = codes
-        inside = codes != 0
-        kept = F.pad(inside, (1, 0), value=True)  # with the 0 behind a text
-        ended = F.pad(codes, (0, 1)).flatten()
-        self.codes = F.pad(_straight(ended.index_select(0, places(kept.flatten()))), (1, 0))
-        size = inside.sum(1)
+        size = (codes != 0).float().sum(1).long()  # ONNX Runtime adds up whole numbers slowly
         self.stop = (size + 1).cumsum(0)
         self.start, self.empty = self.stop - size, size == 0
-        self.end = self.codes == 0
-        self.row = (self.end.long().cumsum(0) - self.end.long() - 1).clamp_min(0)
-        self.place = torch.arange(self.codes.shape[0], device=codes.device)
+        length = self.stop[-1].item() + 1
+        torch._check(length >= 2)
+        self.place = torch.arange(length, device=codes.device)
+        ends = torch.zeros_like(self.place).index_put((self.stop,), torch.ones_like(self.stop))
+        self.row = ends.cumsum(0) - ends
+        self.end = (ends > 0) | (self.place == 0)
+        column = self.place - taken(self.start, self.row)
+        flat = (self.row * codes.shape[1] + column).clamp(0, codes.numel() - 1)
+        self.codes = taken(alphabet.straight, taken(codes.flatten(), flat).clamp(0, LIMIT)) * ~self.end
         self.low, kind = taken(alphabet.low, self.codes), taken(alphabet.kind, self.codes)
         self.hashed, self.size = taken(alphabet.hashed, self.codes), taken(alphabet.size, self.codes).long()
         self.word, self.blank = kind == 1, kind == 2
@@ -159,6 +161,7 @@ class Alphabet(nn.Module):
     characters as `popularity.data.credits.normalise_name` leaves them, so that two spellings have one hash.
     """
 
+    straight: Tensor
     low: Tensor
     kind: Tensor
     hashed: Tensor
@@ -178,6 +181,7 @@ class Alphabet(nn.Module):
             return _signed(sum(ord(one) * powers[place] for place, one in enumerate(text)))
 
         tables = {
+            "straight": table_of(lambda c: ord(straight_quotes(c)), torch.int64),
             "low": table_of(_low, torch.int32),
             "kind": table_of(lambda c: 1 * (c.isalnum() or c == "_") + 2 * c.isspace(), torch.uint8),
             "hashed": table_of(lambda c: hashed(_expanded(c)), torch.int64),
@@ -221,19 +225,19 @@ class Alphabet(nn.Module):
         # and one more, so that there is a name
         start = F.pad(places(begins), (0, 1), value=1)
         stop = F.pad(places(inside & ~behind(inside, 1)), (0, 1), value=1)
-        name = torch.where(inside, count - 1, 0)
+        name = (count - 1) * inside  # a product is faster than a choice
         core = (inside & ~loose).long()
         passed = core.cumsum(0)
         kept = inside & ~(text.blank & (text.after_blank | begins)) & (passed - core < taken(taken(passed, stop), name))
-        size = torch.where(kept, text.size, 0)
+        size = text.size * kept
         place = size.cumsum(0) - size
         place = (place - taken(taken(place, start), name)).clamp(0, self._LONGEST - 1)
-        terms = torch.where(kept, text.hashed * taken(self.power, place), 0).cumsum(0)
+        terms = (text.hashed * taken(self.power, place) * kept).cumsum(0)
         keys = taken(terms, stop) - taken(terms, start - 1)
         before = taken(count, text.start - 1)
         number = torch.arange(most, device=count.device)
         there = number < (taken(count, text.stop) - before).unsqueeze(1)
-        return torch.where(there, taken(keys, torch.where(there, before.unsqueeze(1) + number, 0)), 0)
+        return taken(keys, (before.unsqueeze(1) + number) * there) * there
 
 
 def without_repeats(keys: Tensor) -> Tensor:
@@ -242,12 +246,6 @@ def without_repeats(keys: Tensor) -> Tensor:
     some = taken(keys, rows)
     repeated = (some.unsqueeze(2) == some.unsqueeze(1)).tril(-1).any(2)
     return keys.index_put((rows,), some * ~repeated)
-
-
-def _straight(codes: Tensor) -> Tensor:
-    """`popularity.data.credits.straight_quotes` of code points, which are cut off at `LIMIT`."""
-    codes = torch.where((codes == ord("’")) | (codes == ord("‘")), ord("'"), codes.clamp(0, LIMIT))
-    return torch.where((codes == ord("“")) | (codes == ord("”")), ord('"'), codes)
 
 
 def _signed(value: int) -> int:

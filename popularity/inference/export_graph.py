@@ -19,7 +19,7 @@ from popularity.features.song import FeatureEncoder
 from popularity.inference.distribution import SHARES
 from popularity.inference.export_characters import code_points
 from popularity.inference.export_encoder import encoder_graph
-from popularity.inference.export_head import calibrated
+from popularity.inference.export_head import calibrated, predicted
 from popularity.inference.export_intervals import Intervals
 from popularity.inference.export_network import HistoryNetwork
 from popularity.inference.export_song import CODED, NUMBERS, TEXTS, Songs
@@ -70,7 +70,7 @@ class SongGraph(nn.Module):
         if self.calibrated:  # what `Calibration.forward` asks of its numbers, no graph can ask
             raw = calibrated(self.head, self.calibration, raw)
         known = batch["known_songs"].clamp_max(self.most) if self.most else None
-        found = [self.head.predict(raw)]
+        found = [predicted(self.head, raw)]
         if self.intervals is not None and isinstance(self.head, HistogramHead):
             found += self.intervals(self.head.probabilities(raw), known)
         if known is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from popularity.features.encoder import HistoryEncoder
 from popularity.inference.export_characters import places
 from popularity.inference.export_head import mix
 from popularity.inference.export_lookup import Tables, taken
+from popularity.models.categories import CategorySum
 from popularity.models.heads import Head
 from popularity.models.histories import TAIL, History, histories_of
 from popularity.models.history import HistoryMamba, HistoryMember
@@ -30,6 +32,41 @@ from popularity.models.ssd import CHUNK, segment_indicator
 
 _SONG = ("song", "category", "extras", "month")
 _FEW = 4  # known songs of a short history
+_JOINT = 1024  # rows of a table of several categories
+
+
+class JointCategories(nn.Module):
+    """What `CategorySum` gives, with one lookup for several small categories together.
+
+    Args:
+        of: trained.
+    """
+
+    def __init__(self, of: CategorySum) -> None:
+        super().__init__()
+        table, offsets = of.weight.detach(), of.offsets.tolist()
+        self.groups: list[dict[int, int]] = []  # of each joint table, its categories and their steps in it
+        rows = 0
+        for place, (begin, end) in enumerate(pairwise([*offsets, len(table)])):
+            weight, codes = table[begin:end], end - begin
+            if rows and rows * codes <= _JOINT:
+                joint = self.get_buffer(f"table_{len(self.groups) - 1}").unsqueeze(0) + weight.unsqueeze(1)
+                weight, step = joint.flatten(0, 1), rows
+            else:
+                self.groups.append({})
+                step = 1
+            self.groups[-1][place] = step
+            self.register_buffer(f"table_{len(self.groups) - 1}", weight.clone())
+            rows = len(weight)
+
+    def forward(self, category: Tensor) -> Tensor:
+        """``(..., d)`` of codes ``(..., C)``."""
+        total = None
+        for number, group in enumerate(self.groups):
+            row = sum(category[..., place] * step for place, step in group.items())
+            found = taken(self.get_buffer(f"table_{number}"), row)
+            total = found if total is None else total + found
+        return total
 
 
 class DenseMamba2(Tables):
@@ -109,6 +146,9 @@ class HistoryNetwork(nn.Module):
         net = copy.deepcopy(net)
         embed_known_songs(net, encoder)
         self.members, self.head = net.members, head
+        for module in list(net.modules()):
+            if isinstance(getattr(module, "category", None), CategorySum):
+                module.category = JointCategories(module.category)
         for member in self.members:
             for block in member.blocks if isinstance(member, HistoryMember) else ():
                 for name in ("forward_mamba", "backward_mamba"):

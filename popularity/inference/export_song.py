@@ -142,7 +142,7 @@ class SongFeatures(Tables):
                 value = value * torch.nan
             code = value - self.levels[place] + 1
             known = (code >= 1) & (code <= self.sizes[place]) & (code == code.floor())  # not where it is NaN
-            code = torch.where(known, code, 0.0).long()
+            code = torch.nan_to_num(code).clamp(0, self.sizes[place]).long() * known
             codes.append(code * taken(self.met[place], code))
         return torch.stack(codes, 1)
 

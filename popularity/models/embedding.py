@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from popularity.models import embedding_cpp
+from popularity.models.categories import CategorySum
 from popularity.models.dropout import Dropout, dropout
 from popularity.models.scan import kernels_wanted, needs_plain_graph
 
@@ -24,16 +25,12 @@ class SongEmbedding(nn.Module):
         feature_dropout: of the inputs.
     """
 
-    offsets: Tensor
-
     def __init__(self, size: int, codes: Sequence[int], width: int, dropout: float, feature_dropout: float) -> None:
         super().__init__()
         self.feature_dropout = feature_dropout
         self.vector = nn.Linear(size, 2 * width)
-        self.category = nn.Embedding(sum(codes), 2 * width)
-        nn.init.normal_(self.category.weight, std=size**-0.5)
+        self.category = CategorySum(codes, 2 * width, size**-0.5)
         self.out = nn.Sequential(nn.SiLU(), Dropout(dropout), nn.Linear(2 * width, width))
-        self.register_buffer("offsets", torch.tensor([0, *codes[:-1]]).cumsum(0), persistent=False)
 
     def forward(self, known: tuple[Tensor, Tensor], role: Tensor, songs: tuple[Tensor, Tensor]) -> Tensor:
         """Embed known songs and songs in one pass.
@@ -62,7 +59,7 @@ class SongEmbedding(nn.Module):
         if self.training and self.feature_dropout > 0:
             hidden = torch.rand(category.shape, device=category.device) < self.feature_dropout
             category = category.masked_fill(hidden, 0)
-        return category + self.offsets
+        return category + self.category.offsets
 
     def _kernels_take(self, known: Tensor, song: Tensor) -> bool:
         if needs_plain_graph(song):

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from popularity.models.categories import CategorySum
 from popularity.models.dropout import Dropout
 
 #: Standard deviation of the embeddings at first; 1 was worse on an inner fold.
@@ -32,21 +32,16 @@ class Interactions(nn.Module):
         dropout: of the products.
     """
 
-    offsets: Tensor
-
     def __init__(self, numbers: int, codes: Sequence[int], products: int, outputs: int, dropout: float) -> None:
         super().__init__()
         self.vector = nn.Linear(numbers, 2 * products)
-        self.category = nn.Embedding(sum(codes), 2 * products)
-        nn.init.normal_(self.category.weight, std=CATEGORY_SPREAD)
+        self.category = CategorySum(codes, 2 * products, CATEGORY_SPREAD)
         self.dropout = Dropout(dropout)
         self.out = nn.Linear(products, outputs)
         nn.init.zeros_(self.out.bias)
-        self.register_buffer("offsets", torch.tensor([0, *codes[:-1]]).cumsum(0), persistent=False)
 
     def forward(self, numbers: Tensor, category: Tensor) -> Tensor:
         """``(B, outputs)`` from numbers ``(B, N)`` and codes of categories ``(B, C)``."""
-        embedded = self.category(category + self.offsets).sum(1)
-        factor, gate = (self.vector(numbers) + embedded).chunk(2, 1)
+        factor, gate = (self.vector(numbers) + self.category(category)).chunk(2, 1)
         out: Tensor = self.out(self.dropout(factor * F.silu(gate)))
         return out

@@ -44,7 +44,7 @@ class KnownEmbedding(nn.Module):
 
     def _embedded(self, song: Tensor, category: Tensor) -> Tensor:
         of = self.embedding  # without its operators that ONNX lacks
-        found: Tensor = of.out(of.vector(song) + F.embedding(category + of.offsets, of.category.weight).sum(-2))
+        found: Tensor = of.out(of.vector(song) + of.category(category))
         return found
 
     def forward(self, batch: Mapping[str, Tensor], history: History) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from popularity.features.base import Inputs
 from popularity.features.related import CREDITED
+from popularity.models.categories import CategorySum
 from popularity.models.dropout import Dropout
 from popularity.models.histories import OF_ALBUM, STATISTICS, History, Reading, read
 
@@ -36,20 +37,16 @@ class MLPMember(nn.Module):
         dropout: of the hidden layers.
     """
 
-    offsets: Tensor
-
     def __init__(self, inputs: Inputs, outputs: int, width: int, dropout: float) -> None:
         super().__init__()
         self.plain, self.texts = inputs.plain, slice(inputs.numbers, inputs.song - inputs.components)
         numbers = inputs.plain + (self.texts.stop - self.texts.start) + inputs.extras + STATISTICS + OF_ALBUM + 1
-        self.category = nn.Embedding(sum(inputs.codes), width)
-        nn.init.normal_(self.category.weight, std=_SPREAD)
+        self.category = CategorySum(inputs.codes, width, _SPREAD)
         self.numbers = nn.Linear(numbers, width)
         layers: list[nn.Module] = [nn.SiLU(), Dropout(dropout)]
         for _ in range(_LAYERS - 1):
             layers += [nn.Linear(width, width), nn.SiLU(), Dropout(dropout)]
         self.rest = nn.Sequential(*layers, nn.Linear(width, outputs))
-        self.register_buffer("offsets", torch.tensor([0, *inputs.codes[:-1]]).cumsum(0), persistent=False)
 
     def forward(self, batch: Mapping[str, Tensor], history: History, reading: Reading | None = None) -> Tensor:
         """Raw outputs ``(B, outputs)``; ``reading`` is what :func:`read` gives for these histories."""
@@ -58,5 +55,5 @@ class MLPMember(nn.Module):
         credited = (history.role == CREDITED).sum(-1, keepdim=True).to(song.dtype).log1p()
         told = [batch["extras"], reading.statistics, album, credited]
         numbers = self.numbers(torch.cat([song[:, : self.plain], song[:, self.texts], *told], 1))
-        out: Tensor = self.rest(numbers + self.category(batch["category"] + self.offsets).sum(1))
+        out: Tensor = self.rest(numbers + self.category(batch["category"]))
         return out
