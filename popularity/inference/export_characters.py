@@ -87,12 +87,13 @@ class Letters:
         length = self.stop[-1].item() + 1
         torch._check(length >= 2)
         self.place = torch.arange(length, device=codes.device)
-        ends = torch.zeros_like(self.place).index_put((self.stop,), torch.ones_like(self.stop))
+        ends = torch.zeros(length, dtype=torch.int64).scatter(0, self.stop, torch.ones_like(self.stop))
         self.row = ends.cumsum(0) - ends
         self.end = (ends > 0) | (self.place == 0)
         column = self.place - taken(self.start, self.row)
-        flat = (self.row * codes.shape[1] + column).clamp(0, codes.numel() - 1)
-        self.codes = taken(alphabet.straight, taken(codes.flatten(), flat).clamp(0, LIMIT)) * ~self.end
+        flat = (self.row * codes.shape[1] + column).clamp(0, codes.numel())
+        codes = F.pad(codes.flatten(), (0, 1))  # ONNX Runtime gives no column where all texts are empty
+        self.codes = taken(alphabet.straight, taken(codes, flat).clamp(0, LIMIT)) * ~self.end
         self.low, kind = taken(alphabet.low, self.codes), taken(alphabet.kind, self.codes)
         self.hashed, self.size = taken(alphabet.hashed, self.codes), taken(alphabet.size, self.codes).long()
         self.word, self.blank = kind == 1, kind == 2

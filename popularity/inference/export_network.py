@@ -4,7 +4,7 @@ All samples of a song are alike where its candidates fit into one history, and o
 known songs has three tokens, and one with few of them has few tokens.
 
 Glossary of shapes: ``B`` songs, ``R`` songs that may know some, ``D`` samples, ``Q`` sequences, ``H`` known songs of a
-history, ``L = H + 3`` tokens, ``d`` width, ``h`` heads, ``p`` channels of a head, ``n`` states.
+history, ``L = H + 3`` tokens, ``d`` width, ``C`` categories.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from torch.nn import functional as F
 from popularity.features.encoder import HistoryEncoder
 from popularity.inference.export_characters import places
 from popularity.inference.export_head import mix
-from popularity.inference.export_lookup import Tables, taken
+from popularity.inference.export_lookup import taken
+from popularity.inference.export_mamba import DenseMamba2, SongAlone
 from popularity.models.categories import CategorySum
 from popularity.models.heads import Head
 from popularity.models.histories import TAIL, History, histories_of
 from popularity.models.history import HistoryMamba, HistoryMember
 from popularity.models.known_songs import embed_known_songs
 from popularity.models.mamba2 import Mamba2
-from popularity.models.mamba2_torch import EPSILON
-from popularity.models.ssd import CHUNK, segment_indicator
+from popularity.models.ssd import CHUNK
 
 _SONG = ("song", "category", "extras", "month")
 _FEW = 4  # known songs of a short history
@@ -69,69 +69,6 @@ class JointCategories(nn.Module):
         return total
 
 
-class DenseMamba2(Tables):
-    """What `Mamba2` computes of sequences of at most `CHUNK` tokens, in few operations on few numbers.
-
-    The convolution is part of the projection, which reads a token beside those before it; the weights of the norm are
-    part of the last projection, whose result is scaled in place of what it reads; heads are taken one by one, so that
-    nothing is transposed; and the skip is the diagonal of what mixes the tokens.
-
-    Args:
-        block: trained, with one group.
-    """
-
-    def __init__(self, block: Mamba2) -> None:
-        super().__init__()
-        w_in, conv, conv_bias, dt_bias, A_log, D, norm, w_out = (
-            parameter.detach() for parameter in block.block_parameters()
-        )
-        self.taps, self.heads, self.width = block.d_conv, block.nheads, block.headdim
-        z, xbc, dt = w_in.split([block.d_inner, block.conv_dim, block.nheads])
-        by_tap = xbc.unsqueeze(1) * conv.transpose(1, 2)  # (channels, taps, d), the earliest first
-        sizes = [block.d_inner, block.d_state, block.d_state]
-        for name, weight, bias in zip("xBC", by_tap.split(sizes), conv_bias.split(sizes), strict=True):
-            self.register_buffer(f"{name}_weight", weight.permute(1, 2, 0).contiguous())
-            self.register_buffer(f"{name}_bias", bias.clone())  # a slice would be written whole
-        tensors = {
-            "gate": z.t(), "step": dt.t(), "dt_bias": dt_bias, "log_decay": -A_log.exp().unsqueeze(1),
-            "skip": D.reshape(-1, 1, 1), "out": (w_out * norm).t(),
-        }  # fmt: skip
-        for name, value in tensors.items():
-            self.register_buffer(name, value.clone(memory_format=torch.contiguous_format))
-
-    def forward(self, u: Tensor) -> Tensor:
-        """``(Q, L, d)`` to ``(Q, L, d)``."""
-        sequences, length, _ = u.shape
-        taps = min(self.taps, length)
-        padded = F.pad(u, (0, 0, taps - 1, 0))
-        beside = torch.cat([padded[:, tap : tap + length] for tap in range(taps)], 2)
-        x, B, C = (
-            F.silu(beside @ getattr(self, f"{name}_weight")[-taps:].flatten(0, 1) + getattr(self, f"{name}_bias"))
-            for name in "xBC"
-        )
-        dt = F.softplus(u @ self.step + self.dt_bias).transpose(1, 2)  # (Q, h, L)
-        segments = torch.mm((dt * self.log_decay).reshape(-1, length), segment_indicator(length, u))
-        weights = torch.bmm(C, B.transpose(1, 2)).tril().unsqueeze(1)
-        mixing = segments.exp().view(sequences, self.heads, length, length) * weights * dt.unsqueeze(2)
-        mixing = mixing + self.skip * torch.eye(length, dtype=u.dtype)
-        gated = self._mixed(mixing, x) * F.silu(u @ self.gate)
-        scale = ((gated * gated).mean(2, keepdim=True) + EPSILON).rsqrt()
-        return (gated @ self.out) * scale
-
-    def _mixed(self, mixing: Tensor, x: Tensor) -> Tensor:
-        """``(Q, h, L, L)`` times ``(Q, L, h p)``."""
-        if x.shape[1] > TAIL:
-            return torch.cat([torch.bmm(mixing[:, head], part) for head, part in enumerate(x.split(self.width, 2))], 2)
-        # so many small products that it is faster to write them out
-        mixing, x = mixing.permute(2, 3, 0, 1).unsqueeze(4), x.unflatten(2, (self.heads, -1))
-        rows = []
-        for row in range(x.shape[1]):
-            rows.append(mixing[row, 0] * x[:, 0])
-            for token in range(1, row + 1):
-                rows[row] = rows[row] + mixing[row, token] * x[:, token]
-        return torch.stack(rows, 1).flatten(2)
-
-
 class HistoryNetwork(nn.Module):
     """What `HistoryMamba` gives, mixed by a head.
 
@@ -155,6 +92,10 @@ class HistoryNetwork(nn.Module):
                     mixer = getattr(block, name)
                     if isinstance(mixer, Mamba2) and mixer.ngroups == 1 and encoder.history + TAIL <= CHUNK:
                         setattr(block, name, DenseMamba2(mixer))
+        extras = encoder.inputs.extras
+        self.alone = nn.ModuleList(
+            SongAlone(member) if SongAlone.takes(member) and not extras else member for member in self.members
+        )
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Raw outputs ``(B, K)``.
@@ -165,7 +106,7 @@ class HistoryNetwork(nn.Module):
         """
         none = batch["month"].unsqueeze(1)[:, :0]
         nothing = History(none.long(), none.long(), none, none, none.long(), None)
-        raw = mix(self.head, torch.stack([member(batch, nothing) for member in self.members]))
+        raw = mix(self.head, torch.stack([member(batch, nothing) for member in self.alone]))
         raw = F.pad(raw, (0, 0, 1, 0))  # in front, a song that is none
         histories, count = histories_of(batch), batch["candidates"]
         most = histories.role.shape[-1]

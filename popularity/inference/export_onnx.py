@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from popularity.errors import InputError
@@ -65,7 +66,7 @@ def onnx_model(program: torch.export.ExportedProgram, graph: SongGraph, lists: M
     nodes += [_dictionary(name, f"{name} codes", lists[name], range(len(lists[name])), -1) for name in CODED]
     kinds = {**dict.fromkeys(NUMBERS, TensorProto.DOUBLE), **dict.fromkeys((*TEXTS, *CODED), TensorProto.STRING)}
     body = model.graph
-    rest = list(body.node)
+    rest = _shortened(body)
     del body.node[:], body.input[:]
     body.node.extend([*nodes, *rest])
     body.input.extend(helper.make_tensor_value_info(name, kind, ["songs"]) for name, kind in kinds.items())
@@ -76,6 +77,35 @@ def onnx_model(program: torch.export.ExportedProgram, graph: SongGraph, lists: M
     model.functions.append(_code_points(versions))
     content: bytes = model.SerializeToString()
     return content
+
+
+def _shortened(graph: Any) -> list[Any]:
+    """The nodes without copies that the exporter makes and ONNX Runtime does not see through.
+
+    A transposition that changes nothing is left out, as is what brings the values of ``ScatterND`` to a shape that ours
+    have already; a number in every place of a tensor is ``ConstantOfShape``.
+    """
+    from onnx import helper, numpy_helper
+
+    scattered = {node.input[2] for node in graph.node if node.op_type == "ScatterND"}
+    numbers = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            numbers[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+    same, kept, none = dict[str, str](), [], np.zeros(0)
+    for node in graph.node:
+        names = [same.get(name, name) for name in node.input]
+        del node.input[:]
+        node.input.extend(names)
+        perm = [list(one.ints) for one in node.attribute if one.name == "perm"]
+        if perm and perm[0] == sorted(perm[0]) or node.op_type == "Expand" and node.output[0] in scattered:
+            same[node.output[0]] = node.input[0]
+        elif node.op_type == "Expand" and numbers.get(node.input[0], none).size == 1:
+            value = numpy_helper.from_array(numbers[node.input[0]].reshape(1))
+            kept.append(helper.make_node("ConstantOfShape", [node.input[1]], list(node.output), value=value))
+        else:
+            kept.append(node)
+    return kept
 
 
 def _code_points(versions: Mapping[str, int]) -> Any:

@@ -169,7 +169,7 @@ def _day(text: Tensor) -> Tensor:
     """Days since 1970-01-01 of a date as text, ``(B,)`` float64, NaN where there is none."""
     digit = (F.pad(text, (0, 10))[:, :10] - ord("0")).double()
     digit = torch.where((digit >= 0) & (digit <= 9), digit, torch.nan)
-    year = digit[:, :4] @ torch.tensor([1000.0, 100.0, 10.0, 1.0], dtype=digit.dtype)
+    year = 1000 * digit[:, 0] + 100 * digit[:, 1] + 10 * digit[:, 2] + digit[:, 3]
     month, day = (torch.nan_to_num(10 * digit[:, place] + digit[:, place + 1], 1.0) for place in (5, 8))
     month = month.clamp(1, 12).long()
     leap = _first_day(year + 1) - _first_day(year) == 366
