@@ -65,7 +65,7 @@ class KnownAlbums(Tables):
     def number(self, read: Read, first: Tensor) -> Tensor:
         """``(B,)`` number of the album, -1 where it is not that of a known song."""
         text = read.album
-        name = self.find_album(self.alphabet.names(text, ~text.end, text.blank | text.any_of("."), 1)[:, 0])
+        name = self.find_album(self.alphabet.name(text, ~text.end, text.blank | text.any_of(".")))
         day = torch.nan_to_num(read.day).long()
         dated = taken_or_last(self.dated, self.find_dated(name * _SHIFT + day + _DAYS))
         by_name = taken_or_last(self.by_name, name)

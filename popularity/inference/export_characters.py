@@ -114,6 +114,11 @@ class Letters:
         """``(B,)`` bool: some character of a text is marked."""
         return self.sums(mask.long()) > 0
 
+    def in_front(self, mask: Tensor) -> Tensor:
+        """``(T,)`` number of marked characters of the text in front of each."""
+        passed = mask.long().cumsum(0)
+        return passed - mask.long() - taken(taken(passed, self.start - 1), self.row)
+
     def first(self, mask: Tensor, least: Tensor) -> Tensor:
         """``(B,)`` first marked place of each text from a place ``(B,)`` on, its end where there is none."""
         passed = taken(mask.long().cumsum(0) - mask.long(), least)
@@ -207,6 +212,26 @@ class Alphabet(nn.Module):
         size = taken(sizes, codes).long()
         place = (size.cumsum(1) - size).clamp_max(self._LONGEST - 1)
         return total(taken(hashed, codes) * taken(self.power, place))
+
+    def name(self, text: Letters, inside: Tensor, loose: Tensor) -> Tensor:
+        """``(B,)`` hashes of the names with which texts begin, as :meth:`names` spells them; 0 where there is none.
+
+        Args:
+            text: of the songs.
+            inside: ``(T,)`` bool: part of the name.
+            loose: ``(T,)`` bool: dropped at the end of a name.
+        """
+        inside = inside & ~text.end
+        core = (inside & ~loose).long()
+        passed = core.cumsum(0)
+        more = passed - core < taken(taken(passed, text.stop), text.row)
+        first = text.place == taken(text.start, text.row)
+        kept = inside & more & ~(text.blank & (text.after_blank | first))
+        size = text.size * kept
+        place = size.cumsum(0) - size
+        place = (place - taken(taken(place, text.start), text.row)).clamp(0, self._LONGEST - 1)
+        terms = (text.hashed * taken(self.power, place) * kept).cumsum(0)
+        return taken(terms, text.stop) - taken(terms, text.start - 1)
 
     def names(self, text: Letters, inside: Tensor, loose: Tensor, most: int) -> Tensor:
         """Hashes of the names between separators, each as `popularity.data.credits.normalise_name` spells it.

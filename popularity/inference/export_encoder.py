@@ -17,7 +17,6 @@ from popularity.features.song import NUMERIC_FEATURES, ColumnEncoder, FeatureEnc
 from popularity.features.vectors import NEAR
 from popularity.inference.export_characters import Alphabet, Letters, behind
 from popularity.inference.export_known import KnownSongs
-from popularity.inference.export_lookup import taken
 from popularity.inference.export_ngrams import Components
 from popularity.inference.export_song import Columns, Read, SongFeatures, Songs
 
@@ -93,8 +92,8 @@ class Histories(nn.Module):
     def _bare(self, text: Letters) -> Tensor:
         """``(B,)`` hash of a title or album without what stands in brackets or behind a dash."""
         dash = text.any_of("-") & text.after_blank & behind(text.blank, 1)
-        inside = text.place < taken(text.first(text.any_of("([") | dash, text.start), text.row)
-        return self.features.alphabet.names(text, inside, text.blank, 1)[:, 0]
+        mark = text.any_of("([") | dash
+        return self.features.alphabet.name(text, (text.in_front(mark) == 0) & ~mark, text.blank)
 
 
 class Features(nn.Module):

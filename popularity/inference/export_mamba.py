@@ -77,58 +77,55 @@ class DenseMamba2(Tables):
         weights = torch.bmm(C, B.transpose(1, 2)).tril().unsqueeze(1)
         mixing = segments.exp().view(sequences, self.heads, length, length) * weights * dt.unsqueeze(2)
         mixing = mixing + self.skip * torch.eye(length, dtype=x.dtype)
-        gated = self._rows(mixing, x) * gate
-        scale = ((gated * gated).mean(2, keepdim=True) + EPSILON).rsqrt()
-        return (gated @ self.out) * scale
+        heads = enumerate(x.split(self.width, 2))
+        gated = torch.cat([torch.bmm(mixing[:, head], part) for head, part in heads], 2) * gate
+        return self.projected(gated)
 
-    def _rows(self, mixing: Tensor, x: Tensor) -> Tensor:
-        """``(Q, h, L, L)`` times ``(Q, L, h p)``."""
-        if x.shape[1] > TAIL:
-            return torch.cat([torch.bmm(mixing[:, head], part) for head, part in enumerate(x.split(self.width, 2))], 2)
-        # so many small products that it is faster to write them out
-        mixing, x = mixing.permute(2, 3, 0, 1).unsqueeze(4), x.unflatten(2, (self.heads, -1))
-        rows = []
-        for row in range(x.shape[1]):
-            rows.append(mixing[row, 0] * x[:, 0])
-            for token in range(1, row + 1):
-                rows[row] = rows[row] + mixing[row, token] * x[:, token]
-        return torch.stack(rows, 1).flatten(2)
+    def projected(self, gated: Tensor) -> Tensor:
+        """``(..., d)`` of ``(..., h p)``: the norm and the last projection."""
+        scale = ((gated * gated).mean(-1, keepdim=True) + EPSILON).rsqrt()
+        return (gated @ self.out) * scale
 
 
 class SongAlone(Tables):
-    """What `HistoryMember` gives of songs that know none.
+    """What `HistoryMember` gives of songs that know none, whose sequences are the song, its extras and the read-out.
 
-    Of their three tokens two are the same for all songs, and what they add to each projection is computed beforehand.
+    A projection of all three tokens, with the convolution, is one product with the first two of them; what the read-out,
+    which is the same for all songs, adds to it is computed beforehand. Each token is a tensor of its own, so that
+    nothing is put together or taken apart.
 
     Args:
         member: trained, with one block in one direction, whose mixer is a `DenseMamba2`.
+        extras: of a song; those of its history are 0.
     """
 
-    def __init__(self, member: HistoryMember) -> None:
+    def __init__(self, member: HistoryMember, extras: int) -> None:
         super().__init__()
         (self.block,) = member.blocks
-        self.member, self.mixer = member, self.block.forward_mamba
-        mixer, seen = self.mixer, member.extras[1].in_features
+        self.member, self.mixer, self.extras = member, self.block.forward_mamba, extras
+        mixer = self.mixer
         with torch.no_grad():
-            _, into, activation, _, out = member.extras
-            tail = torch.stack([out(activation(into(torch.zeros(seen)))), member.readout_token])
-            normed = self.block.norm(tail)
-            weights, biases = [], []
+            readout = self.block.norm(member.readout_token).unsqueeze(0)
+            of_song, of_extras, biases = [], [], []
             for name in "xBC":
                 weight, bias = getattr(mixer, f"{name}_weight"), getattr(mixer, f"{name}_bias")
-                taps = F.pad(weight.flip(0), (0, 0, 0, 0, 0, TAIL))[:TAIL]  # of a token, of the one before it, ...
-                weights += taps.unbind(0)
-                biases += [bias, bias + normed[0] @ taps[0], bias + normed[0] @ taps[1] + normed[1] @ taps[0]]
+                now, before, earlier = F.pad(weight.flip(0), (0, 0, 0, 0, 0, TAIL))[:TAIL]
+                of_song += [now, before, earlier]
+                of_extras += [torch.zeros_like(now), now, before]
+                biases += [bias, bias, bias + (readout @ now).squeeze(0)]
+            last, mean = member.readout[1].weight.t().chunk(2)
             tensors = {
-                "tail": tail,
-                "weight": torch.cat(weights, 1),
+                "weight": torch.cat([torch.cat(of_song, 1), torch.cat(of_extras, 1)]),
                 "bias": torch.cat(biases),
-                "dt": F.softplus(normed @ mixer.step + mixer.dt_bias).t(),  # (h, 2)
-                "gate": F.silu(normed @ mixer.gate),  # (2, h p)
+                "dt": F.softplus(readout @ mixer.step + mixer.dt_bias),  # (1, h)
+                "gate": F.silu(readout @ mixer.gate),  # (1, h p)
+                "readout": member.readout_token.unsqueeze(0),
+                # from heads to their channels: a product of small tensors is slow where one of them is repeated
+                "spread": torch.eye(mixer.heads).repeat_interleave(mixer.width, 1),
+                "weights": torch.stack([mean / TAIL, mean / TAIL, mean / TAIL + last]),  # of each token
             }
         for name, value in tensors.items():
-            self.register_buffer(name, value.clone(memory_format=torch.contiguous_format))
-        self.sizes = [TAIL * len(getattr(mixer, f"{name}_bias")) for name in "xBC"]
+            self.register_buffer(name, value.detach().clone(memory_format=torch.contiguous_format))
 
     @staticmethod
     def takes(member: nn.Module) -> bool:
@@ -142,25 +139,50 @@ class SongAlone(Tables):
         """Raw outputs ``(B, outputs)``.
 
         Args:
-            batch: of songs, without extras.
+            batch: of songs.
             nothing: histories without songs.
         """
-        member, song = self.member, batch["song"]
+        member, song, seen = self.member, batch["song"], batch["extras"]
         query = member.embedded(batch, nothing)[1] + member.role.weight[QUERY]
-        normed = self.block.norm(query)
-        parts = F.silu(normed @ self.weight + self.bias).split(self.sizes, 1)
-        x, B, C = (part.unflatten(1, (TAIL, -1)) for part in parts)
-        dt, gate = F.softplus(normed @ self.mixer.step + self.mixer.dt_bias), F.silu(normed @ self.mixer.gate)
-        dt, gate = self._behind(dt.unsqueeze(2), self.dt, 2), self._behind(gate.unsqueeze(1), self.gate, 1)
-        tokens = self._behind(query.unsqueeze(1), self.tail, 1) + self.mixer.mixed(x, B, C, dt, gate)
-        tokens = member.norm(tokens)
-        raw: Tensor = member.readout(torch.cat([tokens[:, -1], tokens.mean(1)], 1))
-        raw = raw + F.linear(song, member.skip.weight[:, : song.shape[1]], member.skip.bias)
+        _, into, activation, _, out = member.extras
+        extras = out(activation(F.linear(seen, into.weight[:, : self.extras], into.bias)))
+        known = song.shape[1] + self.extras
+        raw = F.linear(torch.cat([song, seen], 1), member.skip.weight[:, :known], member.skip.bias)
+        for token, weight in zip(self._tokens(query, extras), self.weights, strict=True):
+            raw = raw + member.norm(token) @ weight
+        raw = raw + member.readout[1].bias
         if member.interactions is None:
             return raw
-        numbers = F.pad(song[:, : member.numbers], (0, member.interactions.vector.in_features - member.numbers))
-        return raw + member.interactions(numbers, batch["category"])
+        numbers = torch.cat([song[:, : member.numbers], seen], 1)
+        missing = member.interactions.vector.in_features - numbers.shape[1]
+        return raw + member.interactions(F.pad(numbers, (0, missing)), batch["category"])
 
-    @staticmethod
-    def _behind(first: Tensor, others: Tensor, dim: int) -> Tensor:
-        return torch.cat([first, others.expand(first.shape[0], *others.shape)], dim)
+    def _tokens(self, query: Tensor, extras: Tensor) -> list[Tensor]:
+        """``(B, d)`` each, after the block."""
+        mixer, given = self.mixer, [query, extras, self.readout]
+        normed = [self.block.norm(token) for token in given[:2]]
+        parts = F.silu(torch.cat(normed, 1) @ self.weight + self.bias)
+        x, B, C = self._parted(parts)
+        dt = [*(F.softplus(token @ mixer.step + mixer.dt_bias) for token in normed), self.dt]  # (B, h)
+        gate = [*(F.silu(token @ mixer.gate) for token in normed), self.gate]
+        decay = [(step * mixer.log_decay.squeeze(1)).exp() for step in dt]
+        found = []
+        for row, token in enumerate(given):
+            y = passed = None  # how far earlier tokens have decayed by now
+            for earlier in range(row, -1, -1):
+                factor = (C[row] * B[earlier]).sum(1, keepdim=True) * dt[earlier]
+                factor = factor + mixer.skip.flatten() if passed is None else factor * passed
+                passed = decay[earlier] if passed is None else passed * decay[earlier]
+                term = (factor @ self.spread) * x[earlier]
+                y = term if y is None else y + term
+            found.append(token + mixer.projected(y * gate[row]))
+        return found
+
+    def _parted(self, parts: Tensor) -> list[list[Tensor]]:
+        """x, B and C of the three tokens."""
+        found, begin = [], 0
+        for name in "xBC":
+            width = len(getattr(self.mixer, f"{name}_bias"))
+            found.append([parts[:, begin + width * row : begin + width * (row + 1)] for row in range(TAIL)])
+            begin += width * TAIL
+        return found

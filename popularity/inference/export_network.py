@@ -94,7 +94,7 @@ class HistoryNetwork(nn.Module):
                         setattr(block, name, DenseMamba2(mixer))
         extras = encoder.inputs.extras
         self.alone = nn.ModuleList(
-            SongAlone(member) if SongAlone.takes(member) and not extras else member for member in self.members
+            SongAlone(member, extras) if SongAlone.takes(member) else member for member in self.members
         )
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:

@@ -105,6 +105,10 @@ def _shortened(graph: Any) -> list[Any]:
             kept.append(helper.make_node("ConstantOfShape", [node.input[1]], list(node.output), value=value))
         else:
             kept.append(node)
+    used = {name for node in kept for name in node.input}
+    left = [one for one in graph.initializer if one.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(left)
     return kept
 
 

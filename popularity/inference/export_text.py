@@ -190,7 +190,7 @@ class TitleStatistics(nn.Module):
             return text.any(found)
 
         opener = text.any_of("-([")
-        opened = text.place > taken(text.first(opener, text.start), text.row)
+        opened = text.in_front(opener) > 0
         spaced = opener | (text.any_of(" ") & behind(opener, -1))
         quoted = text.starts("from ") & behind(text.any_of("\"'“‘"), 5)
         about = (text.starts("from", right=True) & behind(spaced, -1)) | quoted

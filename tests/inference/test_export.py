@@ -370,9 +370,8 @@ def test_the_graph_of_every_network(crowded, settings):
     graph = graphs.SongGraph(module, encoder, known, samples * getattr(encoder, "eval_samples", 1)).eval()
     shapes = []
     if "known_songs" in graph.outputs:
-        graph.net.members[0].register_forward_pre_hook(
-            lambda module, given: shapes.append(tuple(given[1].role.shape[-2:]))
-        )
+        for member in {graph.net.alone[0], graph.net.members[0]}:
+            member.register_forward_pre_hook(lambda module, given: shapes.append(tuple(given[1].role.shape[-2:])))
     with torch.no_grad():
         found = dict(zip(graph.outputs, graph(*graphs.songs_of(new, graphs.vocabularies(encoder, known))), strict=True))
     crowded = np.zeros(len(new), dtype=bool)
