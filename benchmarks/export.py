@@ -23,7 +23,7 @@ from popularity.inference.checkpoint import load_checkpoint
 from popularity.inference.distribution import SHARES, interval
 from popularity.inference.predictor import predict_songs
 
-ROUNDS = 3
+ROUNDS = 9
 
 
 def unknown(songs: pd.DataFrame) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -84,7 +85,7 @@ class Letters:
         size = (codes != 0).float().sum(1).long()  # ONNX Runtime adds up whole numbers slowly
         self.stop = (size + 1).cumsum(0)
         self.start, self.empty = self.stop - size, size == 0
-        length = self.stop[-1].item() + 1
+        length: Any = self.stop[-1].item() + 1  # in a graph, a number that the texts tell
         torch._check(length >= 2)
         self.place = torch.arange(length, device=codes.device)
         ends = torch.zeros(length, dtype=torch.int64).scatter(0, self.stop, torch.ones_like(self.stop))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from popularity.inference.export_lookup import Tables, taken
+from popularity.inference.export_lookup import Tables, picked, taken
 from popularity.metrics import HIGHEST, LOWEST
 from popularity.models.conformal import BANDS, Conformal
 
@@ -76,10 +76,10 @@ class Intervals(Tables):
         """``(B, E)`` points that corrected levels ``(B, E)`` are passed at."""
         steps = scores.shape[1] - 1
         step = (level * steps).long().clamp(0, steps - 1)
-        low, high = scores.gather(1, step), scores.gather(1, step + 1)
+        low, high = picked(scores, step), picked(scores, step + 1)
         goal = low + (level * steps - step) * (high - low)  # the level before the correction
         bin = (passed[:, 1:-1].unsqueeze(1) < goal.unsqueeze(2)).float().sum(2).long()
-        left, right = (_level(scores, passed.gather(1, place)) for place in (bin, bin + 1))
+        left, right = (_level(scores, picked(passed, place)) for place in (bin, bin + 1))
         inside = torch.where(right > left, (level - left) / (right - left).clamp_min(1e-300), 1.0)
         low, high = taken(self.edges, bin), taken(self.edges, bin + 1)
         return (low + inside * (high - low)).clamp(LOWEST, HIGHEST)
@@ -89,7 +89,7 @@ def _level(scores: Tensor, passed: Tensor) -> Tensor:
     """What `Conformal.forward` makes of cumulative probabilities ``(B, E)``, without a search."""
     steps = scores.shape[1] - 1
     right = (scores.unsqueeze(1) <= passed.unsqueeze(2)).float().sum(2).long().clamp(1, steps)
-    low, high = scores.gather(1, right - 1), scores.gather(1, right)
+    low, high = picked(scores, right - 1), picked(scores, right)
     level = (right - 1 + ((passed - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)) / steps
     # the first and the last edge stay what they are
     return torch.where(passed <= 0, 0.0, torch.where(passed >= 1, 1.0, level))

@@ -20,6 +20,12 @@ def taken(table: Tensor, index: Tensor) -> Tensor:
     return rows.reshape(*index.shape, *table.shape[1:])
 
 
+def picked(table: Tensor, place: Tensor) -> Tensor:
+    """``(B, E)`` numbers at places ``(B, E)`` of the rows of ``(B, K)``: ``table.gather(1, place)``, but faster."""
+    begin = torch.arange(place.shape[0], device=place.device).unsqueeze(1) * table.shape[1]
+    return taken(table.flatten(), begin + place)
+
+
 def taken_or_last(table: Tensor, index: Tensor) -> Tensor:
     """Rows of a table, the last one for -1."""
     return taken(table, torch.where(index < 0, table.shape[0] - 1, index))

@@ -7,6 +7,7 @@ Glossary of shapes: ``B`` songs, ``Q`` sequences, ``L`` tokens, ``d`` width, ``h
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 
 from popularity.features.related import QUERY
 from popularity.inference.export_lookup import Tables
+from popularity.models.blocks import DirectedBlock
 from popularity.models.histories import TAIL, History
 from popularity.models.history import HistoryMember
 from popularity.models.mamba2 import Mamba2
@@ -87,25 +89,38 @@ class DenseMamba2(Tables):
         return (gated @ self.out) * scale
 
 
+def takes_alone(member: nn.Module) -> TypeGuard[HistoryMember]:
+    """Whether `SongAlone` can stand for a member."""
+    if not isinstance(member, HistoryMember) or member.one_token or len(member.blocks) != 1:
+        return False
+    block: Any = member.blocks[0]
+    return isinstance(block.forward_mamba, DenseMamba2) and block.backward_mamba is None
+
+
 class SongAlone(Tables):
     """What `HistoryMember` gives of songs that know none, whose sequences are the song, its extras and the read-out.
 
-    A projection of all three tokens, with the convolution, is one product with the first two of them; what the read-out,
-    which is the same for all songs, adds to it is computed beforehand. Each token is a tensor of its own, so that
-    nothing is put together or taken apart.
+    A projection of all three tokens, with the convolution, is one product with the first two; what the read-out, which
+    is the same for all songs, adds to it is computed beforehand. Each token is a tensor of its own, so that little is
+    put together or taken apart.
 
     Args:
         member: trained, with one block in one direction, whose mixer is a `DenseMamba2`.
         extras: of a song; those of its history are 0.
     """
 
+    member: HistoryMember
+    block: DirectedBlock
+    mixer: DenseMamba2
+
     def __init__(self, member: HistoryMember, extras: int) -> None:
         super().__init__()
-        (self.block,) = member.blocks
-        self.member, self.mixer, self.extras = member, self.block.forward_mamba, extras
-        mixer = self.mixer
+        block: Any = member.blocks[0]
+        mixer: DenseMamba2 = block.forward_mamba
+        last_layer: Any = member.readout[1]
+        self.member, self.block, self.mixer, self.extras = member, block, mixer, extras
         with torch.no_grad():
-            readout = self.block.norm(member.readout_token).unsqueeze(0)
+            readout = block.norm(member.readout_token).unsqueeze(0)
             of_song, of_extras, biases = [], [], []
             for name in "xBC":
                 weight, bias = getattr(mixer, f"{name}_weight"), getattr(mixer, f"{name}_bias")
@@ -113,7 +128,7 @@ class SongAlone(Tables):
                 of_song += [now, before, earlier]
                 of_extras += [torch.zeros_like(now), now, before]
                 biases += [bias, bias, bias + (readout @ now).squeeze(0)]
-            last, mean = member.readout[1].weight.t().chunk(2)
+            last, mean = last_layer.weight.t().chunk(2)
             tensors = {
                 "weight": torch.cat([torch.cat(of_song, 1), torch.cat(of_extras, 1)]),
                 "bias": torch.cat(biases),
@@ -123,17 +138,10 @@ class SongAlone(Tables):
                 # from heads to their channels: a product of small tensors is slow where one of them is repeated
                 "spread": torch.eye(mixer.heads).repeat_interleave(mixer.width, 1),
                 "weights": torch.stack([mean / TAIL, mean / TAIL, mean / TAIL + last]),  # of each token
+                "out_bias": last_layer.bias,
             }
         for name, value in tensors.items():
             self.register_buffer(name, value.detach().clone(memory_format=torch.contiguous_format))
-
-    @staticmethod
-    def takes(member: nn.Module) -> bool:
-        """Whether a member is one of these."""
-        if not isinstance(member, HistoryMember) or member.one_token or len(member.blocks) != 1:
-            return False
-        block = member.blocks[0]
-        return isinstance(block.forward_mamba, DenseMamba2) and block.backward_mamba is None
 
     def forward(self, batch: Mapping[str, Tensor], nothing: History) -> Tensor:
         """Raw outputs ``(B, outputs)``.
@@ -144,18 +152,19 @@ class SongAlone(Tables):
         """
         member, song, seen = self.member, batch["song"], batch["extras"]
         query = member.embedded(batch, nothing)[1] + member.role.weight[QUERY]
-        _, into, activation, _, out = member.extras
-        extras = out(activation(F.linear(seen, into.weight[:, : self.extras], into.bias)))
+        into: Any = member.extras[1]
+        extras = member.extras[2:](F.linear(seen, into.weight[:, : self.extras], into.bias))
         known = song.shape[1] + self.extras
         raw = F.linear(torch.cat([song, seen], 1), member.skip.weight[:, :known], member.skip.bias)
         for token, weight in zip(self._tokens(query, extras), self.weights, strict=True):
             raw = raw + member.norm(token) @ weight
-        raw = raw + member.readout[1].bias
+        raw = raw + self.out_bias
         if member.interactions is None:
             return raw
         numbers = torch.cat([song[:, : member.numbers], seen], 1)
         missing = member.interactions.vector.in_features - numbers.shape[1]
-        return raw + member.interactions(F.pad(numbers, (0, missing)), batch["category"])
+        products: Tensor = member.interactions(F.pad(numbers, (0, missing)), batch["category"])
+        return raw + products
 
     def _tokens(self, query: Tensor, extras: Tensor) -> list[Tensor]:
         """``(B, d)`` each, after the block."""
@@ -168,13 +177,14 @@ class SongAlone(Tables):
         decay = [(step * mixer.log_decay.squeeze(1)).exp() for step in dt]
         found = []
         for row, token in enumerate(given):
-            y = passed = None  # how far earlier tokens have decayed by now
+            terms, passed = [], torch.ones_like(self.dt)  # how far earlier tokens have decayed by now
             for earlier in range(row, -1, -1):
-                factor = (C[row] * B[earlier]).sum(1, keepdim=True) * dt[earlier]
-                factor = factor + mixer.skip.flatten() if passed is None else factor * passed
-                passed = decay[earlier] if passed is None else passed * decay[earlier]
-                term = (factor @ self.spread) * x[earlier]
-                y = term if y is None else y + term
+                factor = (C[row] * B[earlier]).sum(1, keepdim=True) * dt[earlier] * passed
+                if earlier == row:
+                    factor = factor + mixer.skip.flatten()
+                terms.append((factor @ self.spread) * x[earlier])
+                passed = passed * decay[earlier]
+            y = sum(terms[1:], terms[0])
             found.append(token + mixer.projected(y * gate[row]))
         return found
 

@@ -21,7 +21,7 @@ from popularity.features.encoder import HistoryEncoder
 from popularity.inference.export_characters import places
 from popularity.inference.export_head import mix
 from popularity.inference.export_lookup import taken
-from popularity.inference.export_mamba import DenseMamba2, SongAlone
+from popularity.inference.export_mamba import DenseMamba2, SongAlone, takes_alone
 from popularity.models.categories import CategorySum
 from popularity.models.heads import Head
 from popularity.models.histories import TAIL, History, histories_of
@@ -61,12 +61,11 @@ class JointCategories(nn.Module):
 
     def forward(self, category: Tensor) -> Tensor:
         """``(..., d)`` of codes ``(..., C)``."""
-        total = None
+        found = []
         for number, group in enumerate(self.groups):
-            row = sum(category[..., place] * step for place, step in group.items())
-            found = taken(self.get_buffer(f"table_{number}"), row)
-            total = found if total is None else total + found
-        return total
+            steps = [category[..., place] * step for place, step in group.items()]
+            found.append(taken(self.get_buffer(f"table_{number}"), sum(steps[1:], steps[0])))
+        return sum(found[1:], found[0])
 
 
 class HistoryNetwork(nn.Module):
@@ -84,8 +83,9 @@ class HistoryNetwork(nn.Module):
         embed_known_songs(net, encoder)
         self.members, self.head = net.members, head
         for module in list(net.modules()):
-            if isinstance(getattr(module, "category", None), CategorySum):
-                module.category = JointCategories(module.category)
+            table = getattr(module, "category", None)
+            if isinstance(table, CategorySum):
+                module.category = JointCategories(table)
         for member in self.members:
             for block in member.blocks if isinstance(member, HistoryMember) else ():
                 for name in ("forward_mamba", "backward_mamba"):
@@ -94,7 +94,7 @@ class HistoryNetwork(nn.Module):
                         setattr(block, name, DenseMamba2(mixer))
         extras = encoder.inputs.extras
         self.alone = nn.ModuleList(
-            SongAlone(member, extras) if SongAlone.takes(member) else member for member in self.members
+            SongAlone(member, extras) if takes_alone(member) else member for member in self.members
         )
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:

@@ -114,7 +114,7 @@ class Components(Tables):
             repeated = repeated & behind(repeated, 1) if step else repeated
             again.append(F.pad(places(repeated & (node > 0)), (2, 0)))  # two more, for tensors that are not empty
         found = [taken(node, some) for node, some in zip(nodes, again, strict=True)]
-        before = [torch.zeros_like(found[0]), *(taken(node, some) for node, some in zip(nodes, again[1:]))]
+        before = [taken(node, some) for node, some in zip((torch.zeros_like(pair), *nodes[:-1]), again, strict=True)]
         row, node = taken(text.row, torch.cat(again)), torch.cat(found)
         longer = taken(text.row, torch.cat(again[1:])) * self.nodes + torch.cat(found[1:])
         _, index, counts = torch.unique(longer, return_inverse=True, return_counts=True)

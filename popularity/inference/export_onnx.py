@@ -98,7 +98,7 @@ def _shortened(graph: Any) -> list[Any]:
         del node.input[:]
         node.input.extend(names)
         perm = [list(one.ints) for one in node.attribute if one.name == "perm"]
-        if perm and perm[0] == sorted(perm[0]) or node.op_type == "Expand" and node.output[0] in scattered:
+        if (perm and perm[0] == sorted(perm[0])) or (node.op_type == "Expand" and node.output[0] in scattered):
             same[node.output[0]] = node.input[0]
         elif node.op_type == "Expand" and numbers.get(node.input[0], none).size == 1:
             value = numpy_helper.from_array(numbers[node.input[0]].reshape(1))

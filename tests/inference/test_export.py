@@ -150,6 +150,54 @@ def test_a_block_in_few_operations(length):
         np.testing.assert_allclose(network.DenseMamba2(block)(tokens), block(tokens), atol=2e-6)
 
 
+@pytest.mark.parametrize("settings", [{}, {"d_conv": 2, "interactions": 0}, {"d_state": 16, "width": 24}], ids=str)
+@pytest.mark.parametrize("extras", [0, 2])
+def test_songs_that_know_none(settings, extras):
+    from types import SimpleNamespace
+
+    from popularity.features.base import Inputs
+    from popularity.models.histories import History
+    from popularity.models.history import HistoryMamba
+
+    torch.manual_seed(0)
+    codes, sizes = (4, 3, 6), {"members": 1, "width": 8, "d_state": 4, "mlp_width": 0}
+    inputs = Inputs(song=10, numbers=7, plain=2, extras=extras, codes=codes)
+    net = HistoryMamba(inputs, 5, **{**sizes, **settings}).eval()
+    known = {"song": torch.randn(3, 10), "category": torch.zeros(3, 3, dtype=torch.long)}
+    encoder = SimpleNamespace(known=known, label=torch.zeros(3), inputs=inputs, history=4)
+    graph = network.HistoryNetwork(net, None, encoder)
+    (member,), (alone,) = graph.members, graph.alone
+    assert type(alone).__name__ == "SongAlone"
+    songs = {"song": torch.randn(6, 10), "extras": torch.randn(6, extras), "month": torch.full((6,), torch.nan)}
+    songs["category"] = torch.stack([torch.randint(size, (6,)) for size in codes], 1)
+    none = torch.zeros(6, 0)
+    nothing = History(none.long(), none.long(), none, none, none.long(), None)
+    with torch.no_grad():
+        np.testing.assert_allclose(alone(songs, nothing), member(songs, nothing), atol=2e-6)
+
+
+@pytest.mark.parametrize("codes", [(2,), (13, 3, 8, 3, 129, 129), (40, 40, 40), (2000, 2, 600)], ids=str)
+def test_joint_categories(codes):
+    from popularity.models.categories import CategorySum
+
+    torch.manual_seed(0)
+    apart = CategorySum(codes, 7, 1.0)
+    category = torch.stack([torch.randint(size, (50,)) for size in codes], 1)
+    category[0], category[1] = 0, torch.tensor(codes) - 1
+    joint = network.JointCategories(apart)
+    tables = [len(table) for table in joint.buffers()]
+    assert max(tables) <= max(1024, *codes)
+    with torch.no_grad():
+        np.testing.assert_allclose(joint(category), apart(category), atol=1e-6)
+
+
+def test_small_categories_are_looked_up_together():
+    from popularity.models.categories import CategorySum
+
+    tables = network.JointCategories(CategorySum((13, 3, 8, 3, 129, 129), 2, 1.0)).buffers()
+    assert [len(table) for table in tables] == [13 * 3 * 8 * 3, 129, 129]
+
+
 @pytest.mark.parametrize("corrected", [False, True])
 def test_intervals(corrected):
     from popularity.models.conformal import Conformal
@@ -254,6 +302,29 @@ def columns_of(songs: pd.DataFrame, session) -> dict[str, np.ndarray]:
     }
 
 
+def _superfluous(path: Path) -> list[str]:
+    """Nodes of a model that copy what is there, and tensors that nothing reads."""
+    import onnx
+
+    graph = onnx.load(path).graph
+    numbers = {one.name for one in graph.initializer if np.prod(one.dims) == 1}
+    numbers |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
+    still = [
+        one.name
+        for one in graph.node
+        if any(list(perm.ints) == sorted(perm.ints) for perm in one.attribute if perm.name == "perm")
+    ]
+    read = {name for node in graph.node for name in node.input}
+    unread = [one.name for one in graph.initializer if one.name not in read]
+    scattered = {node.input[2] for node in graph.node if node.op_type == "ScatterND"}
+    filled = [
+        one.name
+        for one in graph.node
+        if one.op_type == "Expand" and {one.input[0], one.output[0]} & (numbers | scattered)
+    ]
+    return [*still, *unread, *filled]
+
+
 @pytest.mark.slow
 def test_onnx_is_equal_to_the_checkpoint(onnx_file, real_songs, capsys):
     """One test: workers that share tests out would export twice. The example of the page is run too."""
@@ -265,6 +336,7 @@ def test_onnx_is_equal_to_the_checkpoint(onnx_file, real_songs, capsys):
         found = session.run(["popularity", "low_80", "high_80"], columns_of(songs, session))
         for values, name in zip(found, ("expected", "low", "high"), strict=True):
             np.testing.assert_allclose(values, songs[name], atol=1e-4 if name == "expected" else 1e-2, err_msg=name)
+    assert not _superfluous(onnx_file)
     page = re.findall(r"```py\n(.*?)```", PAGE.read_text(), re.DOTALL)[0]
     assert len([line for line in page.splitlines() if line.strip()]) <= 15
     _run(page, onnx_file.parent, real_songs[:3])
