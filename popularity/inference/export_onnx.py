@@ -83,7 +83,8 @@ def _shortened(graph: Any) -> list[Any]:
     """The nodes without copies that the exporter makes and ONNX Runtime does not see through.
 
     A transposition that changes nothing is left out, as is what brings the values of ``ScatterND`` to a shape that ours
-    have already; a number in every place of a tensor is ``ConstantOfShape``.
+    have already; a number in every place of a tensor is ``ConstantOfShape``; what nothing reads, of which ONNX Runtime
+    would warn, goes.
     """
     from onnx import helper, numpy_helper
 
@@ -97,19 +98,23 @@ def _shortened(graph: Any) -> list[Any]:
         names = [same.get(name, name) for name in node.input]
         del node.input[:]
         node.input.extend(names)
-        perm = [list(one.ints) for one in node.attribute if one.name == "perm"]
-        if (perm and perm[0] == sorted(perm[0])) or (node.op_type == "Expand" and node.output[0] in scattered):
+        order = next((list(one.ints) for one in node.attribute if one.name == "perm"), [1, 0])
+        if order == sorted(order) or (node.op_type == "Expand" and node.output[0] in scattered):
             same[node.output[0]] = node.input[0]
         elif node.op_type == "Expand" and numbers.get(node.input[0], none).size == 1:
             value = numpy_helper.from_array(numbers[node.input[0]].reshape(1))
             kept.append(helper.make_node("ConstantOfShape", [node.input[1]], list(node.output), value=value))
         else:
             kept.append(node)
-    used = {name for node in kept for name in node.input}
-    left = [one for one in graph.initializer if one.name in used]
+    read, alive = {one.name for one in graph.output}, []
+    for node in reversed(kept):
+        if read.intersection(node.output):
+            read.update(node.input)
+            alive.append(node)
+    left = [one for one in graph.initializer if one.name in read]
     del graph.initializer[:]
     graph.initializer.extend(left)
-    return kept
+    return alive[::-1]
 
 
 def _code_points(versions: Mapping[str, int]) -> Any:

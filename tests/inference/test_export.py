@@ -315,7 +315,9 @@ def _superfluous(path: Path) -> list[str]:
         if any(list(perm.ints) == sorted(perm.ints) for perm in one.attribute if perm.name == "perm")
     ]
     read = {name for node in graph.node for name in node.input}
+    read |= {one.name for one in graph.output}
     unread = [one.name for one in graph.initializer if one.name not in read]
+    unread += [one.name for one in graph.node if read.isdisjoint(one.output)]
     scattered = {node.input[2] for node in graph.node if node.op_type == "ScatterND"}
     filled = [
         one.name
