@@ -15,6 +15,7 @@ import pandas as pd
 import yaml
 
 from popularity.evaluation.models import build_model
+from popularity.evaluation.significance import compare
 
 ROOT = Path(__file__).resolve().parents[1]
 SPLITS = ("random", "artist", "credits")
@@ -132,6 +133,23 @@ def latest(results: Path) -> str:
         rows.append([cell, f"{found.loc['mamba', 'folds']}", *errors, ratio, interval(against)])
     head = ["set, split", "folds", "`mamba`", "`lightgbm`", "`catboost`", "`linear`"]
     return table([*head, "Mamba to the better trees", "MSE of these above Mamba's (95 %)"], rows)
+
+
+def rivals(results: Path) -> str:
+    """Other rivals on some of the folds of the latest version, beside Mamba on the same: one row per cell and rival."""
+    cells, rows = _cells(results, "cells"), []
+    for cell, path in _cells(results, "rivals").items():
+        ours = pd.read_csv(cells[cell] / "folds.csv").query("model in ['mamba', 'lightgbm']")
+        theirs = pd.read_csv(path / "folds.csv").query("model != 'linear'")
+        for model, folds in theirs.groupby("model"):
+            same = ours.merge(folds[["repeat", "fold"]])
+            found = compare(pd.concat([same, folds]), "mamba").set_index("model").loc[model]
+            mse = same.groupby("model")["mse"].mean().to_dict() | {str(model): folds["mse"].mean()}
+            errors = [f"{mse[name]:.2f}" for name in ("mamba", str(model), "lightgbm")]
+            ratio = f"{mse['mamba'] / mse[str(model)]:.3f}"
+            rows.append([cell, f"{len(folds)}", f"`{model}`", *errors, ratio, interval(found)])
+    head = ["set, split", "folds", "rival", "`mamba`", "rival's", "`lightgbm`", "Mamba to the rival"]
+    return table([*head, "MSE of the rival above Mamba's (95 %)"], rows)
 
 
 def trust(results: Path) -> str:
@@ -264,6 +282,7 @@ PAGES: dict[str, dict[str, tuple[str, Callable[[Path], str]]]] = {
     "README.md": {"results": ("results", latest)},
     "docs/results.md": {
         "latest": ("results", latest),
+        "rivals": ("results", rivals),
         "trust": ("results", trust),
         "comparison": ("results", comparison),
         "untouched": ("results", untouched),
