@@ -88,9 +88,10 @@ def exported_model(options: Options) -> tuple[bytes, list[str], list[str]]:
     songs = data.songs("train")
     samples = options.samples or int(data.hparams["samples"]) * int(getattr(data.encoder, "eval_samples", 1))
     graph = SongGraph(module.float().eval(), data.encoder, songs, samples).eval()
-    print("translating the model into a graph, a minute or two ...", file=sys.stderr)
+    print("translating the model into a graph, a few minutes ...", file=sys.stderr)
     lists = vocabularies(data.encoder, songs)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # that torchvision, which nothing here needs, is missing
+    for name in ("torch.onnx", "onnx_ir"):  # of packages that nothing here needs, and of attributes that are empty
+        logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of PyTorch, on its own ways
         traced = exported(graph)

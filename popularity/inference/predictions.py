@@ -18,7 +18,7 @@ from popularity.io import check_target, write_atomically
 _OTHER_FORMATS = (".xlsx", ".xls", ".ods", ".json", ".tsv", ".feather", ".arrow", ".gz", ".zip")
 
 #: A cell that begins so is a formula to a spreadsheet (OWASP, CSV injection).
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULAS = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")
 
 
 def check_output(path: str | Path, inputs: Sequence[str | Path | None] = ()) -> None:

@@ -43,6 +43,12 @@ def test_csv_is_the_default_and_holds_no_formulas(songs, tmp_path):
         assert read["predicted_popularity"].tolist() == PREDICTION.tolist()
 
 
+@pytest.mark.parametrize("sign", "=+-@＝＋－＠\t\n")
+def test_text_that_begins_like_a_formula(songs, tmp_path, sign):
+    write_predictions(tmp_path / "out.csv", [songs[:1].assign(title=f"{sign}1")])
+    assert pd.read_csv(tmp_path / "out.csv", keep_default_na=False)["title"].tolist() == [f"'{sign}1"]
+
+
 def test_negative_numbers_stay_numbers(songs, tmp_path):
     write_predictions(tmp_path / "out.csv", [songs.assign(predicted_popularity=-PREDICTION)])
     assert pd.read_csv(tmp_path / "out.csv")["predicted_popularity"].dtype == float
