@@ -308,7 +308,8 @@ def _superfluous(path: Path) -> list[str]:
 
     graph = onnx.load(path).graph
     numbers = {one.name for one in graph.initializer if np.prod(one.dims) == 1}
-    numbers |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
+    constants = [(node.output[0], node.attribute[0]) for node in graph.node if node.op_type == "Constant"]
+    numbers |= {name for name, told in constants if told.name == "value" and np.prod(told.t.dims) == 1}
     still = [
         one.name
         for one in graph.node
@@ -318,12 +319,7 @@ def _superfluous(path: Path) -> list[str]:
     read |= {one.name for one in graph.output}
     unread = [one.name for one in graph.initializer if one.name not in read]
     unread += [one.name for one in graph.node if read.isdisjoint(one.output)]
-    scattered = {node.input[2] for node in graph.node if node.op_type == "ScatterND"}
-    filled = [
-        one.name
-        for one in graph.node
-        if one.op_type == "Expand" and {one.input[0], one.output[0]} & (numbers | scattered)
-    ]
+    filled = [one.name for one in graph.node if one.op_type == "Expand" and one.input[0] in numbers]
     return [*still, *unread, *filled]
 
 
