@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from popularity.data.splits import Split
     from popularity.training.fit import Fit
 
+# gcsfs asks Google's servers what kind of bucket it is given, unless told when it is imported that it need not
+os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+
 # machines differ and are shared: how long an example takes says nothing about the law it tests
 settings.register_profile("popularity", deadline=None, max_examples=50)
 settings.load_profile("popularity")

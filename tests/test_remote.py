@@ -103,6 +103,9 @@ def test_what_cannot_be_read_is_one_line(
     address: str, told: str, bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "gcsfs", None)  # not installed
+    from fsspec.registry import _registry
+
+    monkeypatch.delitem(_registry, "gs", raising=False)  # nor met by an earlier test
     with pytest.raises(InputError, match=address) as refused:
         fetch(address, tmp_path)
     assert told in str(refused.value)
@@ -124,6 +127,20 @@ def test_what_cannot_be_written_to_is_refused_before_any_work(bucket: Any) -> No
         check_target("s3://nobody/a.csv")
     with pytest.raises(InputError, match="s3://songs/runs: expected a folder of this machine"):
         check_folder(Path("s3://songs/runs"))
+
+
+@pytest.mark.parametrize("address", ["gs://songs/runs", "hf://datasets/me/songs"])
+def test_logs_that_lose_rows_are_refused(
+    address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning's logger appends; gcsfs overwrites instead."""
+    monkeypatch.chdir(tmp_path)
+    make_songs(60).to_csv("songs.csv", index=False)
+    logger = ["--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", address]
+    assert main(["fit", "--data.source", "songs.csv", *SMALL, *PLAIN, *logger]) == 2
+    told = capsys.readouterr().err
+    assert f"expected a folder of this machine or s3://..., got {address}" in told
+    assert "Traceback" not in told
 
 
 def test_a_fit_in_object_storage(

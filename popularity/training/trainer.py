@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import Logger
 
 from popularity.errors import InputError, one_line
 from popularity.io import check_folder
+from popularity.remote import address_of
 from popularity.training.callbacks import EMA, BestSoFar, FiniteLoss, LongLived, ProgressBar, RandomState
 from popularity.training.checkpoints import CheckpointFiles, LastCheckpoint
 from popularity.training.loggers import MetricsCSV, run_version
@@ -117,7 +118,7 @@ def trainer_of(settings: Mapping[str, Any]) -> Trainer:
 
 
 def check_monitors(config: Namespace) -> None:
-    """Refuse a metric that nobody logs, logging every 0 steps, and several checkpoints of one name.
+    """Refuse a metric that nobody logs, logging every 0 steps or where it cannot be, several checkpoints of one name.
 
     Raises:
         InputError: the flag, what was expected and what was given.
@@ -127,6 +128,15 @@ def check_monitors(config: Namespace) -> None:
             f"--trainer.log_every_n_steps: expected at least 1, got {config.trainer.log_every_n_steps}; "
             "to log nothing give --trainer.logger false"
         )
+    given = config.trainer.logger
+    for logger in given if isinstance(given, list) else [given]:
+        if isinstance(logger, Namespace) and logger.class_path.endswith("CSVLogger"):
+            address = address_of(logger.init_args.save_dir) or ""
+            if address and not address.startswith("s3"):
+                raise InputError(
+                    f"--trainer.logger.save_dir: expected a folder of this machine or s3://..., got {address}: "
+                    "CSVLogger appends to metrics.csv, and there all but the last rows would be lost"
+                )
     known = [f"val/{name}" for name in METRICS]
     for key in ("checkpoint", "early_stopping"):
         monitor = config[key].monitor
