@@ -131,7 +131,7 @@ def check_monitors(config: Namespace) -> None:
     given = config.trainer.logger
     for logger in given if isinstance(given, list) else [given]:
         if isinstance(logger, Namespace) and logger.class_path.endswith("CSVLogger"):
-            address = address_of(logger.init_args.save_dir) or ""
+            address = address_of(logger.get("init_args.save_dir") or "") or ""
             if address and not address.startswith("s3"):
                 raise InputError(
                     f"--trainer.logger.save_dir: expected a folder of this machine or s3://..., got {address}: "
