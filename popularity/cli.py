@@ -15,7 +15,9 @@ from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from popularity.data.songs import SongTable
 from popularity.data.sources import EMBEDDED
+from popularity.data.splits import Split
 from popularity.errors import InputError, one_line
 from popularity.inference.checkpoint import (
     check_classes,
@@ -64,6 +66,7 @@ class PopularityCLI(LightningCLI):
 
     def __init__(self, args: Sequence[str]) -> None:
         self.argv, self.checkpoint = list(args), dict[str, Any]()
+        self.loaded: tuple[SongTable | None, Split | None] = None, None  # what a choice was made for
         super().__init__(
             PopularityModule,
             PopularityDataModule,
@@ -147,6 +150,7 @@ class PopularityCLI(LightningCLI):
         if config.trainer.fast_dev_run:
             return Choice({"trainer.max_epochs": 1} if config.trainer.max_epochs is None else {})
         data = loaded_data(config)
+        self.loaded = data.table, data.split
         assert data.table is not None
         assert data.split is not None
         forced_implementation()
@@ -164,6 +168,7 @@ class PopularityCLI(LightningCLI):
         """The Trainer with loggers and callbacks that fit the verb, after all input has been checked."""
         verb = str(self.subcommand)
         config, built = self.config[verb], self.config_init[verb]
+        built.data.table, built.data.split = self.loaded
         remember(config, built)
         self._check_input(verb, config)
         if verb == "fit":

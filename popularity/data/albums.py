@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from popularity.data.credits import artist_names, normalise_name
+from popularity.data.mapped import in_chunks
 
 _GENERIC_WORDS = (
     *("the", "my", "of", "and", "&", r"vol(?:ume)?\.?", r"\d+", "[ivx]+", "all", "very", "super", "greatest", "best"),
@@ -57,7 +58,11 @@ def albums(songs: pd.DataFrame) -> pd.Series:
 
 def first_artists(songs: pd.DataFrame) -> pd.Series:
     """The first-named artist of each song, normalised; missing where nobody is named."""
-    return pd.Series([names[0] if names else None for names in artist_names(songs)], songs.index, dtype="str")
+    found = [
+        pd.Series([names[0] if names else None for names in artist_names(part)], part.index, dtype="str")
+        for part in in_chunks(songs)
+    ]
+    return pd.concat(found)
 
 
 def nameless_artists(songs: pd.DataFrame) -> pd.Series:
@@ -69,7 +74,10 @@ def nameless_artists(songs: pd.DataFrame) -> pd.Series:
     Returns:
         Texts ``(n,)`` with the index of `songs`; missing for songs that name somebody, and for those without an album.
     """
-    first, keys = first_artists(songs), album_keys(songs)
+    first = first_artists(songs)
+    if first.notna().all():
+        return first.where(first.isna())
+    keys = album_keys(songs)
     album = keys["by_date"].fillna(keys["name"])
     on_album = first.groupby(album)
     artist = on_album.transform("first").where(on_album.transform("nunique") == 1)

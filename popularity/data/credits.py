@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import pandas as pd
 
+from popularity.data.mapped import in_chunks
 from popularity.data.search import contains
 
 # Curly quotes to straight ones.
@@ -60,8 +61,9 @@ def normalise_name(name: str) -> str:
     Unicode NFKC, straight quotes, no invisible marks, case folded, blanks collapsed and stripped, closing full stops
     dropped (``"LOVE. FEAT. ZACARI."`` credits Zacari; ``"fun."`` and ``"fun"`` are one band).
     """
-    text = unicodedata.normalize("NFKC", name).translate(_SPELLING).casefold()
-    text = " ".join(text.split())
+    if not name.isascii():  # of ASCII both are the text itself
+        name = unicodedata.normalize("NFKC", name).translate(_SPELLING)
+    text = " ".join(name.casefold().split())
     return text.rstrip(". ") or text
 
 
@@ -79,9 +81,14 @@ def artist_names(songs: pd.DataFrame) -> list[tuple[str, ...]]:
         One tuple per song, the primary artist first, without repeats; ``()`` where the artist is missing.
     """
     codes, artists = pd.factorize(songs["artist"])
-    names = [_unique([normalise_name(part) for part in artist.split(";")]) for artist in artists]
+    names = [_names_in(artist) for artist in artists.tolist()]
     names.append(())  # code -1: missing
     return [names[code] for code in codes.tolist()]
+
+
+@lru_cache(maxsize=1 << 16)  # as above
+def _names_in(artist: str) -> tuple[str, ...]:
+    return _unique([normalise_name(part) for part in artist.split(";")])
 
 
 def _split_names(text: str, known: Container[str]) -> list[str]:
@@ -143,6 +150,11 @@ def titles_credits(titles: pd.Series, known: Container[str] = frozenset()) -> li
     return [found[code] for code in codes.tolist()]
 
 
+def known_names(songs: pd.DataFrame) -> frozenset[str]:
+    """The names in the artist column of songs, normalised."""
+    return frozenset(name for part in in_chunks(songs) for names in set(artist_names(part)) for name in names)
+
+
 def credits(songs: pd.DataFrame, known: Container[str] | None = None) -> list[tuple[str, ...]]:
     """Return every name credited on each song: the artist column's first, then the title's, without repeats.
 
@@ -156,7 +168,5 @@ def credits(songs: pd.DataFrame, known: Container[str] | None = None) -> list[tu
         One tuple of normalised names per song, ``()`` where nobody is named.
     """
     in_column = artist_names(songs)
-    if known is None:
-        known = frozenset(name for names in set(in_column) for name in names)
-    in_title = titles_credits(songs["title"], known)
+    in_title = titles_credits(songs["title"], known_names(songs) if known is None else known)
     return [_unique([*column, *title]) if title else column for column, title in zip(in_column, in_title, strict=True)]

@@ -11,7 +11,8 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from popularity.data.credits import artist_names
+from popularity.data.albums import first_artists
+from popularity.data.credits import known_names
 from popularity.data.report import LoadReport
 from popularity.data.songs import NoPopularity, SongTable, load_songs
 from popularity.data.sources import NAMES
@@ -95,9 +96,7 @@ def print_report(
     }
     for name, line in lines.items():
         console.print(f"{name}: {line or 'none'}", soft_wrap=True)
-    names = artist_names(songs)
-    first, every = {names[:1] for names in names if names}, {name for names in names for name in names}
-    console.print(f"artists: {len(first):,} first-named, {len(every):,} in all")
+    console.print(f"artists: {first_artists(songs).nunique():,} first-named, {len(known_names(songs)):,} in all")
     if not songs["popularity"].notna().any():
         console.print("popularity: none, so this is a file to predict")
         return

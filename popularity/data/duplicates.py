@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from popularity.data.mapped import in_chunks, taken
 from popularity.data.schema import AUDIO, REQUIRED
 
 RULES: dict[str, tuple[str, ...]] = {
@@ -45,10 +46,9 @@ def remove_duplicates(songs: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]
     """
     kept_for = np.arange(len(songs))  # the row that each row is a repeat of, or itself
     removed: dict[str, int] = {}
-    for rule, columns in RULES.items():
+    for rule in RULES:
         rows = np.unique(kept_for)
-        keys = songs[list(columns)]
-        first = rows[_first_of_each(keys if len(rows) == len(keys) else keys.iloc[rows], rule)]
+        first = _first_of_each(songs, rows, rule)
         removed[rule] = int((first != rows).sum())
         kept_for = first[np.searchsorted(rows, kept_for)]
     popularity = songs["popularity"].to_numpy(np.float64)
@@ -56,21 +56,34 @@ def remove_duplicates(songs: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]
     differing = difference[difference > 0]
     conflicts = Conflicts(len(differing), float(differing.mean()) if len(differing) else 0.0)
     rows = np.unique(kept_for)
-    return (songs if len(rows) == len(songs) else songs.iloc[rows]).reset_index(drop=True), removed, conflicts
+    return (songs if len(rows) == len(songs) else taken(songs, rows)).reset_index(drop=True), removed, conflicts
 
 
-def _first_of_each(keys: pd.DataFrame, rule: str) -> np.ndarray:
-    """Position of the first row that is the same song by one rule: ``(n,)``, its own for a song that repeats none.
+def _first_of_each(songs: pd.DataFrame, rows: np.ndarray, rule: str) -> np.ndarray:
+    """The first row that is the same song by one rule: ``(n,)``, its own for a song that repeats none.
 
     Args:
-        keys: the columns of the rule.
+        songs: the table.
+        rows: ``(n,)`` of it that are looked at, in rising order.
         rule: its name.
     """
-    columns, keys = list(keys), keys.reset_index(drop=True)
-    if rule == "same artist and title":
-        keys = keys.apply(lambda text: text.str.casefold())
-    known = keys[[name for name in columns if name not in AUDIO or name in REQUIRED]].notna().all(axis=1)
-    first = np.arange(len(keys))
-    several = keys[keys.duplicated(keep=False) & known]
-    first[several.index] = several.assign(row=several.index).groupby(columns, dropna=False)["row"].transform("min")
+    found = [_hashed(_keys(part, rule), rule) for part in in_chunks(songs)]
+    hashed, known = (np.concatenate(parts)[rows] for parts in zip(*found, strict=True))
+    alike = np.flatnonzero(known)[pd.Series(hashed[known]).duplicated(keep=False).to_numpy()]
+    first = rows.copy()
+    keys = _keys(songs.iloc[rows[alike]], rule)
+    first[alike] = keys.assign(row=rows[alike]).groupby(list(keys), dropna=False)["row"].transform("min")
     return first
+
+
+def _keys(songs: pd.DataFrame, rule: str) -> pd.DataFrame:
+    keys = songs[list(RULES[rule])]
+    return keys.apply(lambda text: text.str.casefold()) if rule == "same artist and title" else keys
+
+
+def _hashed(keys: pd.DataFrame, rule: str) -> tuple[np.ndarray, np.ndarray]:
+    """Of each song a hash, the same for the same keys, and whether it can be the same as another."""
+    known = keys[[name for name in keys if name not in AUDIO or name in REQUIRED]].notna().all(axis=1)
+    numbers = keys.select_dtypes("number")
+    keys = keys.assign(**{name: numbers[name] + 0.0 for name in numbers})  # minus zero is zero
+    return pd.util.hash_pandas_object(keys, index=False).to_numpy(), known.to_numpy()

@@ -11,7 +11,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from popularity.data.albums import album_keys, albums, first_artists, nameless_artists
-from popularity.data.credits import credits
+from popularity.data.credits import credits, known_names
+from popularity.data.mapped import in_chunks
 from popularity.errors import InputError
 
 SplitKind = Literal["random", "artist", "credits", "album", "time"]
@@ -32,12 +33,16 @@ def group_numbers(songs: pd.DataFrame, kind: SplitKind) -> np.ndarray:
         return np.arange(len(songs))
     if kind == "album":
         _require(songs, "album", kind)
-        return _components(_albums(songs))
+        return _components(_albums(part) for part in in_chunks(songs))
     _require(songs, "artist", kind)
     nameless = nameless_artists(songs)
     if kind == "artist":
         return own_group_where_missing(first_artists(songs).fillna(nameless))
-    return _components([(*names, *_known(one)) for *one, names in zip(nameless, credits(songs), strict=True)])
+    known = known_names(songs)
+    return _components(
+        [(*names, *_known([one])) for one, names in zip(part["nameless"], credits(part, known), strict=True)]
+        for part in in_chunks(songs.assign(nameless=nameless))
+    )
 
 
 def _require(songs: pd.DataFrame, column: str, kind: SplitKind) -> None:
@@ -71,11 +76,19 @@ def first_artist_numbers(songs: pd.DataFrame) -> np.ndarray:
     return own_group_where_missing(first_artists(songs))
 
 
-def _components(names: list[tuple[str, ...]]) -> np.ndarray:
-    """Groups of songs that are joined by common names, directly or through others; one without names is alone."""
-    n = len(names)
-    rows = np.repeat(np.arange(n), [len(names_of_song) for names_of_song in names])
-    codes, distinct = pd.factorize(np.array([name for names_of_song in names for name in names_of_song], dtype=object))
+def _components(parts: Iterable[list[tuple[str, ...]]]) -> np.ndarray:
+    """Groups of songs that are joined by common names, directly or through others; one without names is alone.
+
+    Args:
+        parts: the names of each song; only their hashes are kept.
+    """
+    counts, hashes = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.uint64)]
+    for names in parts:
+        counts.append(np.array([len(names_of_song) for names_of_song in names], dtype=np.int64))
+        hashes.append(pd.util.hash_array(np.array([name for one in names for name in one], dtype=object)))
+    count = np.concatenate(counts)
+    n, rows = len(count), np.repeat(np.arange(len(count)), count)
+    codes, distinct = pd.factorize(np.concatenate(hashes))
     size = n + len(distinct)  # nodes: songs, then names
     graph = coo_array((np.ones(len(rows), dtype=np.int8), (rows, n + codes)), shape=(size, size))
     component = connected_components(graph, directed=False)[1][:n]

@@ -17,6 +17,7 @@ from popularity.data.decisions import Decisions
 from popularity.data.duplicates import remove_duplicates
 from popularity.data.fingerprint import fingerprint
 from popularity.data.leaks import read_leak
+from popularity.data.mapped import joined
 from popularity.data.objections import Objections
 from popularity.data.parts import STANDARD_INPUT, is_large, read_parts
 from popularity.data.raw import RawTable
@@ -116,8 +117,14 @@ def songs_of(
 
 def _together(tables: Iterable[SongTable]) -> tuple[pd.DataFrame, LoadReport]:
     """The parts of a table as one."""
-    songs, reports = zip(*((table.songs, table.report) for table in tables), strict=True)
-    return pd.concat(songs, ignore_index=True), reduce(LoadReport.with_more, reports)
+    reports: list[LoadReport] = []
+
+    def songs() -> Iterator[pd.DataFrame]:
+        for table in tables:
+            reports.append(table.report)
+            yield table.songs
+
+    return joined(songs()), reduce(LoadReport.with_more, reports)
 
 
 def _finished(songs: pd.DataFrame, report: LoadReport, deduplicate: bool, learn: bool) -> SongTable:

@@ -23,18 +23,57 @@ ALBUM_STATISTICS: tuple[str, ...] = (
 _BESIDE = re.compile(r"\s*[(\[].*$|\s+-\s.*$")
 
 
-def album_statistics(songs: pd.DataFrame, keys: Keys, known: Keys, *, counted: bool) -> np.ndarray:
+class AlbumSongs:
+    """How many known songs an album has, and how many of them are by one artist.
+
+    Args:
+        known: keys of the known songs.
+    """
+
+    def __init__(self, known: Keys) -> None:
+        on_album = known.album >= 0
+        album, first = known.album[on_album], known.first[on_album]
+        self.albums, self.songs = np.unique(album, return_counts=True)
+        self.pairs, self.own = np.unique(_pair(album, first), return_counts=True)
+
+    def by_others(self, songs: Keys) -> np.ndarray:
+        """Number of known songs by other first-named artists on the album of each song, ``(n,)``.
+
+        A song that is itself known is not among them, for it is by its own artist.
+
+        Args:
+            songs: keys of ``n`` songs.
+        """
+        if not len(self.albums):
+            return np.zeros(len(songs))
+        total = _looked_up(self.albums, self.songs, songs.album)
+        own = _looked_up(self.pairs, self.own, _pair(songs.album, songs.first))
+        return np.where(songs.album >= 0, total - own, 0.0)
+
+
+def _pair(album: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """A hash of two hashes."""
+    mixed: np.ndarray = album.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + first.astype(np.uint64)
+    return mixed
+
+
+def _looked_up(names: np.ndarray, counts: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    place = np.minimum(np.searchsorted(names, wanted), len(names) - 1)
+    return np.where(names[place] == wanted, counts[place], 0)
+
+
+def album_statistics(songs: pd.DataFrame, keys: Keys, known: AlbumSongs, *, counted: bool) -> np.ndarray:
     """The statistics ``(n, 3)`` float64; zeros where no album of known songs is known.
 
     Args:
         songs: ``n`` songs.
         keys: of them.
-        known: keys of the known songs.
+        known: of the known songs.
         counted: whether ``album_others`` is told; else it is 0.
     """
-    if not (known.album >= 0).any():
+    if not len(known.albums):
         return np.zeros((len(songs), len(ALBUM_STATISTICS)))
-    others = songs_by_others(keys, known) if counted else np.zeros(len(songs))
+    others = known.by_others(keys) if counted else np.zeros(len(songs))
     return np.concatenate([album_names(songs), np.log1p(others)[:, None]], axis=1)
 
 
@@ -50,21 +89,3 @@ def _bare(texts: pd.Series) -> np.ndarray:
     marked = contains(filled, r"[(\[]|-")  # few: most have nothing to be taken off
     bare = [_BESIDE.sub("", text) if some else text for text, some in zip(filled, marked.tolist(), strict=True)]
     return np.array([text.casefold().strip() for text in bare], dtype=object)
-
-
-def songs_by_others(songs: Keys, known: Keys) -> np.ndarray:
-    """Number of known songs by other first-named artists on the album of each song, ``(n,)``.
-
-    A song that is itself known is not among them, for it is by its own artist.
-
-    Args:
-        songs: keys of ``n`` songs.
-        known: keys of the known songs.
-    """
-    on_album = known.album >= 0
-    all_songs = pd.Series(1, index=known.album[on_album]).groupby(level=0).sum()
-    pairs = pd.MultiIndex.from_arrays([known.album[on_album], known.first[on_album]])
-    by_artist = pd.Series(1, index=pairs).groupby(level=[0, 1]).sum()
-    total = all_songs.reindex(songs.album).fillna(0).to_numpy(np.float64)
-    own = by_artist.reindex(pd.MultiIndex.from_arrays([songs.album, songs.first])).fillna(0).to_numpy(np.float64)
-    return np.where(songs.album >= 0, total - own, 0.0)

@@ -23,13 +23,14 @@ from popularity.features.album_stats import ALBUM_STATISTICS, album_statistics
 from popularity.features.base import Encoder, Folds, Inputs
 from popularity.features.hiding import shares_to_hide
 from popularity.features.keys import Keys, KnownNames, hashes, keys_of
+from popularity.features.mapped import in_chunks
 from popularity.features.ngrams import TextEncoder
 from popularity.features.related import NO_SONG, RelatedSongs
 from popularity.features.retrieved import add_retrieved
 from popularity.features.sampling import Candidates, Thinning, fixed_chances, more_than, sample_histories, sort_keys
 from popularity.features.song import CODES, NUMERIC_FEATURES, FeatureEncoder
 from popularity.features.title_stats import TITLE_STATISTICS
-from popularity.features.vectors import in_chunks, restored, shortened, side_by_side, some_rows, song_vectors
+from popularity.features.vectors import restored, shortened, side_by_side, some_rows, song_vectors
 
 
 class HistoryEncoder(Encoder):
@@ -149,11 +150,11 @@ class HistoryEncoder(Encoder):
         self.label = (popularity - popularity.mean()) / spread.clamp_min(1e-3)
 
     def _vectors(self, songs: pd.DataFrame, keys: Keys) -> dict[str, Tensor]:
-        album = torch.from_numpy(self._album(songs, keys)).float() if self.texts else torch.zeros(len(songs), 0)
-        return in_chunks(lambda part: self._some_vectors(songs.iloc[part], album[part]), len(songs))
+        return in_chunks(lambda part: self._some_vectors(songs.iloc[part], keys[part]), len(songs))
 
-    def _some_vectors(self, songs: pd.DataFrame, album: Tensor) -> dict[str, Tensor]:
+    def _some_vectors(self, songs: pd.DataFrame, keys: Keys) -> dict[str, Tensor]:
         encoded = self.features.encode(songs)
+        album = torch.from_numpy(self._album(songs, keys)).float() if self.texts else torch.zeros(len(songs), 0)
         read = [text.encode(songs) for text in self.texts]
         texts = [encoded["title"], album, *(torch.from_numpy(one).float().clamp(-4, 4) for one, _ in read)]
         return {
@@ -164,7 +165,7 @@ class HistoryEncoder(Encoder):
 
     def _album(self, songs: pd.DataFrame, keys: Keys) -> np.ndarray:
         assert self.related is not None
-        return album_statistics(songs, keys, self.related.keys, counted=self.albums_counted)
+        return album_statistics(songs, keys, self.related.on_albums, counted=self.albums_counted)
 
     @property
     def albums_counted(self) -> bool:
@@ -214,7 +215,7 @@ class HistoryEncoder(Encoder):
             "month": keys.month if self.gaps else torch.full((len(songs),), torch.nan),
             "row": found.row,
             "role": found.role,
-            "key": sort_keys(keys, near, found.row.long(), self.known, earlier=self.earlier),
+            "key": sort_keys(keys, near, found.row, self.known, earlier=self.earlier),
             **({"same_album": found.same_album} if len(self.related.albums) else {}),
         }
 

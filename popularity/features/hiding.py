@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from popularity.features.base import Folds
+from popularity.features.keys import Keys
 from popularity.features.related import ALBUM, CREDITED, SAME, CandidateSet, RelatedSongs
 
 _COUNTED = 50_000  # songs of a fold, at most, by which shares are estimated
@@ -31,9 +33,11 @@ def shares_to_hide(related: RelatedSongs, folds: Folds, *, at_least: float) -> t
     keys = related.keys
     held_out_share, training_share = [], []
     for fitted, held_out in folds:
-        fewer = RelatedSongs(keys.take(fitted), earlier=related.earlier)
         rows = held_out[:: math.ceil(len(held_out) / _COUNTED)]
         some = keys.take(rows)
+        if len(rows) < len(held_out):
+            fitted = fitted[_may_be_read(keys, some)[fitted]]
+        fewer = RelatedSongs(keys.take(fitted), earlier=related.earlier)
         held_out_share.append(_has_history(fewer.candidates(some)).double().mean(1))
         training_share.append(_has_history(related.candidates(some, rows)).double().mean(1))
     shares = [0.0, 0.0, 0.0, 0.0]
@@ -41,6 +45,13 @@ def shares_to_hide(related: RelatedSongs, folds: Folds, *, at_least: float) -> t
         lacking, present = torch.stack(held_out_share).mean(0), torch.stack(training_share).mean(0)
         shares = [float(1 - one / all_) if all_ > 0 else 0.0 for one, all_ in zip(lacking, present, strict=True)]
     return tuple(min(max(share, least), 1.0) for share, least in zip(shares, (at_least, 0.0, 0.0, 0.0), strict=True))
+
+
+def _may_be_read(keys: Keys, some: Keys) -> np.ndarray:
+    """``(n,)`` bool: songs that share a name or an album with some others; only they can be candidates of these."""
+    before = np.concatenate([[0], np.isin(keys.name, some.name).cumsum()])
+    named: np.ndarray = before[keys.start[1:]] > before[keys.start[:-1]]
+    return named | np.isin(keys.album, some.album[some.album >= 0])
 
 
 def _has_history(found: CandidateSet) -> Tensor:

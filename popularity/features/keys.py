@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from popularity.data.albums import albums
-from popularity.data.credits import artist_names, credits
+from popularity.data.credits import artist_names, credits, known_names
+from popularity.data.mapped import in_chunks
 from popularity.data.schema import AUDIO
 
 DAYS_PER_MONTH = 30.4375
@@ -54,15 +55,29 @@ class Keys:
         others = {name: value[rows] for name, value in vars(self).items() if name not in ("start", "name")}
         return Keys(start=start, name=self.name[place], **others)
 
+    def __getitem__(self, part: slice) -> Keys:
+        """The keys of songs next to each other."""
+        start = self.start[part.start : part.stop + 1]
+        others = {name: value[part] for name, value in vars(self).items() if name not in ("start", "name")}
+        return Keys(start=start - start[0], name=self.name[start[0] : start[-1]], **others)
+
     def followed_by(self, more: Keys) -> Keys:
         """The keys of these songs and of more behind them."""
-        start = np.concatenate([self.start, more.start[1:] + self.start[-1]])
-        others = {name: np.concatenate([value, vars(more)[name]]) for name, value in vars(self).items()}
-        return Keys(**{**others, "start": start})
+        return Keys.joined([self, more])
+
+    @staticmethod
+    def joined(parts: Sequence[Keys]) -> Keys:
+        """The keys of songs one behind the other."""
+        before = np.cumsum([0, *(len(part.name) for part in parts)])
+        start = [part.start[:-1] + names for part, names in zip(parts, before.tolist(), strict=False)]
+        others = {
+            name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0]) if name != "start"
+        }
+        return Keys(start=np.concatenate([*start, before[-1:]]), **others)
 
     def state(self) -> dict[str, Tensor]:
         """As tensors."""
-        return {name: torch.from_numpy(value.copy()) for name, value in vars(self).items()}
+        return {name: torch.from_numpy(value) for name, value in vars(self).items()}
 
     @property
     def month(self) -> Tensor:
@@ -73,7 +88,7 @@ class Keys:
     @staticmethod
     def of_state(state: Mapping[str, Tensor]) -> Keys:
         """From what :meth:`state` gave."""
-        return Keys(**{name: value.cpu().numpy().copy() for name, value in state.items()})
+        return Keys(**{name: value.cpu().numpy() for name, value in state.items()})
 
 
 def hashes(texts: Sequence[str]) -> np.ndarray:
@@ -118,6 +133,11 @@ def keys_of(songs: pd.DataFrame, known: Container[str] | None = None) -> Keys:
         songs: ``n`` songs.
         known: names that are not split in titles; those in the artist column of these songs by default.
     """
+    known = known_names(songs) if known is None else known
+    return Keys.joined([_keys_of(part, known) for part in in_chunks(songs)])
+
+
+def _keys_of(songs: pd.DataFrame, known: Container[str]) -> Keys:
     names = credits(songs, known)
     codes, distinct = pd.factorize(np.array([name for of_song in names for name in of_song], dtype=object))
     firsts = [of_song[0] if of_song else "" for of_song in artist_names(songs)]

@@ -22,7 +22,7 @@ from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from popularity.data.credits import straight_quotes
 from popularity.features.char_ngrams import CharacterNgrams
-from popularity.features.vectors import CHUNK
+from popularity.features.mapped import CHUNK
 
 #: Name of each vectorizer: column of the song table and settings of ``TfidfVectorizer``.
 VECTORIZERS: dict[str, tuple[str, dict[str, Any]]] = {

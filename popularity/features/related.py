@@ -14,12 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from popularity.features.album_stats import AlbumSongs
 from popularity.features.keys import HASH_BITS, Keys, tie_breaker
+from popularity.features.mapped import empty
 
 SAME, CREDITED, RETRIEVED, QUERY, ALBUM = range(5)  # QUERY: the song whose popularity is predicted
 #: Most candidates of a song in the roles ``SAME``, ``CREDITED`` and ``ALBUM``.
@@ -59,6 +62,11 @@ class RelatedSongs:
         self.latest = np.empty(len(keys), dtype=np.int64)  # place by release, the latest first
         self.latest[np.lexsort((self.tie, -keys.day))] = np.arange(len(keys))
 
+    @cached_property
+    def on_albums(self) -> AlbumSongs:
+        """Known songs by album."""
+        return AlbumSongs(self.keys)
+
     def candidates(
         self,
         songs: Keys,
@@ -85,13 +93,13 @@ class RelatedSongs:
         """
         room = {SAME: same, CREDITED: credited, **({ALBUM: album} if len(self.albums) else {})}
         width = sum(room.values())
-        row = np.zeros((len(songs), width), dtype=np.int32)
-        role = np.full((len(songs), width), NO_SONG, dtype=np.int8)
-        same_album = np.zeros((len(songs), width), dtype=np.bool_)
+        shape = len(songs), width
+        row, role = empty(shape, torch.int32).zero_(), empty(shape, torch.int8).fill_(NO_SONG)
+        same_album = empty(shape, torch.bool).zero_()
         for start in range(0, len(songs), _CHUNK):
             part = slice(start, min(start + _CHUNK, len(songs)))
-            self._fill(songs, own, part, room, row[part], role[part], same_album[part])
-        return CandidateSet(torch.from_numpy(row), torch.from_numpy(role), torch.from_numpy(same_album))
+            self._fill(songs, own, part, room, *(found[part].numpy() for found in (row, role, same_album)))
+        return CandidateSet(row, role, same_album)
 
     def _pairs(
         self, songs: Keys, part: slice, of_name: int, of_album: int

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from popularity.features.keys import DAYS_PER_MONTH, Keys
+from popularity.features.mapped import empty
 from popularity.features.related import ALBUM, CREDITED, NO_SONG, RETRIEVED, SAME
 
 #: Places of a history that the artist's own songs leave to songs of other credited names.
@@ -28,16 +29,20 @@ def sort_keys(keys: Keys, near: Tensor, row: Tensor, known: Mapping[str, Tensor]
     Args:
         keys: of ``n`` songs.
         near: ``(n, F)`` places of the songs, between which distances are measured.
-        row: ``(n, C)`` int64 candidates, by their rows among the known songs.
+        row: ``(n, C)`` candidates, by their rows among the known songs.
         known: of the known songs ``near`` and ``month``.
         earlier: by release, as under ``time``.
     """
+    key = empty(row.shape, torch.float32)
     if earlier:
-        month = torch.from_numpy(keys.day).float().unsqueeze(1) / DAYS_PER_MONTH
-        return month - placed(known["month"])[row]
-    key = torch.empty(row.shape)
-    for part in torch.arange(len(keys)).split(4096):
-        key[part] = (known["near"][row[part]] - near[part].unsqueeze(1)).square().sum(-1)
+        month, known_month = torch.from_numpy(keys.day).float().unsqueeze(1) / DAYS_PER_MONTH, placed(known["month"])
+    for start in range(0, len(keys), 4096):
+        part = slice(start, start + 4096)
+        found = row[part].long()
+        if earlier:
+            key[part] = month[part] - known_month[found]
+        else:
+            key[part] = (known["near"][found] - near[part].unsqueeze(1)).square().sum(-1)
     return key
 
 

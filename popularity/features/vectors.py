@@ -1,4 +1,4 @@
-"""Song vectors in parts that bound memory, and the short form in which a checkpoint keeps those of known songs.
+"""Song vectors, and the short form in which a checkpoint keeps those of known songs.
 
 Glossary of shapes: ``n`` songs, ``F`` numeric features, ``K`` bins of each, ``T`` numbers that come from texts,
 ``S = F (K + 2) + T`` numbers of a song vector.
@@ -6,25 +6,20 @@ Glossary of shapes: ``n`` songs, ``F`` numeric features, ``K`` bins of each, ``T
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from popularity.features.mapped import in_chunks
 from popularity.features.song import NUMERIC_FEATURES, piecewise_linear
 from popularity.features.title_stats import TITLE_STATISTICS
 
 #: Title statistics that count towards the distance between two songs, beside the numeric features.
 NEAR = [TITLE_STATISTICS.index(name) for name in ("remaster", "credited_names", "year")]
-#: Songs that are encoded at once: what encoding needs beside its result does not grow with the number of songs.
-CHUNK = 1 << 16
 #: How songs are encoded (means, quantiles, frequent n-grams and their components) is learned from so many of them.
 LEARNED_FROM = 200_000
-#: Tensors of more bytes lie in a file that is mapped into memory: the system may drop their pages and read them again.
-MAPPED = 1 << 30
 
 
 def some_rows(songs: int) -> np.ndarray | None:
@@ -55,41 +50,6 @@ def song_vectors(numeric: Tensor, edges: np.ndarray, texts: Tensor) -> dict[str,
     return {"song": torch.cat([values, numeric.isnan().float(), bins, texts], dim=1), "near": near}
 
 
-def in_chunks(encode: Callable[[slice], dict[str, Tensor]], songs: int) -> dict[str, Tensor]:
-    """Encode songs part by part.
-
-    Args:
-        encode: gives the named tensors of some rows, each of which depends on its own song alone.
-        songs: ``n``.
-
-    Returns:
-        The tensors of all rows.
-
-    Raises:
-        OSError: there is no space for those that lie in a file (``ENOSPC``).
-    """
-    found = encode(slice(0, CHUNK))
-    if songs <= CHUNK:
-        return found
-    together = {name: _empty(value, songs) for name, value in found.items()}
-    for start in range(0, songs, CHUNK):
-        part = slice(start, start + CHUNK)
-        for name, value in (encode(part) if start else found).items():
-            together[name][part] = value
-    return together
-
-
-def _empty(like: Tensor, rows: int) -> Tensor:
-    """A tensor of so many rows; a large one in a file of the folder for temporary files, gone with the tensor."""
-    size = rows * like[0].nbytes
-    if size <= MAPPED:
-        return like.new_empty((rows, *like.shape[1:]))
-    with tempfile.NamedTemporaryFile() as file:
-        os.posix_fallocate(file.fileno(), 0, size)  # a disk that is full later would kill the process
-        whole = torch.from_file(file.name, shared=True, size=rows * like[0].numel(), dtype=like.dtype)
-    return whole.view(rows, *like.shape[1:])
-
-
 def shortened(known: Mapping[str, Tensor], bins: int) -> dict[str, Tensor]:
     """Vectors of known songs without what follows from the rest of them: a quarter of their size.
 
@@ -97,11 +57,16 @@ def shortened(known: Mapping[str, Tensor], bins: int) -> dict[str, Tensor]:
         known: what :func:`song_vectors` gave of ``n`` songs; ``category`` ``(n, C)`` codes and anything else.
         bins: ``K``.
     """
-    count, song = len(NUMERIC_FEATURES), known["song"]
-    numeric = song[:, :count].masked_fill(song[:, count : 2 * count] == 1, torch.nan)
-    rest = {name: value for name, value in known.items() if name not in ("song", "near")}
-    short = {"numeric": numeric, "texts": song[:, count * (bins + 2) :].clone()}
-    return {**rest, **short, "category": known["category"].to(torch.int16)}
+    count = len(NUMERIC_FEATURES)
+
+    def short(part: slice) -> dict[str, Tensor]:
+        song = known["song"][part]
+        numeric = song[:, :count].masked_fill(song[:, count : 2 * count] == 1, torch.nan)
+        texts = song[:, count * (bins + 2) :].clone()
+        return {"numeric": numeric, "texts": texts, "category": known["category"][part].to(torch.int16)}
+
+    rest = {name: value for name, value in known.items() if name not in ("song", "near", "category")}
+    return {**rest, **in_chunks(short, len(known["song"]))}
 
 
 def restored(short: Mapping[str, Tensor], edges: np.ndarray) -> dict[str, Tensor]:

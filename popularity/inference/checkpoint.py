@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from popularity.data.sources import locate
 from popularity.errors import InputError, one_line
 from popularity.features.base import Encoder
+from popularity.features.mapped import MAPPED
 from popularity.io import is_whole
 from popularity.remote import address_of
 from popularity.training.checkpoints import LAST
@@ -86,7 +87,9 @@ def _load(path: Path) -> Any:
             raise DamagedError(f"{path}: expected a checkpoint, got another kind of file or a damaged one (checksums)")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on how the file was pickled; what is wrong with it raises
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            # the pages of a large one are read when they are needed
+            mapped = packed and path.stat().st_size > MAPPED
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
         if packed:
             return checkpoint
         raise ValueError("of PyTorch before 1.6, without checksums")

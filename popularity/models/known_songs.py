@@ -15,10 +15,9 @@ from torch.nn import functional as F
 
 from popularity.features.base import Encoder
 from popularity.features.encoder import HistoryEncoder
+from popularity.features.mapped import in_chunks
 from popularity.models.histories import History
 from popularity.models.history import HistoryMamba, HistoryMember
-
-_TOGETHER = 1 << 15  # known songs that are embedded at a time, to bound memory
 
 
 class KnownEmbedding(nn.Module):
@@ -35,12 +34,13 @@ class KnownEmbedding(nn.Module):
         super().__init__()
         self.embedding = member.song
         like = member.readout_token
-        parts = [part.split(_TOGETHER) for part in (encoder.known["song"], encoder.known["category"])]
+        songs, categories = encoder.known["song"], encoder.known["category"]
+
+        def embed(part: slice) -> dict[str, Tensor]:
+            return {"known": self._embedded(songs[part].to(like), categories[part].to(like.device))}
+
         with torch.no_grad():
-            found = [
-                self._embedded(song.to(like), category.to(like.device)) for song, category in zip(*parts, strict=True)
-            ]
-        self.register_buffer("known", torch.cat(found))
+            self.register_buffer("known", in_chunks(embed, len(songs))["known"].to(like))
 
     def _embedded(self, song: Tensor, category: Tensor) -> Tensor:
         of = self.embedding  # without its operators that ONNX lacks

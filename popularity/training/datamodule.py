@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from lightning.pytorch import LightningDataModule
 
+from popularity.data.mapped import taken
 from popularity.data.songs import SongTable, load_songs
 from popularity.data.sources import locate
 from popularity.data.splits import Split, SplitKind, inner_folds, make_split
@@ -191,7 +192,7 @@ class PopularityDataModule(LightningDataModule):
         """The rows of ``train``, ``validation`` or ``test``; the data module must have been set up."""
         if self.table is None or self.split is None:
             raise RuntimeError("call setup() first")
-        return self.table.songs.iloc[getattr(self.split, part)]
+        return taken(self.table.songs, getattr(self.split, part))
 
     def fingerprint(self) -> dict[str, Any]:
         """What identifies the data of a run: content hash, source, split and sizes of its parts."""

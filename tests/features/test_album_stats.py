@@ -45,9 +45,9 @@ def test_songs_by_others_are_counted_without_the_artist_and_the_song_itself(song
     date = pd.Timestamp("2001-01-01")
     six = songs.iloc[:6].assign(artist=names, album=pd.Series(albums, dtype="str").to_numpy(), release_date=date)
     keys = song_keys.keys_of(six)
-    assert album_stats.songs_by_others(keys, keys).tolist() == [2, 2, 3, 3, 0, 0]
+    assert album_stats.AlbumSongs(keys).by_others(keys).tolist() == [2, 2, 3, 3, 0, 0]
     known = song_keys.keys_of(six.iloc[:2])
-    assert album_stats.songs_by_others(keys, known).tolist() == [0, 0, 2, 2, 0, 0]
+    assert album_stats.AlbumSongs(known).by_others(keys).tolist() == [0, 0, 2, 2, 0, 0]
 
 
 @pytest.mark.parametrize("split", ["album", "time"])

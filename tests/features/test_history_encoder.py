@@ -104,7 +104,7 @@ def test_a_song_vector_is_made_of_its_features_and_texts(songs):
     marks = numeric.isnan().float()
     assert marks.any(0).sum() == 1 + marks.all(0).sum()
     names = torch.from_numpy(album_stats.album_names(new)).float()
-    others = album_stats.songs_by_others(song_keys.keys_of(new), encoder.related.keys)
+    others = encoder.related.on_albums.by_others(song_keys.keys_of(new))
     others = torch.from_numpy(others).float().log1p()[:, None]
     parts = [numeric.nan_to_num(), marks, bins, own["title"], names, others, *components]
     torch.testing.assert_close(encoded, torch.cat(parts, 1))
@@ -447,8 +447,8 @@ def test_songs_encoded_in_parts_are_the_same_to_the_bit(mapped, songs, monkeypat
     train, new = songs.iloc[:100], songs.iloc[100:]
     whole = fitted(train, text_scores=True)
     encoded = whole.encode(new)
-    monkeypatch.setattr("popularity.features.vectors.CHUNK", 7)
-    monkeypatch.setattr("popularity.features.vectors.MAPPED", mapped)
+    monkeypatch.setattr("popularity.features.mapped.CHUNK", 7)
+    monkeypatch.setattr("popularity.features.mapped.MAPPED", mapped)
     files = []
     monkeypatch.setattr("os.posix_fallocate", lambda *given: files.append(given))
     parts = fitted(train, text_scores=True)
