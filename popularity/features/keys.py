@@ -95,7 +95,7 @@ def hashes(texts: Sequence[str]) -> np.ndarray:
     """Positive 62-bit hashes, the same on every machine."""
     array = np.empty(len(texts), dtype=object)
     array[:] = texts
-    hashes: np.ndarray = (pd.util.hash_array(array, categorize=len(texts) > 1) >> np.uint64(2)).astype(np.int64) + 1
+    hashes: np.ndarray = (pd.util.hash_array(array, categorize=False) >> np.uint64(2)).astype(np.int64) + 1
     return hashes
 
 
@@ -107,7 +107,7 @@ def tie_breaker(identity: np.ndarray) -> np.ndarray:
 
 def _text_hashes(texts: pd.Series) -> np.ndarray:
     known = texts.notna().to_numpy(np.bool_)
-    return np.where(known, hashes(texts.fillna("").str.casefold().to_list()), -1)
+    return np.where(known, hashes([text.casefold() for text in texts.fillna("").tolist()]), -1)
 
 
 class KnownNames:
@@ -139,7 +139,6 @@ def keys_of(songs: pd.DataFrame, known: Container[str] | None = None) -> Keys:
 
 def _keys_of(songs: pd.DataFrame, known: Container[str]) -> Keys:
     names = credits(songs, known)
-    codes, distinct = pd.factorize(np.array([name for of_song in names for name in of_song], dtype=object))
     firsts = [of_song[0] if of_song else "" for of_song in artist_names(songs)]
     first = np.where(np.array(firsts, dtype=object) == "", 0, hashes(firsts)) if len(songs) else np.zeros(0, np.int64)
     both = (songs["artist"] + "\n" + songs["title"]).where(songs["artist"].notna() & songs["title"].notna())
@@ -155,7 +154,7 @@ def _keys_of(songs: pd.DataFrame, known: Container[str]) -> Keys:
     day[dated] = (date[dated] - np.datetime64("1970-01-01", "us")) // _DAY
     return Keys(
         start=np.cumsum([0, *(len(of_song) for of_song in names)]).astype(np.int64),
-        name=hashes([str(name) for name in distinct])[codes] if len(codes) else np.zeros(0, dtype=np.int64),
+        name=hashes([name for of_song in names for name in of_song]),
         first=np.asarray(first, dtype=np.int64),
         identity=np.stack(
             [

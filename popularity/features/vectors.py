@@ -76,10 +76,13 @@ def restored(short: Mapping[str, Tensor], edges: np.ndarray) -> dict[str, Tensor
         short: what it gave.
         edges: ``(F, K + 1)`` of the bins.
     """
-    numeric, texts = short["numeric"].cpu(), short["texts"].cpu()
-    vectors = in_chunks(lambda part: song_vectors(numeric[part], edges, texts[part]), len(numeric))
-    rest = {name: value.cpu() for name, value in short.items() if name not in ("numeric", "texts")}
-    return {**rest, **vectors, "category": rest["category"].long()}
+    numeric, texts, codes = (short[name].cpu() for name in ("numeric", "texts", "category"))
+
+    def whole(part: slice) -> dict[str, Tensor]:
+        return {**song_vectors(numeric[part], edges, texts[part]), "category": codes[part].long()}
+
+    rest = {name: value.cpu() for name, value in short.items() if name not in ("numeric", "texts", "category")}
+    return {**rest, **in_chunks(whole, len(numeric))}
 
 
 def side_by_side(scores: list[np.ndarray], songs: int) -> np.ndarray:

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from popularity.data.credits import artist_names, credits, normalise_name, title_credits, titles_credits
+from popularity.data.credits import (
+    artist_names,
+    credits,
+    normalise_name,
+    normalise_names,
+    title_credits,
+    titles_credits,
+)
 
 
 def table(artists: list[str | None], titles: list[str | None]) -> pd.DataFrame:
@@ -199,3 +206,11 @@ def test_many_names_in_a_title_take_a_few_looks_each() -> None:
     (found,) = titles_credits(pd.Series([f"Song (feat. {', '.join([whole, *names])})"]), Known([whole]))
     assert found == (whole, *names)
     assert len(looks) < 20 * len(names)
+
+
+_CHARACTERS = st.one_of(st.characters(max_codepoint=127), st.sampled_from("..; \t"), st.characters(codec="utf-8"))
+
+
+@given(st.lists(st.text(_CHARACTERS)))
+def test_many_names_are_normalised_as_one_is(names: list[str]) -> None:
+    assert normalise_names(names) == [normalise_name(name) for name in names]
