@@ -100,7 +100,7 @@ def artist_names(songs: pd.DataFrame) -> list[tuple[str, ...]]:
     """
     codes, distinct = pd.factorize(songs["artist"])
     artists = distinct.tolist()
-    names = [(name,) if name else () for name in normalise_names(artists)]
+    names: list[tuple[str, ...]] = [(name,) if name else () for name in normalise_names(artists)]
     for row, artist in enumerate(artists):
         if ";" in artist:
             names[row] = _unique([normalise_name(part) for part in artist.split(";")])
