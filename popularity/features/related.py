@@ -105,18 +105,16 @@ class RelatedSongs:
         self, songs: Keys, part: slice, of_name: int, of_album: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Song (numbered within the part), known song and role of each pair, with repeats, capped per list."""
-        count = np.diff(songs.start)[part]
+        count = np.diff(songs.start[part.start : part.stop + 1])
         of_song = np.repeat(np.arange(len(count)), count)
         name = songs.name[songs.start[part.start] : songs.start[part.stop]]
-        code = np.minimum(np.searchsorted(self.names, name), max(len(self.names) - 1, 0))
-        found = self.names[code] == name if len(self.names) else np.zeros(len(name), dtype=bool)
+        code, found = _places(self.names, name)
         of_song, name, code = of_song[found], name[found], code[found]
         first = name == songs.first[part][of_song]
         role = np.where(np.concatenate([first, np.zeros_like(first)]), SAME, CREDITED).astype(np.int8)
-        on_album = np.flatnonzero(np.isin(songs.album[part], self.albums))
-        lists = np.concatenate(
-            [2 * code, 2 * code + 1, 2 * len(self.names) + np.searchsorted(self.albums, songs.album[part][on_album])]
-        )
+        album, on_album = _places(self.albums, songs.album[part])
+        on_album = np.flatnonzero(on_album)
+        lists = np.concatenate([2 * code, 2 * code + 1, 2 * len(self.names) + album[on_album]])
         of_song = np.concatenate([of_song, of_song, on_album])
         role = np.concatenate([role, np.full(len(on_album), ALBUM, dtype=np.int8)])
         begin, size = self.begin[lists], self.begin[lists + 1] - self.begin[lists]
@@ -192,6 +190,14 @@ class RelatedSongs:
         kept = place < most[kind]
         where = song[kept], (place + begin[kind])[kept]
         row[where], role[where], same_album[where] = known[kept], kind[kept], together[kept]
+
+
+def _places(names: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where each of ``n`` names stands among names in rising order, and whether it does."""
+    if not len(names):
+        return np.zeros(len(wanted), dtype=np.int64), np.zeros(len(wanted), dtype=bool)
+    place = np.minimum(np.searchsorted(names, wanted), len(names) - 1)
+    return place, names[place] == wanted
 
 
 @dataclass(frozen=True)
