@@ -21,6 +21,7 @@ from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from popularity.data.credits import straight_quotes
+from popularity.data.mapped import taken
 from popularity.features.char_ngrams import CharacterNgrams
 from popularity.features.mapped import CHUNK
 
@@ -107,7 +108,7 @@ class TextEncoder:
                 if some is None:
                     held_out[kept_back] = model.predict(matrix[kept_back])
                 else:
-                    held_out[kept_back] = self._predicted(model, everything.iloc[kept_back], parts)
+                    held_out[kept_back] = self._predicted(model, taken(everything, kept_back), parts)
             model = self._ridge(matrix, popularity)
             self.coefficients[score], self.intercept[score] = model.coef_, float(model.intercept_)
             spread = float(held_out.std())

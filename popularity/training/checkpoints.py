@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from popularity.errors import InputError
+from popularity.features.mapped import MAPPED
 from popularity.io import is_whole, write_atomically
 from popularity.training.datamodule import PopularityDataModule
 from popularity.training.module import PopularityModule
@@ -48,8 +49,15 @@ class CheckpointFiles(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = lambda storage, place: storage, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a checkpoint: tensors and plain values, whatever ``weights_only`` is, since a pickle may hold code."""
-        found: dict[str, Any] = super().load_checkpoint(path, map_location, weights_only=True)
+        """Read a checkpoint: tensors and plain values, whatever ``weights_only`` is, since a pickle may hold code.
+
+        The pages of a large one are read when they are needed.
+        """
+        found: dict[str, Any]
+        if os.path.isfile(path) and os.path.getsize(path) > MAPPED:
+            found = torch.load(path, map_location, weights_only=True, mmap=True)
+        else:
+            found = super().load_checkpoint(path, map_location, weights_only=True)
         return found
 
 

@@ -18,6 +18,7 @@ from jsonargparse import Namespace
 from torch import Tensor
 
 from popularity.data.groups import group_numbers
+from popularity.data.mapped import taken
 from popularity.data.splits import Split, SplitKind, inner_folds, make_split
 from popularity.errors import InputError
 from popularity.models.calibration import Calibration, variance
@@ -154,7 +155,7 @@ def _largest_variety(songs: Any, kind: SplitKind, folds: int, seed: int) -> Spli
 
 
 def _rows(songs: Any, rows: np.ndarray) -> Any:
-    return songs.iloc[rows].reset_index(drop=True)
+    return taken(songs, rows).reset_index(drop=True)
 
 
 def member_names(config: Namespace) -> list[str]:
@@ -203,7 +204,7 @@ def choose(config: Namespace, songs: Any, split: Split, fit_without: Try) -> Cho
         split: whose training songs are used, and no others.
         fit_without: how a network is fitted without the held-out songs.
     """
-    train, kind = songs.iloc[split.train], config.data.split
+    train, kind = taken(songs, split.train), config.data.split
     settings = by_rule(config, len(train))
     names = member_names(config)
     several = config.choice.members and len(names) > 1

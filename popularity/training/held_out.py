@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from popularity.data.mapped import taken
 from popularity.data.splits import SplitKind, inner_folds
 from popularity.features.base import Encoder
 from popularity.training.choice import Tried
@@ -51,4 +52,4 @@ def try_held_out(
 
 
 def _rows(songs: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
-    return songs.iloc[rows].reset_index(drop=True)
+    return taken(songs, rows).reset_index(drop=True)
