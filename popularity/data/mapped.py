@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,31 @@ import pandas as pd
 import pyarrow as pa
 
 from popularity.data.schema import TEXT
+from popularity.errors import NO_SPACE, InputError
 
 #: Tables of more songs are mapped: 150 MB.
 HELD = 600_000
 #: Songs that are copied at once.
 CHUNK = 1 << 16
+
+
+@contextmanager
+def temporary_files(count: int) -> Iterator[list[Any]]:
+    """So many open files with names, which are deleted on leaving; what is mapped of them stays.
+
+    Raises:
+        InputError: there is no space for them.
+    """
+    try:
+        with ExitStack() as stack:
+            yield [stack.enter_context(tempfile.NamedTemporaryFile()) for _ in range(count)]
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        folder = tempfile.gettempdir()
+        raise InputError(
+            f"{folder}: no space left for the songs, which lie in temporary files: TMPDIR names another folder"
+        ) from error
 
 
 def in_chunks(songs: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -40,7 +60,7 @@ def joined(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
         Their rows with a new index.
 
     Raises:
-        OSError: there is no space in the folder for temporary files (``ENOSPC``).
+        InputError: there is no space in the folder for temporary files.
     """
     held, rows, rest = list[pd.DataFrame](), 0, iter(parts)
     for part in rest:
@@ -59,7 +79,7 @@ def taken(songs: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
         rows: ``(n,)`` their places, in rising order.
 
     Raises:
-        OSError: as :func:`joined`.
+        InputError: as :func:`joined`.
     """
     if len(rows) <= HELD:
         return songs.iloc[rows]
@@ -72,9 +92,8 @@ def taken(songs: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
 def _mapped(parts: Iterator[pd.DataFrame]) -> pd.DataFrame:
     first = next(parts)
     dtypes = {name: column.to_numpy().dtype for name, column in first.items() if name not in TEXT}
-    with ExitStack() as stack:
-        file_of_texts = stack.enter_context(tempfile.NamedTemporaryFile())
-        files = {name: stack.enter_context(tempfile.NamedTemporaryFile()) for name in dtypes}
+    with temporary_files(1 + len(dtypes)) as (file_of_texts, *rest):
+        files = dict(zip(dtypes, rest, strict=True))
         with pa.ipc.new_file(file_of_texts.name, _texts(first).schema) as texts:
             for part in itertools.chain([first], parts):
                 texts.write_table(_texts(part))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+from popularity.data.mapped import temporary_files
 
 #: Songs that are encoded at once: what encoding needs beside its result does not grow with the number of songs.
 CHUNK = 1 << 16
@@ -19,13 +20,13 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """A tensor of this shape; a large one lies in a file of the folder for temporary files, gone with the tensor.
 
     Raises:
-        OSError: there is no space for the file (``ENOSPC``).
+        InputError: there is no space for the file.
     """
     count = torch.Size(shape).numel()
     size = count * dtype.itemsize
     if size <= MAPPED:
         return torch.empty(*shape, dtype=dtype)
-    with tempfile.NamedTemporaryFile() as file:
+    with temporary_files(1) as (file,):
         os.posix_fallocate(file.fileno(), 0, size)  # a disk that is full later would kill the process
         return torch.from_file(file.name, shared=True, size=count, dtype=dtype).view(*shape)
 
@@ -41,7 +42,7 @@ def in_chunks(encode: Callable[[slice], dict[str, Tensor]], songs: int) -> dict[
         The tensors of all rows.
 
     Raises:
-        OSError: as :func:`empty`.
+        InputError: as :func:`empty`.
     """
     found = encode(slice(0, CHUNK))
     if songs <= CHUNK:
