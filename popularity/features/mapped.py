@@ -1,9 +1,10 @@
-"""Tensors of millions of rows, in files that are mapped into memory: see `popularity.data.mapped`."""
+"""Tensors of millions of rows, made part by part, in files mapped into memory: see `popularity.data.mapped`."""
 
 from __future__ import annotations
 
-import os
+import mmap
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,40 +17,43 @@ CHUNK = 1 << 16
 MAPPED = 1 << 28
 
 
-def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """A tensor of this shape; a large one lies in a file of the folder for temporary files, gone with the tensor.
-
-    Raises:
-        InputError: there is no space for the file.
-    """
-    count = torch.Size(shape).numel()
-    size = count * dtype.itemsize
-    if size <= MAPPED:
-        return torch.empty(*shape, dtype=dtype)
-    with temporary_files(1) as (file,):
-        os.posix_fallocate(file.fileno(), 0, size)  # a disk that is full later would kill the process
-        return torch.from_file(file.name, shared=True, size=count, dtype=dtype).view(*shape)
-
-
-def in_chunks(encode: Callable[[slice], dict[str, Tensor]], songs: int) -> dict[str, Tensor]:
+def in_chunks(encode: Callable[[slice], dict[str, Tensor]], songs: int, chunk: int | None = None) -> dict[str, Tensor]:
     """Encode songs part by part.
 
     Args:
         encode: gives the named tensors of some rows, each of which depends on its own song alone.
         songs: ``n``.
+        chunk: songs of a part, if not `CHUNK`.
 
     Returns:
-        The tensors of all rows.
+        The tensors of all rows; large ones lie in files of the folder for temporary files, gone with the tensor.
 
     Raises:
-        InputError: as :func:`empty`.
+        InputError: there is no space for the files.
     """
-    found = encode(slice(0, CHUNK))
-    if songs <= CHUNK:
+    chunk = chunk or CHUNK
+    found = encode(slice(0, min(chunk, songs)))
+    if songs <= chunk:
         return found
-    together = {name: empty((songs, *value.shape[1:]), value.dtype) for name, value in found.items()}
-    for start in range(0, songs, CHUNK):
-        part = slice(start, start + CHUNK)
-        for name, value in (encode(part) if start else found).items():
-            together[name][part] = value
-    return together
+    large = [name for name, value in found.items() if songs * value[0].nbytes > MAPPED]
+    together = {name: value.new_empty((songs, *value.shape[1:])) for name, value in found.items() if name not in large}
+    with temporary_files(len(large)) as opened:
+        files = dict(zip(large, opened, strict=True))
+        for start in range(0, songs, chunk):
+            part = slice(start, min(start + chunk, songs))
+            for name, value in (encode(part) if start else found).items():
+                if name in files:
+                    files[name].write(value.contiguous().numpy().data)
+                else:
+                    together[name][part] = value
+        for name, file in files.items():
+            file.flush()
+            together[name] = _mapped(file, (songs, *found[name].shape[1:]), found[name].dtype)
+    return {name: together[name] for name in found}
+
+
+def _mapped(file: Any, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    # songs are read here and there: what lies around one in the file would be read in vain, 128 KB for each
+    whole.madvise(mmap.MADV_RANDOM)
+    return torch.frombuffer(whole, dtype=dtype).view(*shape)

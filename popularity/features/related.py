@@ -22,7 +22,7 @@ from torch import Tensor
 
 from popularity.features.album_stats import AlbumSongs
 from popularity.features.keys import HASH_BITS, Keys, tie_breaker
-from popularity.features.mapped import empty
+from popularity.features.mapped import in_chunks
 
 SAME, CREDITED, RETRIEVED, QUERY, ALBUM = range(5)  # QUERY: the song whose popularity is predicted
 #: Most candidates of a song in the roles ``SAME``, ``CREDITED`` and ``ALBUM``.
@@ -93,13 +93,16 @@ class RelatedSongs:
         """
         room = {SAME: same, CREDITED: credited, **({ALBUM: album} if len(self.albums) else {})}
         width = sum(room.values())
-        shape = len(songs), width
-        row, role = empty(shape, torch.int32).zero_(), empty(shape, torch.int8).fill_(NO_SONG)
-        same_album = empty(shape, torch.bool).zero_()
-        for start in range(0, len(songs), _CHUNK):
-            part = slice(start, min(start + _CHUNK, len(songs)))
-            self._fill(songs, own, part, room, *(found[part].numpy() for found in (row, role, same_album)))
-        return CandidateSet(row, role, same_album)
+
+        def fill(part: slice) -> dict[str, Tensor]:
+            shape = part.stop - part.start, width
+            row, role = np.zeros(shape, dtype=np.int32), np.full(shape, NO_SONG, dtype=np.int8)
+            same_album = np.zeros(shape, dtype=np.bool_)
+            self._fill(songs, own, part, room, row, role, same_album)
+            found = {"row": row, "role": role, "same_album": same_album}
+            return {name: torch.from_numpy(value) for name, value in found.items()}
+
+        return CandidateSet(**in_chunks(fill, len(songs), _CHUNK))
 
     def _pairs(
         self, songs: Keys, part: slice, of_name: int, of_album: int

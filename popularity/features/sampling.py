@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from popularity.features.keys import DAYS_PER_MONTH, Keys
-from popularity.features.mapped import empty
+from popularity.features.mapped import in_chunks
 from popularity.features.related import ALBUM, CREDITED, NO_SONG, RETRIEVED, SAME
 
+_TOGETHER = 4096  # songs whose distances are measured at once, to bound memory
 #: Places of a history that the artist's own songs leave to songs of other credited names.
 CREDITED_PLACES = 4
 
@@ -33,17 +34,15 @@ def sort_keys(keys: Keys, near: Tensor, row: Tensor, known: Mapping[str, Tensor]
         known: of the known songs ``near`` and ``month``.
         earlier: by release, as under ``time``.
     """
-    key = empty(row.shape, torch.float32)
     if earlier:
         month, known_month = torch.from_numpy(keys.day).float().unsqueeze(1) / DAYS_PER_MONTH, placed(known["month"])
-    for start in range(0, len(keys), 4096):
-        part = slice(start, start + 4096)
-        found = row[part].long()
-        if earlier:
-            key[part] = month[part] - known_month[found]
-        else:
-            key[part] = (known["near"][found] - near[part].unsqueeze(1)).square().sum(-1)
-    return key
+        return in_chunks(lambda part: {"key": month[part] - known_month[row[part].long()]}, len(keys))["key"]
+
+    def distances(part: slice) -> dict[str, Tensor]:
+        found = known["near"][row[part].long()]
+        return {"key": (found - near[part].unsqueeze(1)).square().sum(-1)}
+
+    return in_chunks(distances, len(keys), _TOGETHER)["key"]
 
 
 def placed(month: Tensor) -> Tensor:
