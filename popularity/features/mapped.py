@@ -17,13 +17,16 @@ CHUNK = 1 << 16
 MAPPED = 1 << 28
 
 
-def in_chunks(encode: Callable[[slice], dict[str, Tensor]], songs: int, chunk: int | None = None) -> dict[str, Tensor]:
+def in_chunks(
+    encode: Callable[[slice], dict[str, Tensor]], songs: int, chunk: int | None = None, *, scattered: bool = True
+) -> dict[str, Tensor]:
     """Encode songs part by part.
 
     Args:
         encode: gives the named tensors of some rows, each of which depends on its own song alone.
         songs: ``n``.
         chunk: songs of a part, if not `CHUNK`.
+        scattered: songs will be read here and there rather than one after another.
 
     Returns:
         The tensors of all rows; large ones lie in files of the folder for temporary files, gone with the tensor.
@@ -48,12 +51,22 @@ def in_chunks(encode: Callable[[slice], dict[str, Tensor]], songs: int, chunk: i
                     together[name][part] = value
         for name, file in files.items():
             file.flush()
-            together[name] = _mapped(file, (songs, *found[name].shape[1:]), found[name].dtype)
+            together[name] = _mapped(file, (songs, *found[name].shape[1:]), found[name].dtype, scattered)
     return {name: together[name] for name in found}
 
 
-def _mapped(file: Any, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+def read_ahead(rows: Tensor, part: slice) -> None:
+    """Have the system read some rows, one after another, of a tensor that it otherwise reads here and there."""
+    whole: mmap.mmap | None = getattr(rows, "mapping", None)
+    if whole is not None:
+        start = part.start * rows[0].nbytes // mmap.PAGESIZE * mmap.PAGESIZE
+        whole.madvise(mmap.MADV_WILLNEED, start, part.stop * rows[0].nbytes - start)
+
+
+def _mapped(file: Any, shape: Sequence[int], dtype: torch.dtype, scattered: bool) -> Tensor:
     whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    # songs are read here and there: what lies around one in the file would be read in vain, 128 KB for each
-    whole.madvise(mmap.MADV_RANDOM)
-    return torch.frombuffer(whole, dtype=dtype).view(*shape)
+    found = torch.frombuffer(whole, dtype=dtype).view(*shape)
+    if scattered:  # what lies around a song in the file would be read in vain, 128 KB for each
+        whole.madvise(mmap.MADV_RANDOM)
+        found.mapping = whole  # type: ignore[attr-defined]  # for `read_ahead`
+    return found

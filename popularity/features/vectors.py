@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from popularity.features.mapped import in_chunks
+from popularity.features.mapped import in_chunks, read_ahead
 from popularity.features.song import NUMERIC_FEATURES, piecewise_linear
 from popularity.features.title_stats import TITLE_STATISTICS
 
@@ -60,13 +60,14 @@ def shortened(known: Mapping[str, Tensor], bins: int) -> dict[str, Tensor]:
     count = len(NUMERIC_FEATURES)
 
     def short(part: slice) -> dict[str, Tensor]:
+        read_ahead(known["song"], part)
         song = known["song"][part]
         numeric = song[:, :count].masked_fill(song[:, count : 2 * count] == 1, torch.nan)
         texts = song[:, count * (bins + 2) :].clone()
         return {"numeric": numeric, "texts": texts, "category": known["category"][part].to(torch.int16)}
 
     rest = {name: value for name, value in known.items() if name not in ("song", "near", "category")}
-    return {**rest, **in_chunks(short, len(known["song"]))}
+    return {**rest, **in_chunks(short, len(known["song"]), scattered=False)}
 
 
 def restored(short: Mapping[str, Tensor], edges: np.ndarray) -> dict[str, Tensor]:
