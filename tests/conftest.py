@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 
 # machines differ and are shared: how long an example takes says nothing about the law it tests
-settings.register_profile("popularity", deadline=None, max_examples=50)
+settings.register_profile("popularity", deadline=None, max_examples=25)
 settings.load_profile("popularity")
 
 #: Modules with the longest tests, most of a minute each: begun first, they leave no tail.

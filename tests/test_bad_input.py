@@ -371,6 +371,7 @@ def test_the_code_in_the_checkpoint_would_run(tmp_path, monkeypatch):
     assert (tmp_path / "executed").exists()
 
 
+@pytest.mark.slow
 def test_other_data_is_refused_before_the_run_is_touched(refused, tmp_path):
     """A resumed run keeps its folder: its config must not be overwritten by one that is then refused."""
     (tmp_path / "songs.csv").write_bytes(csv(songs()))

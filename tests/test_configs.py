@@ -29,7 +29,8 @@ def fit(folder: Path, configs: list[str], *more: str) -> None:
 @pytest.mark.parametrize(
     "configs",
     [
-        *([name] for name in MODELS),
+        ["mamba.yaml"],
+        *(pytest.param([name], marks=pytest.mark.slow) for name in MODELS if name != "mamba.yaml"),
         *(pytest.param(["mamba.yaml", name], marks=pytest.mark.slow) for name in ABLATIONS),
     ],
     ids="+".join,

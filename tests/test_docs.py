@@ -19,6 +19,8 @@ SMALL += ["--model.net.mlp_width", "0"]
 FEW = {"fit": ["--data.source", "songs.csv", "--trainer.fast_dev_run", "true"]}
 FEW["report"] = ["--sample", "10", "--shuffles", "2"]
 FEW["explain"] = [*FEW["report"], "--songs", "2", "--features", "energy"]
+#: Commands that take seconds even so.
+SLOW = ("explain", "report", "what_if")
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
@@ -59,7 +61,11 @@ def folder(tmp_path_factory):
         yield path
 
 
-@pytest.mark.parametrize("words", commands(), ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [pytest.param(words, marks=[pytest.mark.slow] * (words[0] in SLOW)) for words in commands()],
+    ids=" ".join,
+)
 def test_command(words, folder, capsys, monkeypatch):
     from popularity.__main__ import main
 

@@ -100,6 +100,7 @@ def test_predict_writes_a_line_per_song_in_input_order(run, tmp_path):
     assert table["predicted_popularity"][:3].tolist() == table["predicted_popularity"][50:].tolist()
 
 
+@pytest.mark.slow
 def test_test_with_a_checkpoint_alone_scores_the_songs_it_was_not_trained_on(tmp_path, song_file, capsys):
     """The data settings come from the checkpoint, so that nobody tests on training songs by forgetting a flag."""
     run = fit(tmp_path, song_file, "--data.fold", "3", "--data.split", "artist", epochs=1)
@@ -210,6 +211,7 @@ def __getattr__(name: str):
     return StopAfterTwo
 
 
+@pytest.mark.slow
 def test_a_saved_config_repeats_a_run_that_has_chosen(tmp_path, song_file):
     """Weights do not depend on the fit without held-out songs that came before them."""
     small = ["--model.net.width", "[4, 8]", "--model.net.d_state", "4", "--plots.every_n_epochs", "0", *PLAIN]

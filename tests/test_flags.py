@@ -57,6 +57,7 @@ def test_precision(precision, plain, song_file):
     assert average.dtype == (torch.float64 if precision == "64-true" else torch.float32)
 
 
+@pytest.mark.slow
 def test_metrics_of_a_model_in_half_precision_are_not_rounded(song_file):
     """R2 from sums in bfloat16 is off by several hundredths: compare with the predictions of the same checkpoint."""
     run = fit(song_file, "--trainer.precision", "bf16-true", "--choice.calibrate", "true")
@@ -128,6 +129,7 @@ def test_without_test_batches_there_is_no_table(song_file, capsys):
     assert "test songs" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_several_checkpoints_need_names_of_their_own(song_file, capsys):
     """All of the best three would be written to best.ckpt, the worst of them last."""
     arguments = ["fit", "--data.source", str(song_file), "--checkpoint.save_top_k", "3", *SMALL]
@@ -169,6 +171,7 @@ def test_predict_takes_one_device_of_several(plain, song_file, monkeypatch):
     assert not Path("predictions.csv").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_interrupted_and_resumed_run_has_every_epoch_once(song_file, capsys):
     """Ctrl-C, then --ckpt_path last: the same folder, no epoch twice, none left out.

@@ -29,6 +29,7 @@ assert not loaded("lightgbm", "xgboost", "catboost", "pytabkit", "lightning"), "
 """
 
 
+@pytest.mark.slow
 def test_what_is_imported_when_it_is_used():
     done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr

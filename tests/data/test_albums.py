@@ -49,6 +49,7 @@ def test_two_songs_on_one_album_or_two(one: Row, other: Row, together: bool) -> 
     assert bool(found[0] == found[1]) == together
 
 
+@pytest.mark.slow
 def test_names_of_many_albums_in_tidytuesday(spotify_songs_32833: Path) -> None:
     """Of songs by two artists on albums of one generic name, nearly all have two dates; of others many have one."""
     songs = load_songs(str(spotify_songs_32833)).songs
@@ -75,6 +76,7 @@ ROWS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(rows=ROWS)
 def test_songs_that_models_relate_by_album_are_on_one_side(rows: list[Row]) -> None:

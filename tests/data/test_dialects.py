@@ -97,7 +97,7 @@ DIALECTS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(DIALECTS, st.integers(2, 40), st.integers(0, 5), st.sampled_from(["tempo", "duration_ms", "energy", ""]))
 def test_any_dialect_gives_the_same_songs(
     tmp_path_factory: pytest.TempPathFactory, dialect: dict[str, Any], count: int, seed: int, gap: str

@@ -376,6 +376,7 @@ def test_the_4771_songs(spotify_4771: Path) -> None:
         splits.make_split(songs, "time")
 
 
+@pytest.mark.slow
 def test_the_32833_songs(spotify_songs_32833: Path) -> None:
     names = {"track_artist": "artist", "track_name": "title", "track_album_name": "album"}
     songs = deduplicated(pd.read_csv(spotify_songs_32833).rename(columns=names))

@@ -20,8 +20,8 @@ CHEAP: dict[str, dict[str, Any]] = {
     **{name: {} for name in ("mlp", "realmlp", "tabm", "tabm_small")},
 }
 NETS = ("mlp", "realmlp", "tabm", "tabm_small")
-#: `mlp` stands for them among the quick tests: they run the same code, ten seconds each
-SLOW = ("realmlp", "tabm", "tabm_small")
+#: Seconds each; their rows come from the same code as those of the others.
+SLOW = (*NETS, "forward", "catboost")
 FREE = [name for name in CHEAP if name not in ("mean", "artist_mean", "linear", "forward", *NETS)]
 PRETRAINED = ("tabicl", "tabpfn")
 PACKAGE = {name: name for name in ("lightgbm", "xgboost", "catboost")} | dict.fromkeys(NETS, "pytabkit")
@@ -60,7 +60,7 @@ def test_finite_in_range_repeatable_and_blind_to_test_labels(name: str) -> None:
     assert outcome.notes == again.notes
 
 
-@pytest.mark.parametrize("name", FREE)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in FREE])
 def test_everything_is_worth_more_than_audio(name: str) -> None:
     """Made-up popularity hangs on the artist and on a word of the title."""
     task, answers = made_up_task(300)
@@ -72,7 +72,9 @@ def test_everything_is_worth_more_than_audio(name: str) -> None:
     assert errors["everything"] < 0.9 * errors["audio"]
 
 
-@pytest.mark.parametrize("split", ["artist", "credits", "album", "time"])
+@pytest.mark.parametrize(
+    "split", ["artist", "time", *(pytest.param(name, marks=pytest.mark.slow) for name in ("credits", "album"))]
+)
 def test_each_rule(split: str) -> None:
     task, _ = made_up_task(120, split)
     for settings in ({"baseline": "artist_mean"}, {"baseline": "ridge", "feature_set": "everything", "trials": 2}):
@@ -194,6 +196,7 @@ def test_a_member_stops_on_songs_whose_labels_no_row_rests_on(name: str, monkeyp
         np.testing.assert_array_equal(popularity, task.popularity[held_out])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_trees")
 def test_a_network_learns() -> None:
     pytest.importorskip("pytabkit")

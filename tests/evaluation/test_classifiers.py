@@ -11,6 +11,9 @@ import pytest
 from tests.evaluation.helpers import chances, made_up_task
 
 NAMES = ("logistic", "lda", "qda", "svm", "tree", "bagging", "forest", "adaboost", "lightgbm", "xgboost")
+#: Those that take longest are among the slow tests.
+SLOW = ("adaboost", "forest", "bagging", "svm")
+EACH = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in NAMES]
 
 
 def settings_of(name: str, **more: Any) -> dict[str, Any]:
@@ -25,7 +28,7 @@ def test_every_classifier_is_tried() -> None:
     assert set(CLASSIFIERS) == set(NAMES)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EACH)
 def test_probabilities_repeatable_and_blind_to_test_labels(name: str) -> None:
     task, answers = made_up_task(120)
     hit = task.popularity >= 60
@@ -39,7 +42,7 @@ def test_probabilities_repeatable_and_blind_to_test_labels(name: str) -> None:
     np.testing.assert_array_equal(chance, chances(settings_of(name), leaked, hit))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EACH)
 @pytest.mark.parametrize("balance", ["none", "weights", "undersample"])
 def test_mean_probability_is_the_share_of_hits(name: str, balance: str) -> None:
     """Whatever the balance in training: 15 % are hits, and 15 % is what it says on average."""
@@ -53,7 +56,7 @@ def test_mean_probability_is_the_share_of_hits(name: str, balance: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EACH)
 def test_knows_hits_from_others(name: str) -> None:
     from sklearn.metrics import roc_auc_score
 
@@ -62,7 +65,7 @@ def test_knows_hits_from_others(name: str) -> None:
     assert roc_auc_score(answers >= 60, chance) > (0.65 if name == "qda" else 0.75)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EACH)
 @pytest.mark.parametrize("hits", [0, 4, 5, 100])
 def test_few_hits(name: str, hits: int) -> None:
     """None, few or only hits among the training songs: still probabilities."""

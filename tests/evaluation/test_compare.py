@@ -223,6 +223,7 @@ def test_a_comparison_from_end_to_end(arguments, capsys, tmp_path):
         assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_told_of_and_tried_again(arguments, config, capsys, tmp_path, monkeypatch):
     from popularity.evaluation import runs
 
@@ -461,6 +462,7 @@ def test_stopping_is_clean(number, arguments, tmp_path):
     assert all(json.loads(str(np.load(path)["facts"]))["error"] is None for path in results(folder))
 
 
+@pytest.mark.slow
 def test_the_shipped_config_from_any_folder(song_file, tmp_path, monkeypatch):
     """It is found by its name, and so are the config files that it names."""
     from popularity.evaluation.baselines import BASELINES

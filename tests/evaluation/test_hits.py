@@ -31,6 +31,7 @@ def model(fit_predict: Any = None, fit_probability: Any = None) -> Any:
     return Model("audio", {}, fit_predict=fit_predict, fit_probability=fit_probability)
 
 
+@pytest.mark.slow
 def test_all_tables_of_hits(plan, songs, run_all):
     from popularity.metrics import hit_scores
 

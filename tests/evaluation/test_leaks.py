@@ -18,9 +18,7 @@ CONFIG = yaml.safe_load((ROOT / "configs" / "compare.yaml").read_text(encoding="
 MODELS, CLASSIFIERS = CONFIG["models"], CONFIG["hits"]["models"]
 # ablations of Mamba run the same code as it does
 MODELS = {name: one for name, one in MODELS.items() if not (ROOT / "configs" / "ablations" / f"{name}.yaml").exists()}
-#: Networks of pytabkit: `mlp` stands for them among the quick tests, their rows come from the same code.
-NETS = ("realmlp", "tabm", "tabm_small")
-#: Models of every kind of preparation: what is hidden in either way is quick for these, and slow for the others.
+#: Models of every kind of preparation: these are among the quick tests, all others among the slow ones.
 CORE = ("linear", "ridge_everything", "lightgbm", "mamba", "logistic", "logistic_everything")
 #: All searches are one function: this one stands for it, the others take the settings that a search begins with.
 SEARCHED = ("lightgbm",)
@@ -54,8 +52,12 @@ def quick(name: str, described: dict[str, Any]) -> dict[str, Any]:
 
 def hidden_in_either_way(names: Iterable[str]) -> list[Any]:
     """Each model with each way to hide, as parameters of a test; the slow ones marked."""
-    pairs = [(name, how, name in NETS or (how == "constant" and name not in CORE)) for name in names for how in HIDING]
-    return [pytest.param(name, how, marks=[pytest.mark.slow] * slow) for name, how, slow in pairs]
+    return [slow_but(name in CORE, name, how) for name in names for how in HIDING]
+
+
+def slow_but(quick: bool, *values: Any) -> Any:
+    """Parameters of a test, marked as slow unless it is among the quick ones."""
+    return pytest.param(*values, marks=[pytest.mark.slow] * (not quick))
 
 
 def judged(plan, songs, run, folder):
@@ -88,9 +90,15 @@ def planted(songs: pd.DataFrame, rows: np.ndarray, names: Iterable[str]) -> pd.D
     return out
 
 
-@pytest.mark.parametrize("how", HIDING)
-@pytest.mark.parametrize("column", ["title", "release_date", "album"])
-@pytest.mark.parametrize("name", ["mamba", "ridge_everything"])
+@pytest.mark.parametrize(
+    ("name", "column", "how"),
+    [
+        slow_but(how == "empty", name, column, how)
+        for name in ("mamba", "ridge_everything")
+        for column in ("title", "release_date", "album")
+        for how in HIDING
+    ],
+)
 def test_one_column_alone_says_nothing_as_a_part_of_a_key(songs, protocol, name, column, how, tmp_path):
     """Albums are told apart by name and day, recordings by artist and title, compilations by name and day."""
     plan, predictions = protocol({"model": quick(name, MODELS)}), []
@@ -105,10 +113,10 @@ def test_one_column_alone_says_nothing_as_a_part_of_a_key(songs, protocol, name,
 @pytest.mark.parametrize(
     ("name", "more"),
     [
-        *((name, {}) for name in ("linear", "lightgbm", "mamba", "mamba_audio", "single_token")),
+        *(slow_but(name in CORE, name, {}) for name in ("linear", "lightgbm", "mamba", "mamba_audio", "single_token")),
         # searches that have a choice
-        *((name, {"trials": 4}) for name in ("knn", "svr", "ridge_everything")),
-        ("mlp", {}),
+        *(slow_but(name in CORE, name, {"trials": 4}) for name in ("knn", "svr", "ridge_everything")),
+        slow_but(False, "mlp", {}),
     ],
 )
 def test_of_one_value_and_gaps_another_value_says_nothing(songs, protocol, name, more, tmp_path):

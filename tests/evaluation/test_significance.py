@@ -126,6 +126,7 @@ def test_a_known_difference_is_found():
     assert (differences.mean(1) < 0).mean() > 0.98
 
 
+@pytest.mark.slow
 def test_correlated_folds_as_the_correction_supposes_them_are_rejected_at_five_per_cent():
     """Equal correlation n_test / (n_train + n_test) between any two folds: there the test is exact."""
     rng = np.random.default_rng(2)

@@ -56,7 +56,7 @@ def by_hand(songs: pd.DataFrame, i: int, *, earlier: bool) -> tuple[set[int], se
     return same, credited, album, same_album
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(
     st.lists(
         st.tuples(
@@ -122,7 +122,7 @@ def sampled(role, key, same_album=None, *, samples=2, length=5, thinning=None, s
     return sampling.sample_histories(candidates, chance, generator, length=length, thinning=thinning)
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(st.integers(0, 10), st.integers(0, 8), st.integers(1, 8), st.integers(0, 99))
 def test_a_sampled_history(same, credited, length, seed):
     role = torch.tensor([[0] * same + [-1] * (10 - same) + [1] * credited + [-1] * (8 - credited)], dtype=torch.int8)

@@ -56,6 +56,7 @@ def test_trees_predict_new_songs(encoder, songs):
     np.testing.assert_array_equal(found, tree(encoder, new.assign(popularity=np.nan)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"audio_only": True}])
 def test_a_checkpoint_holds_the_trees(settings, songs):
     encoder, file = fitted(songs[:200], **settings), io.BytesIO()
@@ -79,6 +80,7 @@ def test_a_table_is_packed_without_loss(songs):
     pd.testing.assert_frame_equal(again, songs, check_exact=True)
 
 
+@pytest.mark.slow
 def test_the_network_never_reads_the_trees(encoder, songs):
     """In training there is no prediction of theirs, and what the network makes of other songs is that without trees."""
     from popularity.features.encoder import HistoryEncoder

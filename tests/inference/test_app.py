@@ -110,6 +110,7 @@ def test_what_is_wrong_with_a_song_stands_on_the_page(shown):
     assert not shown.metric
 
 
+@pytest.mark.slow
 def test_what_is_wrong_with_a_file_stands_on_the_page(shown):
     shown.radio[0].set_value("A file of songs").run()
     shown.file_uploader[0].set_value(("bad.csv", Path("bad.csv").read_bytes(), "text/csv")).run()

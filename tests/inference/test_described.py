@@ -48,6 +48,7 @@ def test_test_and_validate_read_the_columns_of_the_fit(checkpoint, capsys):
         assert re.search(r"- │ +- │$", constant), "a constant has no correlation"
 
 
+@pytest.mark.slow
 def test_another_file_has_its_own_names_of_columns(checkpoint, capsys):
     """The flag of the fit is not held against a file that needs none, and can be given for one that does."""
     make_songs(60, seed=2).to_csv("other.csv", index=False)

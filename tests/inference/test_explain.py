@@ -93,6 +93,7 @@ def test_everything_of_the_songs_held_out(trained, here, capsys):
     assert len(events.Tags()["images"]) == len(pictures)
 
 
+@pytest.mark.slow
 def test_songs_of_a_file_without_popularity(trained, here, capsys):
     pytest.importorskip("captum")
     new = ["--source", "new.csv", "--parts", "importance,songs"]

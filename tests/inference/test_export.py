@@ -102,6 +102,7 @@ def test_titles_are_told_apart_as_predict_does(alphabet):
     np.testing.assert_array_equal(keys[:, None] == keys, folded[:, None] == folded)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of PyTorch, on its own ways
 def test_onnx_runtime_computes_the_same_keys(alphabet):
     """Keys have 64 bits, and some operators of ONNX Runtime compute whole numbers as floats."""

@@ -140,6 +140,7 @@ APPLY = {
 }
 
 
+@pytest.mark.slow
 def test_scikit_learns_checks():
     """All pass but those whose X is an array of numbers, and these are refused for that reason alone."""
     from sklearn.utils.estimator_checks import check_estimator

@@ -54,6 +54,7 @@ def test_predictions_rest_on_both(checkpoint, capsys):
     assert np.abs(alone - again).max() > 0.1
 
 
+@pytest.mark.slow
 def test_it_is_scored_again(checkpoint, capsys):
     for verb in ("test", "validate"):
         assert main([verb, "--ckpt_path", checkpoint, "--trainer.accelerator", "cpu"]) == 0
@@ -73,6 +74,7 @@ def test_it_is_explained(checkpoint, tmp_path, capsys):
     assert (tmp_path / "what_if" / "counterfactual.csv").exists()
 
 
+@pytest.mark.slow
 def test_reasons_are_told_of_both(checkpoint, capsys):
     few = ["--files", "new.csv", "--reasons", "true", "--output", "why.csv"]
     assert main(["predict", "--ckpt_path", checkpoint, *few]) == 0
@@ -81,6 +83,7 @@ def test_reasons_are_told_of_both(checkpoint, capsys):
     assert "predicted popularity: " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_its_card_is_that_of_both(checkpoint, tmp_path):
     few = ["--sample", "10", "--shuffles", "2", "--output", str(tmp_path / "card.html")]
     assert main(["report", "--ckpt_path", checkpoint, *few]) == 0
@@ -94,12 +97,14 @@ def test_it_is_not_exported(checkpoint, capsys):
     assert "\n" not in error
 
 
+@pytest.mark.slow
 def test_the_page_shows_it(checkpoint):
     testing = pytest.importorskip("streamlit.testing.v1")
     page = f"from popularity.inference.app_page import page\npage({checkpoint!r})\n"
     assert not testing.AppTest.from_string(page, default_timeout=300).run().exception
 
 
+@pytest.mark.slow
 def test_a_fit_goes_on(checkpoint):
     assert main(["fit", "-c", "stack", "--trainer.max_epochs", "2", "--ckpt_path", "last", *SMALL]) == 0
     after = checkpoints.read_checkpoint("logs/stack/version_0/checkpoints/last.ckpt")

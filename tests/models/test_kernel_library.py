@@ -126,6 +126,7 @@ def test_lines_are_at_most_120_columns() -> None:
     assert [f"{file.name}: {line}" for file in files for line in file.read_text().splitlines() if len(line) > 120] == []
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_sources_compile_without_warnings(tmp_path: Path) -> None:
     command = [*COMPILE, "-c", str(SOURCES / "scan.cpp"), "-o", str(tmp_path / "scan.o")]

@@ -226,6 +226,7 @@ def test_no_tokens_and_no_sequences(implementation: str) -> None:
     assert mamba.Mamba(16)(torch.zeros(0, 3, 16)).shape == (0, 3, 16)
 
 
+@pytest.mark.slow
 def test_under_torch_compile(implementation: str) -> None:
     block, u = make(16), torch.randn(2, 9, 16, requires_grad=True)
     wanted = torch.autograd.grad(block(u).sum(), [u, *block.parameters()])
@@ -234,6 +235,7 @@ def test_under_torch_compile(implementation: str) -> None:
     assert all(distance(a, b) < 1e-5 for a, b in zip(got, wanted, strict=True))
 
 
+@pytest.mark.slow
 def test_under_torch_export() -> None:
     block, u = make(16), torch.randn(2, 9, 16)
     batch = torch.export.Dim("batch")

@@ -301,6 +301,7 @@ def test_under_torch_compile(implementation: str) -> None:
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.slow
 def test_under_torch_export() -> None:
     import torch
 

@@ -325,6 +325,7 @@ def test_one_log_line_says_that_plain_pytorch_is_in_use(
     assert caplog.messages == [f"Mamba-3 block: plain PyTorch{note}"]
 
 
+@pytest.mark.slow
 def test_under_torch_compile_without_breaks() -> None:
     import torch
 
@@ -336,6 +337,7 @@ def test_under_torch_compile_without_breaks() -> None:
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [9, 40])
 def test_under_torch_export(length: int) -> None:
     import torch

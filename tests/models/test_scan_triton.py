@@ -83,6 +83,7 @@ def test_values_and_gradients_under_the_interpreter() -> None:
     assert max(worst.values()) < 3e-6, worst
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gated", [True, False])
 def test_kernels_can_be_built_for_a_gpu(gated: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the interpreter accepts, the compiler may refuse; it needs no GPU."""

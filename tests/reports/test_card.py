@@ -167,6 +167,7 @@ def test_a_model_without_distribution_and_known_songs(judged):
     assert "inside 80 %" not in parts["groups"]["tables"][0]["table"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("brief")
 def test_songs_of_another_file(here, capsys):
     """Those that the fit was trained on are left out."""
@@ -214,6 +215,7 @@ def comparison(here, tmp_path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("brief")
 def test_metrics_by_fold_are_those_of_the_comparison(here, comparison, capsys):
     flags = ["report", "--ckpt_path", "best.ckpt", *QUICK, "--output", "compared.html", "--compared", str(comparison)]

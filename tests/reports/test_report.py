@@ -301,6 +301,7 @@ def test_the_protocol_and_failed_runs_are_told(made: Made) -> None:
         assert words in made.summary or words == "Folds are random"
 
 
+@pytest.mark.slow
 def test_same_tables_give_the_same_bytes(made: Made, tmp_path: Path) -> None:
     from popularity.reports.report import write_report
 
@@ -525,6 +526,7 @@ def test_one_model_on_one_fold_has_no_interval(made: Made, tmp_path: Path) -> No
     assert page.sections["ranking"][0].iloc[0].tolist() == ["mean", "6", "1.000", "–"]
 
 
+@pytest.mark.slow
 def test_models_on_fewer_folds_are_marked_and_stay_out_of_pictures_of_songs(made: Made, tmp_path: Path) -> None:
     from popularity.reports.report import write_report
 
@@ -551,6 +553,7 @@ def test_a_group_that_is_much_of_a_fold_is_told(made: Made, tmp_path: Path, alwa
     assert ("whatever the seed" in text) != always
 
 
+@pytest.mark.slow
 def test_names_are_text_not_markup(made: Made, tmp_path: Path) -> None:
     from popularity.reports.report import write_report
 

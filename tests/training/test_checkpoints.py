@@ -44,6 +44,7 @@ def test_the_best_and_the_last_epoch_are_kept(worsened: Path) -> None:
     assert kept(worsened, "last") == 4
 
 
+@pytest.mark.slow
 def test_a_resumed_run_remembers_its_best(worsened: Path, song_file: Path) -> None:
     """An epoch after resuming becomes the best one only if it is better than all before."""
     again = fit(worsened.parents[1], song_file, *UPSIDE_DOWN, "--ckpt_path", "last", epochs=6)
@@ -64,6 +65,7 @@ def test_the_best_error_so_far_is_logged_and_survives_resuming(worsened: Path, t
         assert best == [min(errors[: i + 1]) for i in range(len(errors))]
 
 
+@pytest.mark.slow
 def test_checkpoints_every_second_epoch(tmp_path: Path, song_file: Path) -> None:
     run = fit(tmp_path, song_file, "--checkpoint.every_n_epochs", "2", epochs=3)
     assert kept(run, "last") == 1

@@ -85,6 +85,7 @@ def test_progress_shows_the_result_the_best_so_far_and_the_time_left(searched):
     assert lines[-1][-1] == ""
 
 
+@pytest.mark.slow
 def test_fit_with_best_yaml_reaches_the_score_of_the_best_trial(searched, tmp_path):
     """What a trial trains is what ``fit`` trains, to the last digit."""
     folder, _ = searched
@@ -184,6 +185,7 @@ def _canonical(cache: list[pd.DataFrame] = []) -> pd.DataFrame:  # noqa: B006  #
     return cache[0]
 
 
+@pytest.mark.slow
 def test_a_pareto_front_of_error_and_size(tune, tmp_path):
     assert tune("--trials", "5", "--objective", "val/mse,parameters", epochs=1) == 0
     trials = table(tmp_path)
@@ -203,6 +205,7 @@ def test_hyperband_prunes_by_epochs(tune, tmp_path):
     assert (table(tmp_path)["note"].str.contains("pruned at epoch")).any()
 
 
+@pytest.mark.slow
 def test_lightgbm_goes_through_the_same_search_on_the_same_folds(tune, tmp_path, monkeypatch):
     seen: set[tuple[tuple[int, ...], ...]] = set()
 
@@ -232,6 +235,7 @@ def test_lightgbm_goes_through_the_same_search_on_the_same_folds(tune, tmp_path,
     assert main([*again, "--log_dir", str(tmp_path)]) == 0
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_only_with_the_question_that_it_was_begun_with(tune, formula, capsys, tmp_path):
     space, other_space, other_songs = tmp_path / "space.yaml", tmp_path / "other.yaml", tmp_path / "other.csv"
     for path, most in ((space, 0.5), (other_space, 0.6)):
@@ -261,6 +265,7 @@ def test_a_study_goes_on_only_with_the_question_that_it_was_begun_with(tune, for
     assert tune("--trials", "2", *elsewhere, epochs=1, space=space) == 0, "what is logged is no part of the question"
 
 
+@pytest.mark.slow
 def test_a_study_of_another_network_is_refused(tune, formula, capsys, tmp_path, song_file):
     space = tmp_path / "space.yaml"
     space.write_text("model.learning_rate: {class_path: FloatDistribution, init_args: {low: 0.001, high: 0.1}}")

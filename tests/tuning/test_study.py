@@ -94,6 +94,7 @@ def test_any_number_of_workers_end_at_exactly_the_number_asked_for(kind, tmp_pat
     assert len({str(trial.params) for trial in trials}) == 24
 
 
+@pytest.mark.slow
 def test_a_trial_without_heartbeat_is_tried_again_and_a_living_one_is_not(storage):
     study = begin(storage)
     dead, alive = study.ask(), study.ask()
@@ -195,7 +196,7 @@ def trials(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "tune" / "study.csv")
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("name", [pytest.param("SIGINT", marks=pytest.mark.slow), "SIGTERM"])
 def test_an_interruption_ends_cleanly_and_loses_nothing(name, tune, tmp_path, capsys):
     """Lightning turns Ctrl-C into an exit; the trial is queued again all the same, and the report is there."""
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
@@ -228,6 +229,7 @@ def test_a_trial_that_diverges_counts_as_bad(tune, formula, tmp_path):
     assert found["note"].tolist()[1:3] == ["diverged", "too much"]
 
 
+@pytest.mark.slow
 def test_a_fault_is_raised_and_its_trial_is_not_left_running(tune, formula, tmp_path):
     formula += [None, ZeroDivisionError("a fault of ours")]
     with pytest.raises(ZeroDivisionError):
@@ -237,6 +239,7 @@ def test_a_fault_is_raised_and_its_trial_is_not_left_running(tune, formula, tmp_
     assert Counter(trials(tmp_path)["state"]) == {"COMPLETE": 3, "FAIL": 1}
 
 
+@pytest.mark.slow
 def test_a_trial_that_was_taken_for_lost_is_dropped_and_tried_again(tune, formula, tmp_path, capsys):
     formula += [None, lambda trial: trial.study.tell(trial.number, state=optuna_trial.TrialState.FAIL)]
     assert tune("--trials", "3") == 0
@@ -246,6 +249,7 @@ def test_a_trial_that_was_taken_for_lost_is_dropped_and_tried_again(tune, formul
     assert found.loc[1, "model.net.dropout"] == found.loc[2, "model.net.dropout"]
 
 
+@pytest.mark.slow
 def test_no_trial_begins_after_the_timeout(tune, formula, tmp_path):
     formula += [lambda trial: time.sleep(4)]
     assert tune("--trials", "50", "--timeout", "4") == 0
