@@ -177,6 +177,7 @@ def test_resume_refuses_other_model_settings(run, song_file, capsys):
     assert "model.learning_rate 0.0028, here it is 0.5" in error[0]
 
 
+@pytest.mark.slow
 def test_config_files_layer(tmp_path, song_file):
     first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
     first.write_text("model:\n  net:\n    init_args: {width: 8, d_state: 4, layers: 1}\ntrainer:\n  max_epochs: 1\n")

@@ -181,6 +181,7 @@ def test_one_true_value_has_no_r2() -> None:
     assert "R² undefined" in figures.predicted_against_true(np.full(9, 5.0), np.arange(9.0)).axes[0].get_title()
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_songs_draw_quickly() -> None:
     truth, predicted, mass = _songs(100_000)
     for name in (*POINT_FIGURES, "calibration"):

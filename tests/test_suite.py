@@ -128,6 +128,7 @@ def test_results_are_kept(command, tasks, tmp_path, parts, monkeypatch, capsys):
     assert "0 of 18 runs are done, 18 to do" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_interruption_loses_nothing(command, parts, tasks, tmp_path, monkeypatch, capsys):
     measure, calls = parts.measure, []
 

@@ -139,7 +139,8 @@ def test_sources_that_no_file_can_be(source: str, capsys: pytest.CaptureFixture[
 # --- a machine without settings ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("encoding", ["", pytest.param("ascii", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["", "ascii"])
 def test_songs_are_read_without_a_locale_and_without_a_home(encoding: str, tmp_path: Path) -> None:
     songs = make_songs(40).assign(artist_name=["Björk", "宇多田ヒカル"] * 20)
     songs.to_csv(tmp_path / "été.csv", index=False)

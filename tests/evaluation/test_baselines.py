@@ -169,8 +169,9 @@ def test_trees_are_counted_on_held_out_songs(name: str, monkeypatch: pytest.Monk
     assert np.mean((outcome.prediction - answers) ** 2) < np.var(answers)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_trees")
-@pytest.mark.parametrize("name", ["mlp", pytest.param("tabm", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["mlp", "tabm"])
 def test_a_member_stops_on_songs_whose_labels_no_row_rests_on(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from popularity.evaluation.baselines import BASELINES
     from popularity.evaluation.estimators import Net

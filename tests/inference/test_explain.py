@@ -112,6 +112,7 @@ def test_songs_of_a_file_without_popularity(trained, here, capsys):
         assert Path(f"a/{name}.csv").read_bytes() == Path(f"b/{name}.csv").read_bytes(), "other numbers"
 
 
+@pytest.mark.slow
 def test_without_captum(trained, here, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "captum", None)
     monkeypatch.delitem(sys.modules, "captum.attr", raising=False)
@@ -135,6 +136,7 @@ def test_text_is_no_formula(trained, here):
     assert attributions["text"]["title"] == "'=1+1"
 
 
+@pytest.mark.slow
 def test_one_feature_is_a_line_and_two_are_a_map(trained, here, capsys):
     assert what_if(trained, "--song", SONG, "--artist", "Artist 3", "--vary", "energy", "--steps", "5") == 0
     printed = capsys.readouterr().out
@@ -179,6 +181,7 @@ def test_a_counterfactual(trained, here, capsys):
     assert near["prediction"][0] >= target - 1e-3
 
 
+@pytest.mark.slow
 def test_a_network_of_the_first_project(tmp_path, monkeypatch, capsys):
     """13 columns, one number: no intervals, no known songs, and the ranges are in the training songs."""
     pytest.importorskip("captum")

@@ -71,6 +71,7 @@ def test_so_does_it_in_python(checkpoints, few):
         load(checkpoints[False]).predict(few)
 
 
+@pytest.mark.slow
 def test_explain_and_what_if_take_such_files(checkpoints, few, capsys):
     songs = ["--ckpt_path", str(checkpoints[True]), "--source", "few.csv"]
     assert main(["what_if", *songs, "--vary", "tempo", "--steps", "3"]) == 0

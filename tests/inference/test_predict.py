@@ -48,6 +48,7 @@ def predict(trained: Path, output: str, *flags: str) -> int:
     return main(["predict", *arguments, *PLAIN, *flags])
 
 
+@pytest.mark.slow
 def test_links_pipes_and_standard_output(trained, songs, capfd):
     """The same predictions, wherever they go."""
     assert predict(trained, "plain.csv") == 0
@@ -229,6 +230,7 @@ def test_a_wrong_row_in_a_later_part_leaves_the_old_predictions(trained, songs, 
     assert {path.name for path in Path().iterdir()} == {"songs.csv", "out.csv"}
 
 
+@pytest.mark.slow
 def test_a_model_without_a_distribution_says_that_it_has_no_intervals(tmp_path, songs, capsys):
     make_songs(60).to_csv("train.csv", index=False)
     head = ["--model.head", "popularity.models.heads.MSEHead"]

@@ -76,6 +76,7 @@ def test_tempo_of_clicks(tempo, rate, tmp_path):
     assert found["tempo"] == pytest.approx(tempo, rel=0.01)
 
 
+@pytest.mark.slow
 def test_key_and_mode_of_all_triads(tmp_path):
     found = {}
     for root in range(12):

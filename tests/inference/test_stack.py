@@ -11,7 +11,10 @@ import pytest
 from popularity.__main__ import main
 from tests.conftest import Lazy, make_songs
 
-pytestmark = pytest.mark.skipif(find_spec("lightgbm") is None, reason="LightGBM is not installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("lightgbm") is None, reason="LightGBM is not installed"),
+]
 checkpoints = Lazy("popularity.inference.checkpoint")
 SMALL = ["--model.net.width", "4", "--model.net.members", "1", "--model.net.mlp_width", "0", "--data.batch_size", "32"]
 SMALL += ["--trainer.accelerator", "cpu", "--plots.every_n_epochs", "0", "--trainer.enable_progress_bar", "false"]
@@ -54,14 +57,12 @@ def test_predictions_rest_on_both(checkpoint, capsys):
     assert np.abs(alone - again).max() > 0.1
 
 
-@pytest.mark.slow
 def test_it_is_scored_again(checkpoint, capsys):
     for verb in ("test", "validate"):
         assert main([verb, "--ckpt_path", checkpoint, "--trainer.accelerator", "cpu"]) == 0
     assert "MSE" in capsys.readouterr().out
 
 
-@pytest.mark.slow
 def test_it_is_explained(checkpoint, tmp_path, capsys):
     pytest.importorskip("captum")
     few = ["--sample", "10", "--shuffles", "2", "--songs", "2", "--features", "energy"]
@@ -74,7 +75,6 @@ def test_it_is_explained(checkpoint, tmp_path, capsys):
     assert (tmp_path / "what_if" / "counterfactual.csv").exists()
 
 
-@pytest.mark.slow
 def test_reasons_are_told_of_both(checkpoint, capsys):
     few = ["--files", "new.csv", "--reasons", "true", "--output", "why.csv"]
     assert main(["predict", "--ckpt_path", checkpoint, *few]) == 0
@@ -83,7 +83,6 @@ def test_reasons_are_told_of_both(checkpoint, capsys):
     assert "predicted popularity: " in capsys.readouterr().out
 
 
-@pytest.mark.slow
 def test_its_card_is_that_of_both(checkpoint, tmp_path):
     few = ["--sample", "10", "--shuffles", "2", "--output", str(tmp_path / "card.html")]
     assert main(["report", "--ckpt_path", checkpoint, *few]) == 0
@@ -97,14 +96,12 @@ def test_it_is_not_exported(checkpoint, capsys):
     assert "\n" not in error
 
 
-@pytest.mark.slow
 def test_the_page_shows_it(checkpoint):
     testing = pytest.importorskip("streamlit.testing.v1")
     page = f"from popularity.inference.app_page import page\npage({checkpoint!r})\n"
     assert not testing.AppTest.from_string(page, default_timeout=300).run().exception
 
 
-@pytest.mark.slow
 def test_a_fit_goes_on(checkpoint):
     assert main(["fit", "-c", "stack", "--trainer.max_epochs", "2", "--ckpt_path", "last", *SMALL]) == 0
     after = checkpoints.read_checkpoint("logs/stack/version_0/checkpoints/last.ckpt")

@@ -290,6 +290,7 @@ def test_a_forced_implementation_that_the_block_lacks_is_not_ignored(
         make()(torch.zeros(2, 4, 12))
 
 
+@pytest.mark.slow
 def test_under_torch_compile(implementation: str) -> None:
     import torch
 

@@ -53,6 +53,7 @@ def test_a_resumed_run_remembers_its_best(worsened: Path, song_file: Path) -> No
     assert kept(worsened, "last") == 5
 
 
+@pytest.mark.slow
 def test_the_best_error_so_far_is_logged_and_survives_resuming(worsened: Path, tmp_path: Path, song_file: Path) -> None:
     """``best/val_mse`` is the running minimum of ``val/mse``."""
     fit(tmp_path, song_file, epochs=1)

@@ -69,6 +69,7 @@ def test_the_second_fit_reads_what_the_first_learned(fit, tmp_path, monkeypatch,
     fit()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more",
     [("--data.fold", "1"), ("--data.split", "artist"), ("--data.encoder.history", "3")],
@@ -92,6 +93,7 @@ def test_code_and_songs_make_another_file(tmp_path, monkeypatch):
     assert len(paths) == 5
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_made_again(fit, tmp_path, caplog):
     first = fit()
     path = files(tmp_path)[0]

@@ -9,7 +9,8 @@ from popularity.__main__ import main
 from tests.test_fit import PLAIN, SMALL
 
 
-@pytest.mark.parametrize("split", ["random", pytest.param("time", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("split", ["random", "time"])
 def test_a_fit_from_mapped_files_is_the_same(split, song_file, tmp_path, monkeypatch):
     songs, folder = pd.read_csv(song_file), tmp_path / "songs"
     folder.mkdir()

@@ -57,6 +57,7 @@ def test_an_optimiser_by_name(tmp_path: Path, song_file: Path) -> None:
         assert {float(row["lr-SGD"]) for row in csv.DictReader(file) if row["lr-SGD"]} == {0.01}
 
 
+@pytest.mark.slow
 def test_an_optimiser_and_a_schedule_by_name(tmp_path: Path, song_file: Path) -> None:
     schedule = ["--lr_scheduler", "StepLR", "--lr_scheduler.step_size", "1", "--lr_scheduler.gamma", "0.5"]
     run = fit(tmp_path, song_file, "--optimizer", "SGD", "--optimizer.lr", "0.04", *schedule, epochs=3)

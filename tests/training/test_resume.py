@@ -91,6 +91,7 @@ def test_the_one_before_a_damaged_last_checkpoint_is_used(damage, resumed, befor
     assert is_whole(resumed / "checkpoints" / "before_last.ckpt"), "the damaged one has not taken its place"
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_its_first_checkpoint(song_file, tmp_path) -> None:
     """It is written before the first step; steps are counted from 0 again."""
     run = fit(tmp_path, song_file, epochs=1)

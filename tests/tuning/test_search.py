@@ -121,7 +121,8 @@ def test_tensorboard_shows_settings_and_score_of_each_trial_under_the_names_of_f
             assert best == pytest.approx(row["val/mse"], rel=1e-5)
 
 
-@pytest.mark.parametrize("folds", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("folds", [1, 2])
 def test_test_songs_are_never_touched(folds, tmp_path, tune, monkeypatch):
     """A search on a file whose test songs are poisoned is the same search."""
     clean = make_songs(100, seed=3)

@@ -196,7 +196,8 @@ def trials(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "tune" / "study.csv")
 
 
-@pytest.mark.parametrize("name", [pytest.param("SIGINT", marks=pytest.mark.slow), "SIGTERM"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_an_interruption_ends_cleanly_and_loses_nothing(name, tune, tmp_path, capsys):
     """Lightning turns Ctrl-C into an exit; the trial is queued again all the same, and the report is there."""
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
@@ -215,12 +216,14 @@ def test_an_interruption_ends_cleanly_and_loses_nothing(name, tune, tmp_path, ca
     assert found.loc[1, settings].tolist() == found.loc[2, settings].tolist()
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_and_ends_at_the_number_asked_for(tune, formula, tmp_path):
     for asked, held in (("2", 2), ("4", 4), ("4", 4), ("3", 4)):
         assert tune("--trials", asked, "--pruner", "none") == 0
         assert len(trials(tmp_path)) == held
 
 
+@pytest.mark.slow
 def test_a_trial_that_diverges_counts_as_bad(tune, formula, tmp_path):
     formula += [None, float("nan"), torch.OutOfMemoryError("too much")]
     assert tune("--trials", "4") == 0
