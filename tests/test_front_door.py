@@ -75,7 +75,8 @@ def closed_pipe() -> int:
     return writer
 
 
-@pytest.mark.parametrize("buffering", [[], pytest.param(["-u"], marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("buffering", [[], ["-u"]])
 @pytest.mark.parametrize(
     ("arguments", "code"), [(["--help"], 141), (["data", "--help"], 0)]
 )  # argparse takes no notice

@@ -101,9 +101,8 @@ def test_the_network_never_reads_the_trees(encoder, songs):
     torch.testing.assert_close(moved, torch.full_like(moved, 5.0), atol=1e-2, rtol=0)
 
 
-@pytest.mark.parametrize(
-    "kind", ["random", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("artist", "time"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["random", "artist", "time"])
 def test_a_known_song_s_own_label_is_not_in_its_features(kind, songs):
     """What tabular features say of it comes from folds without it, in training and when it is predicted later."""
     train = songs[:120]

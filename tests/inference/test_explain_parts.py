@@ -134,7 +134,10 @@ def reads_known_songs(batch):
     return (batch["history_label"] * (batch["role"] >= 0)).sum(-1).mean(0)
 
 
-@pytest.mark.parametrize(("read", "feature"), [(reads_energy, "energy"), (reads_known_songs, "known_songs")])
+@pytest.mark.parametrize(
+    ("read", "feature"),
+    [(reads_energy, "energy"), pytest.param(reads_known_songs, "known_songs", marks=pytest.mark.slow)],
+)
 def test_what_a_network_reads_is_important_and_nothing_else(read, feature, trained):
     model, songs = trained
     model = reading(model, read)

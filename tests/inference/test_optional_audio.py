@@ -49,6 +49,7 @@ def predict(path, *flags):
     return main(["predict", "--ckpt_path", str(path), "--files", "few.csv", "--output", "out.csv", *PLAIN, *flags])
 
 
+@pytest.mark.slow
 def test_the_checkpoint_decides(checkpoints, few, capsys):
     assert predict(checkpoints[True]) == 0
     table = pd.read_csv("out.csv")

@@ -160,6 +160,7 @@ def test_several_files_patterns_and_standard_input(trained, songs, monkeypatch, 
     assert len(read("predictions.csv")) == 4
 
 
+@pytest.mark.slow
 def test_parts_of_a_file(trained, songs, monkeypatch, capsys):
     """What one part says of units holds for the next, and the predictions are those of the whole file."""
     table = pd.concat([pd.read_csv(songs)] * 10, ignore_index=True)

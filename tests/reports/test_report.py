@@ -317,6 +317,7 @@ def test_same_tables_give_the_same_bytes(made: Made, tmp_path: Path) -> None:
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_residual_is_true_minus_predicted(made: Made, tmp_path: Path) -> None:
     from popularity.reports.report import write_report
 

@@ -48,6 +48,7 @@ def same(one: object, other: object) -> bool:
     return torch.equal(torch.nan_to_num(one), torch.nan_to_num(other)) if hasattr(one, "dtype") else one == other
 
 
+@pytest.mark.slow
 def test_the_second_fit_reads_what_the_first_learned(fit, tmp_path, monkeypatch, caplog):
     """And ends with the same bits as a fit that learns."""
     learned = fit("--data.keep_encoder", "false")
