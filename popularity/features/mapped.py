@@ -66,7 +66,8 @@ def read_ahead(rows: Tensor, part: slice) -> None:
 def _mapped(file: Any, shape: Sequence[int], dtype: torch.dtype, scattered: bool) -> Tensor:
     whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     found = torch.frombuffer(whole, dtype=dtype).view(*shape)
-    if scattered:  # what lies around a song in the file would be read in vain, 128 KB for each
+    # what lies around a song in the file would be read in vain, 128 KB for each; Windows takes no such advice
+    if scattered and hasattr(whole, "madvise"):
         whole.madvise(mmap.MADV_RANDOM)
         found.mapping = whole  # type: ignore[attr-defined]  # for `read_ahead`
     return found
