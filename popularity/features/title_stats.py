@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -58,38 +58,56 @@ def _is_letter_of(script: str, char: str) -> bool:
     return char.isalpha() and script_of(char) == script
 
 
+#: What is asked of each character of a title.
+_CHARACTERS: dict[str, Callable[[str], bool]] = {
+    "letter": str.isalpha,
+    "upper": str.isupper,
+    "lower": str.islower,
+    "blank": str.isspace,
+    "bracket": lambda char: char in "([{",
+    "non_ascii": lambda char: not char.isascii(),
+    "punctuation": lambda char: not (char.isalnum() or char.isspace()),
+    **{script: partial(_is_letter_of, script) for script in SCRIPTS},
+}
+
+
 class _Characters:
-    """All titles as one array of code points, so that counting by kind of character needs no loop over titles."""
+    """All titles as one array of code points, so that counting by kind of character needs no loop over titles.
 
-    def __init__(self, titles: Sequence[str]) -> None:
-        self.ends = np.cumsum([len(title) for title in titles], dtype=np.int64)
-        self.starts = np.append(0, self.ends[:-1]).astype(np.int64)[: len(titles)]
+    Characters that pass the same tests are of one class: titles are gone through once, and not once for each test.
+
+    Args:
+        titles: ``n`` texts.
+        tests: by name, each asked once per distinct character.
+    """
+
+    def __init__(self, titles: Sequence[str], tests: Mapping[str, Callable[[str], bool]]) -> None:
+        self.length = np.array([len(title) for title in titles], dtype=np.int64)
         text = "".join(titles).encode("utf-32-le", errors="surrogatepass")
-        self.codes = np.frombuffer(text, dtype=np.uint32)
-        self.present = np.flatnonzero(np.bincount(self.codes, minlength=1))
+        codes = np.frombuffer(text, dtype=np.uint32)
+        present = np.flatnonzero(np.bincount(codes, minlength=1))
+        passed = np.array([[test(chr(code)) for test in tests.values()] for code in present], dtype=bool)
+        kinds, kind = np.unique(passed.reshape(len(present), len(tests)), axis=0, return_inverse=True)
+        table = np.zeros(int(present.max(initial=0)) + 1, dtype=np.int64)
+        table[present] = kind.ravel()
+        self._kinds, self._of_character = dict(zip(tests, kinds.T, strict=True)), table[codes]
+        self._title = np.repeat(np.arange(len(titles)), self.length)
+        size = len(titles) * len(kinds)
+        found = np.bincount(self._title * len(kinds) + self._of_character, minlength=size)
+        self._found = found.reshape(len(titles), len(kinds))
 
-    def where(self, test: Callable[[str], bool]) -> np.ndarray:
-        """Return a mask over all characters; `test` is asked once per distinct character."""
-        table = np.zeros(int(self.present.max(initial=0)) + 1, dtype=bool)
-        table[self.present] = [test(chr(code)) for code in self.present]
-        return table[self.codes]
-
-    def per_title(self, mask: np.ndarray) -> np.ndarray:
-        """Count the marked characters of each title."""
-        total = np.append(0, np.cumsum(mask, dtype=np.int64))
-        count: np.ndarray = total[self.ends] - total[self.starts]
+    def count(self, name: str) -> np.ndarray:
+        """Count the characters of each title that pass a test."""
+        count: np.ndarray = self._found @ self._kinds[name]
         return count
 
-    def count(self, test: Callable[[str], bool]) -> np.ndarray:
-        """Count the characters of each title that pass the test."""
-        return self.per_title(self.where(test))
-
-    def words(self) -> np.ndarray:
-        """Count the runs of characters between blanks in each title."""
-        blank = self.where(str.isspace)
-        before = np.append(True, blank[:-1])[: len(blank)]
-        before[self.starts[self.starts < len(blank)]] = True
-        return self.per_title(before & ~blank)
+    def runs(self, name: str) -> np.ndarray:
+        """Count the runs of characters in each title that fail a test."""
+        fails = ~self._kinds[name][self._of_character]
+        same_run = fails[:-1] & fails[1:] & (self._title[:-1] == self._title[1:])
+        begins = fails & ~np.append(False, same_run)[: len(fails)]
+        count: np.ndarray = np.bincount(self._title[begins], minlength=len(self.length))
+        return count
 
 
 def title_statistics(title: pd.Series) -> np.ndarray:
@@ -117,23 +135,23 @@ def title_statistics(title: pd.Series) -> np.ndarray:
 def _columns(titles: pd.Series) -> list[np.ndarray]:
     """Return the statistics of titles without missing ones, one array each, in the order of ``TITLE_STATISTICS``."""
     texts = [straight_quotes(title) for title in titles.tolist()]
-    characters, lowered = _Characters(texts), [text.lower() for text in texts]
+    characters, lowered = _Characters(texts, _CHARACTERS), [text.lower() for text in texts]
     has_year = contains(texts, _YEAR)
     year = np.full(len(texts), np.nan)
     year[has_year] = [float(re.findall(_YEAR, texts[row])[-1]) for row in np.flatnonzero(has_year)]
-    letters = np.maximum(characters.count(str.isalpha), 1)
-    upper = characters.count(str.isupper)
+    letters = np.maximum(characters.count("letter"), 1)
+    upper = characters.count("upper")
     return [
-        characters.ends - characters.starts,
-        characters.words(),
+        characters.length,
+        characters.runs("blank"),
         np.array([len(names) for names in titles_credits(titles)]),
         *(contains(lowered, pattern) for pattern in _PATTERNS.values()),
         has_year,
         year,
-        characters.count(lambda char: char in "([{"),
-        characters.count(lambda char: not char.isascii()),
-        characters.count(lambda char: not (char.isalnum() or char.isspace())),
-        (upper == 0) & (characters.count(str.islower) > 0),
+        characters.count("bracket"),
+        characters.count("non_ascii"),
+        characters.count("punctuation"),
+        (upper == 0) & (characters.count("lower") > 0),
         upper / letters,
-        *(characters.count(partial(_is_letter_of, script)) / letters for script in SCRIPTS),
+        *(characters.count(script) / letters for script in SCRIPTS),
     ]
