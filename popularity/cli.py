@@ -130,6 +130,9 @@ class PopularityCLI(LightningCLI):
         # whatever the command line says: a network that never met songs without these columns cannot judge them
         self.config[verb].data.optional_audio = bool(saved.get("optional_audio", False))
 
+    def _parse_ckpt_path(self) -> None:
+        """Nothing: Lightning would read the whole checkpoint again, for the settings that are underneath already."""
+
     def instantiate_classes(self) -> None:
         """Build module, data and Trainer; a fit first chooses what its config leaves open."""
         with missing_packages_named():

@@ -48,6 +48,16 @@ def predict(trained: Path, output: str, *flags: str) -> int:
     return main(["predict", *arguments, *PLAIN, *flags])
 
 
+def test_a_checkpoint_is_read_once(trained, songs, monkeypatch):
+    """Lightning reads it again for its hyper-parameters, whole: gigabytes where many songs are known."""
+    import torch
+
+    read, load = [], torch.load
+    monkeypatch.setattr(torch, "load", lambda *given, **options: read.append(given) or load(*given, **options))
+    assert predict(trained, "new.csv") == 0
+    assert len(read) == 1
+
+
 @pytest.mark.slow
 def test_links_pipes_and_standard_output(trained, songs, capfd):
     """The same predictions, wherever they go."""
