@@ -24,8 +24,9 @@ from popularity.remote import address_of, check_address, sent
 #: As an output path: standard output.
 STANDARD_OUTPUT = "-"
 
-#: Ending of files that are not complete yet, and the seconds after which one that nobody writes to is a leftover.
-_PART, _LEFT_OVER = ".popularity.part", 60
+#: Ending of files that are not complete yet, and the seconds after which one that nobody has locked is a leftover: a new
+#: one is locked at once.
+_PART, _LEFT_OVER = ".popularity.part", 5
 
 
 def check_target(path: str | Path, inputs: Sequence[str | Path | None] = ()) -> None:

@@ -58,6 +58,8 @@ def storage(address: str, what: str) -> Iterator[tuple[Any, str]]:
 def fetch(address: str, folder: Path) -> Path:
     """Copy a file to this machine; once for each version of it, also where several processes ask at once.
 
+    A copy that has been damaged since is made again: its SHA-256 lies beside it.
+
     Args:
         address: from :func:`address_of`.
         folder: of the copies.
@@ -71,14 +73,21 @@ def fetch(address: str, folder: Path) -> Path:
             raise InputError(f"{address}: expected a file, got a directory")
         version = hashlib.sha256(f"{address}\0{files.ukey(path)}".encode()).hexdigest()[:16]
         kept = folder / version / PurePosixPath(path).name
+        told = kept.with_name(f"{kept.name}.sha256")
         kept.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
-            if not kept.is_file() or kept.stat().st_size != found["size"]:
+            if not kept.is_file() or not told.is_file() or told.read_text() != _sha256(kept):
                 part = kept.with_name(f".{kept.name}.part")
                 with files.open(path, "rb") as source, open(part, "wb") as file:
                     shutil.copyfileobj(source, file)
+                told.write_text(_sha256(part))
                 part.replace(kept)
     return kept
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_address(address: str) -> None:

@@ -74,8 +74,9 @@ def test_a_file_is_copied_once_for_each_version(bucket: Any, tmp_path: Path) -> 
     opened = type(bucket).opened
     assert fetch("s3://songs/a.csv", tmp_path) == kept
     assert type(bucket).opened == opened
-    kept.write_bytes(b"o")  # cut off since
-    assert fetch("s3://songs/a.csv", tmp_path).read_bytes() == b"one"
+    for damaged in (b"o", b"onf"):  # cut off since, and a bit that flipped
+        kept.write_bytes(damaged)
+        assert fetch("s3://songs/a.csv", tmp_path).read_bytes() == b"one"
     bucket.pipe_file("/songs/a.csv", b"two!")
     assert fetch("s3://songs/a.csv", tmp_path).read_bytes() == b"two!"
     assert kept.name == "a.csv", "messages name the file"

@@ -25,7 +25,7 @@ from popularity.remote import address_of
 from popularity.training.checkpoints import LAST
 from popularity.training.datamodule import CHECKPOINT_FORMAT, PopularityDataModule
 from popularity.training.fit import instantiate, read_config, shared_parser
-from popularity.training.loggers import last_checkpoints
+from popularity.training.loggers import last_checkpoints, newer_run
 from popularity.training.module import PopularityModule
 from popularity.training.tensorboard import flat
 
@@ -147,7 +147,8 @@ def named_checkpoint(verb: str, config: Any) -> tuple[str, dict[str, Any]] | Non
     If that run's last checkpoint is damaged, the one before it is taken, and a line says so.
 
     Raises:
-        InputError: there is none where the verb needs one, it is neither a file nor ``last``, or it cannot be read.
+        InputError: there is none where the verb needs one, it is neither a file nor ``last``, or it cannot be read; or a
+            fit would go on with an earlier run than the newest.
     """
     path = config.get("ckpt_path")
     if path is None:
@@ -158,7 +159,13 @@ def named_checkpoint(verb: str, config: Any) -> tuple[str, dict[str, Any]] | Non
         raise InputError(f"--ckpt_path: expected a file, or `last` for the newest run of --name, got {path}")
     if path != "last":
         return str(path), read_checkpoint(path)
-    first, *others = last_checkpoints(Path(config.log_dir) / config.name)
+    runs = Path(config.log_dir) / config.name
+    first, *others = last_checkpoints(runs)
+    if (newer := newer_run(first, runs)) is not None:
+        found = f"{newer} has no checkpoint yet, that of the run before it is {first}"
+        if verb == "fit":
+            raise InputError(f"--ckpt_path last: {found}; name it to go on with that run")
+        _say(f"warning: {found}; using that")
     problem = "" if first.name == LAST else f"{first.with_name(LAST)}: there is no such file"
     try:
         checkpoint = read_checkpoint(first)

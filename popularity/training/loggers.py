@@ -148,3 +148,10 @@ def last_checkpoints(folder: Path) -> list[Path]:
         raise InputError(f"--ckpt_path last: expected version_N/checkpoints/{LAST} in {folder}, found none")
     newest = max(int(path.parts[-3][8:]) for path in found)
     return [path for path in found if int(path.parts[-3][8:]) == newest]
+
+
+def newer_run(checkpoint: Path, runs: Path) -> Path | None:
+    """A run that began after that of a checkpoint and has saved nothing yet, if there is one."""
+    number = run_version(checkpoint, runs)
+    later = [path for path in runs.glob("version_*") if path.name[8:].isdigit() and int(path.name[8:]) > (number or 0)]
+    return max(later, key=lambda path: int(path.name[8:]), default=None)

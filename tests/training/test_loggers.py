@@ -88,6 +88,9 @@ def test_the_last_checkpoint_is_that_of_the_newest_run(tmp_path: Path) -> None:
     (tmp_path / "version_10" / "checkpoints" / "before_last.ckpt").touch()
     names = [path.name for path in loggers.last_checkpoints(tmp_path)]
     assert names == ["last.ckpt", "before_last.ckpt"], "the one to fall back to comes second"
+    version = "version_11"
+    assert loggers.newer_run(tmp_path / "version_10" / "checkpoints" / "last.ckpt", tmp_path) == tmp_path / version
+    assert loggers.newer_run(tmp_path / version / "checkpoints" / "last.ckpt", tmp_path) is None
 
 
 @pytest.mark.parametrize(

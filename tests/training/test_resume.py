@@ -91,6 +91,22 @@ def test_the_one_before_a_damaged_last_checkpoint_is_used(damage, resumed, befor
     assert is_whole(resumed / "checkpoints" / "before_last.ckpt"), "the damaged one has not taken its place"
 
 
+def test_a_fit_goes_on_with_no_run_but_the_newest(resumed, before, song_file, capsys, caplog) -> None:
+    """One that was killed before it saved anything: an earlier run of these settings would be taken for it."""
+    newest = resumed.parent / "version_1"
+    newest.mkdir()
+    arguments = ["--data.source", str(song_file), "--log_dir", str(resumed.parents[1]), "--ckpt_path", "last"]
+    try:
+        assert main(["fit", *arguments, "--name", resumed.parent.name, *SMALL, *PLAIN]) == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert error.startswith(f"error: --ckpt_path last: {newest} has no checkpoint yet")
+        assert str(resumed / "checkpoints" / "last.ckpt") in error
+        assert main(["test", *arguments[2:], "--name", resumed.parent.name, *PLAIN]) == 0
+        assert f"warning: {newest} has no checkpoint yet" in caplog.text
+    finally:
+        newest.rmdir()
+
+
 @pytest.mark.slow
 def test_a_run_goes_on_from_its_first_checkpoint(song_file, tmp_path) -> None:
     """It is written before the first step; steps are counted from 0 again."""
