@@ -1,4 +1,4 @@
-"""Songs a second and peak memory of ``predict``: ``python benchmarks/predict.py --rows 1000000``.
+"""Songs a second and peak memory of ``predict``: ``PYTHONPATH=. python benchmarks/predict.py --rows 1000000``.
 
 The whole command is measured, from a CSV file to a CSV file on one core: by artists nobody knows, and by artists with
 some 25 known songs each, of which every song reads several sampled histories. The network is that of
@@ -17,11 +17,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from common import save
+from common import table as markdown
 
 from popularity.data.songs import load_songs
 
 ARTISTS = 240
 FEW = 1000  # songs of a file that tells how long the command takes to start
+KINDS = {"Nobody": "by artists nobody knows", "Known": "by artists with more known songs than a history holds"}
+PART = 500_000  # songs that are made at once
 
 
 def songs_of(table: pd.DataFrame, artist: str, rows: int) -> pd.DataFrame:
@@ -38,7 +42,7 @@ def songs_of(table: pd.DataFrame, artist: str, rows: int) -> pd.DataFrame:
 
 
 def measured(folder: str, *words: str) -> tuple[float, float]:
-    """Seconds of CPU time of a command in a folder, and its peak memory in MB."""
+    """Seconds of CPU time of a command in a folder, and its peak memory in MiB."""
     command = [sys.executable, "-m", "popularity", *words]
     process = subprocess.Popen(command, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"})
     _, status, usage = os.wait4(process.pid, 0)
@@ -56,23 +60,47 @@ def trained(run: Path) -> tuple[pd.DataFrame, str]:
     return table, str(next(run.rglob("best.ckpt")))
 
 
+def write(table: pd.DataFrame, artist: str, rows: int, path: Path) -> None:
+    """A CSV file of so many songs without their popularity."""
+    path.unlink(missing_ok=True)
+    for start in range(0, rows, PART):
+        songs = songs_of(table, artist, min(PART, rows - start)).drop(columns="popularity")
+        songs.to_csv(path, index=False, mode="a", header=start == 0)
+
+
 def main() -> None:
-    """Train and measure."""
+    """Train, measure and save."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    rows = parser.parse_args().rows
+    parser.add_argument("--artists", nargs="+", choices=list(KINDS), default=list(KINDS))
+    parser.add_argument("--label", default="predict", help="of the files under results/")
+    options = parser.parse_args()
+    figures = {}
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder)
         table, checkpoint = trained(run)
-        for artist in ("Nobody", "Known"):
+        for artist in options.artists:
             found = []
-            for count in (FEW, rows):
-                songs_of(table, artist, count).drop(columns="popularity").to_csv(run / "new.csv", index=False)
+            for count in (FEW, options.rows):
+                write(table, artist, count, run / "new.csv")
                 files = ("--files", str(run / "new.csv"), "--output", str(run / "predictions.csv"))
                 found.append(measured(folder, "predict", "--ckpt_path", checkpoint, *files))
             (start, _), (seconds, memory) = found
-            pace = (rows - FEW) / (seconds - start)
-            print(f"{artist}: {start:.1f} s of CPU time for {FEW:,} songs, then {pace:,.0f} a second; {memory:,.0f} MB")
+            pace = (options.rows - FEW) / (seconds - start)
+            figures[KINDS[artist]] = {"start": start, "seconds": seconds, "pace": pace, "memory": memory}
+            print(figures, flush=True)
+    rows = [
+        [kind, f"{one['start']:.1f}", f"{one['seconds']:.0f}", f"{one['pace']:,.0f}", f"{one['memory']:,.0f}"]
+        for kind, one in figures.items()
+    ]
+    header = [
+        f"{options.rows:,} songs",
+        "CPU s to start",
+        "CPU s in all",
+        "songs a second beside the start",
+        "peak MiB",
+    ]
+    save(options.label, figures, markdown(header, rows))
 
 
 if __name__ == "__main__":

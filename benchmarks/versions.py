@@ -28,7 +28,9 @@ SHORT, LONG, ROUNDS = 2, 8, 5
 SAME = shlex.split("""
 --model.net.width=[48,64] --model.net.bidirectional=[true,false] --model.net.dropout=0.35
 --model.net.feature_dropout=0.5 --data.encoder.init_args.hide_history=0.15 --data.encoder.init_args.thin_history=0.6
---model.net.interactions=0 --choice.calibrate=false --choice.members=false
+--model.net.interactions=0 --model.net.mlp_width=0 --model.learning_rate=0.002 --model.weight_decay=0.3
+--model.warmup_steps=60 --data.encoder.init_args.history=14 --data.batch_size=128
+--choice.calibrate=false --choice.members=false
 """)
 
 

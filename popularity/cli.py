@@ -20,7 +20,6 @@ from popularity.data.sources import EMBEDDED
 from popularity.data.splits import Split
 from popularity.errors import InputError, one_line
 from popularity.inference.checkpoint import (
-    check_classes,
     check_complete,
     check_fits,
     check_same_model,
@@ -29,6 +28,7 @@ from popularity.inference.checkpoint import (
     load_data,
     named_checkpoint,
 )
+from popularity.inference.checkpoint_classes import check_classes
 from popularity.inference.verb import add_predict_arguments, check_predict, predict
 from popularity.models.scan import forced_implementation
 from popularity.parsing.classes import chosen_classes
@@ -48,6 +48,7 @@ from popularity.training.fit import (
     suit,
 )
 from popularity.training.module import PopularityModule
+from popularity.training.processes import together
 from popularity.training.quiet import quiet_lightning
 from popularity.training.same_data import check_held_out, check_same_data
 from popularity.training.scores import describe_data, describe_model, print_scores, say
@@ -193,9 +194,8 @@ class PopularityCLI(LightningCLI):
         check_fits(config.ckpt_path, self.checkpoint, self.model)
         if verb == "fit":
             check_same_data(fingerprint_of(self.checkpoint), self.datamodule.fingerprint())
-            return
         load_data(config.ckpt_path, self.checkpoint, self.datamodule)
-        if verb != "predict":
+        if verb in ("validate", "test"):
             check_held_out(fingerprint_of(self.checkpoint), self.datamodule.fingerprint())
 
     def _config_text(self) -> str:
@@ -212,7 +212,10 @@ class PopularityCLI(LightningCLI):
             describe_data(self.datamodule)
         describe_model(self.trainer, self.model)
         name = self.config.fit.name
-        with interrupts_kept(f"interrupted; go on with the same command and --ckpt_path last (--name {name})"):
+        with (
+            interrupts_kept(f"interrupted; go on with the same command and --ckpt_path last (--name {name})"),
+            together(self.trainer),
+        ):
             self.trainer.fit(**kwargs)
 
     def after_fit(self) -> None:
@@ -224,7 +227,8 @@ class PopularityCLI(LightningCLI):
         best = checkpoint.best_model_path if isinstance(checkpoint, ModelCheckpoint) else ""
         tested = config.data.folds != 0
         if tested:
-            trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best or None, verbose=False)
+            with together(trainer):
+                trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best or None, verbose=False)
         run = trainer.log_dir  # asked for in every process: the first tells the others
         if not trainer.is_global_zero:
             return
@@ -245,7 +249,8 @@ class PopularityCLI(LightningCLI):
 
     def _score(self, verb: str, **kwargs: Any) -> None:
         describe_data(self.datamodule)
-        getattr(self.trainer, verb)(**{**kwargs, "verbose": False})
+        with together(self.trainer):
+            getattr(self.trainer, verb)(**{**kwargs, "verbose": False})
         if self.trainer.is_global_zero:
             print_scores(self.datamodule, verb, self.trainer.callback_metrics)
 

@@ -24,8 +24,8 @@ from popularity.remote import address_of, check_address, sent
 #: As an output path: standard output.
 STANDARD_OUTPUT = "-"
 
-#: Ending of files that are not complete yet, and the seconds after which one that nobody has locked is a leftover: a new
-#: one is locked at once.
+#: Ending of files that are not complete yet, and the seconds after which one that nobody has locked is a leftover: a
+#: new one is locked at once.
 _PART, _LEFT_OVER = ".popularity.part", 5
 
 

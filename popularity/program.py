@@ -10,11 +10,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Self
+from typing import Any, Self
 
 from popularity import __version__
 
@@ -24,6 +24,8 @@ _PACKAGES = (
     *("lightgbm", "xgboost", "catboost", "pytabkit", "tabicl", "tabpfn"),
 )
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: Environment variable: the process that answers a signal for those that it starts.
+ANSWERS = "POPULARITY_ANSWERS_SIGNALS"
 
 
 def program() -> str:
@@ -81,10 +83,14 @@ def stop_signals() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end the block as Ctrl-C does: what is half written is removed, and the exit code says why.
 
     The first signal counts; later ones would interrupt the clean-up. A signal that is ignored stays ignored, as
-    ``nohup`` wants.
+    ``nohup`` wants. Where the parent answers for this process, it ends with its parent and not by itself.
     """
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-    ours = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
+    if os.environ.get(ANSWERS) == str(parent := os.getppid()):
+        _follow(parent, _SIGNALS)
+        yield
+        return
+    before = _not_ignored()
+    ours = list(before)
 
     def stop(number: int, frame: FrameType | None) -> None:
         for other in ours:
@@ -100,26 +106,50 @@ def stop_signals() -> Iterator[None]:
             signal.signal(number, before[number])
 
 
-class Stop:
-    """Whether SIGINT or SIGTERM told this process to stop; it looks where nothing is half written."""
+def _not_ignored() -> dict[signal.Signals, Any]:
+    """The signals that may tell this process to stop, with their handlers."""
+    found = {number: signal.getsignal(number) for number in _SIGNALS}
+    return {number: handler for number, handler in found.items() if handler not in (signal.SIG_IGN, None)}
 
-    told = False
+
+class Stop:
+    """Whether a signal told this process to stop; it looks where nothing is half written.
+
+    A signal that is ignored stays ignored, as in `stop_signals`.
+    """
+
+    told = 0  # the number of the first one
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._tell) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._before = _not_ignored()
+        for number in self._before:
+            signal.signal(number, self._tell)
         return self
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _tell(self, *_: object) -> None:
-        self.told = True
+    def _tell(self, number: int, frame: FrameType | None) -> None:
+        self.told = self.told or number
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt if told to stop."""
+        """Raise `Stopped` if told to stop."""
         if self.told:
-            raise KeyboardInterrupt
+            raise Stopped(self.told)
+
+
+@contextmanager
+def no_hangup() -> Iterator[None]:
+    """Start a process here that must outlive a terminal, which when it is closed reaches all processes of a command."""
+    if threading.current_thread() is not threading.main_thread():  # only the first can say what signals do
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def in_processes(count: int, run: Callable[[], None], preload: str) -> list[int]:
@@ -136,17 +166,20 @@ def in_processes(count: int, run: Callable[[], None], preload: str) -> list[int]
         Which processes were killed, counted from 1.
 
     Raises:
-        KeyboardInterrupt: told to stop.
+        Stopped: told to stop.
         Exception: what the function raised in one of them.
     """
     # slow to import, and --help must not wait for it
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor, wait
     from concurrent.futures.process import BrokenProcessPool
+    from multiprocessing import forkserver
 
     # forked from a process that has imported everything but run nothing: importing costs seconds, threads do not fork
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([preload])
+    with no_hangup():  # nor for the processes that it starts: this one tells them
+        forkserver.ensure_running()
     ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches one that has nothing left to do as well
     with ExitStack() as stack, Stop() as stop:
         # a pool for each: one process that is killed breaks its whole pool
@@ -168,11 +201,17 @@ def in_processes(count: int, run: Callable[[], None], preload: str) -> list[int]
 
 
 def begin_worker(folder: Path, parent: int) -> None:
-    """In a new process: its output goes to a file, Ctrl-C is its parent's business, and it ends with its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """In a new process: its output goes to a file, its parent answers the terminal, and it ends with its parent."""
     file = os.open(folder / f"worker-{os.getpid()}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(file, stream.fileno())
+    _follow(parent, (signal.SIGINT, signal.SIGHUP))
+
+
+def _follow(parent: int, ignored: Iterable[int]) -> None:
+    """Leave these signals to the parent, and end with it."""
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 

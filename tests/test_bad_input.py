@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import pickle
+import shutil
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
@@ -362,6 +363,35 @@ def test_checkpoints(name, refused, tmp_path, checkpoint):
         refused(["test", "--ckpt_path", str(path), *PLAIN], path.name, named)
         refused(fit("songs.csv", "--ckpt_path", str(path)), path.name, named)
     assert not (tmp_path / "executed").exists()
+
+
+#: Every command that reads a checkpoint, without it.
+READERS: dict[str, list[str]] = {
+    "fit": fit()[1:],
+    "validate": PLAIN,
+    "test": PLAIN,
+    "predict": ["--data.predict_source", "songs.csv", *PLAIN],
+    "explain": ["--source", "songs.csv"],
+    "export": [],
+    "what_if": ["--source", "songs.csv", "--vary", "energy"],
+    "report": [],
+    "app": [],
+}
+
+
+@pytest.mark.parametrize("verb", READERS)
+def test_no_verb_runs_the_code_in_a_checkpoint(verb, refused, tmp_path):
+    if verb == "app":
+        pytest.importorskip("streamlit")
+    (tmp_path / "songs.csv").write_bytes(csv(songs()))
+    last = tmp_path / "logs" / "mamba" / "version_0" / "checkpoints" / "last.ckpt"
+    last.parent.mkdir(parents=True)
+    torch.save({"state_dict": {"weight": _Code()}}, last)
+    shutil.copy(last, tmp_path / "code.ckpt")
+    refused([verb, "--ckpt_path", "code.ckpt", *READERS[verb]], "code.ckpt", "got one with code")
+    if verb in ("fit", "validate", "test", "predict"):
+        logs = [] if verb == "fit" else ["--log_dir", "logs"]
+        refused([verb, "--ckpt_path", "last", *logs, *READERS[verb]], "last.ckpt", "got one with code")
 
 
 def test_the_code_in_the_checkpoint_would_run(tmp_path, monkeypatch):

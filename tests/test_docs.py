@@ -119,6 +119,23 @@ def test_yaml(page, text):
 
 
 @pytest.mark.slow
+def test_own_models_are_compared(folder, capsys):
+    import pandas as pd
+    import yaml
+
+    from popularity.__main__ import main
+
+    (config,) = (found for _, text in blocks("yaml") if "models" in (found := yaml.safe_load(text)))
+    quick = {"trainer.max_epochs": 1, "choice.calibrate": False, "choice.members": False}
+    config["models"]["perceptron"]["overrides"] |= quick
+    (folder / "mine.yaml").write_text(yaml.safe_dump(config | {"folds": 2, "repeats": 1, "report": False}))
+    assert main(["compare", "-c", "mine.yaml", "--data.source", "songs.csv", "--output", "mine"]) == 0, (
+        capsys.readouterr()
+    )
+    assert set(pd.read_csv("mine/summary.csv")["model"]) == {"bayesian", "perceptron"}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "pictures", "written"), [("first_look", 2, "new_songs.csv"), ("regressor", 0, "model.ckpt")]
 )

@@ -80,7 +80,7 @@ def test_modules_are_short():
 
 #: Private names of Lightning in use, each with its reason beside it in the code.
 PRIVATE = {
-    "popularity.cli": {"_prepare_subcommand_parser"},
+    "popularity.cli": {"_parse_ckpt_path", "_prepare_subcommand_parser"},
     "popularity.training.callbacks": {"_average_model"},
 }
 

@@ -7,7 +7,9 @@ value (JSON, workbooks, UTF-16), are a single part.
 from __future__ import annotations
 
 import csv
+import os
 import shutil
+import stat
 import sys
 import tempfile
 from abc import ABC, abstractmethod
@@ -79,7 +81,7 @@ def read_parts(path: Path) -> Iterator[RawTable]:
     if path.is_dir() and parquet_files(path):
         yield from _read_folder(path)
         return
-    if path != STANDARD_INPUT and (not path.exists() or path.is_dir()):
+    if path != STANDARD_INPUT and not (path.is_file() or path.is_fifo()):  # a device may have no end
         read_table(path)  # says what is wrong
     with _opened(path) as file:
         several = False
@@ -110,6 +112,8 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
     """Open a file that can be sought in: what comes through a pipe goes to a temporary file first."""
     try:
         with nullcontext(sys.stdin.buffer) if path == STANDARD_INPUT else open(path, "rb") as source:
+            if _is_device(source):
+                raise InputError(f"{path}: expected a file or a pipe, got a device")
             if path != STANDARD_INPUT and source.seekable():
                 yield source
                 return
@@ -119,6 +123,15 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
                 yield file
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _is_device(source: IO[bytes]) -> bool:
+    """Whether an open file is a device, which may have no end; a terminal has one."""
+    try:
+        mode = os.fstat(source.fileno()).st_mode
+    except OSError:  # an object of Python alone
+        return False
+    return (stat.S_ISCHR(mode) or stat.S_ISBLK(mode)) and not source.isatty()
 
 
 def _lines_of(path: Path, start: bytes) -> _Lines | None:

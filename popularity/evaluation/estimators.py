@@ -6,7 +6,7 @@ import inspect
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from copy import deepcopy
 from importlib import import_module
@@ -37,7 +37,7 @@ def maker(class_path: str, before: Callable[[], Any] | None = None, **fixed: Any
 
     def make(parameters: dict[str, Any], seed: int) -> Any:
         module, _, name = class_path.rpartition(".")
-        kind, arguments = getattr(import_module(module), name), deepcopy(fixed)
+        kind, arguments = getattr(import_module(module), name), _made(deepcopy(fixed))
         model = kind(**arguments)
         # some name it in their signature, others where scikit-learn asks for it
         known = {*inspect.signature(kind).parameters, *getattr(model, "get_params", dict)()}
@@ -48,6 +48,14 @@ def maker(class_path: str, before: Callable[[], Any] | None = None, **fixed: Any
         return make_pipeline(before(), model) if before else model
 
     return make
+
+
+def _made(value: Any) -> Any:
+    """Estimators within another, each as ``{class_path: ..., init_args: {...}}``, as ensembles take them."""
+    if isinstance(value, Mapping):
+        made = {name: _made(one) for name, one in value.items()}
+        return maker(str(made["class_path"]), **made.get("init_args", {}))({}, 0) if "class_path" in made else made
+    return [_made(one) for one in value] if isinstance(value, list) else value
 
 
 class Neighbours(KNeighborsRegressor):  # type: ignore[misc] # scikit-learn has no types

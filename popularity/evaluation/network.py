@@ -43,6 +43,10 @@ def network_settings(configs: Sequence[str], overrides: Mapping[str, Any]) -> di
         raise InputError(f"configs: expected a list of config names or YAML files, got {configs!r}")
     if not isinstance(overrides, Mapping):
         raise InputError(f"overrides: expected a mapping of dotted settings, got {overrides!r}")
+    for name, value in overrides.items():
+        # the parser of `compare` fills in arguments that the network is given later: they are no settings
+        if isinstance(value, Mapping) and "class_path" in value:
+            raise InputError(f"overrides: expected {name}: CLASS and {name}.SETTING: VALUE, got class_path in {name}")
     contents = [hashlib.sha256(Path(resolve_config(path)).read_bytes()).hexdigest() for path in configs]
     return {"configs": contents, "overrides": dict(overrides)}
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from jsonargparse import Namespace
 
 from popularity.data.songs import SongTable, load_songs
 from popularity.data.splits import SplitKind
@@ -246,4 +247,11 @@ def _without_repeats(models: dict[str, Settings]) -> dict[str, Settings]:
         if not plain or any(one in str(name) for one in "/\\,"):
             raise InputError(f"models: expected a name that a folder can have, without commas, got {name!r}")
         check_count(f"model {name}: repeats", settings.get("repeats", 1), 1)
-    return {name: {key: one for key, one in models[name].items() if key != "repeats"} for name in models}
+    return {name: {key: _plain(one) for key, one in models[name].items() if key != "repeats"} for name in models}
+
+
+def _plain(value: Any) -> Any:
+    """A setting without the parser's own kind of mapping, which it makes of what names a class."""
+    if isinstance(value, Mapping | Namespace):
+        return {name: _plain(one) for name, one in (vars(value) if isinstance(value, Namespace) else value).items()}
+    return [_plain(one) for one in value] if isinstance(value, list) else value

@@ -13,13 +13,14 @@ import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky.backend.resource_tracker import ensure_running
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from threadpoolctl import threadpool_limits
 
 from popularity.errors import InputError
 from popularity.evaluation.protocol import Protocol, Run
 from popularity.evaluation.runs import Result, execute, header, read_result, write_result
-from popularity.program import begin_worker
+from popularity.program import begin_worker, no_hangup
 
 Done = tuple[Run, dict[str, Any]]  # a run and the facts of its result
 _Tried = tuple[Run, dict[str, Any] | None]  # without facts: in progress elsewhere
@@ -59,9 +60,11 @@ def run_all(protocol: Protocol, songs: pd.DataFrame, runs: Sequence[Run], folder
 
 
 def _pool(protocol: Protocol, songs: pd.DataFrame, runs: Sequence[Run], folder: Path) -> Iterator[_Tried]:
-    processes = (
-        {"initializer": begin_worker, "initargs": (folder / "runs", os.getpid())} if protocol.workers > 1 else {}
-    )
+    processes = dict[str, Any]()
+    if protocol.workers > 1:
+        processes = {"initializer": begin_worker, "initargs": (folder / "runs", os.getpid())}
+        with no_hangup():  # joblib's own helper tidies up when this process has ended
+            ensure_running()
     with parallel_config("loky", n_jobs=protocol.workers, inner_max_num_threads=1, max_nbytes=None, **processes):
         pool = Parallel(return_as="generator_unordered", batch_size=1)
         yield from pool(delayed(_work)(protocol, songs, run, folder) for run in list(runs))

@@ -21,6 +21,7 @@ from popularity.data.credits import artist_names
 from popularity.errors import InputError
 from popularity.features.album_stats import ALBUM_STATISTICS, album_statistics
 from popularity.features.base import Encoder, Folds, Inputs
+from popularity.features.checked import checked
 from popularity.features.hiding import shares_to_hide
 from popularity.features.keys import Keys, KnownNames, hashes, keys_of
 from popularity.features.mapped import in_chunks
@@ -293,6 +294,7 @@ class HistoryEncoder(Encoder):
             text.load_state(learned)
         self.earlier, self.albums_differ = bool(state["earlier"]), bool(state["albums_differ"])
         self.related = RelatedSongs(Keys.of_state(state["keys"]), earlier=self.earlier)
-        self._remember(restored(state["known"], self.features.edges))
-        self._scores = state["scores"].cpu().numpy().copy()
-        self.hidden = tuple(state["hidden"])
+        size = len(self.related.keys), self.inputs.song
+        self._remember(restored(state["known"], self.features.edges, size))
+        self._scores = checked("scores", state["scores"], (size[0], self.inputs.extras)).numpy().copy()
+        self.hidden = tuple(checked("hidden", state["hidden"], (4,)).tolist())

@@ -87,8 +87,19 @@ class Keys:
 
     @staticmethod
     def of_state(state: Mapping[str, Tensor]) -> Keys:
-        """From what :meth:`state` gave."""
-        return Keys(**{name: value.cpu().numpy() for name, value in state.items()})
+        """From what :meth:`state` gave.
+
+        Raises:
+            ValueError: its parts are not those of the same songs.
+        """
+        keys = Keys(**{name: value.cpu().numpy() for name, value in state.items()})
+        songs, start = len(keys), keys.start
+        shapes = [start.shape, keys.first.shape, keys.identity.shape, keys.day.shape, keys.album.shape]
+        if shapes != [(songs + 1,), (songs,), (songs, 3), (songs,), (songs,)]:
+            raise ValueError("keys of different songs")
+        if start[0] != 0 or start[-1] != len(keys.name) or (start[1:] < start[:-1]).any():
+            raise ValueError("names of no song")
+        return keys
 
 
 def hashes(texts: Sequence[str]) -> np.ndarray:

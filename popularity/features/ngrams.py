@@ -23,6 +23,7 @@ from sklearn.utils.sparsefuncs import mean_variance_axis
 from popularity.data.credits import straight_quotes
 from popularity.data.mapped import taken
 from popularity.features.char_ngrams import CharacterNgrams
+from popularity.features.checked import checked, checked_terms
 from popularity.features.mapped import CHUNK
 
 #: Name of each vectorizer: column of the song table and settings of ``TfidfVectorizer``.
@@ -145,12 +146,22 @@ class TextEncoder:
     def load_state(self, state: dict[str, Any]) -> None:
         """Take over what :meth:`state` gave."""
         self._counters.clear()
-        self.vocabulary = {name: list(terms) for name, terms in state["vocabulary"].items()}
-        self.idf = {name: idf.numpy().copy() for name, idf in state["idf"].items()}
-        self.projection, self.scale = state["projection"].numpy().copy(), state["scale"].numpy().copy()
-        self.coefficients = {name: c.numpy().copy() for name, c in state["coefficients"].items()}
-        self.intercept = dict(state["intercept"])
-        self.score_moments = {name: (moments[0], moments[1]) for name, moments in state["score_moments"].items()}
+
+        def array(part: str, name: str, length: int) -> np.ndarray:
+            found: np.ndarray = checked(f"{part} of {name}", state[part][name], (length,)).numpy().copy()
+            return found
+
+        self.vocabulary = {name: checked_terms(name, state["vocabulary"][name]) for name in self.vectorizers}
+        size = {name: len(terms) for name, terms in self.vocabulary.items()}
+        self.idf = {name: array("idf", name, size[name]) for name in self.vectorizers}
+        projection = checked("projection", state["projection"], (size[self.read], self.components))
+        self.projection = projection.numpy().copy()
+        self.scale = checked("scale", state["scale"], (self.components,)).numpy().copy()
+        for name, parts in self.scores.items():
+            self.coefficients[name] = array("coefficients", name, sum(size[part] for part in parts))
+            self.intercept[name] = checked(f"intercept of {name}", state["intercept"][name], ()).item()
+            mean, spread = array("score_moments", name, 2).tolist()
+            self.score_moments[name] = (mean, spread)
 
     def _predicted(self, model: Ridge, songs: pd.DataFrame, parts: Sequence[str]) -> np.ndarray:
         """Predictions of songs ``(n,)``, whose n-grams are counted part by part."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from popularity.data.schema import CANONICAL, TEXT
+from popularity.features.checked import checked
 
 _DATE = "release_date"
 
@@ -23,8 +24,15 @@ def packed(value: Any) -> Tensor:
 
 
 def unpacked(value: Tensor) -> Any:
-    """What :func:`packed` was given."""
-    return json.loads(zlib.decompress(value.cpu().numpy().tobytes()))
+    """What :func:`packed` was given.
+
+    Raises:
+        ValueError: another value.
+    """
+    try:
+        return json.loads(zlib.decompress(value.cpu().numpy().tobytes()))
+    except zlib.error as error:
+        raise ValueError(f"packed texts are damaged: {error}") from error
 
 
 def packed_table(songs: pd.DataFrame) -> dict[str, Tensor]:
@@ -41,7 +49,7 @@ def packed_table(songs: pd.DataFrame) -> dict[str, Tensor]:
 def unpacked_table(state: Mapping[str, Tensor]) -> pd.DataFrame:
     """The table that :func:`packed_table` was given, with a new index."""
     numbers = [name for name in CANONICAL if name not in (*TEXT, _DATE)]
-    table = pd.DataFrame(state["numbers"].cpu().numpy().copy(), columns=numbers)
+    table = pd.DataFrame(checked("numbers", state["numbers"], gaps=True).numpy().copy(), columns=numbers)
     table = table.assign(**{name: pd.Series(cells, dtype="str") for name, cells in unpacked(state["texts"]).items()})
     dates = state["dates"].cpu().numpy().astype("datetime64[us]")
     return table.assign(**{_DATE: pd.Series(dates, dtype="datetime64[us]")})[list(CANONICAL)]

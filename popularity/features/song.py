@@ -20,6 +20,7 @@ from popularity.data.credits import artist_names
 from popularity.data.schema import AUDIO
 from popularity.errors import InputError
 from popularity.features.base import Encoder, Folds, Inputs
+from popularity.features.checked import checked, checked_terms
 from popularity.features.title_stats import TITLE_STATISTICS, title_statistics
 
 #: Numeric features. ``log_`` marks those whose distribution spans several orders of magnitude.
@@ -251,8 +252,8 @@ class FeatureEncoder(Encoder):
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state` returned."""
         for name in self._ARRAYS:
-            setattr(self, name, state[name].cpu().numpy().copy())
-        self.vocabulary = {name: list(levels) for name, levels in state["vocabulary"].items()}
+            setattr(self, name, checked(name, state[name], getattr(self, name).shape).numpy().copy())
+        self.vocabulary = {name: checked_terms(name, state["vocabulary"][name], MAX_LEVELS) for name in OPEN}
 
 
 class ColumnEncoder(Encoder):
@@ -293,5 +294,7 @@ class ColumnEncoder(Encoder):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state` returned."""
-        for name in self._ARRAYS:
-            setattr(self, name, state[name].cpu().numpy().copy())
+        for name in ("shift", "fill"):
+            setattr(self, name, checked(name, state[name], (len(AUDIO),)).numpy().copy())
+        checked("scale", 1 / state["scale"], (len(AUDIO),))  # infinite where a column says nothing
+        self.scale = state["scale"].cpu().numpy().copy()

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from popularity.errors import InputError
 from popularity.features.base import Folds, Inputs
+from popularity.features.checked import checked
 from popularity.features.encoder import HistoryEncoder
 from popularity.features.keys import Keys, keys_of
 from popularity.features.trees import BoostedTrees, check_lightgbm
@@ -103,7 +104,7 @@ class StackedEncoder(HistoryEncoder):
         """Restore what :meth:`state` returned."""
         super().load_state(state)
         self.trees.load_state(state["trees"])
-        self._effects = state["effects"].cpu().numpy().copy()
+        self._effects = checked("effects", state["effects"], gaps=True).numpy().copy()
 
     def _tabular(self, songs: pd.DataFrame) -> dict[str, Tensor]:
         features = self.trees.features

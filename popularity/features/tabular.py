@@ -19,6 +19,7 @@ from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy.sparse import csr_array, hstack, vstack
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -30,6 +31,7 @@ from popularity.data.splits import SplitKind, inner_folds
 from popularity.errors import InputError
 from popularity.features.album_stats import ALBUM_STATISTICS, album_names
 from popularity.features.base import Folds
+from popularity.features.checked import checked
 from popularity.features.effects import RelatedBy, known_song_effects
 from popularity.features.keys import Keys, keys_of
 from popularity.features.packed import packed_table, unpacked_table
@@ -151,7 +153,9 @@ class TabularFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc] # 
         self.feature_set, self._single = state["feature_set"], dict(state["single"])
         self.columns_, self.effects_ = list(state["columns"]), list(state["effects"])
         if "songs" in state:
-            self._read(unpacked_table(state["songs"]))
+            songs = unpacked_table(state["songs"])
+            checked("popularity", torch.tensor(songs["popularity"].to_numpy()).float())  # whose squares are finite
+            self._read(songs)
         return self
 
     def _read(self, songs: pd.DataFrame) -> None:

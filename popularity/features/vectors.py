@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from popularity.errors import InputError
+from popularity.features.checked import checked, checked_codes
 from popularity.features.mapped import in_chunks, read_ahead
-from popularity.features.song import NUMERIC_FEATURES, piecewise_linear
+from popularity.features.song import CODES, NUMERIC_FEATURES, piecewise_linear
 from popularity.features.title_stats import TITLE_STATISTICS
 
 #: Title statistics that count towards the distance between two songs, beside the numeric features.
@@ -70,20 +72,34 @@ def shortened(known: Mapping[str, Tensor], bins: int) -> dict[str, Tensor]:
     return {**rest, **in_chunks(short, len(known["song"]), scattered=False)}
 
 
-def restored(short: Mapping[str, Tensor], edges: np.ndarray) -> dict[str, Tensor]:
+def restored(short: Mapping[str, Tensor], edges: np.ndarray, size: tuple[int, int]) -> dict[str, Tensor]:
     """What :func:`shortened` was given, on the CPU, to the bit.
 
     Args:
         short: what it gave.
         edges: ``(F, K + 1)`` of the bins.
+        size: ``n`` and ``S``.
+
+    Raises:
+        InputError: numbers that are none, codes of no category, or vectors of another size.
     """
-    numeric, texts, codes = (short[name].cpu() for name in ("numeric", "texts", "category"))
+    songs, numbers = size[0], len(NUMERIC_FEATURES)
+    width = {"numeric": numbers, "texts": size[1] - numbers * (edges.shape[1] + 1), "category": len(CODES)}
+    for name in width:
+        if tuple(short[name].shape) != (songs, width[name]):
+            raise InputError(f"expected shape {(songs, width[name])} of known {name}, got {tuple(short[name].shape)}")
 
     def whole(part: slice) -> dict[str, Tensor]:
-        return {**song_vectors(numeric[part], edges, texts[part]), "category": codes[part].long()}
+        # checked part by part, as they are read: all of them may be larger than memory
+        numeric = checked("known numeric", short["numeric"][part], gaps=True)
+        vectors = song_vectors(numeric, edges, checked("known texts", short["texts"][part]))
+        return {**vectors, "category": checked_codes("known category", short["category"][part], CODES).long()}
 
-    rest = {name: value.cpu() for name, value in short.items() if name not in ("numeric", "texts", "category")}
-    return {**rest, **in_chunks(whole, len(numeric))}
+    rest = {
+        "popularity": checked("known popularity", short["popularity"], (songs,)),
+        "month": checked("known month", short["month"], (songs,), gaps=True),
+    }
+    return {**rest, **in_chunks(whole, songs)}
 
 
 def side_by_side(scores: list[np.ndarray], songs: int) -> np.ndarray:

@@ -103,7 +103,7 @@ def predicted_file(loaded: Loaded, name: str, content: bytes) -> tuple[pd.DataFr
         path = Path(folder) / Path(name).name
         path.write_bytes(content)
         try:
-            found = load_songs(str(path), deduplicate=False, need_popularity=False)
+            found = load_songs(str(path), deduplicate=False, need_popularity=False, **loaded.data.reading)
         except InputError as error:
             raise InputError(str(error).replace(str(path), name)) from error
     wanted = Wanted(_cutoffs(loaded), reasons=len(found.songs) <= _REASONS)
@@ -146,8 +146,9 @@ def _dropped(st: Any, loaded: Loaded) -> pd.DataFrame | None:
         return None
     keep = st.cache_resource(max_entries=2, hash_funcs={Loaded: id}, show_spinner="Predicting ...")(predicted_file)
     songs, table, lines = keep(loaded, file.name, file.getvalue())
-    st.dataframe(table, hide_index=True)
-    text = for_spreadsheets(table).to_csv(index=False, lineterminator="\n")
+    safe = for_spreadsheets(table)  # shown too: Streamlit's table saves itself as CSV
+    st.dataframe(safe, hide_index=True)
+    text = safe.to_csv(index=False, lineterminator="\n")
     st.download_button("Save as CSV", text, "predictions.csv", "text/csv")
     with st.expander("What was read"):
         st.text("\n".join(lines))

@@ -7,8 +7,7 @@ import logging
 import pickle
 import warnings
 import zipfile
-from collections.abc import Collection, Iterator, Mapping
-from importlib import import_module
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from torch import Tensor, nn
 
 from popularity.data.sources import locate
 from popularity.errors import InputError, one_line
-from popularity.features.base import Encoder
 from popularity.features.mapped import MAPPED
+from popularity.inference.checkpoint_classes import check_classes
 from popularity.io import is_whole
 from popularity.remote import address_of
 from popularity.training.checkpoints import LAST
@@ -133,10 +132,12 @@ def load_data(path: str | Path, checkpoint: Mapping[str, Any], data: PopularityD
     """Restore the data module of a checkpoint.
 
     Raises:
-        InputError: its encoder is not one of this version.
+        InputError: its encoder is not one of this version, or holds numbers that are none.
     """
     try:
         data.load_state_dict(checkpoint["PopularityDataModule"])
+    except InputError as error:
+        raise InputError(f"{path}: its encoder: {error}") from error
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
         raise InputError(f"{path}: its encoder does not go with this version ({one_line(repr(error))})") from error
 
@@ -147,8 +148,8 @@ def named_checkpoint(verb: str, config: Any) -> tuple[str, dict[str, Any]] | Non
     If that run's last checkpoint is damaged, the one before it is taken, and a line says so.
 
     Raises:
-        InputError: there is none where the verb needs one, it is neither a file nor ``last``, or it cannot be read; or a
-            fit would go on with an earlier run than the newest.
+        InputError: there is none where the verb needs one, it is neither a file nor ``last``, or it cannot be read;
+            or a fit would go on with an earlier run than the newest.
     """
     path = config.get("ckpt_path")
     if path is None:
@@ -196,54 +197,6 @@ def check_complete(path: str, checkpoint: Mapping[str, Any]) -> None:
                 f"{path}: expected a checkpoint to go on from, got the weights alone, without {part} "
                 "(--checkpoint.save_weights_only)"
             )
-
-
-def check_classes(path: str | Path, checkpoint: Mapping[str, Any], named: Collection[str] = ()) -> None:
-    """Refuse a checkpoint that would import what nobody asked for: a checkpoint is data, and may come from anywhere.
-
-    Args:
-        path: where the checkpoint was read, for the message.
-        checkpoint: as it was read.
-        named: import paths that the user has named. Networks, heads and encoders of this package are always allowed.
-
-    Raises:
-        InputError: the first other import path in the settings of the model or the encoder.
-    """
-    settings = {"model": checkpoint["hyper_parameters"], "data.encoder": data_settings(checkpoint).get("encoder")}
-    for name, value in _texts(settings):
-        imports = "." in value or name.endswith(".class_path")
-        if imports and value not in named and not _is_ours(value):
-            flag = name.removesuffix(".class_path").replace(".init_args", "")
-            raise InputError(
-                f"{path}: names {value}, which is not part of this package; "
-                f"if you know that code and trust it, add --{flag} {value}"
-            )
-
-
-def _texts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """All texts within nested settings, by their dotted names."""
-    if isinstance(value, Mapping):
-        for key, one in value.items():
-            yield from _texts(one, f"{name}.{key}".lstrip("."))
-    elif isinstance(value, list | tuple | set):
-        for one in value:
-            yield from _texts(one, name)
-    elif isinstance(value, str):
-        yield name, value
-
-
-def _is_ours(name: str) -> bool:
-    """Whether a name is that of a network, head or encoder which is defined in this package."""
-    module, _, attribute = name.rpartition(".")
-    if module.partition(".")[0] != "popularity":
-        return False
-    try:
-        found = getattr(import_module(module), attribute, None)
-    except ImportError:
-        return False
-    if not isinstance(found, type) or found.__module__.partition(".")[0] != "popularity":
-        return False
-    return issubclass(found, nn.Module | Encoder)
 
 
 def fingerprint_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:

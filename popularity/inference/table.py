@@ -9,7 +9,7 @@ import pandas as pd
 
 from popularity.errors import InputError
 from popularity.features.base import Encoder
-from popularity.inference.distribution import SHARES, at_least, interval
+from popularity.inference.distribution import SHARES, Prediction, at_least, interval
 from popularity.inference.predictor import predict_songs
 from popularity.inference.reasons import reasons
 from popularity.inference.unusual import warnings_of
@@ -58,7 +58,7 @@ def prediction_table(
         and ``reasons``, if wanted.
 
     Raises:
-        InputError: cut-offs of a model without a distribution.
+        InputError: cut-offs of a model without a distribution, or a prediction that is no number.
     """
 
     def predict(encoder: Encoder, songs: pd.DataFrame) -> np.ndarray:
@@ -69,6 +69,7 @@ def prediction_table(
     options = {"samples": data.hparams["samples"], "batch_size": max(_BATCH, data.hparams["batch_size"])}
     encoder, encoded = watched(data.encoder)
     prediction = predict_songs(module, encoder, songs, **options)
+    _check_finite(prediction)
     table = songs[["track_id", "artist", "title"]].assign(predicted_popularity=np.round(prediction.mean, 2))
     if prediction.probabilities is not None:
         for share in SHARES:
@@ -82,6 +83,18 @@ def prediction_table(
     if wanted.reasons:
         table["reasons"] = _texts(reasons(predict, data.encoder, songs, encoded, prediction.mean))
     return table
+
+
+def _check_finite(prediction: Prediction) -> None:
+    """Refuse what would be empty cells."""
+    finite = np.isfinite(prediction.mean)
+    if prediction.probabilities is not None:
+        finite &= np.isfinite(prediction.probabilities).all(axis=1)
+    if not finite.all():
+        raise InputError(
+            f"--ckpt_path: expected predictions that are numbers, got NaN or infinity for {int((~finite).sum()):,} of "
+            f"{len(finite):,} songs: the checkpoint is damaged, or needs another --trainer.precision"
+        )
 
 
 def _texts(values: np.ndarray) -> pd.Series:

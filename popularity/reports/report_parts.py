@@ -13,7 +13,7 @@ from popularity import plots
 from popularity.data.schema import AUDIO
 from popularity.evaluation import results
 from popularity.evaluation.results import Results
-from popularity.inference.explain_columns import coefficients, importance
+from popularity.inference.explain_columns import coefficients
 from popularity.reports import report_tables
 from popularity.reports.pages import Part, part, with_svg
 
@@ -146,15 +146,11 @@ def _columns(found: Results) -> dict[str, Part]:
     columns = [name for name in AUDIO if name in songs and songs[name].nunique() > 1]
     if not columns:
         return {}
-    first = [rows for (repeat, _), rows in folds.items() if repeat == min(folds)[0]]
-    linear = coefficients(songs, columns, folds.values())
-    shuffled = importance(songs, columns, first)
+    table = coefficients(songs, columns, folds.values())
     correlations = songs[["popularity", *columns]].corr(method="spearman")
-    parts = {"correlations": part([("Rank correlations", plots.correlation_map(correlations))])}
-    for name, table, heading, label in (
-        ("coefficients", linear, "Coefficients of least squares", "points per standard deviation"),
-        ("importance", shuffled, "Permutation importance", "rise in squared error (points²)"),
-    ):
-        figure = plots.bars(table["feature"].tolist(), table["mean"].to_numpy(), table["half"].to_numpy(), label)
-        parts[name] = part([(heading, figure)], (f"The numbers: {label}", table, False))
-    return parts
+    heading, label = "Coefficients of least squares", "points per standard deviation"
+    figure = plots.bars(table["feature"].tolist(), table["mean"].to_numpy(), table["half"].to_numpy(), label)
+    return {
+        "correlations": part([("Rank correlations", plots.correlation_map(correlations))]),
+        "coefficients": part([(heading, figure)], (f"The numbers: {label}", table, False)),
+    }

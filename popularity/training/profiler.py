@@ -17,6 +17,14 @@ class ShortProfiler(SimpleProfiler):
     Actions lie within each other: a step is part of its batch, which is part of its epoch.
     """
 
+    _told = False
+
+    def describe(self) -> None:
+        """Log the summary at the end of a fit; a test that follows it is no reason to log it again."""
+        if self._stage == "fit" or not self._told:
+            super().describe()
+            self._told = True
+
     def summary(self) -> str:
         """Share of the time, seconds, calls and milliseconds per call of each action, the longest first."""
         whole = time.perf_counter() - self.start_time

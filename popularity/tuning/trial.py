@@ -24,7 +24,7 @@ from popularity.data.splits import Split, inner_splits
 from popularity.errors import InputError, one_line
 from popularity.features.tabular import TabularFeatures
 from popularity.features.trees import SEARCHED, Rows, check_lightgbm, leaves, parted, regressor, stopped_early
-from popularity.program import Stop
+from popularity.program import Stop, stopped
 from popularity.training.callbacks import BestSoFar, DivergedError
 from popularity.training.fit import build_fit, read_config
 from popularity.training.module import regression_metrics
@@ -80,9 +80,10 @@ class RunTrial:
             if not all(math.isfinite(value) for value in values):
                 raise optuna.TrialPruned("diverged")
             return values
-        except (KeyboardInterrupt, SystemExit) as stopped:  # Lightning turns Ctrl-C into an exit
+        except (KeyboardInterrupt, SystemExit) as end:  # Lightning turns the first into the second
             trial.set_user_attr(STOPPED, True)
-            raise KeyboardInterrupt from stopped
+            self.stop.check()
+            raise stopped(end) from end
         except Exception as error:
             trial.set_user_attr(NOTE, one_line(str(error)) or type(error).__name__)
             if isinstance(error, torch.OutOfMemoryError | DivergedError):

@@ -11,6 +11,7 @@ import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -122,8 +123,29 @@ def test_what_has_no_end_is_not_read(kind: str, tmp_path: Path) -> None:
         os.mkfifo(path)
     else:
         path.symlink_to(path if kind == "loop" else "/dev/zero")
-    with pytest.raises(InputError, match=r"expected a file, got a pipe or a device|expected a file or one of"):
+    line = r"expected a file, got a pipe or a device|expected a file or one of"
+    with pytest.raises(InputError, match=line):
         load_songs(str(path))
+    if kind != "pipe":  # whose parts are read until its writer closes it
+        with pytest.raises(InputError, match=line):
+            next(songs_in_parts(str(path)))
+
+
+def test_a_device_as_standard_input_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open("/dev/zero") as zeros:
+        monkeypatch.setattr("sys.stdin", zeros)
+        monkeypatch.setattr("shutil.copyfileobj", None)  # it would fill the disk
+        with pytest.raises(InputError, match="standard input: expected a file or a pipe, got a device"):
+            next(songs_in_parts("-"))
+
+
+def test_a_pipe_is_read_in_parts_until_it_ends(tmp_path: Path) -> None:
+    path = tmp_path / "songs.csv"
+    os.mkfifo(path)
+    writer = Thread(target=path.write_bytes, args=(CSV,))
+    writer.start()
+    assert sum(len(part.songs) for part in songs_in_parts(str(path))) == 12
+    writer.join()
 
 
 @pytest.mark.parametrize(

@@ -289,6 +289,30 @@ def test_an_own_baseline_by_its_class_path(prepare: bool) -> None:
     assert model.settings != build_model("mine", {**settings, "init_args": {"max_iter": 8}}).settings
 
 
+def test_an_own_baseline_within_another(tmp_path) -> None:
+    """As ensembles take them; the settings are plain, and can be written beside the results."""
+    import json
+
+    from sklearn.ensemble import BaggingRegressor, HistGradientBoostingRegressor
+
+    from popularity.evaluation.folds import Rows
+    from popularity.evaluation.protocol import read_command
+    from tests.conftest import make_songs
+
+    make_songs(60).to_csv(tmp_path / "songs.csv", index=False)
+    within = "{class_path: sklearn.ensemble.HistGradientBoostingRegressor, init_args: {max_iter: 7}}"
+    own = f"{{class_path: sklearn.ensemble.BaggingRegressor, init_args: {{n_estimators: 2, estimator: {within}}}"
+    config = f"models:\n  linear: {{baseline: linear}}\n  own: {own}, feature_set: everything, prepare: false}}\n"
+    (tmp_path / "own.yaml").write_text(config + "against: null\n")
+    protocol = read_command(["-c", str(tmp_path / "own.yaml"), "--data.source", str(tmp_path / "songs.csv")]).protocol
+    json.dumps(protocol.described({"own"}))
+    task, _ = made_up_task()
+    train, test = Rows(task, "everything").tables
+    inner = HistGradientBoostingRegressor(max_iter=7)
+    expected = BaggingRegressor(inner, n_estimators=2, random_state=task.seeds(1)[0]).fit(train, task.popularity)
+    assert np.allclose(predict(protocol.models["own"], task).prediction, expected.predict(test))
+
+
 BAD = [
     ({}, "expected one of baseline, class_path, configs, classifier, got none"),
     ({"baseline": "ridge", "configs": []}, "got baseline and configs"),
@@ -303,6 +327,10 @@ BAD = [
     ({"class_path": "sklearn.linear_model.Ridge", "init_args": {"beta": 1}}, "unexpected keyword argument 'beta'"),
     ({"configs": "mamba"}, "configs: expected a list of config names or YAML files, got 'mamba'"),
     ({"configs": ["mamba"], "overrides": 5}, "overrides: expected a mapping of dotted settings, got 5"),
+    (
+        {"configs": ["mamba"], "overrides": {"model.net": {"class_path": "my.Net"}}},
+        "overrides: expected model.net: CLASS and model.net.SETTING: VALUE, got class_path in model.net",
+    ),
     ({"configs": ["nowhere.yaml"]}, "nowhere.yaml: expected a YAML file or one of the shipped configs"),
     (
         {"classifier": "logistic", "balance": "smote"},

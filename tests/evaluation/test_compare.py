@@ -267,8 +267,8 @@ def start(arguments: list[str], log: Path) -> subprocess.Popen:
             env=environment,
             cwd=Path(__file__).parents[2],
             start_new_session=True,
-            # what a shell starts in the background ignores SIGINT, and so would what it starts in turn
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            # what a shell starts in the background ignores SIGINT, under nohup SIGHUP too, and so would what it starts
+            preexec_fn=lambda: [signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGHUP)],
         )
 
 
@@ -441,17 +441,17 @@ def test_two_commands_share_the_runs_of_a_folder(killed, arguments, config, tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_stopping_is_clean(number, arguments, tmp_path):
     folder, log = tmp_path / "out", tmp_path / "log"
     process = start(arguments(*LONG), log)
     try:
         wait_for(lambda: len(results(folder)) >= 5, process, log)
         workers = workers_of(process.pid)
-        if number == signal.SIGINT:
-            os.killpg(process.pid, number)  # as a terminal does
-        else:
+        if number == signal.SIGTERM:
             process.send_signal(number)
+        else:
+            os.killpg(process.pid, number)  # as a terminal does
         assert process.wait(timeout=120) == 128 + number, log.read_text()
     finally:
         process.kill()

@@ -22,6 +22,7 @@ from tests.inference.test_explain import fit
 
 page = Lazy("popularity.inference.app_page")
 PICTURE = "![a](http://b.invalid/c.png)"  # Markdown, as a title
+FORMULA = "=1+1"  # one of a spreadsheet
 PAGE = "from popularity.inference.app_page import page\npage('best.ckpt')\n"
 
 
@@ -32,7 +33,7 @@ def trained(tmp_path_factory) -> Path:
     make_songs(60).to_csv(folder / "songs.csv", index=False)
     shutil.copy(fit(folder), folder / "best.ckpt")
     new = make_songs(5, seed=1).drop(columns="popularity")
-    new.loc[0, "track_name"] = PICTURE
+    new.loc[[0, 4], "track_name"] = PICTURE, FORMULA
     new.to_csv(folder / "new.csv", index=False)
     (folder / "bad.csv").write_text("name,score\na,1\n")
     return folder
@@ -119,7 +120,9 @@ def test_what_is_wrong_with_a_file_stands_on_the_page(shown):
     assert "\n" not in shown.error[0].value
     shown.file_uploader[0].set_value(("new.csv", Path("new.csv").read_bytes(), "text/csv")).run()
     assert not shown.exception
-    assert len(shown.dataframe[0].value) == 5
+    table = shown.dataframe[0].value
+    assert table["title"].tolist()[1:] == ["Song 1", "Song 2", "Song 3", f"'{FORMULA}"], "the table saves itself as CSV"
+    assert table["predicted_popularity"].dtype.kind == "f"
     assert shown.subheader[0].value.startswith(r"\!\[a\](http://b.invalid/c.png) - "), "a text, not a picture"
     shown.number_input[0].set_value(3).run()
     assert shown.subheader[0].value.startswith("Song 2 - ")
@@ -127,7 +130,7 @@ def test_what_is_wrong_with_a_file_stands_on_the_page(shown):
 
 def test_a_file_is_predicted_in_its_order(loaded, here):
     songs, table, lines = page.predicted_file(loaded, "new.csv", Path("new.csv").read_bytes())
-    assert table["title"].tolist() == songs["title"].tolist() == [PICTURE, *(f"Song {n}" for n in range(1, 5))]
+    assert table["title"].tolist() == songs["title"].tolist() == [PICTURE, "Song 1", "Song 2", "Song 3", FORMULA]
     assert table["reasons"].str.len().gt(0).all()
     assert {"low_80", "high_80", "chance_50", "chance_70"} <= set(table)
     assert lines[0] == "new.csv (CSV, utf-8): 5 rows, 5 songs"

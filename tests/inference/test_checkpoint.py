@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from tests.test_fit import PLAIN, SMALL
 torch = Lazy("torch")
 checkpoint = Lazy("popularity.inference.checkpoint")
 checkpoints = Lazy("popularity.training.checkpoints")
+table = Lazy("popularity.inference.table")
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +28,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     make_songs(60).to_csv(folder / "songs.csv", index=False)
     arguments = ["--data.source", str(folder / "songs.csv"), "--log_dir", str(folder), "--trainer.max_epochs", "1"]
+    arguments += ["--data.encoder.text_scores", "true", "--data.encoder.retrieved", "2"]  # all that an encoder learns
     assert main(["fit", *arguments, *SMALL, *PLAIN]) == 0
     return folder / "mamba" / "version_0" / "checkpoints" / "last.ckpt"
 
@@ -153,15 +157,123 @@ def test_weights_that_are_no_numbers_are_refused(good: Path, tmp_path: Path) -> 
         checkpoint.load_checkpoint(tmp_path / "bad.ckpt")
 
 
+def numbers(state: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """All tensors and numbers within nested parts, each with its place."""
+    inside = state.items() if isinstance(state, dict) else enumerate(state) if isinstance(state, list) else ()
+    for name, value in inside:
+        if isinstance(value, float) or (hasattr(value, "numel") and value.numel()):
+            yield (*place, name), value
+        else:
+            yield from numbers(value, (*place, name))
+
+
+#: What takes the place of numbers and of whole numbers, by the bounds of their type
+ABSURD: dict[str, tuple[Callable[[Any], float], Callable[[Any], int]]] = {
+    "NaN": (lambda bounds: float("nan"), lambda bounds: bounds.max),
+    "infinity": (lambda bounds: float("inf"), lambda bounds: bounds.min),
+    "large": (lambda bounds: bounds.max / 2, lambda bounds: -1),
+    "zero": (lambda bounds: 0.0, lambda bounds: 0),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, on a division by zero
+@pytest.mark.parametrize("kind", ABSURD)
+def test_whatever_an_encoder_holds_predictions_are_numbers(kind: str, good: Path) -> None:
+    """Or there is one line that names the file and the part: no traceback, no empty cell."""
+    content, songs = checkpoint.read_checkpoint(good), new_songs()
+    module, data = checkpoint.load_checkpoint(good)
+    refused, places = {}, [place for place, _ in numbers(content["PopularityDataModule"]["encoder"])]
+    for *outer, name in places:
+        state = copy.deepcopy(content["PopularityDataModule"])
+        inner = state["encoder"]
+        for part in outer:
+            inner = inner[part]
+        inner[name] = replaced(inner[name], *ABSURD[kind])
+        try:
+            checkpoint.load_data("bad.ckpt", {"PopularityDataModule": state}, data)
+            found = table.prediction_table(module, data, songs, table.Wanted())
+        except InputError as error:
+            refused[".".join(map(str, (*outer, name)))] = str(error)
+        else:
+            assert found.select_dtypes("number").notna().all().all(), (*outer, name)
+    assert len(places) > 30
+    if kind == "NaN":
+        missing = {"known.month", "known.numeric"}  # NaN says so there
+        read = {
+            ".".join(map(str, place))
+            for place, value in numbers(content["PopularityDataModule"]["encoder"])
+            if isinstance(value, float) or value.is_floating_point()
+        }
+        assert read - missing <= refused.keys()
+        assert not missing & refused.keys()
+    if kind in ("NaN", "infinity"):
+        assert all(line.startswith("bad.ckpt: its encoder") for line in refused.values())
+        assert "known.category" in refused
+
+
+def replaced(value: Any, number: Callable[[Any], float], whole: Callable[[Any], int]) -> Any:
+    if isinstance(value, float):
+        return number(torch.finfo(torch.float64))
+    if value.is_floating_point():
+        return torch.full_like(value, number(torch.finfo(value.dtype)))
+    return torch.full_like(value, value.dtype != torch.bool and whole(torch.iinfo(value.dtype)))
+
+
+def new_songs() -> Any:
+    from popularity.data.raw import RawTable
+    from popularity.data.songs import songs_of
+
+    return songs_of(RawTable(Path("songs"), make_songs(12, seed=1), "made up")).songs
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "line"),
+    [
+        (("features", "edges"), float("nan"), "expected finite numbers, got NaN or infinity in edges"),
+        (("texts", 0, "projection"), float("nan"), "expected finite numbers, got NaN or infinity in projection"),
+        (("known", "category"), 999, "expected codes from 0 to 12, got others in known category"),
+    ],
+)
+def test_a_damaged_encoder_is_one_line(place, value, line, good: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    content = checkpoint.read_checkpoint(good)
+    inner = content["PopularityDataModule"]["encoder"]
+    for name in place:
+        inner = inner[name]
+    inner.fill_(value)
+    torch.save(content, tmp_path / "bad.ckpt")
+    make_songs(10).to_csv(tmp_path / "songs.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    source = content["datamodule_hyper_parameters"]["source"]
+    for verb in (["predict", "--data.predict_source", "songs.csv"], ["fit", "--data.source", source, *SMALL]):
+        capsys.readouterr()
+        more = ["--data.encoder.text_scores", "true", "--data.encoder.retrieved", "2"] if verb[0] == "fit" else []
+        assert main([*verb, *more, "--ckpt_path", "bad.ckpt", *PLAIN]) == 2
+        assert capsys.readouterr().err == f"error: bad.ckpt: its encoder: {line}\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"bad.ckpt", "songs.csv"}
+
+
+def test_a_prediction_that_is_no_number_is_refused(good: Path) -> None:
+    module, data = checkpoint.load_checkpoint(good)
+    songs = new_songs()
+    assert len(table.prediction_table(module, data, songs, table.Wanted())) == len(songs)
+    data.encoder.label.fill_(float("nan"))
+    with pytest.raises(InputError, match=r"expected predictions that are numbers, got NaN or infinity for \d+ of 12"):
+        table.prediction_table(module, data, songs, table.Wanted())
+
+
 def test_no_pickle_is_read_with_code(good: Path, tmp_path: Path, monkeypatch) -> None:
-    """Lightning would read with code if it is told to, or if the environment says so."""
-    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "0")
+    """Lightning would read with code if it is told to, PyTorch if the environment says so and the call does not."""
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     torch.save({"code": Code()}, tmp_path / "code.ckpt")
     monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="got one with code"):
+        checkpoint.read_checkpoint(tmp_path / "code.ckpt")
     with pytest.raises(Exception, match=r"Weights only load failed|weights_only"):
         checkpoints.CheckpointFiles().load_checkpoint(tmp_path / "code.ckpt", weights_only=False)
     assert not (tmp_path / "executed").exists()
-    torch.load(tmp_path / "code.ckpt", weights_only=False)
+    with pytest.warns(UserWarning, match="forcing weights_only=False"):
+        torch.load(tmp_path / "code.ckpt")
     assert (tmp_path / "executed").exists(), "the test would see it"
 
 

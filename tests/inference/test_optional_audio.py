@@ -16,6 +16,7 @@ torch = Lazy("torch")
 splits = Lazy("popularity.data.splits")
 checkpoint = Lazy("popularity.training.checkpoints")
 regressor = Lazy("popularity.inference.regressor")
+page = Lazy("popularity.inference.app_page")
 
 PLAIN = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
 
@@ -70,6 +71,14 @@ def test_so_does_it_in_python(checkpoints, few):
     assert len(load(checkpoints[True]).predict(few)) == len(few)
     with pytest.raises(InputError, match="no column for acousticness"):
         load(checkpoints[False]).predict(few)
+
+
+def test_so_does_it_on_the_page(checkpoints, few):
+    content = Path("few.csv").read_bytes()
+    _, table, _ = page.predicted_file(page.load(str(checkpoints[True])), "few.csv", content)
+    assert table["predicted_popularity"].between(0, 100).all()
+    with pytest.raises(InputError, match=r"^few.csv: no column for acousticness"):
+        page.predicted_file(page.load(str(checkpoints[False])), "few.csv", content)
 
 
 @pytest.mark.slow

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import copy
 import logging
+import multiprocessing
+import subprocess
+import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.models.test_mamba2 import reference_block
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -176,6 +181,120 @@ def test_same_bits_with_the_same_number_of_threads(length: int, kernels: str) ->
         assert torch.equal(runs[0][name], runs[1][name]), name
         assert torch.equal(runs[2][name], runs[3][name]), name
         torch.testing.assert_close(runs[0][name], runs[2][name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf")])
+@pytest.mark.parametrize("length", [9, 70])
+def test_infinity_reaches_its_own_sequence_only(length: int, value: float, kernels: str) -> None:
+    import torch
+
+    from popularity.models.ssd import CHUNK
+
+    block, (u, dout) = make(d_model=12, d_state=5, headdim=6), torch.randn(2, 3, length, 12)
+    clean = results(block, u, None, dout)
+    token = length // 2
+    u[1, token, 0] = value
+    got = results(block, u, None, dout)
+    assert not got["y"][1, token:].isfinite().any()
+    before = token // CHUNK * CHUNK  # it may reach earlier tokens of its own chunk
+    assert torch.equal(got["y"][1, :before], clean["y"][1, :before])
+    for name in ("y", "u"):
+        assert torch.equal(got[name][[0, 2]], clean[name][[0, 2]]), name
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+@pytest.mark.parametrize("length", [9, 70])
+def test_no_infinity_and_no_nan_becomes_a_number(length: int, value: float, kernels: str) -> None:
+    """Wherever the definition's output or gradients are not finite, those of the kernels are not."""
+    import torch
+
+    places = ["u", *(name for name, _ in make(d_model=12, d_state=5, headdim=6).named_parameters())]
+    lost, spoiled = {}, dict.fromkeys(places, 0)
+    for place in places:
+        block, (u, dout) = make(d_model=12, d_state=5, headdim=6), torch.randn(2, 3, length, 12)
+        spoil = u if place == "u" else block.get_parameter(place).detach()
+        spoil.view(-1)[spoil.numel() // 2] = value
+        exact, exact_u = copy.deepcopy(block).double(), u.double().requires_grad_()
+        y = reference_block(exact, exact_u)
+        wanted = [y, *torch.autograd.grad(y, [exact_u, *exact.parameters()], dout.double())]
+        for (name, got), of_definition in zip(results(block, u, None, dout).items(), wanted, strict=True):
+            spoiled[place] += int((~of_definition.isfinite()).sum())
+            if (got.isfinite() & ~of_definition.isfinite()).any():
+                lost[place, name] = int((got.isfinite() & ~of_definition.isfinite()).sum())
+    assert not lost
+    harmless = {"dt_bias", "A_log"} if value == float("-inf") else set()  # no step there, no decay
+    assert {place for place, count in spoiled.items() if not count} == harmless
+
+
+def _both_passes(block: Mamba2, u: Tensor) -> float:
+    """A sum over output and gradients, by the kernels themselves: PyTorch's autograd refuses to run after a fork."""
+    import torch
+
+    from popularity.models import mamba2_cpp
+
+    with torch.no_grad():
+        tensors = (u, *block.block_parameters())
+        out, saved = mamba2_cpp.block_forward(tensors, None, True)
+        grads = mamba2_cpp.block_backward(tensors, None, saved, torch.ones_like(u), True)
+    return sum(float(tensor.abs().sum()) for tensor in (out, *grads) if tensor is not None)
+
+
+def _in_child(block: Mamba2, u: Tensor, queue: Any) -> None:
+    queue.put(_both_passes(block, u))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # that is what is tested
+def test_a_forked_process_does_not_hang(kernels: str) -> None:
+    import torch
+
+    block, u, threads = make(d_model=12, d_state=5, headdim=6), torch.randn(4, 40, 12), torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        wanted = _both_passes(block, u)  # the parent's OpenMP threads are running from here on
+        context = multiprocessing.get_context("fork")
+        queue = context.SimpleQueue()
+        child = context.Process(target=_in_child, args=(block, u, queue))
+        child.start()
+        child.join(30)
+        hung = child.is_alive()
+        child.kill()
+        child.join()
+    finally:
+        torch.set_num_threads(threads)
+    assert not hung
+    assert child.exitcode == 0
+    assert queue.get() == pytest.approx(wanted, rel=1e-4)
+
+
+MEMORY = """
+import resource
+import torch
+from popularity.models.mamba2 import Mamba2
+
+torch.set_num_threads(1)
+
+def peak(d_state):
+    block, u = Mamba2(64, d_state), torch.randn(32, 128, 64, requires_grad=True)
+    block(u).sum().backward()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+before = peak(4)  # a peak never falls: this one has to come first
+print(peak(64) - before)
+"""
+
+
+@pytest.mark.slow  # a process of its own
+@pytest.mark.skipif(sys.platform != "linux", reason="reads ru_maxrss in KiB")
+def test_training_keeps_no_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    from popularity.models import kernel_library, scan
+
+    if kernel_library.instruction_set() is None:
+        pytest.skip("the kernels were not built")
+    monkeypatch.setenv(scan.VARIABLE, "cpp")
+    # 32 x 128 tokens of 128 channels: the states would take 128 MiB at d_state 64, those between chunks take 3 MiB
+    grown = int(subprocess.check_output([sys.executable, "-W", "error", "-c", MEMORY], text=True)) / 1024
+    assert grown < 32
 
 
 @pytest.mark.parametrize(

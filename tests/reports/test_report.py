@@ -25,7 +25,7 @@ REPEATS, FOLDS = 2, 3
 EVERY = (
     *("scores", "ranking", "differences", "repeated", "intervals", "published", "predicted"),
     *("residuals", "bands", "known"),
-    *("hits", "curves", "calibration", "cutoffs", "called", "correlations", "coefficients", "importance", "largest"),
+    *("hits", "curves", "calibration", "cutoffs", "called", "correlations", "coefficients", "largest"),
 )
 
 
@@ -455,7 +455,11 @@ def test_coefficients_are_those_of_least_squares(made: Made) -> None:
     variance = spread.var(ddof=scaled.shape[1]) * np.linalg.inv(scaled.T @ scaled).diagonal()[1:]
     assert 0.6 < np.mean(found.loc[list(AUDIO), "half"] / (1.96 * np.sqrt(variance))) < 1.6
     assert found.index[0] in ("danceability", "acousticness")  # what the made-up popularity depends on
-    assert made.page.sections["importance"][0]["feature"][0] in ("danceability", "acousticness")
+
+
+def test_no_importance_is_that_of_another_model(made: Made) -> None:
+    assert "mportance" not in made.page.text
+    assert "popularity explain and popularity report tell it of a checkpoint" in _section(made.source, "coefficients")
 
 
 def test_largest_errors_are_the_largest(made: Made) -> None:

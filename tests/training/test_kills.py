@@ -9,9 +9,11 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -130,3 +132,72 @@ def test_a_run_that_is_told_to_stop_says_how_to_go_on(number: int, song_file: Pa
     assert "interrupted; go on with the same command and --ckpt_path last (--name small)" in error
     found = {path.name for path in (tmp_path / "small" / "version_0" / "checkpoints").iterdir()}
     assert found == {"best.ckpt", "last.ckpt", "before_last.ckpt"}, "nothing is left half written"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "told", "strategy"),
+    [
+        *((number, "first", "ddp") for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)),
+        (signal.SIGINT, "all", "ddp"),
+        (signal.SIGTERM, "first", "ddp_spawn"),
+    ],
+)
+def test_several_processes_of_a_run_that_is_told_to_stop(
+    number: int, told: str, strategy: str, song_file: Path, tmp_path: Path
+) -> None:
+    """All of them end, whether the first one is told or, by a terminal, each; one line says how to go on."""
+
+    def heed() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+    arguments = ["fit", "--name", "small", "--log_dir", str(tmp_path), "--data.source", str(song_file), *SMALL, *PLAIN]
+    arguments += ["--trainer.max_epochs", "10000", "--early_stopping.patience", "1000000"]
+    arguments += ["--trainer.devices", "2", "--trainer.strategy", strategy, "--data.batch_size", "16"]
+    with open(tmp_path / "log", "wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "popularity", *arguments],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            start_new_session=True,
+            preexec_fn=heed,
+        )
+    checkpoints = tmp_path / "small" / "version_0" / "checkpoints"
+    try:
+        deadline = time.monotonic() + 300
+        while not (checkpoints / "before_last.ckpt").exists():
+            assert process.poll() is None, log_of(tmp_path)
+            assert time.monotonic() < deadline, log_of(tmp_path)
+            time.sleep(0.1)
+        (os.kill if told == "first" else os.killpg)(process.pid, number)
+        code = process.wait(40)
+        deadline = time.monotonic() + 10
+        while session_of(process.pid) and time.monotonic() < deadline:  # Python's own helper ends a moment later
+            time.sleep(0.1)
+        left = session_of(process.pid)
+    finally:
+        for pid in {process.pid, *session_of(process.pid)}:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait()
+    error = log_of(tmp_path)
+    assert code == 128 + number, error
+    assert not left
+    assert "Traceback" not in error
+    assert "terminated with" not in error, "Lightning or PyTorch looked after the processes"
+    assert error.count("interrupted; go on with the same command and --ckpt_path last (--name small)") == 1
+    assert (checkpoints / "last.ckpt").exists()
+
+
+def session_of(leader: int) -> set[int]:
+    """Processes of a session that run."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            pid, _, rest = stat.read_text().partition(" (")
+            state, _, _, session = rest.rpartition(") ")[2].split()[:4]
+            if int(session) == leader and state != "Z":
+                found.add(int(pid))
+    return found

@@ -14,6 +14,7 @@ from tests.conftest import Lazy, make_songs, quick_fit
 
 if TYPE_CHECKING:
     from popularity.data.splits import Split
+    from popularity.training.fit import Fit
 
 callbacks = Lazy("popularity.training.callbacks")
 
@@ -81,24 +82,58 @@ def one_artist(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(artist_name="One")
 
 
-KINDS = [one_value, one_category, unseen, extremes, nearly_all_zero, one_artist]
-
-
-@pytest.mark.parametrize("change", KINDS, ids=lambda kind: kind.__name__)
-def test_odd_songs_are_learned_without_nan(change: Callable[[pd.DataFrame], pd.DataFrame], tmp_path: Path) -> None:
+def learned_without_nan(songs: pd.DataFrame) -> Fit:
+    """A fit to half of the songs that predicts a popularity for each of the others."""
     from popularity.inference.predictor import predict_songs
 
-    songs = loaded(tmp_path, change(make_songs(80)))
     split = halves(songs)
     fit = quick_fit(songs, split)
     predicted = predict_songs(fit.module, fit.datamodule.encoder, songs.iloc[split.test]).mean
     assert np.isfinite(predicted).all()
     assert ((predicted >= 0) & (predicted <= 100)).all()
+    return fit
+
+
+KINDS = [one_value, one_category, unseen, extremes, nearly_all_zero, one_artist]
+
+
+@pytest.mark.parametrize("change", KINDS, ids=lambda kind: kind.__name__)
+def test_odd_songs_are_learned_without_nan(change: Callable[[pd.DataFrame], pd.DataFrame], tmp_path: Path) -> None:
+    learned_without_nan(loaded(tmp_path, change(make_songs(80))))
 
 
 @pytest.mark.slow
-def test_an_artist_of_ten_thousand_songs(tmp_path: Path) -> None:
-    test_odd_songs_are_learned_without_nan(lambda table: one_artist(make_songs(20_000)), tmp_path)
+def test_an_artist_of_ten_thousand_songs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fit, then `predict` from its checkpoint: songs by this artist, by one nobody knows, and without all options."""
+    from popularity.__main__ import main
+    from popularity.data.schema import OPTIONAL
+    from popularity.training.checkpoints import save_checkpoint
+
+    fit = learned_without_nan(loaded(tmp_path, one_artist(make_songs(20_000))))
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint("one.ckpt", fit.module, fit.datamodule)
+    new = one_artist(make_songs(50, seed=1)).drop(columns="popularity").assign(track_id=None)
+    new.loc[7, "artist_name"] = "Nobody at all"
+    new.to_csv("new.csv", index=False)
+    names = {"track_name": "title", "artist_name": "artist", "album_name": "album", "track_genre": "genre"}
+    new.rename(columns=names).drop(columns=[*OPTIONAL], errors="ignore").to_csv("bare.csv", index=False)
+    assert "artist" not in Path("bare.csv").read_text()
+    for name in ("new", "bare"):
+        flags = ["--data.predict_source", f"{name}.csv", "--output", f"{name}_out.csv", "--cutoffs", "50"]
+        assert main(["predict", "--ckpt_path", "one.ckpt", *flags, "--trainer.accelerator", "cpu"]) == 0
+    by_one, bare = pd.read_csv("new_out.csv"), pd.read_csv("bare_out.csv")
+    history = fit.datamodule.hparams["encoder"]["init_args"]["history"]
+    assert by_one["known_songs"].drop(7).eq(history).all(), "of 10,000, as many as a history holds"
+    assert by_one["known_songs"][7] == 0
+    assert bare["known_songs"].eq(0).all()
+    ends = ["low_95", "low_80", "low_50", "high_50", "high_80", "high_95"]
+    for found in (by_one, bare):
+        assert len(found) == 50
+        numbers = found[["predicted_popularity", *ends, "chance_50"]].to_numpy()
+        assert np.isfinite(numbers).all()
+        assert ((numbers >= 0) & (numbers <= 100)).all()
+        assert (np.diff(found[ends]) >= 0).all()
+        assert found["predicted_popularity"].between(found["low_95"], found["high_95"]).all()
 
 
 @pytest.mark.parametrize("popularity", [0, 100])

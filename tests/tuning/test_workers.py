@@ -53,8 +53,9 @@ def test_a_killed_worker_loses_nothing(kind, workers, asked, tmp_path, space_fil
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-def test_stopping_the_first_process_stops_its_workers_cleanly(tmp_path, song_file, space_file):
+def test_stopping_the_first_process_stops_its_workers_cleanly(number, tmp_path, song_file, space_file):
     storage, output = str(tmp_path / "journal.log"), tmp_path / "output.txt"
     more = ["--trials", "99", "--workers", "2", "--storage", storage]
     process = _start(arguments(tmp_path, song_file, space_file, *more), output)
@@ -62,12 +63,16 @@ def test_stopping_the_first_process_stops_its_workers_cleanly(tmp_path, song_fil
         while "trial 1:" not in output.read_text():
             assert process.poll() is None, output.read_text()
             time.sleep(0.1)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=180) == 130, output.read_text()
+        if number == signal.SIGTERM:
+            process.send_signal(number)
+        else:
+            os.killpg(process.pid, number)  # as a terminal does
+        assert process.wait(timeout=60) == 128 + number, output.read_text()
     finally:
         process.kill()
         process.wait()
     assert "nothing is lost" in output.read_text()
+    assert "Traceback" not in output.read_text()
     trials = _trials(storage)
     assert not [trial for trial in trials if trial.state == optuna_trial.TrialState.RUNNING]
     # a worker may take up what the other has just put back, before the word to stop reaches it
@@ -83,8 +88,19 @@ def _start(command: list[str], output: Path) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     with open(output, "wb") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", "popularity", *command], stdout=file, stderr=subprocess.STDOUT, env=environment
+            [sys.executable, "-m", "popularity", *command],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=_heed_signals,
         )
+
+
+def _heed_signals() -> None:
+    """What a shell starts in the background ignores Ctrl-C, under nohup SIGHUP too, and so would what it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _trials(url: str) -> list[optuna_trial.FrozenTrial]:
