@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests.test_fit import PLAIN, SMALL, fit, scores
@@ -17,8 +18,13 @@ STILL = [f"--model.net.{name}=0" for name in ("dropout", "feature_dropout", "int
 
 @pytest.mark.slow
 def test_two_processes_give_the_metrics_of_one(tmp_path: Path, song_file: Path):
-    one = fit(tmp_path / "one", song_file, *STILL, "--data.batch_size", "32")
-    arguments = ["--name", "small", "--log_dir", str(tmp_path / "two"), "--data.source", str(song_file)]
+    """Of songs in two files, which both processes read whole and train on in halves."""
+    songs, folder = pd.read_csv(song_file), tmp_path / "songs"
+    folder.mkdir()
+    for number, part in enumerate((songs[:50], songs[50:])):
+        part.to_parquet(folder / f"{number}.parquet", index=False)
+    one = fit(tmp_path / "one", folder, *STILL, "--data.batch_size", "32")
+    arguments = ["--name", "small", "--log_dir", str(tmp_path / "two"), "--data.source", str(folder)]
     several = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.batch_size", "16"]
     command = ["fit", *arguments, "--trainer.max_epochs", "3", *SMALL, *PLAIN, *STILL, *several]
     result = subprocess.run(
