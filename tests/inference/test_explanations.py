@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -51,6 +53,29 @@ def test_what_training_did_not_see_is_named_in_the_units_of_the_file(encoder, so
     assert second == "unknown genre 'k-pop'"
     assert third == "missing: genre, tempo"
     assert fourth.startswith("release year 2060 outside 1990 to ")
+
+
+def test_ordinary_numbers_that_never_stand_together_are_named() -> None:
+    """Loud songs are energetic here: a loud one without energy is like none of them, number by number like all."""
+    from popularity.data.raw import RawTable
+    from popularity.data.songs import songs_of
+    from popularity.features.encoder import HistoryEncoder
+    from tests.conftest import make_songs
+
+    table = songs_of(RawTable(Path("songs"), make_songs(1200), "made up")).songs
+    table["loudness"] = -20 + 18 * table["energy"] + np.random.default_rng(0).normal(0, 0.5, len(table))
+    made = HistoryEncoder(history=3)
+    made.fit(table)
+    ordinary = table[:2].assign(energy=[0.9, 0.1], loudness=[-3.8, -18.2])
+    odd = ordinary.assign(loudness=[-18.2, -3.8])
+    with_gap = odd.assign(energy=np.nan)
+    assert not any("together" in text for text in warned(made, pd.concat([ordinary, with_gap], ignore_index=True)))
+    for text, energy, loudness in zip(warned(made, odd), ("0.9", "0.1"), ("-18.2", "-3.8"), strict=True):
+        assert text.startswith("unusual together: ")
+        assert f"energy {energy}" in text
+        assert f"loudness {loudness}" in text
+    texts = warned(made, table)
+    assert sum("together" in text for text in texts) <= 3, "one of a thousand"
 
 
 def test_what_a_model_does_not_read_is_not_warned_of(song_table, songs):
