@@ -96,7 +96,8 @@ def work(search: Search) -> None:
             except StudyEndedError as ended:
                 print(f"ended:     {ended}", flush=True)
                 return
-            except (ValueError, optuna.exceptions.UpdateFinishedTrialError):  # of a trial that was taken for lost
+            # of a trial that was taken for lost: Optuna's last words depend on when it notices
+            except (ValueError, AssertionError, optuna.exceptions.UpdateFinishedTrialError):
                 latest = study.get_trials(deepcopy=False)[study.latest]
                 if latest.state != TrialState.FAIL or NOTE in latest.user_attrs:
                     raise

@@ -247,9 +247,27 @@ def test_a_fault_is_raised_and_its_trial_is_not_left_running(tune, formula, tmp_
     assert Counter(trials(tmp_path)["state"]) == {"COMPLETE": 3, "FAIL": 1}
 
 
+def _lost(trial) -> None:
+    """As another process does that misses its heartbeats."""
+    trial.study.tell(trial.number, state=optuna_trial.TrialState.FAIL)
+
+
+def _lost_at_the_last_moment(trial) -> None:
+    """Between Optuna's look at the trial and its end."""
+    storage = trial.study._storage
+
+    def late(number, state, values=None):
+        del storage.set_trial_state_values
+        storage.set_trial_state_values(number, optuna_trial.TrialState.FAIL)
+        return storage.set_trial_state_values(number, state, values)
+
+    storage.set_trial_state_values = late
+
+
 @pytest.mark.slow
-def test_a_trial_that_was_taken_for_lost_is_dropped_and_tried_again(tune, formula, tmp_path, capsys):
-    formula += [None, lambda trial: trial.study.tell(trial.number, state=optuna_trial.TrialState.FAIL)]
+@pytest.mark.parametrize("lost", [_lost, _lost_at_the_last_moment])
+def test_a_trial_that_was_taken_for_lost_is_dropped_and_tried_again(lost, tune, formula, tmp_path, capsys):
+    formula += [None, lost]
     assert tune("--trials", "3") == 0
     assert "trial 1: gave no heartbeat for too long and is tried again" in capsys.readouterr().out
     found = trials(tmp_path)
