@@ -273,13 +273,15 @@ def test_mamba_ssm_gets_its_arguments_in_order(monkeypatch: pytest.MonkeyPatch) 
 
 MEMORY = """
 import resource, sys
+from importlib import import_module
 import torch
-from popularity.models.mamba import Mamba
 
 torch.set_num_threads(1)
+module, name = sys.argv[1:]
+kind = getattr(import_module(module), name)
 
 def peak(d_state):
-    block, u = Mamba(64, d_state), torch.randn(32, 128, 64, requires_grad=True)
+    block, u = kind(64, d_state), torch.randn(32, 128, 64, requires_grad=True)
     block(u).sum().backward()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
@@ -290,11 +292,13 @@ print(peak(64) - before)
 
 @pytest.mark.slow  # a process each
 @pytest.mark.skipif(sys.platform != "linux", reason="reads ru_maxrss in KiB")
-@pytest.mark.parametrize("name", ["torch", "cpp"])
-def test_training_keeps_no_states(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("block", "name"), [("Mamba", "torch"), ("Mamba", "cpp"), ("Mamba2", "cpp")])
+def test_training_keeps_no_states(block: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if name == "cpp" and kernel_library.instruction_set() is None:
         pytest.skip("the kernels were not built")
     monkeypatch.setenv(scan.VARIABLE, name)
-    # 32 x 128 tokens of 128 channels: the states would take 128 MiB at d_state 64, one array of channels takes 2 MiB
-    grown = int(subprocess.check_output([sys.executable, "-W", "error", "-c", MEMORY], text=True)) / 1024
+    # 32 x 128 tokens of 128 channels: the states would take 128 MiB at d_state 64, one array of channels takes 2 MiB,
+    # Mamba-2's states between chunks 3 MiB
+    command = [sys.executable, "-W", "error", "-c", MEMORY, f"popularity.models.{block.lower()}", block]
+    grown = int(subprocess.check_output(command, text=True)) / 1024
     assert grown < 32
