@@ -37,8 +37,9 @@ def album_keys(songs: pd.DataFrame) -> pd.DataFrame:
     codes, names = pd.factorize(songs["album"])
     keys = pd.Series([*(name or None for name in normalise_names(names.tolist())), None], dtype="str")
     name = keys.take(codes).set_axis(songs.index)  # code -1 takes the last: missing
-    date = songs["release_date"].to_numpy("datetime64[D]")
-    by_date = (name + "\n" + date.astype("str")).mask(np.isnat(date))
+    days, dates = pd.factorize(songs["release_date"].to_numpy("datetime64[D]"))
+    date = pd.Series([*np.asarray(dates, "datetime64[D]").astype("str"), None], dtype="str").take(days)
+    by_date = name + "\n" + date.set_axis(songs.index)
     return pd.DataFrame({"name": name, "by_date": by_date, "by_artist": name + "\n" + first_artists(songs)})
 
 
@@ -51,8 +52,8 @@ def albums(songs: pd.DataFrame) -> pd.Series:
     """
     keys = album_keys(songs)
     codes, names = pd.factorize(keys["name"])
-    generic = np.array([*(_GENERIC.fullmatch(name) is not None for name in names), False])[codes]  # -1: missing
-    name = keys["name"].mask(generic)
+    generic = [_GENERIC.fullmatch(name) is not None for name in names.tolist()]
+    name = keys["name"].mask(np.array([*generic, False])[codes])  # code -1: missing
     return keys["by_date"].fillna(name).fillna(keys["by_artist"])
 
 

@@ -34,7 +34,7 @@ _CREDIT = re.compile(
     rf"(?:{_FEATURED}|{_TOGETHER})\s*(?P<names>[^\s()\[\]][^()\[\]]*?)(?=\s+[-–—/]\s|\s*[()\[\]]|\s*$)", re.IGNORECASE
 )
 # A cheap necessary condition, so that most titles are never looked at twice.
-_CANDIDATE = r"(?i)\b(?:feat|ft|featuring|with|w/|con)(?:\b|\s)"
+_CANDIDATE = r"(?i)\b(?:(?:feat|ft|featuring|with|con)\b|w/)"
 # " x " joins names, but not the X that ends "Lil Nas X & Jack Harlow".
 _SEPARATOR = re.compile(
     rf"(\s*[,;]\s*(?:(?:and|&)\s+)?(?:{_MARK}\s*)?|\s*&\s*|\s+and\s+|\s+x\s+(?![&,;]|and\b)|\s+{_MARK}\s*)"
@@ -57,6 +57,11 @@ _NOT_A_NAME = re.compile(
 def straight_quotes(text: str) -> str:
     """A text with straight quotes, as most files write it: Can’t is Can't."""
     return text if text.isascii() else text.translate(_QUOTES)
+
+
+def straight_quoted(texts: pd.Series) -> list[str]:
+    """Return :func:`straight_quotes` of each text, an empty one where it is missing."""
+    return [text if text.isascii() else text.translate(_QUOTES) for text in texts.fillna("").tolist()]
 
 
 def normalise_name(name: str) -> str:

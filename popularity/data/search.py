@@ -13,17 +13,17 @@ import pyarrow.compute as pc
 def contains(texts: Sequence[str], pattern: str) -> np.ndarray:
     r"""``(n,)`` bool: whether Python's ``re`` finds a pattern in each of ``n`` texts.
 
-    Arrow is asked first, without the ends of words: its ``\b`` knows no letters beyond ASCII.
+    Arrow is asked first. Its ``\b`` knows no letters beyond ASCII, so that it finds more words, of which Python is
+    asked.
 
     Args:
         texts: none of them missing.
-        pattern: in the grammar that both read; ``\b`` only asks for more.
+        pattern: in the grammar that both read, with ``\b`` only beside a letter or digit of ASCII.
     """
-    loose = pattern.replace(r"\b", "")
-    likely = pc.match_substring_regex(pa.array(texts, pa.large_string()), loose)
-    found: np.ndarray = likely.to_numpy(zero_copy_only=False).astype(bool)
-    if loose != pattern:
+    array = pa.array(texts, pa.large_string())
+    found: np.ndarray = pc.match_substring_regex(array, pattern).to_numpy(zero_copy_only=False).astype(bool)
+    if r"\b" in pattern:
         search = re.compile(pattern).search
-        rows = np.flatnonzero(found)
+        rows = np.flatnonzero(found & ~pc.string_is_ascii(array).to_numpy(zero_copy_only=False))
         found[rows] = [search(texts[row]) is not None for row in rows.tolist()]
     return found

@@ -11,7 +11,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from popularity.data.credits import straight_quotes
+from popularity.data.credits import straight_quoted
 from popularity.data.search import contains
 from popularity.features.keys import Keys
 
@@ -85,7 +85,9 @@ def album_names(songs: pd.DataFrame) -> np.ndarray:
 
 
 def _bare(texts: pd.Series) -> np.ndarray:
-    filled = [straight_quotes(text) for text in texts.fillna("").tolist()]
-    marked = contains(filled, r"[(\[]|-")  # few: most have nothing to be taken off
-    bare = [_BESIDE.sub("", text) if some else text for text, some in zip(filled, marked.tolist(), strict=True)]
-    return np.array([text.casefold().strip() for text in bare], dtype=object)
+    codes, distinct = pd.factorize(texts.fillna(""))
+    straight = straight_quoted(pd.Series(distinct, dtype="str"))
+    marked = contains(straight, r"[(\[]|-")  # few: most have nothing to be taken off
+    bare = [_BESIDE.sub("", text) if some else text for text, some in zip(straight, marked.tolist(), strict=True)]
+    found: np.ndarray = np.array([text.casefold().strip() for text in bare], dtype=object)[codes]
+    return found

@@ -52,7 +52,12 @@ class CharacterNgrams:
         here = [np.flatnonzero(place >= 0) for place in found]
         rows = np.concatenate([of_text[places] for places in here])
         columns = np.concatenate([place[places] for place, places in zip(found, here, strict=True)])
-        return sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(texts), len(self.find)))
+        cells = np.sort(rows * len(self.find) + columns)
+        first = np.flatnonzero(np.diff(cells, prepend=-1))
+        row, column = np.divmod(cells[first], max(len(self.find), 1))
+        count = np.diff(first, append=len(cells)).astype(np.float64)
+        begin = np.searchsorted(row, np.arange(len(texts) + 1))
+        return sparse.csr_matrix((count, column, begin), shape=(len(texts), len(self.find)))
 
 
 def _code_points(text: str) -> np.ndarray:

@@ -216,7 +216,7 @@ class HistoryEncoder(Encoder):
             "month": keys.month if self.gaps else torch.full((len(songs),), torch.nan),
             "row": found.row,
             "role": found.role,
-            "key": sort_keys(keys, near, found.row, self.known, earlier=self.earlier),
+            "key": sort_keys(keys, near, found, self.known, earlier=self.earlier),
             **({"same_album": found.same_album} if len(self.related.albums) else {}),
         }
 

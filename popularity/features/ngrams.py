@@ -20,7 +20,7 @@ from sklearn.linear_model import Ridge
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
-from popularity.data.credits import straight_quotes
+from popularity.data.credits import straight_quoted
 from popularity.data.mapped import taken
 from popularity.features.char_ngrams import CharacterNgrams
 from popularity.features.checked import checked, checked_terms
@@ -173,7 +173,7 @@ class TextEncoder:
 
     @staticmethod
     def _text(songs: pd.DataFrame, name: str) -> list[str]:
-        return [straight_quotes(text) for text in songs[VECTORIZERS[name][0]].fillna("").to_list()]
+        return straight_quoted(songs[VECTORIZERS[name][0]])
 
     @staticmethod
     def _vectorizer(name: str, **options: Any) -> TfidfVectorizer:

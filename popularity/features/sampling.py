@@ -17,30 +17,34 @@ from torch import Tensor
 
 from popularity.features.keys import DAYS_PER_MONTH, Keys
 from popularity.features.mapped import in_chunks
-from popularity.features.related import ALBUM, CREDITED, NO_SONG, RETRIEVED, SAME
+from popularity.features.related import ALBUM, CREDITED, NO_SONG, RETRIEVED, SAME, CandidateSet
 
 _TOGETHER = 4096  # songs whose distances are measured at once, to bound memory
 #: Places of a history that the artist's own songs leave to songs of other credited names.
 CREDITED_PLACES = 4
 
 
-def sort_keys(keys: Keys, near: Tensor, row: Tensor, known: Mapping[str, Tensor], *, earlier: bool) -> Tensor:
+def sort_keys(keys: Keys, near: Tensor, found: CandidateSet, known: Mapping[str, Tensor], *, earlier: bool) -> Tensor:
     """Numbers ``(n, C)`` by which a history is put in order, the largest first: distances, or months since a release.
 
     Args:
         keys: of ``n`` songs.
         near: ``(n, F)`` places of the songs, between which distances are measured.
-        row: ``(n, C)`` candidates, by their rows among the known songs.
+        found: their candidates.
         known: of the known songs ``near`` and ``month``.
         earlier: by release, as under ``time``.
     """
+    row = found.row
     if earlier:
         month, known_month = torch.from_numpy(keys.day).float().unsqueeze(1) / DAYS_PER_MONTH, placed(known["month"])
         return in_chunks(lambda part: {"key": month[part] - known_month[row[part].long()]}, len(keys))["key"]
 
     def distances(part: slice) -> dict[str, Tensor]:
-        found = known["near"][row[part].long()]
-        return {"key": (found - near[part].unsqueeze(1)).square().sum(-1)}
+        there = found.role[part] != NO_SONG  # of songs by artists nobody knows, most are not
+        away = known["near"][row[part][there].long()] - near[part][there.nonzero()[:, 0]]
+        key = torch.zeros(there.shape)
+        key[there] = away.square().sum(-1)
+        return {"key": key}
 
     return in_chunks(distances, len(keys), _TOGETHER)["key"]
 

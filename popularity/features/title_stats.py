@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from popularity.data.credits import straight_quotes, titles_credits
+from popularity.data.credits import straight_quoted, titles_credits
 from popularity.data.search import contains
 
 # Each matched in the lower-cased title; 1 where it is found.
@@ -134,7 +134,7 @@ def title_statistics(title: pd.Series) -> np.ndarray:
 
 def _columns(titles: pd.Series) -> list[np.ndarray]:
     """Return the statistics of titles without missing ones, one array each, in the order of ``TITLE_STATISTICS``."""
-    texts = [straight_quotes(title) for title in titles.tolist()]
+    texts = straight_quoted(titles)
     characters, lowered = _Characters(texts, _CHARACTERS), [text.lower() for text in texts]
     has_year = contains(texts, _YEAR)
     year = np.full(len(texts), np.nan)

@@ -6,6 +6,7 @@ A histogram may reach past the ends of the scale; what lies out there belongs to
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -34,6 +35,16 @@ class Prediction:
     edges: np.ndarray | None = None
     taken: np.ndarray | None = None
 
+    @cached_property
+    def up_to(self) -> np.ndarray:
+        """``(n, K)`` probability of each bin and all below it."""
+        return np.cumsum(_histogram(self)[0], axis=1)
+
+    @cached_property
+    def of_ends(self) -> tuple[Floats, Floats]:
+        """Probabilities ``(n,)`` of the lowest popularity and of the highest."""
+        return 1 - at_least(self, LOWEST + 1), at_least(self, HIGHEST)
+
 
 def quantile(prediction: Prediction, level: float | Floats) -> Floats:
     """The popularity that each song stays below with a probability, with mass spread evenly over a bin.
@@ -45,8 +56,7 @@ def quantile(prediction: Prediction, level: float | Floats) -> Floats:
     Returns:
         ``(n,)`` points from 0 to 100.
     """
-    mass, edges = _histogram(prediction)
-    up_to = np.cumsum(mass, axis=1)
+    (mass, edges), up_to = _histogram(prediction), prediction.up_to
     goal = level * up_to[:, -1]
     bins = np.minimum((up_to < goal[:, None]).sum(axis=1), mass.shape[1] - 1)
     rows = np.arange(len(mass))
@@ -65,7 +75,7 @@ def interval(prediction: Prediction, share: float) -> tuple[Floats, Floats]:
     """
     held = np.full(len(prediction.mean), share) if prediction.taken is None else _between(prediction.taken, share)
     half, most = (1 - held) / 2, 1 - held
-    above, below = np.clip(1 - at_least(prediction, 1), half, most), np.clip(at_least(prediction, 100), half, most)
+    above, below = (np.clip(of_end, half, most) for of_end in prediction.of_ends)
     low, high = quantile(prediction, below), quantile(prediction, 1 - above)
     return np.where(low < 0.5, LOWEST, low), np.where(high >= 99.5, HIGHEST, high)
 

@@ -96,14 +96,15 @@ def _together(encoder: Encoder, songs: pd.DataFrame, encoded: Mapping[str, Tenso
     of_known, there = _numbers(known[:: -(-len(known) // _SONGS) or 1])
     standard, given = _numbers(encoded["song"])
     values = numeric_features(songs)
-    patterns, pattern = np.unique(given, axis=0, return_inverse=True)
-    for index, used in enumerate(patterns):  # those that lack the same numbers are judged by the others
+    bits = 1 << np.arange(given.shape[1])
+    patterns, pattern = np.unique(given @ bits, return_inverse=True)
+    for index, used in enumerate(patterns[:, None] & bits > 0):  # who lacks the same numbers is judged by the others
         like = of_known[there[:, used].all(1)][:, used]
         if not used.any() or len(like) < 1 / (1 - _SHARE):
             continue
         mean, inverse = like.mean(0), np.linalg.pinv(np.atleast_2d(np.cov(like, rowvar=False)), hermitian=True)
         limit = np.quantile(_parts(like - mean, inverse).sum(1), _SHARE)
-        rows = np.flatnonzero(pattern.ravel() == index)
+        rows = np.flatnonzero(pattern == index)
         parts = _parts(standard[rows][:, used] - mean, inverse)
         far = parts.sum(1) > limit
         for row, part in zip(rows[far], parts[far], strict=True):
