@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BENCHMARK = re.compile(r"python (benchmarks/\w+\.py)((?: (?!#)[^`#|;\n]*)?)")
 SMALL = ["--data.source", "songs.csv", "--trainer.max_epochs", "1", "--model.net.width", "8"]
 SMALL += ["--choice.calibrate", "false", "--model.net.members", "1"]  # nothing is held out
 SMALL += ["--model.net.mlp_width", "0"]
@@ -19,6 +20,8 @@ SMALL += ["--model.net.mlp_width", "0"]
 FEW = {"fit": ["--data.source", "songs.csv", "--trainer.fast_dev_run", "true"]}
 FEW["report"] = ["--sample", "10", "--shuffles", "2"]
 FEW["explain"] = [*FEW["report"], "--songs", "2", "--features", "energy"]
+#: What takes minutes, or wants devices, a download, a server or files that there are not: its flags are checked.
+ELSEWHERE = ("ddp", "data/spotify_4771", "s3://", "recordings.csv", "songs/", "full", "my.ckpt", "my_run")
 #: Commands that take seconds even so.
 SLOW = ("explain", "report", "what_if")
 
@@ -32,11 +35,12 @@ def blocks(language: str) -> list[tuple[str, str]]:
 def commands() -> list[list[str]]:
     """The arguments of each `popularity` command, each once."""
     found = []
-    for _, text in blocks("sh"):
+    for _, text in [block for language in ("sh", "console", "") for block in blocks(language)]:
         for line in text.replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True)
-            if "popularity" in words and words[0] in ("popularity", "torchrun", "python"):
-                found.append(words[words.index("popularity") + 1 :])
+            for part in line.removeprefix("$ ").split(" | "):
+                words = shlex.split(part, comments=True)
+                if "popularity" in words and words[0] in ("popularity", "torchrun", "srun", "python"):
+                    found.append(words[words.index("popularity") + 1 :])
     return [list(words) for words in dict.fromkeys(map(tuple, found))]
 
 
@@ -73,13 +77,18 @@ def test_command(words, folder, capsys, monkeypatch):
     if verb == "app":  # all but the server, which would not end
         pytest.importorskip("streamlit")
         monkeypatch.setattr("streamlit.web.cli.main", lambda *args, **options: None)
-    if verb in ("tune", "compare") or "ddp" in flags or "data/spotify_4771" in flags:
-        # takes minutes, devices or a download: the flags are checked
+    if verb == "features":  # has no config, and reads recordings
+        from popularity.inference.recordings_verb import _parser
+
+        _parser().parse_args(flags)
+        return
+    elsewhere = any(flag.startswith(ELSEWHERE) for flag in flags) or flags[-4:-1] == ["--files", "-", "--output"]
+    if verb in ("tune", "compare") or elsewhere:
         with pytest.raises(SystemExit) as stopped:
             main([*words, "--print_config"])
         assert not stopped.value.code
-    else:
-        assert main([*words, *FEW.get(verb, [])]) == 0, capsys.readouterr().err
+        return
+    assert main([*words, *FEW.get(verb, [])]) == 0, capsys.readouterr().err
     if "--output" in flags and verb == "predict":
         output = folder / flags[flags.index("--output") + 1]
         assert len(output.read_text().splitlines()) == 1 + 20 * (2 if "lists/*.csv" in flags else 1)
@@ -109,6 +118,20 @@ def test_report_of_a_file_with_trouble(folder, capsys, monkeypatch):
     assert main(["data", "trouble.csv"]) == 0
     printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert printed[: len(report.splitlines())] == report.splitlines()
+
+
+def benchmarks() -> list[tuple[str, str]]:
+    """(script, flags) of each benchmark that a page names."""
+    texts = [page.read_text(encoding="utf-8").replace("\\\n", " ") for page in PAGES]
+    return sorted({(match[1], match[2].strip()) for text in texts for match in BENCHMARK.finditer(text)})
+
+
+@pytest.mark.parametrize(("script", "flags"), benchmarks(), ids=map(" ".join, benchmarks()))
+def test_a_benchmark_is_there_and_has_these_flags(script, flags):
+    known = set(re.findall(r"--[a-z_]+", (ROOT / script).read_text(encoding="utf-8")))
+    # what holds a dot goes to the command that is measured
+    wanted = {word for word in flags.split() if word.startswith("--") and "." not in word}
+    assert wanted <= known
 
 
 @pytest.mark.parametrize(("page", "text"), blocks("yaml"), ids=[page for page, _ in blocks("yaml")])
