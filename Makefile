@@ -10,7 +10,7 @@ PARTS   = block epoch roofline memory threads libraries overhead startup
 DEPS    = setup.cfg setup.py constraints.txt pyproject.toml $(wildcard popularity/models/kernels/*)
 
 .DEFAULT_GOAL = help
-.PHONY: help fit test test-slow lint docs tensorboard clean bench tables $(addprefix bench-,$(PARTS))
+.PHONY: help fit test test-slow lint docs tensorboard clean bench tables bench-gpu $(addprefix bench-,$(PARTS))
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -66,6 +66,11 @@ bench-threads: $(VENV)/.run
 
 bench-overhead: $(VENV)/.run
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/overhead.py
+
+# where there is a GPU, and PyTorch for CUDA in the environment
+bench-gpu: $(VENV)/.run
+	PYTHONPATH=. $(BIN)/python benchmarks/gpu.py
+	PYTHONPATH=. $(BIN)/python benchmarks/gpu_fit.py
 
 bench-startup: $(VENV)/.run
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/startup.py

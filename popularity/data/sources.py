@@ -94,7 +94,7 @@ def download(wanted: Download, cache_dir: Path | None = None) -> Path:
     stale = " in place of the one that is there, whose checksum is another" if path.is_file() else ""
     by_hand = f"to go on without the network, put that file at {path}{stale}"
     try:
-        with _lock(wanted.sha256):
+        with machine_lock(wanted.sha256):
             found = pooch.retrieve(wanted.url, f"sha256:{wanted.sha256}", wanted.file_name, folder)
     except requests.exceptions.RequestException as error:
         raise InputError(f"could not download {wanted.url} ({_reason(error)}); {by_hand}") from error
@@ -106,9 +106,13 @@ def download(wanted: Download, cache_dir: Path | None = None) -> Path:
     return Path(found)
 
 
-def _lock(sha256: str) -> FileLock:
-    """Of several processes of a machine that want a file, one fetches it and the others find it."""
-    return FileLock(Path(tempfile.gettempdir()) / f"popularity-{os.getuid()}-{sha256[:16]}.lock")
+def machine_lock(name: str) -> FileLock:
+    """Of several processes of a machine that want what has this name, one makes it and the others find it.
+
+    Args:
+        name: such as a SHA-256, in hexadecimal.
+    """
+    return FileLock(Path(tempfile.gettempdir()) / f"popularity-{os.getuid()}-{name[:16]}.lock")
 
 
 def _cache(folder: Path | None) -> Path:

@@ -144,7 +144,7 @@ class PopularityDataModule(LightningDataModule):
             learn()
             return
         path = place_of(self.reading["cache_dir"], settings, table.fingerprint, kind, split.train)
-        learn_or_read(self.encoder, learn, path, write=self.trainer is None or self.trainer.is_global_zero)
+        learn_or_read(self.encoder, learn, path)
 
     def load(self) -> None:
         """Load and split the songs, unless that was done or a table was given."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +20,9 @@ from typing import Any
 import numpy as np
 import pooch
 import torch
+from filelock import Timeout
 
+from popularity.data.sources import machine_lock
 from popularity.errors import InputError
 from popularity.features.base import Encoder
 from popularity.io import is_whole, write_atomically
@@ -50,28 +52,29 @@ def place_of(
     return Path(cache_dir or pooch.os_cache("popularity")) / "encoders" / f"{name}.pt"
 
 
-def learn_or_read(encoder: Encoder, learn: Callable[[], None], path: Path, *, write: bool) -> None:
+def learn_or_read(encoder: Encoder, learn: Callable[[], None], path: Path) -> None:
     """Bring an encoder to what it learns, from the file if it is there and whole; otherwise learn, and keep it.
 
-    A cache that cannot be written is no reason to end a fit.
+    Of several processes that train together one learns, and the others wait and read. A cache that cannot be written is
+    no reason to end a fit.
 
     Args:
         encoder: not fitted.
         learn: fits it.
         path: from :func:`place_of`.
-        write: whether this process keeps what was learned.
     """
-    if path.is_file():
-        if is_whole(path):
-            encoder.load_state(torch.load(path, map_location="cpu", weights_only=True, mmap=True))
-            with suppress(OSError):  # a cache that is only read
-                path.touch()
-            logger.info("encoder: learned by an earlier fit to these songs, read from %s", path)
-            return
-        logger.warning("%s: damaged, learned again", path)
-    learn()
-    if not write:
+    if _read(encoder, path):
         return
+    with _one_at_a_time(path):
+        if not (path.is_file() and is_whole(path)):  # else another process has learned it meanwhile
+            learn()
+            _keep(encoder, path)
+            return
+    if not _read(encoder, path):
+        learn()
+
+
+def _keep(encoder: Encoder, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with write_atomically(path, binary=True) as file:
@@ -81,6 +84,35 @@ def learn_or_read(encoder: Encoder, learn: Callable[[], None], path: Path, *, wr
         logger.info("encoder: kept for the next fit to these songs in %s", path)
     except (OSError, InputError) as error:
         logger.warning("the encoder is not kept for the next fit: %s", error)
+
+
+def _read(encoder: Encoder, path: Path) -> bool:
+    """Whether the file was there, and whole."""
+    if not path.is_file():
+        return False
+    if not is_whole(path):
+        logger.warning("%s: damaged, learned again", path)
+        return False
+    encoder.load_state(torch.load(path, map_location="cpu", weights_only=True, mmap=True))
+    with suppress(OSError):  # a cache that is only read
+        path.touch()
+    logger.info("encoder: learned by an earlier fit to these songs, read from %s", path)
+    return True
+
+
+@contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    """Processes of one machine take turns; where it has no locks, they do not."""
+    with ExitStack() as stack:
+        with suppress(OSError, NotImplementedError):
+            lock = machine_lock(path.stem)
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                logger.info("encoder: another process learns from these songs, which is waited for")
+                lock.acquire()
+            stack.callback(lock.release)
+        yield
 
 
 @cache

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +94,48 @@ def test_code_and_songs_make_another_file(tmp_path, monkeypatch):
     monkeypatch.setattr("popularity.training.kept_encoders.version", lambda name: "0")
     paths.add(kept.place_of(tmp_path, {"history": 3}, "abc", "random", rows))
     assert len(paths) == 5
+
+
+class Counted:
+    """What `learn_or_read` needs of an encoder; learning takes a while."""
+
+    def __init__(self, learned: list[int]) -> None:
+        self.learned, self.value = learned, torch.zeros(1)
+
+    def learn(self) -> None:
+        time.sleep(0.3)
+        self.learned.append(1)
+        self.value = torch.ones(1)
+
+    def state(self) -> dict[str, object]:
+        return {"value": self.value}
+
+    def load_state(self, state: dict[str, object]) -> None:
+        self.value = state["value"]
+
+
+@pytest.mark.parametrize("cache", ["writable", "read-only"])
+def test_of_processes_at_once_one_learns(cache, tmp_path, unprivileged):
+    """As those of `ddp`, or the workers of a search; where nothing can be kept each learns."""
+    folder, learned = tmp_path / "cache", list[int]()
+    folder.mkdir(mode=0o700 if cache == "writable" else 0o500)
+    encoders = [Counted(learned) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        for encoder in encoders:
+            pool.submit(kept.learn_or_read, encoder, encoder.learn, folder / "encoders" / f"{tmp_path.name}.pt")
+    assert len(learned) == (1 if cache == "writable" else 4)
+    assert all(encoder.value == 1 for encoder in encoders)
+
+
+def test_without_locks_each_learns(tmp_path, monkeypatch):
+    def refuse(name: str) -> None:
+        raise PermissionError(30, "Read-only file system")
+
+    monkeypatch.setattr("popularity.training.kept_encoders.machine_lock", refuse)
+    encoder = Counted([])
+    kept.learn_or_read(encoder, encoder.learn, tmp_path / "one.pt")
+    assert encoder.learned == [1]
+    assert (tmp_path / "one.pt").is_file()
 
 
 @pytest.mark.slow
