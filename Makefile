@@ -67,7 +67,7 @@ bench-threads: $(VENV)/.run
 bench-overhead: $(VENV)/.run
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/overhead.py
 
-# where there is a GPU, and PyTorch for CUDA in the environment
+# where there is a GPU, and PyTorch for CUDA in the environment; gpu_fit.py takes --songs FOLDER for batches of 4,096
 bench-gpu: $(VENV)/.run
 	PYTHONPATH=. $(BIN)/python benchmarks/gpu.py
 	PYTHONPATH=. $(BIN)/python benchmarks/gpu_fit.py

@@ -53,9 +53,9 @@ def check_predict(config: Any) -> None:
     given = [flag for flag, value in (("--files", files), ("--data.predict_source", source)) if value]
     given += ["--song"] * (_one_song(config) is not None)
     if not given:
-        raise InputError("predict needs songs: give --data.predict_source FILE")
+        raise InputError("predict needs songs: give --data.predict_source FILE, --files FILE ..., or one as --song")
     if len(given) > 1:
-        raise InputError(f"predict: expected one of {' and '.join(given)}, got both")
+        raise InputError(f"predict: expected one of {' and '.join(given)}, got {'both' if len(given) == 2 else 'all'}")
     parse_cutoffs(config.cutoffs)
     names = sources([*files, *([source] if source else [])])
     check_output(_output(config) or "-", inputs=[*names, config.ckpt_path])

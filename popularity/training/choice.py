@@ -3,7 +3,7 @@
 How many epochs are right depends on how many songs there are. Which strength of regularisation is right differs from
 file to file too, but the songs that can be held out hardly ever tell: a choice by their errors did worse than the mean
 of a strongly and a lightly regularised network (docs/model.md), which the members of the default network are. Held-out
-songs, by the rule of the split, drop a member that is clearly worse, and calibrate.
+songs, by the rule of the split, keep a member alone that is clearly better than the mean, and calibrate.
 """
 
 from __future__ import annotations
