@@ -196,7 +196,10 @@ class PopularityCLI(LightningCLI):
             check_same_data(fingerprint_of(self.checkpoint), self.datamodule.fingerprint())
         load_data(config.ckpt_path, self.checkpoint, self.datamodule)
         if verb in ("validate", "test"):
-            check_held_out(fingerprint_of(self.checkpoint), self.datamodule.fingerprint())
+            today = self.datamodule.fingerprint()
+            check_held_out(fingerprint_of(self.checkpoint), today)
+            if verb == "validate" and not today["validation_songs"]:
+                raise InputError("validate: expected songs that were held out of the training, got data.validation 0")
 
     def _config_text(self) -> str:
         """The config of a fit as YAML; without the checkpoint it was resumed from, so that it repeats the run."""

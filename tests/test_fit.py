@@ -100,6 +100,12 @@ def test_predict_writes_a_line_per_song_in_input_order(run, tmp_path):
     assert table["predicted_popularity"][:3].tolist() == table["predicted_popularity"][50:].tolist()
 
 
+def test_where_no_songs_are_held_out_validate_says_so(tmp_path, song_file, capsys):
+    run = fit(tmp_path, song_file, "--data.validation", "0", epochs=1)
+    assert main(["validate", "--ckpt_path", str(run / "checkpoints" / "last.ckpt"), *PLAIN]) == 2
+    assert "error: validate: expected songs that were held out" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_test_with_a_checkpoint_alone_scores_the_songs_it_was_not_trained_on(tmp_path, song_file, capsys):
     """The data settings come from the checkpoint, so that nobody tests on training songs by forgetting a flag."""

@@ -52,6 +52,11 @@ def decode(path: Path, content: bytes) -> tuple[bytes, str]:
         return _mixed(path, content)
 
 
+def is_wide(content: bytes) -> bool:
+    """Whether a text begins as UTF-16 or UTF-32, of which a line break is more than one byte."""
+    return any(content.startswith(bom) for bom, _ in _BOMS) or _wide(content) is not None
+
+
 def _recode(path: Path, content: bytes, encoding: str) -> bytes:
     try:
         return content.decode(encoding).lstrip("\ufeff").encode("utf-8")

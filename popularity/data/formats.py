@@ -6,6 +6,7 @@ import datetime
 import io
 import json
 import math
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -24,6 +25,8 @@ from popularity.data.raw import RawTable, distinct_names, refuse_wide
 from popularity.data.unpacking import refuse_bomb
 from popularity.errors import InputError, one_line
 
+_LINE_BREAK = re.compile(r"\r\n|[\r\n]")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _FEWEST_COLUMNS = 5  # keys that are columns; fewer are an envelope
 
 
@@ -149,9 +152,9 @@ def read_json(path: Path, text: bytes, first_line: int = 1) -> RawTable:
 def _read_json(path: Path, text: bytes, first_line: int) -> RawTable:
     form = "JSON"
     try:
-        found: Any = json.loads(text)
+        found = _parsed(text)
     except ValueError as error:  # no JSON, or a number of more than 4,300 digits
-        lines = text.decode("utf-8").splitlines()
+        lines = _LINE_BREAK.split(text.decode("utf-8"))  # `splitlines` also splits at what may stand in a title
         if not lines[0].strip().endswith("}") or len(lines) == 1:
             raise InputError(f"{path}: the JSON is cut off or damaged ({one_line(str(error), 200)})") from error
         found, form = _json_lines(path, lines, first_line), "JSON lines"
@@ -166,12 +169,20 @@ def _read_json(path: Path, text: bytes, first_line: int) -> RawTable:
     return RawTable(path, frame, form)
 
 
+def _parsed(text: bytes) -> Any:
+    """JSON; half of a character, such as of an emoji that was cut in two, is a question mark."""
+    found = json.loads(text)
+    if _SURROGATE.search(text):
+        found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
+    return found
+
+
 def _json_lines(path: Path, lines: Sequence[str], first: int) -> list[Any]:
     records = []
     for number, line in enumerate(lines, first):
         if line.strip():
             try:
-                records.append(json.loads(line))
+                records.append(_parsed(line.encode()))
             except (ValueError, RecursionError) as error:
                 raise InputError(f"{path}: line {number}: expected a JSON record, got {line[:40]!r}") from error
     return records
@@ -202,7 +213,8 @@ def _records(found: Any) -> list[dict[str, Any]]:
         if all(isinstance(c, list) and len(c) == len(columns[0]) and not _are_records(c) for c in columns):
             return [dict(zip(found, row, strict=True)) for row in zip(*columns, strict=True)]
     inner = [_records(value) for value in columns if isinstance(value, list | dict)]
-    return max(inner, key=lambda records: (_songs_in(records), len(records)), default=[]) or [found]
+    best = max(inner, key=lambda records: (_songs_in(records), len(records)), default=[])
+    return best if best and _songs_in(best) >= _songs_in([found]) else [found]  # a song has a list of artists
 
 
 def _songs_in(records: list[dict[str, Any]]) -> int:

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from popularity.data.decoding import decode
+from popularity.data.decoding import decode, is_wide
 from popularity.data.formats import looks_like_json, parquet_parts, parquet_rows, read_json
 from popularity.data.headers import Header, find_header
 from popularity.data.raw import RawTable
@@ -136,11 +136,9 @@ def _is_device(source: IO[bytes]) -> bool:
 
 def _lines_of(path: Path, start: bytes) -> _Lines | None:
     """How a large text is cut; None for one that is read as a whole."""
-    if b"\n" not in start:
+    if b"\n" not in start or is_wide(start):
         return None
-    text, encoding = decode(path, start[: start.rfind(b"\n") + 1])
-    if encoding.startswith("UTF-"):  # 16 or 32: a line break is more than one byte
-        return None
+    text, _ = decode(path, start[: start.rfind(b"\n") + 1])
     if looks_like_json(text):
         first = text.lstrip().split(b"\n", 1)[0].strip()
         return _JsonLines(path) if first.startswith(b"{") and first.endswith(b"}") else None

@@ -56,7 +56,8 @@ def cutoff_value(cutoff: str, popularity: np.ndarray) -> float:
     """The popularity from which a song is a hit, where training songs have (n_train,) popularity."""
     if cutoff in QUANTILES:
         return float(np.quantile(popularity, QUANTILES[cutoff], method="higher"))
-    return float(cutoff)
+    whole = (popularity == np.round(popularity)).all()  # then 50.5 or more is 51 or more
+    return float(np.ceil(float(cutoff))) if whole else float(cutoff)
 
 
 def score(model: Model, fold: Fold, cutoffs: Iterable[str], known: Outcome | None) -> dict[str, Scored]:
@@ -97,10 +98,14 @@ def _of_regressor(inner: Outcome, outer: Outcome, value: float, hit: np.ndarray)
 
 
 def probability_at(at_least: np.ndarray, value: float) -> np.ndarray:
-    """P(popularity >= value) from (100, n) P(popularity >= c) for c = 1 to 100, interpolated between whole numbers."""
+    """P(popularity >= value) from (100, n) P(popularity >= c) for c = 1 to 100, interpolated between whole numbers.
+
+    Every popularity is 0 or more.
+    """
     below = min(int(value), 99)
     share = value - below
-    return np.asarray((1 - share) * at_least[below - 1] + share * at_least[below])
+    least = at_least[below - 1] if below else np.ones_like(at_least[0])
+    return np.asarray((1 - share) * least + share * at_least[below])
 
 
 def _reason(fit: np.ndarray, held_out: np.ndarray, test: np.ndarray) -> str:

@@ -130,9 +130,18 @@ class PopularityRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] 
         y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> float:
-        """R2 of the predictions; ``y`` is by default the popularity column of ``X``."""
-        truth = X[_TARGET] if y is None else y
-        return float(super().score(X, truth, sample_weight))
+        """R2 of the predictions; ``y`` is by default the popularity column of ``X``, read as :meth:`fit` reads it.
+
+        Raises:
+            InputError: a row without popularity.
+        """
+        if y is None:
+            check_is_fitted(self)
+            songs = _songs(X, None, deduplicate=False, optional_audio=self.data_.hparams["optional_audio"]).songs
+            if len(songs) < len(X):
+                raise InputError(f"X: expected a popularity in each row, got {len(songs):,} of {len(X):,}")
+            y = songs[_TARGET]
+        return float(super().score(X, y, sample_weight))
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint, which :meth:`load` and the command line read."""

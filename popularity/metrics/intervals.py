@@ -72,9 +72,12 @@ def cluster_bootstrap(
         samples: number of samples.
 
     Returns:
-        Lower and upper ends (m,) of the `LEVEL` intervals of sum(values) / sum(weights).
+        Lower and upper ends (m,) of the `LEVEL` intervals of sum(values) / sum(weights); not a number for fewer than
+        two clusters.
     """
     count = int(clusters.max()) + 1
+    if len(np.unique(clusters)) < 2:
+        return np.full(values.shape[1], np.nan), np.full(values.shape[1], np.nan)
     sums, sizes = (np.zeros((count, values.shape[1])) for _ in range(2))
     np.add.at(sums, clusters, values)
     np.add.at(sizes, clusters, weights)

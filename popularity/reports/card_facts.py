@@ -11,7 +11,7 @@ import pandas as pd
 
 from popularity import __version__
 from popularity.data.albums import first_artists
-from popularity.data.sources import DOWNLOADS, EMBEDDED, EMBEDDED_FILE, NAMES, ORIGINS
+from popularity.data.sources import DOWNLOADS, EMBEDDED, EMBEDDED_FILE, NAMES, ORIGINS, parquet_files
 from popularity.data.splits import GROUPS
 from popularity.training.datamodule import PopularityDataModule
 from popularity.training.module import PopularityModule
@@ -21,7 +21,9 @@ TITLE, AUTHORS = "popularity: predict a song's Spotify popularity with Mamba", "
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """SHA-256 of a file, in hexadecimal; of a folder of Parquet files, that of theirs one behind the other."""
+    if path.is_dir():
+        return hashlib.sha256("".join(map(file_hash, parquet_files(path))).encode()).hexdigest()
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -108,6 +108,16 @@ class Search:
             raise InputError(f"--objective: expected one or two of {', '.join(_OBJECTIVES)}, got {options.objective}")
         if not self.config["data"]["validation"]:
             raise InputError("data.validation: expected a share above 0 to choose settings by, got 0")
+        trainer = self.config["trainer"]
+        if not self.config["data"]["folds"] and options.folds < 2:
+            raise InputError("data.folds: expected songs that are held out to choose settings by, got 0 folds")
+        never = not 1 <= (trainer["check_val_every_n_epoch"] or 1) <= self.epochs
+        if not self.lightgbm and (never or trainer["limit_val_batches"] == 0):
+            raise InputError(
+                f"trainer: expected an epoch that is validated, to choose settings by, got max_epochs {self.epochs}, "
+                f"check_val_every_n_epoch {trainer['check_val_every_n_epoch']}, limit_val_batches "
+                f"{trainer['limit_val_batches']}"
+            )
         if pruner in ("median", "hyperband") and not by_epoch:
             raise InputError(f"--pruner {pruner} compares epochs: expected a network and one metric as objective")
         if pruner == "hyperband" and self.epochs <= max(1, options.warmup_epochs):
@@ -144,6 +154,8 @@ def load_space(path: str) -> Space:
             if (section == "data" and name in _SONGS) or (section == "trainer" and name not in TRAINER):
                 raise InputError("a search cannot vary this, trials would not be comparable")
             space[key] = parser.instantiate(parser.parse_object({"distribution": entry})).distribution
+            if key == "trainer.max_epochs" and min(edges(space[key])) < 1:
+                raise InputError("expected at least 1 epoch, after which a trial is scored")
         if len({key.startswith("lightgbm.") for key in space}) != 1:
             raise InputError("expected keys of the network or keys of lightgbm, got both or none")
     except (OSError, AttributeError, yaml.YAMLError, InputError, ValueError, TypeError) as error:
@@ -159,4 +171,4 @@ def edges(distribution: BaseDistribution) -> list[Any]:
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     low, high = distribution.low, distribution.high
     # not a whole number where any may be sampled: keys that hold whole numbers refuse it
-    return [low, high, low + (distribution.step or 0.618 * (high - low))]
+    return [low, high, min(high, low + (distribution.step or 0.618 * (high - low)))]

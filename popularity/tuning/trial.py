@@ -135,6 +135,8 @@ class RunTrial:
         fit.run()
         costs = {"seconds": time.perf_counter() - began}
         costs["parameters"] = sum(weight.numel() for weight in fit.module.parameters())
+        if not epochs:
+            raise InputError("trainer: expected an epoch that is validated, got none")
         sign, monitor = 1 if config.checkpoint.mode == "min" else -1, config.checkpoint.monitor or "val/mse"
         return {**min(epochs, key=lambda epoch: sign * epoch[monitor]), **costs}
 

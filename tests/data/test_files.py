@@ -221,6 +221,38 @@ def test_records_within_records(raw_songs: pd.DataFrame, write: Write) -> None:
     pd.testing.assert_frame_equal(load_songs(write(json.dumps(nested), "songs.json")).songs, expected)
 
 
+@pytest.mark.parametrize("form", ["record", "list", "lines", "lines with CRLF"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_song_has_a_list_of_artists(count: int, form: str, raw_songs: pd.DataFrame, write: Write) -> None:
+    """One song alone is a record with a list in it, and not a list of artists in an envelope."""
+    records = json.loads(raw_songs.head(count).to_json(orient="records"))
+    nested = [{"artists": [{"name": record.pop("artists")}, {"name": "B"}], **record} for record in records]
+    lines = [json.dumps(record) for record in nested]
+    text = {"record": lines[0], "list": json.dumps(nested), "lines": "\n".join(lines)}
+    text["lines with CRLF"] = "\r\n".join(lines)
+    found = load_songs(write(text[form], "songs.json"), need_popularity=False).songs
+    assert found["title"].tolist() == raw_songs["track_name"][: 1 if form == "record" else count].tolist()
+
+
+@pytest.mark.parametrize("character", "\u2028\u2029\x85\x0b\x0c")
+def test_json_lines_end_at_line_breaks_alone(character: str, raw_songs: pd.DataFrame, write: Write) -> None:
+    records = json.loads(raw_songs.head(3).to_json(orient="records"))
+    written = character if character > " " else json.dumps(character)[1:-1]
+    lines = [json.dumps(record, ensure_ascii=False) for record in records]
+    lines[1] = lines[1].replace(records[1]["track_name"], f"A{written}B")
+    titles = load_songs(write("\n".join(lines), "songs.jsonl"), need_popularity=False).songs["title"]
+    assert titles.tolist()[1] == f"A{character}B"
+
+
+def test_half_of_a_character_is_a_question_mark(raw_songs: pd.DataFrame, write: Write) -> None:
+    """As JSON has it of an emoji that was cut in two."""
+    records = json.loads(raw_songs.head(3).to_json(orient="records"))
+    records[0]["track_name"], records[1]["artists"], records[2]["\ud800"] = "T \ud83d", ["A \udc00"], 1
+    found = load_songs(write(json.dumps(records), "songs.json"), need_popularity=False).songs
+    assert found["title"][0] == "T ?"
+    assert found["artist"][1] == "A ?"
+
+
 def test_songs_by_id(songs: pd.DataFrame, write: Write) -> None:
     by_id = songs.set_index("track_id").to_dict("index")
     found = load_songs(write(json.dumps(by_id, default=str), "songs.json")).songs

@@ -93,6 +93,23 @@ def test_parts_are_the_whole(name, frame, tmp_path):
     assert read["danceability"].tolist() == frame["danceability"].tolist()
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_of_two_bytes_to_a_character_the_whole_is_read(encoding, frame, tmp_path):
+    path = tmp_path / "songs.csv"
+    path.write_bytes(frame.to_csv(index=False).encode(encoding))
+    assert len(same_as_whole(path, fewest=1)) == ROWS
+
+
+def test_a_last_part_of_one_record(frame, tmp_path, monkeypatch):
+    """It is a song, and not the list of artists within it."""
+    records = [{**record, "artists": [{"name": record.pop("artist_name")}]} for record in frame.to_dict("records")]
+    path, lines = tmp_path / "songs.jsonl", [json.dumps(record) + "\n" for record in records]
+    path.write_text("".join(lines))
+    monkeypatch.setattr(parts, "PART_BYTES", len("".join(lines[:-1])) + 10)
+    assert [len(table.songs) for table in songs_in_parts(str(path))] == [ROWS - 1, 1]
+    same_as_whole(path, fewest=2)
+
+
 def test_units_are_decided_once(frame, tmp_path):
     """The last part alone would be read otherwise: its songs are as long in minutes as others in seconds."""
     frame["duration_ms"] = [200] * (ROWS - 20) + [25] * 20

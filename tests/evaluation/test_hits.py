@@ -106,6 +106,8 @@ def test_quantiles_are_those_of_the_training_songs(plan, songs):
     assert np.mean(popularity >= cutoff_value("top_quarter", popularity)) == pytest.approx(0.25, abs=0.05)
     assert np.mean(popularity >= cutoff_value("median", popularity)) == pytest.approx(0.5, abs=0.05)
     assert cutoff_value("70", popularity) == 70
+    assert cutoff_value("50.5", popularity) == 51, "whole numbers from 50.5 on are those from 51 on"
+    assert cutoff_value("50.5", popularity / 3) == 50.5
 
 
 def test_test_songs_have_no_say_in_what_a_hit_is(plan, songs):
@@ -175,6 +177,8 @@ def test_a_distribution_between_its_cutoffs():
     assert probability_at(at_least, 2).tolist() == at_least[1].tolist()
     assert probability_at(at_least, 2.25) == pytest.approx(0.75 * at_least[1] + 0.25 * at_least[2])
     assert probability_at(at_least, 100).tolist() == at_least[99].tolist()
+    assert probability_at(at_least, 0).tolist() == [1, 1]
+    assert probability_at(at_least, 0.5) == pytest.approx(0.5 + 0.5 * at_least[0])
 
 
 def test_what_is_no_probability_fails(plan, songs):

@@ -161,6 +161,7 @@ def test_the_bootstrap_covers_and_knows_clusters():
     again = cluster_bootstrap(values, ones, clusters, seed=0, samples=1000)
     assert (again[0] == low).all()
     assert (cluster_bootstrap(values, ones, clusters, seed=1, samples=1000)[0] != low).any()
+    assert np.isnan(cluster_bootstrap(values, ones, np.zeros(300, int))).all(), "one artist says nothing of others"
 
 
 def test_the_bootstrap_weighs_songs_by_their_predictions():

@@ -57,6 +57,10 @@ def test_y_and_the_column_are_the_same_popularity(fitted, songs):
     again.fit(songs[:60].drop(columns="popularity"), songs["popularity"][:60])
     assert again.predict(songs[60:]).tolist() == fitted.predict(songs[60:]).tolist()
     assert fitted.score(songs[60:]) == fitted.score(songs[60:], songs["popularity"][60:])
+    named = songs[60:].rename(columns={"popularity": "Track Popularity"})
+    assert fitted.score(named) == fitted.score(songs[60:])
+    with pytest.raises(InputError, match=r"X: expected a popularity in each row, got 29 of 30"):
+        fitted.score(songs[60:].assign(popularity=songs["popularity"].where(songs.index != 70)))
     other = regressor.PopularityRegressor(settings=SETTINGS, random_state=1).fit(songs[:60])
     assert other.predict(songs[60:]).tolist() != fitted.predict(songs[60:]).tolist()
 

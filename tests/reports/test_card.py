@@ -275,6 +275,23 @@ def test_a_shipped_set_is_known_by_its_content():
     assert named_set("copy.csv", "0" * 64) is None
 
 
+def test_a_folder_of_songs_is_known_by_its_files(tmp_path):
+    from popularity.data.songs import load_songs
+    from popularity.reports.card_facts import data_facts, file_hash
+    from tests.conftest import make_songs
+
+    folder = tmp_path / "songs"
+    folder.mkdir()
+    for number in range(2):
+        make_songs(20, seed=number).to_parquet(folder / f"{number}.parquet")
+    one = file_hash(folder)
+    assert one == file_hash(folder)
+    (folder / "0.parquet").unlink()
+    assert file_hash(folder) != one
+    table = load_songs(str(folder))
+    assert data_facts(str(folder), table.songs, folder)["file"] == "songs"
+
+
 @pytest.mark.slow
 def test_the_page_in_a_browser(here, tmp_path):
     for number, width in enumerate((DESKTOP, PHONE)):

@@ -38,6 +38,7 @@ def distribution(kind: str, **init_args) -> str:
         ("model.head: " + distribution("Categorical", choices=["HistogramHead", "GaussianHead"]), "GaussianHead"),
         ("model.net.bidirectional: " + distribution("Categorical", choices=["sometimes"]), "sometimes"),
         ("data.fold: " + distribution("Int", low=0, high=4), "not be comparable"),
+        ("trainer.max_epochs: " + distribution("Int", low=0, high=2), "expected at least 1 epoch"),
         ("trainer.devices: " + distribution("Int", low=1, high=2), "not be comparable"),
         ("lightgbm.num_leafs: " + distribution("Int", low=2, high=4), "num_leafs"),
         (
@@ -64,6 +65,13 @@ def test_a_bad_space_is_one_line_before_anything_runs(line, told, tune, tmp_path
     assert not (tmp_path / "tune").exists()
 
 
+def test_what_is_tried_before_a_search_lies_within_the_space():
+    for low, high, step in ((0.9, 0.9, 0.1), (0.5, 0.9, 0.1), (0.5, 0.9, None), (0.5, 0.5, None)):
+        tried = space_module.edges(distributions.FloatDistribution(low, high, step=step))
+        assert all(low <= value <= high for value in tried)
+    assert set(space_module.edges(distributions.IntDistribution(8, 8))) == {8}
+
+
 @pytest.mark.parametrize(
     ("more", "told"),
     [
@@ -80,6 +88,9 @@ def test_a_bad_space_is_one_line_before_anything_runs(line, told, tune, tmp_path
         (["--pruner", "mean"], "mean"),
         (["--trainer.devices", "2", "--trainer.strategy", "ddp"], "one tune process per device"),
         (["--data.validation", "0"], "data.validation"),
+        (["--data.folds", "0"], "data.folds"),
+        (["--trainer.check_val_every_n_epoch", "50"], "expected an epoch that is validated"),
+        (["--trainer.limit_val_batches", "0"], "expected an epoch that is validated"),
         (["--storage", "mysql://localhost/x"], "expected sqlite"),
         (["--storage", "study.json"], "study.json"),
         (["--storage", "sqlite://"], "expected sqlite"),
