@@ -199,7 +199,7 @@ class PopularityCLI(LightningCLI):
             today = self.datamodule.fingerprint()
             check_held_out(fingerprint_of(self.checkpoint), today)
             if verb == "validate" and not today["validation_songs"]:
-                raise InputError("validate: expected songs that were held out of the training, got data.validation 0")
+                raise InputError("validate: the fit of this checkpoint held out no songs to validate on")
 
     def _config_text(self) -> str:
         """The config of a fit as YAML; without the checkpoint it was resumed from, so that it repeats the run."""

@@ -103,7 +103,7 @@ def test_predict_writes_a_line_per_song_in_input_order(run, tmp_path):
 def test_where_no_songs_are_held_out_validate_says_so(tmp_path, song_file, capsys):
     run = fit(tmp_path, song_file, "--data.validation", "0", epochs=1)
     assert main(["validate", "--ckpt_path", str(run / "checkpoints" / "last.ckpt"), *PLAIN]) == 2
-    assert "error: validate: expected songs that were held out" in capsys.readouterr().err
+    assert "error: validate: the fit of this checkpoint held out no songs" in capsys.readouterr().err
 
 
 @pytest.mark.slow
