@@ -197,5 +197,6 @@ def written(value: float, digits: int) -> str:
 
 
 def written_range(low: float, high: float, digits: int) -> str:
-    """Two ends as text."""
-    return f"{written(low, digits)} to {written(high, digits)}"
+    """Two ends as text, one dash where they are no numbers."""
+    ends = written(low, digits), written(high, digits)
+    return ends[0] if ends == ("–", "–") else " to ".join(ends)

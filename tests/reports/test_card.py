@@ -275,6 +275,13 @@ def test_a_shipped_set_is_known_by_its_content():
     assert named_set("copy.csv", "0" * 64) is None
 
 
+def test_an_interval_that_nothing_tells_is_one_dash():
+    from popularity.reports.card_songs import written_range
+
+    assert written_range(np.nan, np.nan, 2) == "–"
+    assert written_range(-1, 2, 1) == "\u22121.0 to 2.0"
+
+
 def test_a_folder_of_songs_is_known_by_its_files(tmp_path):
     from popularity.data.songs import load_songs
     from popularity.reports.card_facts import data_facts, file_hash
