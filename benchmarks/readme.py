@@ -6,7 +6,7 @@ With ``--check`` nothing is written, and the exit code says whether all tables a
 from __future__ import annotations
 
 import json
-import math
+import statistics
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -151,8 +151,9 @@ def first_folds(results: Path) -> str:
         ours, trees = first["mamba"], first[["lightgbm", "catboost"]].min()
         ratios.append(ours / trees)
         rows.append([cell, f"{ours:.2f}", f"{trees:.2f}", f"{ratios[-1]:.3f}"])
-    mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-    return table(["set, split", "`mamba`", "better trees", "ratio"], [*rows, ["geometric mean", "", "", f"{mean:.3f}"]])
+    if ratios:
+        rows.append(["geometric mean", "", "", f"{statistics.geometric_mean(ratios):.3f}"])
+    return table(["set, split", "`mamba`", "better trees", "ratio"], rows)
 
 
 def rivals(results: Path) -> str:

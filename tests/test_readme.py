@@ -24,20 +24,21 @@ def test_an_ablation_shows_its_paired_interval(tmp_path):
     from benchmarks.readme import ROOT, ablations, first_comment
 
     layers = ROOT / "configs" / "ablations"
-    rows = [("mamba", 0, None, None, 1), ("no_title", 0.5, -0.1, 1.1, 1.01), ("no_history", 9, 7.5, 10.5, 1.2)]
-    rows.append(("shuffled", 3, None, None, 1.1))  # on one fold
-    names = ("model", "difference", "low", "high", "ratio_to_reference")
-    for cell, some in (("songs_random", rows), ("songs_of_2020_time", rows[:2])):
+    errors = {"mamba": (10, 20), "no_title": (10.2, 20.8), "no_history": (18.5, 29.5), "shuffled": (13,)}  # on one fold
+    cells = {"songs_random": ["mamba", "no_title", "shuffled"], "songs_of_2020_time": ["mamba", "no_title"]}
+    cells["songs_random/more"] = ["mamba", "no_history"]  # measured by another command
+    for cell, models in cells.items():
         folder = tmp_path / "version_0.2" / "ablations" / cell
         folder.mkdir(parents=True)
         (folder / "summary.csv").touch()
-        (folder / "against_mamba.json").write_text(json.dumps([dict(zip(names, row, strict=True)) for row in some]))
+        rows = [f"{model},0,{fold},{mse},400,100" for model in models for fold, mse in enumerate(errors[model])]
+        (folder / "folds.csv").write_text("\n".join(["model,repeat,fold,mse,songs_train,songs_test", *rows]))
     lines = ablations(tmp_path).splitlines()
     told = {name: first_comment(layers / f"{name}.yaml") for name in ("no_history", "no_title")}
     assert lines[0] == "| config | what is changed | songs_of_2020, `time` | songs, `random` |"
     assert lines[2:] == [
-        f"| `no_history` | {told['no_history']} | - | +9.00 (+7.50 to +10.50) |",
-        f"| `no_title` | {told['no_title']} | +0.50 (-0.10 to +1.10) | +0.50 (-0.10 to +1.10) |",
+        f"| `no_history` | {told['no_history']} | - | +9.00 (+1.22 to +16.78) |",
+        f"| `no_title` | {told['no_title']} | +0.50 (-4.17 to +5.17) | +0.50 (-4.17 to +5.17) |",
     ]
 
 

@@ -108,15 +108,13 @@ class Search:
             raise InputError(f"--objective: expected one or two of {', '.join(_OBJECTIVES)}, got {options.objective}")
         if not self.config["data"]["validation"]:
             raise InputError("data.validation: expected a share above 0 to choose settings by, got 0")
-        trainer = self.config["trainer"]
         if not self.config["data"]["folds"] and options.folds < 2:
             raise InputError("data.folds: expected songs that are held out to choose settings by, got 0 folds")
-        never = not 1 <= (trainer["check_val_every_n_epoch"] or 1) <= self.epochs
-        if not self.lightgbm and (never or trainer["limit_val_batches"] == 0):
+        every, share = (self.config["trainer"][name] for name in ("check_val_every_n_epoch", "limit_val_batches"))
+        if not self.lightgbm and (share == 0 or not 1 <= (every or 1) <= self.epochs):
             raise InputError(
                 f"trainer: expected an epoch that is validated, to choose settings by, got max_epochs {self.epochs}, "
-                f"check_val_every_n_epoch {trainer['check_val_every_n_epoch']}, limit_val_batches "
-                f"{trainer['limit_val_batches']}"
+                f"check_val_every_n_epoch {every}, limit_val_batches {share}"
             )
         if pruner in ("median", "hyperband") and not by_epoch:
             raise InputError(f"--pruner {pruner} compares epochs: expected a network and one metric as objective")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
-from popularity.features.song import CODES
-from popularity.models.categories import CategorySum
+from tests.conftest import Lazy
+
+torch = Lazy("torch")
+categories_module = Lazy("popularity.models.categories")
 
 
 @pytest.mark.parametrize("shape", [(1,), (300,), (5, 7), (0,)])
 @pytest.mark.parametrize("width", [24, 128, 256])
 def test_without_gradients_it_is_the_same(shape: tuple[int, ...], width: int) -> None:
+    from popularity.features.song import CODES
+
     torch.manual_seed(0)
-    categories = CategorySum(CODES, width, 0.3)
+    categories = categories_module.CategorySum(CODES, width, 0.3)
     codes = torch.stack([torch.randint(0, count, shape) for count in CODES], -1)
     with_gradients = categories(codes)
     with torch.no_grad():

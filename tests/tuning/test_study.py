@@ -41,11 +41,12 @@ def all_of_space() -> dict[str, Any]:
 
 def search_of(space=None, **options) -> of_space.Search:
     given = of_space.Options(space="none", trials=options.pop("trials", 24), heartbeat=1, **options)
+    validated = ("check_val_every_n_epoch", "limit_val_batches")
     config = {
         "seed_everything": 0,
         "log_dir": "none",
-        "data": {"validation": 0.1},
-        "trainer": dict.fromkeys(of_space.TRAINER) | {"max_epochs": 9},
+        "data": {"validation": 0.1, "folds": 5},
+        "trainer": {**dict.fromkeys((*of_space.TRAINER, *validated)), "max_epochs": 9},
     }
     return of_space.Search(given, config, space or all_of_space(), float("inf"))
 
