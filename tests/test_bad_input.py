@@ -175,7 +175,7 @@ def test_paths_that_are_no_file(source, named, refused, tmp_path, checkpoint):
     ("table", "arguments", "named"),
     [
         (songs().assign(artist_name="One"), ["--data.split", "artist"], ("artist", "at least 5", "got 1")),
-        (songs().drop(columns="release_date"), ["--data.split", "time"], ("time", "release dates", "none of the 40")),
+        (songs().drop(columns="release_date"), ["--data.split", "time"], ("time", "column release_date", "none of the 40")),
         (songs().drop(columns="artist_name"), ["--data.split", "credits"], ("column artist", "none of the 40")),
         (songs(3), [], ("at least 5 songs", "got 3")),
         (songs(10), [], ("fewer than 2 of 10 songs", "validation")),
@@ -183,6 +183,15 @@ def test_paths_that_are_no_file(source, named, refused, tmp_path, checkpoint):
         (songs(), ["--data.folds", "1"], ("folds: expected at least 2", "1")),
         (songs(), ["--data.validation", "0.9"], ("validation", "from 0 to 0.5", "0.9")),
         (songs(), ["--data.batch_size", "0"], ("data.batch_size", "at least 1", "0")),
+        # all songs are trained on, and the rule tells which of them calibrate
+        (
+            songs().drop(columns="artist_name"),
+            ["--data.folds", "0", "--data.split", "artist"],
+            ("column artist", "none of the 40"),
+        ),
+        (songs(), ["--data.folds", "0", "--data.split_seed", "-1"], ("seed: expected a number from 0", "-1")),
+        (songs(), ["--choice.share", "0"], ("choice.share", "a number above 0 and at most 0.5", "0")),
+        (songs(), ["--choice.share", "nan"], ("choice.share", "a number above 0 and at most 0.5", "nan")),
     ],
 )
 def test_songs_that_cannot_be_split_as_asked(table, arguments, named, refused, tmp_path):

@@ -36,7 +36,8 @@ def main(argv: list[str]) -> None:
     check_fold(options.folds, options.fold, options.seed, options.validation)
     # Names in a file may look like markup.
     console = Console(markup=False, emoji=False, highlight=False)
-    load = partial(load_songs, options.source, cache_dir=options.cache_dir, columns=options.columns)
+    reading = {name: getattr(options, name) for name in ("cache_dir", "columns", "optional_audio")}
+    load = partial(load_songs, options.source, **reading)
     if options.without_popularity:
         table = load(deduplicate=False, need_popularity=False)
     else:
@@ -56,6 +57,7 @@ def _parser() -> Parser:
         "--columns", type=dict[str, str] | None, help="'{popularity: my_column, ...}' where names differ"
     )
     parser.add_argument("--cache_dir", type=Path | None, help="folder for downloads")
+    parser.add_argument("--optional_audio", type=bool, default=False, help="true: audio columns may be missing")
     parser.add_argument("--folds", type=int, default=5, help="number of folds")
     parser.add_argument("--fold", type=int, default=0, help="the fold whose sizes are shown")
     parser.add_argument("--seed", type=int, default=0, help="seed of the splits")

@@ -25,16 +25,17 @@ GROUPS = {
     "album": "albums",
     "time": "release dates",
 }
+#: The column without which a rule parts nothing.
+_COLUMN: dict[str, str] = {"artist": "artist", "credits": "artist", "album": "album", "time": "release_date"}
 
 
 def group_numbers(songs: pd.DataFrame, kind: SplitKind) -> np.ndarray:
-    """Return the group number of each row, 0 to the number of groups - 1, numbered by first appearance."""
+    """Return the group number of each row, 0 to the number of groups - 1."""
     if kind == "random":
         return np.arange(len(songs))
+    check_column(songs, kind)
     if kind == "album":
-        _require(songs, "album", kind)
         return _components(_albums(part) for part in in_chunks(songs))
-    _require(songs, "artist", kind)
     nameless = nameless_artists(songs)
     if kind == "artist":
         return own_group_where_missing(first_artists(songs).fillna(nameless))
@@ -45,8 +46,14 @@ def group_numbers(songs: pd.DataFrame, kind: SplitKind) -> np.ndarray:
     )
 
 
-def _require(songs: pd.DataFrame, column: str, kind: SplitKind) -> None:
-    if not songs[column].notna().any():
+def check_column(songs: pd.DataFrame, kind: SplitKind) -> None:
+    """Refuse songs that a rule cannot part.
+
+    Raises:
+        InputError: no song has a value in the column that the rule reads.
+    """
+    column = _COLUMN.get(kind)
+    if column is not None and not songs[column].notna().any():
         raise InputError(
             f"split {kind} needs the column {column}, but none of the {len(songs):,} songs has a value there"
         )

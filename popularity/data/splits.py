@@ -18,13 +18,14 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupKFold, KFold
 
-from popularity.data.groups import GROUPS, SplitKind, group_numbers, largest_group, stays_in_training
+from popularity.data.groups import GROUPS, SplitKind, check_column, group_numbers, largest_group, stays_in_training
 from popularity.errors import InputError
 
 __all__ = [
     "GROUPS",
     "Split",
     "SplitKind",
+    "check_column",
     "check_fold",
     "inner_folds",
     "inner_splits",
@@ -97,6 +98,7 @@ def make_split(
     """
     _check_arguments(kind, folds, fold, seed, validation)
     if kind == "time":
+        check_column(songs, kind)
         return _time_split(songs["release_date"], folds, fold, validation)
     groups = group_numbers(songs, kind)
     n_groups = int(groups.max()) + 1 if len(groups) else 0
@@ -120,7 +122,7 @@ def inner_folds(
         seed: of the folds.
 
     Returns:
-        Pairs of row numbers: to fit to, and held out. None where the songs cannot be split at all.
+        Pairs of row numbers: to fit to, and held out; no pairs where the songs cannot be split at all.
     """
     for count in range(folds, 1, -1):
         parts = count + 1 if kind == "time" else count
@@ -240,8 +242,6 @@ def _sample_groups(groups: np.ndarray, kind: SplitKind, share: float, rng: np.ra
 def _time_split(dates: pd.Series, folds: int, fold: int, validation: float) -> Split:
     days = dates.to_numpy(dtype="datetime64[us]")
     dated = np.flatnonzero(~np.isnat(days))
-    if not len(dated):
-        raise InputError(f"split time needs release dates, but none of the {len(days):,} songs has one")
     order = dated[np.argsort(days[dated], kind="stable")]
     ordered = days[order]
     start, stop = (_cut(ordered, 1 - (part + 1) / folds) for part in (fold, fold - 1))

@@ -124,8 +124,9 @@ def _network(configs: Sequence[str], overrides: Mapping[str, Any] | None = None)
     # Lightning takes seconds to import, which no other model needs
     from popularity.evaluation.network import fit_network, network_reads, network_settings
 
-    settings = network_settings(configs, overrides or {})
-    return Model(network_reads(configs), settings, fit_predict=partial(fit_network, configs, overrides or {}))
+    overrides = overrides or {}
+    settings = network_settings(configs, overrides)
+    return Model(network_reads(configs, overrides), settings, fit_predict=partial(fit_network, configs, overrides))
 
 
 def _classifier(classifier: str, feature_set: str | None = None, balance: str | None = None) -> Model:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from popularity.data.songs import SongTable
 from popularity.data.splits import Split
@@ -51,13 +50,15 @@ def network_settings(configs: Sequence[str], overrides: Mapping[str, Any]) -> di
     return {"configs": contents, "overrides": dict(overrides)}
 
 
-def network_reads(configs: Sequence[str]) -> str:
-    """``audio`` or ``everything``: what the encoder of the config files reads of a song."""
-    encoders = [
-        yaml.safe_load(Path(resolve_config(path)).read_text()).get("data", {}).get("encoder") for path in configs
-    ]
-    last = str(next((encoder for encoder in reversed(encoders) if encoder), ""))
-    return "audio" if "ColumnEncoder" in last or "'audio_only': True" in last else "everything"
+def network_reads(configs: Sequence[str], overrides: Mapping[str, Any]) -> str:
+    """``audio`` or ``everything``: what the encoder of a network reads of a song.
+
+    Raises:
+        InputError: a name or a value that no fit takes.
+    """
+    encoder = read_config(configs, overrides).data.encoder
+    audio = encoder.class_path.endswith(".ColumnEncoder") or encoder.get("init_args", {}).get("audio_only", False)
+    return "audio" if audio else "everything"
 
 
 def fit_network(configs: Sequence[str], overrides: Mapping[str, Any], task: Task) -> Outcome:

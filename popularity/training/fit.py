@@ -17,6 +17,7 @@ from types import MethodType
 from typing import Any
 
 from jsonargparse import Namespace
+from jsonargparse.typing import restricted_number_type
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
@@ -43,6 +44,8 @@ _DEFAULTS: dict[str, Any] = {
     "early_stopping.patience": 15,
     "early_stopping.strict": False,  # --trainer.max_steps may end a run before its first validation
 }
+#: Of the training songs.
+Share = restricted_number_type("Share", float, [(">", 0), ("<=", 0.5)])
 #: How a fit suits itself to its songs (`popularity.training.choice`): name, type, default, help.
 _CHOICE: tuple[tuple[str, Any, Any, str], ...] = (
     (
@@ -52,7 +55,7 @@ _CHOICE: tuple[tuple[str, Any, Any, str], ...] = (
         "Keep one member alone where held-out songs show it clearly better than the mean.",
     ),
     ("calibrate", bool, True, "Correct predictions by what held-out songs showed."),
-    ("share", float, 0.2, "Share of the training songs that is held out to choose and calibrate by."),
+    ("share", Share, 0.2, "Share of the training songs, half at most, that is held out to choose and calibrate by."),
 )
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import csv
+import time
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from popularity.errors import InputError
 from popularity.io import check_folder, write_atomically
 from popularity.training.checkpoints import BEFORE_LAST, LAST
+
+#: Lightning saves after each row. The file is written whole, so that a long run would mostly write: seconds in between.
+SECONDS = 2.0
 
 
 class MetricsCSV(Logger):
@@ -29,6 +34,7 @@ class MetricsCSV(Logger):
         self._beside = beside
         self._rows: list[dict[str, Any]] | None = None
         self._unsaved = False
+        self._saved_at = -SECONDS
 
     @property
     def path(self) -> Path:
@@ -73,7 +79,13 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the file; it is never half written."""
+        """Write the file, unless that was done just now."""
+        if time.monotonic() - self._saved_at >= SECONDS:
+            self.write()
+
+    @rank_zero_only
+    def write(self) -> None:
+        """Write all rows; the file is never half written."""
         if not self._unsaved or self._rows is None:
             return
         names = list(dict.fromkeys(["epoch", "step", *(name for row in self._rows for name in row)]))
@@ -82,12 +94,22 @@ class MetricsCSV(Logger):
             writer = csv.DictWriter(file, names, restval="")
             writer.writeheader()
             writer.writerows(self._rows)
-        self._unsaved = False
+        self._unsaved, self._saved_at = False, time.monotonic()
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Write what is left."""
-        self.save()
+        self.write()
+
+
+class MetricsFirst(Callback):
+    """Writes all metrics before a checkpoint: a run that goes on from it does not log the steps before again."""
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Write what is left."""
+        for logger in trainer.loggers:
+            if isinstance(logger, MetricsCSV):
+                logger.write()
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:

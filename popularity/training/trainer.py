@@ -18,7 +18,7 @@ from popularity.io import check_folder
 from popularity.remote import address_of
 from popularity.training.callbacks import EMA, BestSoFar, FiniteLoss, LongLived, ProgressBar, RandomState
 from popularity.training.checkpoints import CheckpointFiles, LastCheckpoint
-from popularity.training.loggers import MetricsCSV, run_version
+from popularity.training.loggers import MetricsCSV, MetricsFirst, run_version
 from popularity.training.module import METRICS
 from popularity.training.tensorboard import CurvesLogger, HyperParameters, Plots, flat
 
@@ -75,7 +75,7 @@ def make_trainer(
     chosen = [*_own_callbacks(config, built, settings), FiniteLoss(), RandomState(), LongLived(), best]
     if settings["logger"]:
         hparams = {**flat(built.model.hparams), **flat(built.data.hparams, "data.")}
-        chosen += [HyperParameters(hparams), LearningRateMonitor(logging_interval="step")]
+        chosen += [HyperParameters(hparams), LearningRateMonitor(logging_interval="step"), MetricsFirst()]
     if settings["enable_progress_bar"] is not False:
         chosen.append(ProgressBar(best))
     settings["callbacks"] = [*(settings["callbacks"] or []), *chosen, *callbacks]

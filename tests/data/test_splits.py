@@ -307,7 +307,7 @@ def test_index_labels_do_not_matter() -> None:
             "split credits needs at least 5 groups of songs that share no name, one per fold, got 1",
         ),
         (9, "album", {}, "split album needs the column album, but none of the 9 songs has a value there"),
-        (9, "time", {}, "split time needs release dates, but none of the 9 songs has one"),
+        (9, "time", {}, "split time needs the column release_date, but none of the 9 songs has a value there"),
         (9, "random", {"folds": 1}, "folds: expected at least 2, got 1"),
         (9, "random", {"fold": 5}, "fold: expected a number from 0 to 4 with 5 folds, got 5"),
         (9, "random", {"fold": -1}, "fold: expected a number from 0 to 4 with 5 folds, got -1"),

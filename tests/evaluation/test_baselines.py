@@ -327,6 +327,7 @@ BAD = [
     ({"class_path": "sklearn.linear_model.Ridge", "init_args": {"beta": 1}}, "unexpected keyword argument 'beta'"),
     ({"configs": "mamba"}, "configs: expected a list of config names or YAML files, got 'mamba'"),
     ({"configs": ["mamba"], "overrides": 5}, "overrides: expected a mapping of dotted settings, got 5"),
+    ({"configs": ["mamba"], "overrides": {"model.net.widht": 8}}, "unknown setting model.net.widht"),
     (
         {"configs": ["mamba"], "overrides": {"model.net": {"class_path": "my.Net"}}},
         "overrides: expected model.net: CLASS and model.net.SETTING: VALUE, got class_path in model.net",
@@ -350,6 +351,22 @@ def test_bad_settings_are_one_line(settings: dict[str, Any], message: str) -> No
     assert str(raised.value).startswith("model mine: ")
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("configs", "overrides", "reads"),
+    [
+        (["mamba"], {}, "everything"),
+        (["mamba"], {"data.encoder.audio_only": True}, "audio"),
+        (["audio"], {}, "audio"),
+        (["single_token"], {}, "audio"),
+        ([], {"data.encoder": "ColumnEncoder"}, "audio"),
+    ],
+)
+def test_what_a_network_reads(configs: list[str], overrides: dict[str, Any], reads: str) -> None:
+    from popularity.evaluation.models import build_model
+
+    assert build_model("mine", {"configs": configs, "overrides": overrides}).feature_set == reads
 
 
 def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

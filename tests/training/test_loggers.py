@@ -52,6 +52,30 @@ def test_a_resumed_run_keeps_the_rows_before_its_first_step(tmp_path: Path) -> N
     assert rows(tmp_path) == [{"step": "9", "loss": "9.0"}, {"step": "19", "loss": "0.5", "new": "1.0"}]
 
 
+def test_a_file_that_was_written_just_now_is_not_written_for_every_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(loggers.time, "monotonic", lambda: now)
+    logger = logger_in(tmp_path)
+    for step in range(3):
+        logger.log_metrics({"loss": 1.0}, step)
+        logger.save()
+    assert [row["step"] for row in rows(tmp_path)] == ["0"]
+    now += loggers.SECONDS
+    logger.save()
+    assert [row["step"] for row in rows(tmp_path)] == ["0", "1", "2"]
+
+
+def test_all_rows_are_written_before_a_checkpoint(tmp_path: Path) -> None:
+    logger = logger_in(tmp_path)
+    for step in range(3):
+        logger.log_metrics({"loss": 1.0}, step)
+        logger.save()
+    loggers.MetricsFirst().on_save_checkpoint(SimpleNamespace(loggers=[logger]), None, {})
+    assert [row["step"] for row in rows(tmp_path)] == ["0", "1", "2"]
+
+
 def test_a_test_that_knows_nothing_of_the_training_keeps_its_rows(tmp_path: Path) -> None:
     """With ddp_spawn both are in processes of their own; done again, the row takes the place of the one before."""
     first = logger_in(tmp_path)
