@@ -43,10 +43,9 @@ from popularity.training.fit import (
     apply_choice,
     build_fit,
     loaded_data,
-    missing_packages_named,
-    remember,
     suit,
 )
+from popularity.training.instantiate import missing_packages_named, remember
 from popularity.training.module import PopularityModule
 from popularity.training.processes import together
 from popularity.training.quiet import quiet_lightning

@@ -175,7 +175,7 @@ def test_paths_that_are_no_file(source, named, refused, tmp_path, checkpoint):
     ("table", "arguments", "named"),
     [
         (songs().assign(artist_name="One"), ["--data.split", "artist"], ("artist", "at least 5", "got 1")),
-        (songs().drop(columns="release_date"), ["--data.split", "time"], ("time", "column release_date", "none of the 40")),
+        (songs().drop(columns="release_date"), ["--data.split", "time"], ("column release_date", "none of the 40")),
         (songs().drop(columns="artist_name"), ["--data.split", "credits"], ("column artist", "none of the 40")),
         (songs(3), [], ("at least 5 songs", "got 3")),
         (songs(10), [], ("fewer than 2 of 10 songs", "validation")),
@@ -269,7 +269,7 @@ def test_a_fit_that_is_built_in_python_names_the_missing_package():
 
 
 def test_a_missing_module_of_this_package_keeps_its_traceback():
-    from popularity.training.fit import missing_packages_named
+    from popularity.training.instantiate import missing_packages_named
 
     with pytest.raises(ModuleNotFoundError), missing_packages_named():
         raise ModuleNotFoundError("No module named 'popularity.absent'", name="popularity.absent")

@@ -112,7 +112,7 @@ def raw_in_training(module: PopularityModule, encoder: HistoryEncoder, songs: pd
 
 
 def raw_in_evaluation(module: PopularityModule, encoder: HistoryEncoder, songs: pd.DataFrame) -> Tensor:
-    return predictor.raw_outputs(module, encoder, songs)
+    return predictor.outputs_and_known(module, encoder, encoder.encode(songs))[0]
 
 
 @pytest.mark.parametrize("kind", ["random", "time"])

@@ -18,7 +18,8 @@ from jsonargparse.typing import (
 
 import popularity.parsing.configs as configs
 from popularity.errors import InputError, one_line
-from popularity.parsing import ErrorsInOneLine, resolve_config, shipped_config, shipped_configs
+from popularity.parsing import Parser as OneLine
+from popularity.parsing import resolve_config, shipped_config, shipped_configs
 from popularity.parsing.classes import chosen_classes
 
 
@@ -65,7 +66,7 @@ class LightningLike(ArgumentParser):
     """Takes the place of Lightning's parser, which is slow to import: tests/test_front_door.py has the real one."""
 
 
-class Parser(ErrorsInOneLine, LightningLike):
+class Parser(OneLine, LightningLike):
     pass
 
 

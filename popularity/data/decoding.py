@@ -90,7 +90,7 @@ def _mixed(path: Path, content: bytes) -> tuple[bytes, str]:
     codecs.register_error("popularity-western", western)
     text = content.decode("utf-8", errors="popularity-western")
     beyond = [len(run) for run in re.findall(rb"[\x80-\xff]+", content[:_SAMPLE])]
-    good = sum(1 for character in text[:_SAMPLE] if ord(character) > 127) - bad
+    good = sum(map(len, re.findall(r"[^\x00-\x7f]+", text))) - bad
     lonely = sum(run >= _LONG_RUN for run in beyond) <= _LONG_RUNS * len(beyond)
     mostly_utf8 = good > bad
     if not mostly_utf8 and (not lonely or _IN_A_WORD.search(text)):

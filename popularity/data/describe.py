@@ -18,7 +18,8 @@ from popularity.data.songs import NoPopularity, SongTable, load_songs
 from popularity.data.sources import NAMES
 from popularity.data.splits import SplitKind, check_fold, make_split
 from popularity.errors import InputError
-from popularity.parsing import Parser, program
+from popularity.parsing import Parser
+from popularity.program import program
 
 _BAR = 40  # characters of the longest bar of the histogram
 

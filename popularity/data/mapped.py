@@ -71,6 +71,11 @@ def joined(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
     return held[0].reset_index(drop=True) if len(held) == 1 else pd.concat(held, ignore_index=True)
 
 
+def part_of(songs: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
+    """Some rows of a table, as :func:`taken`, numbered from 0 on."""
+    return taken(songs, rows).reset_index(drop=True)
+
+
 def taken(songs: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
     """Some rows of a table with their index, mapped where they are many.
 

@@ -12,9 +12,10 @@ from popularity.evaluation.protocol import Protocol, Run
 from popularity.evaluation.results import Results, known_songs
 from popularity.evaluation.runs import Result
 from popularity.inference.distribution import SHARES
+from popularity.models import conformal
 
 #: Smallest number of known songs in each band, and its name.
-BANDS = {0: "0", 1: "1", 2: "2–3", 4: "4–7", 8: "8+"}
+BANDS = dict(zip(conformal.BANDS, ("0", "1", "2–3", "4–7", "8+"), strict=True))
 COLUMNS = ["model", "intervals", "known", "predictions"]
 COLUMNS += [f"{name}_{share * 100:g}" for share in SHARES for name in ("coverage", "width")]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,20 +11,16 @@ from typing import Any
 import numpy as np
 
 from popularity.data.songs import SongTable
-from popularity.data.splits import Split
 from popularity.errors import InputError
 from popularity.evaluation.folds import Outcome, Task
 from popularity.inference.distribution import SHARES, interval
 from popularity.inference.predictor import predict_songs
 from popularity.metrics import cdf_at
 from popularity.parsing import resolve_config
-from popularity.training.fit import read_config, suited_fit
+from popularity.training.fit import fit_to_all, read_config
 
 #: Cut-offs at which a histogram is read; popularity is a whole number, so that "at least c" begins at c - 1/2.
 _CUTOFFS = np.arange(1, 101) - 0.5
-#: A fit that leaves nothing behind: no songs are held back for validation, the last weights predict.
-_SETTINGS = {"data.validation": 0, "plots.every_n_epochs": 0}
-_TRAINER = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
 
 
 def network_settings(configs: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,13 +61,8 @@ def fit_network(configs: Sequence[str], overrides: Mapping[str, Any], task: Task
     # other weights and orders for other folds; the same for the same fold
     seed = int(np.random.SeedSequence([task.seed, task.fold]).generate_state(1)[0])
     seeded = {"seed_everything": seed, "data.shuffle_seed": seed, "data.split": task.split}
-    config = read_config(configs, {**overrides, **seeded, **_SETTINGS})
-    rows, began = np.arange(len(task.train)), time.perf_counter()
-    table = SongTable(task.train, report=None, fingerprint="")  # type: ignore[arg-type]
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = {**_TRAINER, "limit_val_batches": 0, "default_root_dir": folder}
-        fit = suited_fit(config, table, Split(rows, rows[:0], rows[:0]), trainer=trainer)
-        fit.run()
+    table, began = SongTable(task.train, report=None, fingerprint=""), time.perf_counter()  # type: ignore[arg-type]
+    fit = fit_to_all(configs, {**overrides, **seeded}, table)
     notes: dict[str, Any] = {
         "chosen": fit.datamodule.chosen,
         "calibration": str(fit.module.calibration),

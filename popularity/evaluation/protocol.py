@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from popularity.errors import InputError
 from popularity.evaluation.folds import Fold, make_fold
 from popularity.evaluation.hits import cutoff_name
 from popularity.evaluation.models import Model, build_model, check_count
-from popularity.parsing import Parser
+from popularity.parsing import Parser, options_of
 from popularity.program import program
 
 #: Goes up when the same settings give other results because the judging has changed, or what a model does beyond them.
@@ -222,7 +222,7 @@ def read_command(argv: Sequence[str]) -> Comparison:
         described = parser.parse_args([f"--config={path}" for path in config.config or []]).models
     if not isinstance(described, dict) or not described:
         raise InputError("compare needs a config that describes models: -c compare")
-    options, hits = Options(**{field.name: config[field.name] for field in fields(Options)}), config.hits
+    options, hits = options_of(Options, config), config.hits
     cutoffs = tuple(dict.fromkeys(map(cutoff_name, hits.cutoffs or [])))
     if hits.models and not cutoffs:
         raise InputError("hits.models: expected hits.cutoffs as well, such as [50, 75, median]")

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_array
 
 from popularity.data.credits import credits
 from popularity.data.groups import first_artist_numbers
@@ -21,6 +22,7 @@ from popularity.evaluation.tables import FILES, ResultTables
 from popularity.metrics.intervals import clustered_half_width
 
 PREFERRED = ("mamba", "lightgbm", "tabm")  # shown in pictures of songs wherever they were compared
+_AT_ONCE = 1_000  # songs whose pairs with known songs are in memory: a busy artist has thousands of songs
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,8 @@ class Results:
         """The model that others are compared with."""
         return str(self.tables["differences"]["reference"].iloc[0]) if "differences" in self.tables else None
 
-    def focus(self, count: int = 4) -> list[str]:
-        """Models that pictures of songs show, best first: the best, some preferred ones, the reference.
+    def focus(self) -> list[str]:
+        """At most four models that pictures of songs show, best first: the best, some preferred ones, the reference.
 
         Only those on as many folds as any: errors on 10 and on 25 folds do not belong in one picture.
         """
@@ -45,7 +47,7 @@ class Results:
         summary = self.tables["summary"]
         models = summary.loc[summary["folds"] == summary["folds"].max(), "model"].tolist()
         wanted = dict.fromkeys([models[0], self.reference, *PREFERRED, *models])
-        return sorted([name for name in wanted if name in models][:count], key=models.index)
+        return sorted([name for name in wanted if name in models][:4], key=models.index)
 
 
 def read_results(folder: Path) -> Results:
@@ -90,12 +92,16 @@ def fold_rows(results: Results) -> dict[tuple[int, int], tuple[np.ndarray, np.nd
 
 def known_songs(results: Results) -> pd.DataFrame:
     """Return ``repeat, fold, row, known``: how many training songs share a credited name with each test song."""
-    names = pd.Series(credits(results.tables["songs"]), name="name").explode().dropna().rename_axis("row").reset_index()
-    pairs = names.merge(names, on="name")[["row_x", "row_y"]].drop_duplicates().query("row_x != row_y")
+    names = pd.Series(credits(results.tables["songs"])).explode().dropna()
+    codes, distinct = pd.factorize(names)
+    shape = (len(results.tables["songs"]), max(len(distinct), 1))
+    credited = csr_array((np.ones(len(codes), np.int32), (names.index.to_numpy(), codes)), shape=shape)
     found = []
     for (repeat, fold), (train, test) in fold_rows(results).items():
-        counts = pairs.loc[pairs["row_y"].isin(train), "row_x"].value_counts().reindex(test, fill_value=0)
-        found.append(pd.DataFrame({"repeat": repeat, "fold": fold, "row": test, "known": counts.to_numpy()}))
+        of_train = csr_array(credited[train].T)
+        parts = np.split(test, range(_AT_ONCE, len(test), _AT_ONCE))
+        counts = [np.diff((credited[part] @ of_train).indptr) for part in parts]
+        found.append(pd.DataFrame({"repeat": repeat, "fold": fold, "row": test, "known": np.concatenate(counts)}))
     return pd.concat(found, ignore_index=True)
 
 

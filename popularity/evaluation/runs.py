@@ -132,8 +132,13 @@ def _is_whole(facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> bool:
 
 
 def results_of(protocol: Protocol, runs: Iterable[Run], folder: Path) -> dict[Run, Result]:
-    """The results that there are."""
-    return {run: result for run in runs if (result := read_result(protocol, run, folder)) is not None}
+    """The results that there are, without ``at_least``: a large array, by which nothing but hits is judged."""
+    found = {}
+    for run in runs:
+        if (result := read_result(protocol, run, folder)) is not None:
+            arrays = {name: values for name, values in result.arrays.items() if name != "at_least"}
+            found[run] = replace(result, arrays=arrays)
+    return found
 
 
 def _seed(seed: int) -> None:

@@ -3,7 +3,7 @@
 Roles: ``SAME`` is a known song by the song's first-named artist. ``CREDITED`` is a known song that shares another name
 with it (a featured artist's own song, a song that features the first-named artist). ``ALBUM`` is a song by somebody
 else on the same album: songs on the same album often have similar popularity. ``RETRIEVED`` is one of the most similar
-known songs by others (`popularity.features.encoder`). ``same_album`` marks known songs of any role on the same album.
+known songs by others (`popularity.features.retrieved`). ``same_album`` marks known songs of any role on the same album.
 
 Row order is never used: in public files it can carry the label.
 
@@ -71,9 +71,6 @@ class RelatedSongs:
         self,
         songs: Keys,
         own: np.ndarray | None = None,
-        same: int = OF_SAME,
-        credited: int = OF_CREDITED,
-        album: int = OF_ALBUM,
     ) -> CandidateSet:
         """Known songs that may stand in the histories of songs, never the song itself or a duplicate of it.
 
@@ -84,14 +81,12 @@ class RelatedSongs:
         Args:
             songs: keys of ``n`` songs.
             own: ``(n)`` row of each song among the known songs, if they are known songs themselves.
-            same: maximum number of candidates in the role ``SAME``.
-            credited: maximum in the role ``CREDITED``.
-            album: maximum in the role ``ALBUM``, if albums are known at all.
 
         Returns:
-            Rows, roles and the same-album mark, each ``(n, same + credited + album)``.
+            Rows, roles and the same-album mark, each ``(n, C)``: at most ``OF_SAME``, ``OF_CREDITED`` and, where albums
+            are known, ``OF_ALBUM`` in the three roles.
         """
-        room = {SAME: same, CREDITED: credited, **({ALBUM: album} if len(self.albums) else {})}
+        room = {SAME: OF_SAME, CREDITED: OF_CREDITED, **({ALBUM: OF_ALBUM} if len(self.albums) else {})}
         width = sum(room.values())
 
         def fill(part: slice) -> dict[str, Tensor]:

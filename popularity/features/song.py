@@ -232,18 +232,6 @@ class FeatureEncoder(Encoder):
     def _levels(self, name: str) -> Sequence[Any]:
         return CLOSED[name] if name in CLOSED else self.vocabulary[name]
 
-    def decode_category(self, codes: Tensor) -> pd.DataFrame:
-        """Values behind the codes of :meth:`encode`, ``(n, C)``; None where missing or unknown."""
-        table = {}
-        for index, name in enumerate(CATEGORIES):
-            levels = self._levels(name)
-            table[name] = [levels[code - 1] if code else None for code in codes[:, index].tolist()]
-        return pd.DataFrame(table, dtype=object)
-
-    def decode_numeric(self, numeric: Tensor) -> np.ndarray:
-        """Features of :func:`numeric_features` behind standardised values within 4 standard deviations, ``(n, F)``."""
-        return numeric.double().cpu().numpy() * self.scale + self.mean
-
     def state(self) -> dict[str, Any]:
         """Everything that was learned, as tensors and plain Python."""
         arrays = {name: torch.from_numpy(getattr(self, name).copy()) for name in self._ARRAYS}

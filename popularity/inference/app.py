@@ -6,11 +6,11 @@ import contextlib
 import socket
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from popularity.errors import InputError
 from popularity.inference import app_page
-from popularity.parsing import Parser
+from popularity.parsing import Parser, options_of
 from popularity.program import program
 
 HOST = "127.0.0.1"
@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> None:
     parser = Parser(prog=f"{program()} app", description="Serve a page on this computer to play with a trained model.")
     parser.add_class_arguments(Options, None)
     config = parser.parse_args(list(argv))
-    options = Options(**{field.name: config[field.name] for field in fields(Options)})
+    options = options_of(Options, config)
     try:
         from streamlit.web import cli
     except ModuleNotFoundError as error:

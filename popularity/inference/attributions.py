@@ -38,7 +38,7 @@ TOLERANCE = 0.02
 #: More steps are taken until the share is as small as this: an end of the scale on the path costs accuracy.
 ENOUGH = 0.001
 
-_MOST_STEPS = 512
+_STEPS, _MOST_STEPS = 32, 512
 _SHARE = "share of "  # marks how far a tensor of categories has come from unknown
 _ROWS = 256  # steps of the path that go through the network at once
 
@@ -86,18 +86,17 @@ def check_captum() -> None:
         ) from error
 
 
-def attribute(model: Model, song: pd.DataFrame, *, steps: int = 32) -> Attribution:
+def attribute(model: Model, song: pd.DataFrame) -> Attribution:
     """Explain the prediction of one song.
 
     Args:
         model: trained.
         song: a song table of one row.
-        steps: of the path; doubled, up to 512, until the parts add up.
 
     Raises:
         InputError: an own encoder, whose numbers have unknown origins.
     """
-    path = _Path(model, song)
+    path, steps = _Path(model, song), _STEPS
     while True:
         found = path.integrate(steps)
         if found.gap <= ENOUGH or 2 * steps > _MOST_STEPS:

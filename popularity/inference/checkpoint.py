@@ -23,7 +23,8 @@ from popularity.io import is_whole
 from popularity.remote import address_of
 from popularity.training.checkpoints import LAST
 from popularity.training.datamodule import CHECKPOINT_FORMAT, PopularityDataModule
-from popularity.training.fit import instantiate, read_config, shared_parser
+from popularity.training.fit import read_config, shared_parser
+from popularity.training.instantiate import instantiate
 from popularity.training.loggers import last_checkpoints, newer_run
 from popularity.training.module import PopularityModule
 from popularity.training.tensorboard import flat

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 
@@ -20,7 +20,7 @@ from popularity.inference.explain_importance import permutation_importance
 from popularity.inference.explain_model import Model, load_model, load_own_songs
 from popularity.inference.explain_output import Results, shown
 from popularity.inference.explain_songs import explain_songs, plain
-from popularity.parsing import Parser
+from popularity.parsing import Parser, options_of
 from popularity.program import program
 from popularity.training.datamodule import PopularityDataModule
 
@@ -207,4 +207,4 @@ def _parser() -> Parser:
 def main(argv: Sequence[str]) -> None:
     """Run ``explain``."""
     config = _parser().parse_args(list(argv))
-    explain(Options(**{field.name: config[field.name] for field in fields(Options)}))
+    explain(options_of(Options, config))

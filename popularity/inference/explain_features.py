@@ -12,7 +12,7 @@ from popularity.features.album_stats import ALBUM_STATISTICS
 from popularity.features.base import Encoder
 from popularity.features.encoder import HistoryEncoder
 from popularity.features.ngrams import SCORES, VECTORIZERS
-from popularity.features.song import CATEGORIES, NUMERIC_FEATURES, ColumnEncoder, FeatureEncoder
+from popularity.features.song import CATEGORIES, NUMERIC_FEATURES, SKEWED, ColumnEncoder, FeatureEncoder
 from popularity.features.title_stats import TITLE_STATISTICS
 
 #: The known songs of the names on a song, as one feature: which they are, and how many.
@@ -51,21 +51,12 @@ class Numeric:
         return column if self.shift is None else np.log(column + self.shift)
 
 
+_SKEWED = {f"log_{column.removesuffix('_ms')}": column for column in SKEWED}
 #: Numeric audio features of `popularity.features.song.NUMERIC_FEATURES` by their column.
 NUMERIC: dict[str, tuple[str, Numeric]] = {
-    numeric.column: (feature, numeric)
-    for feature, numeric in {
-        "acousticness": Numeric("acousticness"),
-        "danceability": Numeric("danceability"),
-        "log_duration": Numeric("duration_ms", 0.0),
-        "energy": Numeric("energy"),
-        "log_instrumentalness": Numeric("instrumentalness", 1e-6),
-        "log_liveness": Numeric("liveness", 1e-3),
-        "loudness": Numeric("loudness"),
-        "log_speechiness": Numeric("speechiness", 1e-2),
-        "tempo": Numeric("tempo"),
-        "valence": Numeric("valence"),
-    }.items()
+    column: (feature, Numeric(column, SKEWED.get(column)))
+    for feature in NUMERIC_FEATURES
+    if (column := _SKEWED.get(feature, feature)) in AUDIO
 }
 
 _FEATURE_OF = {

@@ -163,12 +163,12 @@ def _feature_name(row: Mapping[Hashable, Any]) -> str:
     return f"{plain(row['feature'])} {readable(row['feature'], row['value'])}"
 
 
-def _strongest(found: Attribution, count: int = 3) -> str:
-    """The strongest parts in words, known songs as one."""
+def _strongest(found: Attribution) -> str:
+    """The three strongest parts in words, known songs as one."""
     parts = {plain(name): points for name, points in found.features.items()}
     if found.known:
         parts["known songs"] = found.having + sum(found.known.values())
-    strongest = sorted(parts.items(), key=lambda part: -abs(part[1]))[:count]
+    strongest = sorted(parts.items(), key=lambda part: -abs(part[1]))[:3]
     return ", ".join(f"{name} {points:+.1f}" for name, points in strongest)
 
 

@@ -8,7 +8,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,7 +20,7 @@ from popularity.inference.export_graph import SongGraph, exported, vocabularies
 from popularity.inference.export_onnx import check_onnx, onnx_model
 from popularity.inference.export_song import CODED, NUMBERS, TEXTS
 from popularity.io import check_target, write_atomically
-from popularity.parsing import Parser
+from popularity.parsing import Parser, options_of
 from popularity.program import program
 
 FORMATS = ("onnx", "pt2")
@@ -110,4 +110,4 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_class_arguments(Options, None)
     config = parser.parse_args(list(argv))
-    export(Options(**{field.name: config[field.name] for field in fields(Options)}))
+    export(options_of(Options, config))

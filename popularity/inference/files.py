@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from glob import glob, has_magic
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from popularity.remote import address_of
 from popularity.training.datamodule import PopularityDataModule
 from popularity.training.module import PopularityModule
 
-#: Songs that are predicted at once; histories are sampled anew from the same seed for each such group.
+#: Songs that are predicted at once.
 SONGS_AT_ONCE = 16_384
 
 
@@ -90,7 +91,13 @@ def predicted_files(
                 tell(len(table))
                 yield table.assign(file="standard input" if name == "-" else name) if len(names) > 1 else table
         if len(reports) > 1:
-            _say(["all parts: " + line for line in _totals(reports).lines() if not line.startswith("columns: ")])
+            _say(
+                [
+                    "all parts: " + line
+                    for line in reduce(LoadReport.with_more, reports).lines()
+                    if not line.startswith("columns: ")
+                ]
+            )
 
 
 def _describe(data: PopularityDataModule, part: SongTable) -> None:
@@ -103,10 +110,3 @@ def _describe(data: PopularityDataModule, part: SongTable) -> None:
 def _say(lines: Sequence[str]) -> None:
     for line in lines:
         print(line, file=sys.stderr)  # standard output may be the file
-
-
-def _totals(reports: Sequence[LoadReport]) -> LoadReport:
-    total = reports[0]
-    for report in reports[1:]:
-        total = total.with_more(report)
-    return total

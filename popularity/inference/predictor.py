@@ -11,9 +11,9 @@ from popularity.features.base import Encoder
 from popularity.inference.distribution import Prediction
 from popularity.models.heads import HistogramHead
 from popularity.training.module import PopularityModule
-from popularity.training.outputs import outputs_and_known, raw_outputs
+from popularity.training.outputs import outputs_and_known
 
-__all__ = ["Prediction", "predict_encoded", "predict_songs", "raw_outputs"]
+__all__ = ["Prediction", "predict_encoded", "predict_songs"]
 
 
 def predict_songs(

@@ -27,6 +27,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "artist's name": ("artist",),
 }
 KNOWN = "popularity of known songs"
+#: Reasons for each song.
+COUNT = 3
 #: Changes below this many points are no reasons.
 LEAST = 0.05
 
@@ -37,7 +39,6 @@ def reasons(
     songs: pd.DataFrame,
     encoded: Mapping[str, Tensor],
     predicted: np.ndarray,
-    count: int = 3,
 ) -> np.ndarray:
     """The strongest reasons for some predictions, in words.
 
@@ -47,7 +48,6 @@ def reasons(
         songs: ``n`` songs.
         encoded: what the encoder made of them.
         predicted: ``(n,)`` predicted popularity.
-        count: reasons for each song.
 
     Returns:
         ``(n,)`` texts such as ``genre raises it by 4.1; tempo lowers it by 0.7``, the strongest reason first: by how
@@ -60,7 +60,7 @@ def reasons(
     if not names:
         return np.full(len(songs), "", dtype=object)
     effect = np.stack(effects, axis=1)
-    order = np.argsort(-np.abs(effect), axis=1, kind="stable")[:, :count]
+    order = np.argsort(-np.abs(effect), axis=1, kind="stable")[:, :COUNT]
     strongest = np.take_along_axis(effect, order, 1)
     return np.array(
         [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -15,7 +14,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from popularity.data.raw import RawTable, distinct_names
 from popularity.data.songs import SongTable, songs_of
-from popularity.data.splits import Split
 from popularity.errors import InputError
 from popularity.inference.checkpoint import load_checkpoint
 from popularity.inference.distribution import at_least, interval, parse_cutoff
@@ -23,13 +21,10 @@ from popularity.inference.predictor import Prediction, predict_songs
 from popularity.inference.table import Wanted, prediction_table
 from popularity.training.checkpoints import save_checkpoint
 from popularity.training.datamodule import PopularityDataModule
-from popularity.training.fit import read_config, suited_fit
+from popularity.training.fit import fit_to_all, read_config
 from popularity.training.module import PopularityModule
 
 _TARGET = "popularity"
-#: All songs are learned from: nobody looks at a validation score.
-_SETTINGS = {"data.validation": 0, "plots.every_n_epochs": 0}
-_TRAINER = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
 
 
 class PopularityRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -78,14 +73,10 @@ class PopularityRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] 
         """
         config = [self.config] if isinstance(self.config, str) else list(self.config)
         seed = {"seed_everything": self.random_state, "data.shuffle_seed": self.random_state}
-        settings = read_config(config, {**seed, **_SETTINGS, **(self.settings or {})})
-        reading = {"deduplicate": settings.data.deduplicate, "optional_audio": settings.data.optional_audio}
-        table = _songs(X, y, **reading)
-        rows = np.arange(len(table.songs))
-        with tempfile.TemporaryDirectory() as folder:
-            trainer = {**_TRAINER, "limit_val_batches": 0, "default_root_dir": folder}
-            fit = suited_fit(settings, table, Split(rows, rows[:0], rows[:0]), trainer=trainer)
-            fit.run()
+        settings = {**seed, **(self.settings or {})}
+        data = read_config(config, settings).data
+        table = _songs(X, y, deduplicate=data.deduplicate, optional_audio=data.optional_audio)
+        fit = fit_to_all(config, settings, table)
         self.module_: PopularityModule = fit.module.eval()
         self.data_: PopularityDataModule = fit.datamodule
         self.n_features_in_ = X.shape[1]

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from popularity.data.schema import AUDIO
 from popularity.features.base import Encoder
-from popularity.features.song import CATEGORIES, NUMERIC_FEATURES, OPEN, FeatureEncoder, numeric_features
+from popularity.features.song import CATEGORIES, NUMERIC_FEATURES, OPEN, SKEWED, FeatureEncoder, numeric_features
 
 #: Numeric feature -> its name in words, and from its value to what is shown.
 _SHOWN: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "log_duration": ("duration in seconds", lambda value: np.exp(value) / 1000),
-    "log_instrumentalness": ("instrumentalness", lambda value: np.exp(value) - 1e-6),
-    "log_liveness": ("liveness", lambda value: np.exp(value) - 1e-3),
-    "log_speechiness": ("speechiness", lambda value: np.exp(value) - 1e-2),
+    "log_instrumentalness": ("instrumentalness", lambda value: np.exp(value) - SKEWED["instrumentalness"]),
+    "log_liveness": ("liveness", lambda value: np.exp(value) - SKEWED["liveness"]),
+    "log_speechiness": ("speechiness", lambda value: np.exp(value) - SKEWED["speechiness"]),
     "release_year": ("release year", np.floor),
     "artists": ("number of artists", np.round),
 }

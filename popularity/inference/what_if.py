@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from popularity.inference.explain_songs import described, plain, readable
 from popularity.inference.one_song import song_table
 from popularity.inference.what_if_grid import VARIED, Range, feature_ranges, values_of, variants, with_interval
 from popularity.inference.what_if_reach import reach
-from popularity.parsing import Parser
+from popularity.parsing import Parser, options_of
 from popularity.program import program
 from popularity.training.datamodule import PopularityDataModule
 
@@ -167,4 +167,4 @@ def _parser() -> Parser:
 def main(argv: Sequence[str]) -> None:
     """Run ``what_if``."""
     config = _parser().parse_args(list(argv))
-    what_if(Options(**{field.name: config[field.name] for field in fields(Options)}))
+    what_if(options_of(Options, config))

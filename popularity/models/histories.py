@@ -51,11 +51,6 @@ def histories_of(batch: Mapping[str, Tensor]) -> History:
     return History._make([*(batch[name] for name in names), batch.get("same_album")])
 
 
-def history_of(batch: Mapping[str, Tensor], sample: int) -> History:
-    """One sample of the histories of a batch."""
-    return histories_of(batch).sample(sample)
-
-
 class Reading(NamedTuple):
     """What a history says beside its songs. Each may lead with the sample.
 

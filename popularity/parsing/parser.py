@@ -1,12 +1,13 @@
-"""A mixin for jsonargparse's parsers, which raises one line instead of printing a page of usage."""
+"""jsonargparse's parser, which raises one line instead of printing a page of usage."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
@@ -17,19 +18,16 @@ from popularity.parsing.messages import plain_english, suggest
 from popularity.parsing.short_flags import add_short_flags
 from popularity.program import program
 
-if TYPE_CHECKING:
-    _Base = ArgumentParser
-else:
-    _Base = object
+_Options = TypeVar("_Options")
 
 # defaults of classes that a config may name, such as that of Lightning's Timer
 yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, member: dumper.represent_data(member.value))
 
 
-class ErrorsInOneLine(_Base):
-    """Mixin for jsonargparse's parsers: raises `InputError` where they print usage and leave the process.
+class Parser(ArgumentParser):
+    """Raises `InputError` where jsonargparse's parsers print usage and leave the process.
 
-    Put it before the class of the parser: ``class Parser(ErrorsInOneLine, LightningArgumentParser)``. Flags cannot be
+    Put it before another class of parsers: ``class Parser(parsing.Parser, LightningArgumentParser)``. Flags cannot be
     abbreviated: ``--fold 3`` must not pass for ``--folds 3``. The name of a shipped config may stand for its file, and
     flags win over config files. All verbs share the names of :data:`popularity.parsing.short_flags.SHORT`.
     """
@@ -125,5 +123,6 @@ class ErrorsInOneLine(_Base):
         return [name for name in dict.fromkeys([*flags, *settings]) if name not in groups]
 
 
-class Parser(ErrorsInOneLine, ArgumentParser):
-    """The parser of verbs that have nothing of Lightning in them."""
+def options_of(kind: type[_Options], config: Namespace) -> _Options:
+    """The settings of a dataclass that was given to ``add_class_arguments``."""
+    return kind(**{one.name: config[one.name] for one in fields(kind)})  # type: ignore[arg-type]

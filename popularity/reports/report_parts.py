@@ -20,7 +20,7 @@ from popularity.reports.pages import Part, part, with_svg
 #: Part to the name of the SVG file with its first picture.
 FILES = {"ranking": "ranking", "differences": "differences", "known": "known_songs"}
 LARGEST = 10
-BANDS = tuple(f"{low}–{100 if low == 90 else low + 9}" for low in range(0, 100, 10))
+POPULARITY_BANDS = tuple(f"{low}–{100 if low == 90 else low + 9}" for low in range(0, 100, 10))
 KNOWN = {"0": 0, "1": 1, "2–3": 2, "4–7": 4, "8–15": 8, "16+": 16}  # name of a group to its smallest number
 MEASURES = {"auroc": "AUROC", "average_precision": "average precision", "brier": "Brier", "f1": "F1"}
 
@@ -86,7 +86,7 @@ def _songs(found: Results) -> dict[str, Part]:
     }
     bands = np.minimum(errors["truth"].to_numpy() // 10, 9).astype(int)
     panels = {"rmse": "typical error (RMSE)", "residual": "true minus predicted"}
-    parts["bands"] = grouped(errors, bands, BANDS, "true popularity", panels)
+    parts["bands"] = grouped(errors, bands, POPULARITY_BANDS, "true popularity", panels)
     known = errors.merge(results.known_songs(found), on=["repeat", "fold", "row"], validate="many_to_one")
     if known["known"].any():
         groups = np.searchsorted(list(KNOWN.values()), known["known"], side="right") - 1

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from jsonargparse import Namespace
 from torch import Tensor
 
 from popularity.data.groups import group_numbers
-from popularity.data.mapped import taken
+from popularity.data.mapped import part_of, taken
 from popularity.data.splits import Split, SplitKind, inner_folds, make_split
 from popularity.errors import InputError
 from popularity.models.calibration import Calibration, variance
@@ -120,7 +121,7 @@ def with_settings(config: Namespace, settings: Mapping[str, Any]) -> Namespace:
     return changed
 
 
-def hold_out(songs: Any, kind: SplitKind, share: float, seed: int) -> Split | None:
+def hold_out(songs: pd.DataFrame, kind: SplitKind, share: float, seed: int) -> Split | None:
     """Training songs parted by the rule of their split: to fit to, and to judge by.
 
     Args:
@@ -142,7 +143,7 @@ def hold_out(songs: Any, kind: SplitKind, share: float, seed: int) -> Split | No
     return None
 
 
-def _largest_variety(songs: Any, kind: SplitKind, folds: int, seed: int) -> Split:
+def _largest_variety(songs: pd.DataFrame, kind: SplitKind, folds: int, seed: int) -> Split:
     """The first fold; of folds that keep groups together the one with most groups: a huge one says little of others."""
     if kind in ("random", "time"):
         return make_split(songs, kind, folds=folds, fold=0, seed=seed, validation=0)
@@ -152,10 +153,6 @@ def _largest_variety(songs: Any, kind: SplitKind, folds: int, seed: int) -> Spli
         raise InputError(f"split {kind}: too few groups to hold some out")
     train, held_out = max(found, key=lambda fold: len(np.unique(numbers[fold[1]])))
     return Split(train, train[:0], held_out)
-
-
-def _rows(songs: Any, rows: np.ndarray) -> Any:
-    return taken(songs, rows).reset_index(drop=True)
 
 
 def member_names(config: Namespace) -> list[str]:
@@ -195,7 +192,7 @@ def clearly_better(errors: np.ndarray, groups: np.ndarray) -> int | None:
     return best if gain.mean() > _CLEARLY * error else None
 
 
-def choose(config: Namespace, songs: Any, split: Split, fit_without: Try) -> Choice:
+def choose(config: Namespace, songs: pd.DataFrame, split: Split, fit_without: Try) -> Choice:
     """Choose epochs where the config leaves them open, and members, and calibrate.
 
     Args:
@@ -215,7 +212,7 @@ def choose(config: Namespace, songs: Any, split: Split, fit_without: Try) -> Cho
         reason = f"the {len(train):,} training songs are too few to hold some out by the rule {kind}"
         return Choice(settings, reason=reason)
     rows = Split(split.train[parts.train], split.train[parts.validation], split.test[:0])
-    held_out = _rows(songs, rows.validation)
+    held_out = part_of(songs, rows.validation)
     truth = held_out["popularity"].to_numpy(np.float64, copy=True)
     groups = np.arange(len(truth)) if kind == "time" else group_numbers(held_out, kind)
     tried = fit_without(with_settings(config, settings), rows)

@@ -8,28 +8,26 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import MethodType
 from typing import Any
 
+import numpy as np
 from jsonargparse import Namespace
 from jsonargparse.typing import restricted_number_type
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
+from lightning.pytorch.cli import LightningArgumentParser
 
 from popularity import parsing
 from popularity.data.songs import SongTable
 from popularity.data.splits import Split
-from popularity.errors import InputError, one_line
 from popularity.parsing.classes import chosen_classes
 from popularity.training.choice import Choice, Tried, choose, with_settings
 from popularity.training.datamodule import PopularityDataModule
 from popularity.training.held_out import try_held_out
+from popularity.training.instantiate import instantiate
 from popularity.training.module import PopularityModule
 from popularity.training.quiet import quiet_lightning
 from popularity.training.trainer import CALLBACKS, TRAINER_DEFAULTS, make_trainer
@@ -46,6 +44,9 @@ _DEFAULTS: dict[str, Any] = {
 }
 #: Of the training songs.
 Share = restricted_number_type("Share", float, [(">", 0), ("<=", 0.5)])
+#: Of a fit that holds no songs back for validation, and leaves nothing behind.
+_TO_ALL = {"data.validation": 0, "plots.every_n_epochs": 0}
+_QUIETLY = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
 #: How a fit suits itself to its songs (`popularity.training.choice`): name, type, default, help.
 _CHOICE: tuple[tuple[str, Any, Any, str], ...] = (
     (
@@ -197,6 +198,23 @@ def suited_fit(config: Namespace, table: SongTable, split: Split, *, trainer: Ma
     return fit
 
 
+def fit_to_all(files: Sequence[str | Path], settings: Mapping[str, Any], table: SongTable) -> Fit:
+    """Fit to all songs of a table, to the last epoch, and leave no file behind.
+
+    Args:
+        files: as of :func:`read_config`.
+        settings: likewise.
+        table: songs with popularity.
+    """
+    config = read_config(files, {**settings, **_TO_ALL})
+    rows = np.arange(len(table.songs))
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = {**_QUIETLY, "limit_val_batches": 0, "default_root_dir": folder}
+        fit = suited_fit(config, table, Split(rows, rows[:0], rows[:0]), trainer=trainer)
+        fit.run()
+    return fit
+
+
 def loaded_data(config: Namespace) -> PopularityDataModule:
     """The data of a config, loaded and split, without an encoder of its own."""
     settings = {key: value for key, value in config.data.as_dict().items() if key != "encoder"}
@@ -240,53 +258,3 @@ def apply_choice(choice: Choice, module: PopularityModule, datamodule: Popularit
     if choice.calibration is not None:
         module.calibration.load_state_dict(choice.calibration.state_dict())
     datamodule.chosen = dict(choice.settings)
-
-
-@contextmanager
-def missing_packages_named() -> Iterator[None]:
-    """Turn the failure to load a class of the config, such as a logger's, into one line that names the package.
-
-    Raises:
-        InputError: a package that is not installed, or a class of Lightning that does not take its arguments.
-    """
-    try:
-        yield
-    except (ModuleNotFoundError, ValueError) as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, ModuleNotFoundError | MisconfigurationException):
-            cause = cause.__cause__  # jsonargparse raises errors of its own from it
-        if cause is None or str(getattr(cause, "name", None) or "").startswith("popularity"):
-            raise
-        raise InputError(f"a class that the config names cannot be loaded: {one_line(str(cause))}") from error
-
-
-def instantiate(parser: LightningArgumentParser, config: Namespace) -> Namespace:
-    """Build the objects that a config describes; module and data remember their part of it.
-
-    Raises:
-        InputError: a package that the config names is not installed.
-    """
-    with missing_packages_named():
-        built: Namespace = parser.instantiate_classes(config)
-    remember(config, built)
-    if built.get("optimizer"):
-        use_optimizer(built.model, built.optimizer, built.get("lr_scheduler"))
-    return built
-
-
-def remember(config: Namespace, built: Namespace) -> None:
-    """Store the config of module and data as their hyper-parameters, in plain Python, as checkpoints need them."""
-    model = {key: value for key, value in config.model.as_dict().items() if key not in ("inputs", "compile_network")}
-    built.model.save_hyperparameters(model, logger=False)
-    built.data.save_hyperparameters(config.data.as_dict(), logger=False)
-
-
-def use_optimizer(module: PopularityModule, optimizer: Any, scheduler: Any) -> None:
-    """Train with the optimiser and scheduler of ``--optimizer`` and ``--lr_scheduler`` instead of the module's own."""
-    made = instantiate_class(module.parameters(), optimizer)
-    schedule = instantiate_class(made, scheduler) if scheduler else None
-
-    def configure_optimizers(module: PopularityModule) -> Any:
-        return LightningCLI.configure_optimizers(module, made, schedule)
-
-    module.configure_optimizers = MethodType(configure_optimizers, module)  # type: ignore[method-assign]

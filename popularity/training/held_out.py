@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from popularity.data.mapped import taken
+from popularity.data.mapped import part_of
 from popularity.data.splits import SplitKind, inner_folds
 from popularity.features.base import Encoder
 from popularity.training.choice import Tried
@@ -38,7 +38,7 @@ def try_held_out(
     if not folds:
         return Tried(module.head, *member_outputs(module, encoder, songs, samples=samples))
     found = [
-        member_outputs(module, encoder.knowing(_rows(songs, others)), _rows(songs, part), samples=samples)
+        member_outputs(module, encoder.knowing(part_of(songs, others)), part_of(songs, part), samples=samples)
         for others, part in folds
     ]
     back = torch.from_numpy(np.concatenate([part for _, part in folds]).argsort())
@@ -49,7 +49,3 @@ def try_held_out(
         None if known[0] is None else torch.cat(known)[back],
         None if tree[0] is None else torch.cat(tree)[back],
     )
-
-
-def _rows(songs: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
-    return taken(songs, rows).reset_index(drop=True)

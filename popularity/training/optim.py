@@ -71,12 +71,13 @@ class AdamW(torch.optim.AdamW):
 
 
 def decay_groups(net: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Parameters with and without weight decay: matrices decay; norms, all biases, ``A_log`` and ``D`` do not."""
+    """Parameters with and without weight decay: matrices decay; norms, biases and what a block marks do not."""
     decayed: list[nn.Parameter] = []
     kept: list[nn.Parameter] = []
     for name, parameter in net.named_parameters():
         leaf = name.rsplit(".", 1)[-1]
-        free = parameter.ndim < 2 or leaf in ("A_log", "D", "missing") or leaf.endswith("bias")
+        marked = getattr(parameter, "_no_weight_decay", False)  # ``A_log`` and ``D``, as in mamba_ssm
+        free = parameter.ndim < 2 or marked or leaf == "missing" or leaf.endswith("bias")
         (kept if free else decayed).append(parameter)
     return decayed, kept
 

@@ -11,10 +11,13 @@ from torch import Tensor
 
 from popularity.features.base import Encoder
 from popularity.features.related import NO_SONG, SAME
+from popularity.models.histories import TAIL
 from popularity.models.known_songs import embedded_once
 from popularity.training.module import PopularityModule
 
-_TAIL, _LONG = 3, 17  # tokens of a song without a history, and of one with a long history
+_LONG = 17  # tokens of a song with a long history
+#: Songs that are predicted at once.
+BATCH_SIZE = 512
 
 
 def known_songs(encoder: Encoder, encoded: Mapping[str, Tensor]) -> Tensor | None:
@@ -25,13 +28,6 @@ def known_songs(encoder: Encoder, encoded: Mapping[str, Tensor]) -> Tensor | Non
     return (encoded["role"] == SAME).sum(1).clamp_max(most)
 
 
-def raw_outputs(
-    module: PopularityModule, encoder: Encoder, songs: pd.DataFrame, *, samples: int = 1, batch_size: int = 512
-) -> Tensor:
-    """The first of :func:`outputs_and_known`, for songs that are not encoded."""
-    return outputs_and_known(module, encoder, encoder.encode(songs), samples=samples, batch_size=batch_size)[0]
-
-
 @torch.no_grad()
 def outputs_and_known(
     module: PopularityModule,
@@ -39,7 +35,7 @@ def outputs_and_known(
     encoded: Mapping[str, Tensor],
     *,
     samples: int = 1,
-    batch_size: int = 512,
+    batch_size: int = BATCH_SIZE,
 ) -> tuple[Tensor, Tensor | None]:
     """Raw outputs ``(n, outputs)`` of the head, calibrated, and what :func:`known_songs` counts.
 
@@ -61,7 +57,7 @@ def outputs_and_known(
 
 @torch.no_grad()
 def member_outputs(
-    module: PopularityModule, encoder: Encoder, songs: pd.DataFrame, *, samples: int = 1, batch_size: int = 512
+    module: PopularityModule, encoder: Encoder, songs: pd.DataFrame, *, samples: int = 1
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Raw outputs ``(members, n, outputs)`` of each member, not calibrated, and what these do not say.
 
@@ -69,10 +65,10 @@ def member_outputs(
 
     Args: as those of :func:`outputs_and_known`, but for songs that are not encoded.
     """
-    members, encoded = len(getattr(module.net, "members", "1")), encoder.encode(songs)
+    members, encoded = len(getattr(module.net, "members", [module.net])), encoder.encode(songs)
     raw, trees, order = [], [], _few_candidates_first(encoded)
     with evaluating(module):
-        for batch in _batches(encoder, encoded, order.split(batch_size), samples):
+        for batch in _batches(encoder, encoded, order.split(BATCH_SIZE), samples):
             trees += [batch["tree"]] if "tree" in batch else []
             found = module.net(like_weights(batch, module))
             found = found if found.ndim == 3 else found.unsqueeze(0)
@@ -96,7 +92,7 @@ def _parts(encoded: Mapping[str, Tensor], order: Tensor, batch_size: int) -> lis
     """The songs of each batch, of an order in which histories get longer: as many tokens in one as in another."""
     if "role" not in encoded:
         return list(order.split(batch_size))
-    tokens = ((encoded["role"][order] != NO_SONG).sum(1) + _TAIL).clamp_max(_LONG)
+    tokens = ((encoded["role"][order] != NO_SONG).sum(1) + TAIL).clamp_max(_LONG)
     sizes = torch.bincount((tokens.cumsum(0) - 1) // (batch_size * _LONG)).tolist()
     return list(order.split(sizes or [0]))
 

@@ -21,7 +21,8 @@ from optuna.trial import TrialState
 from popularity.errors import InputError
 from popularity.program import Stop, in_processes, program, stopped
 from popularity.training.choice import settled
-from popularity.training.fit import fit_parser, instantiate, shared_parser
+from popularity.training.fit import fit_parser, shared_parser
+from popularity.training.instantiate import instantiate
 from popularity.training.quiet import quiet_lightning
 from popularity.training.tensorboard import flat
 from popularity.training.trainer import EPOCHS

@@ -10,12 +10,14 @@ import lzma
 import sys
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pytest
 
+from popularity.data.decoding import decode
 from popularity.data.songs import load_songs
 from popularity.errors import InputError
 
@@ -85,6 +87,13 @@ def test_bad_bytes_among_utf8(songs: pd.DataFrame, write: Write) -> None:
     table = load_songs(write(content))
     assert table.songs["title"][7] == "Señal 7, año"
     assert "utf-8, 1 byte of Windows-1252" in table.report.form
+
+
+def test_bytes_of_windows_late_in_a_long_file_are_a_small_part_of_it(tmp_path: Path) -> None:
+    text = "".join(f"Canción {number};" for number in range(200_000)).encode()
+    content = text + b"Se\xf1al;" * 12_000
+    assert len(text) > 2 << 20
+    assert decode(tmp_path, content)[1] == "utf-8, 12,000 bytes of Windows-1252"
 
 
 def _zip(name: str) -> bytes:

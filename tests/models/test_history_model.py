@@ -33,7 +33,6 @@ SETTINGS: list[dict[str, Any]] = [
     {"members": 4},
     {"one_token": True},
 ]
-OUTPUTS = {"HistogramHead": 60, "MSEHead": 1}
 
 
 def named(settings: dict[str, Any]) -> str:
@@ -189,14 +188,14 @@ def test_statistics_of_a_history():
 def test_songs_on_the_album_count_in_number_and_mean():
     """`Reading.album` is the shrunk mean, the log of the number, the highest and the lowest."""
     batch = batch_of([8, 3])
-    found = histories.read(histories.history_of(batch, 0), batch["month"]).album
+    found = histories.read(histories.histories_of(batch).sample(0), batch["month"]).album
     for i in range(2):
         labels = batch["history_label"][0, i][batch["same_album"][0, i]].tolist()
         expected = [sum(labels) / (len(labels) + 1.2), math.log1p(len(labels))]
         expected += [max(labels, default=0), min(labels, default=0)]
         assert found[i].tolist() == pytest.approx(expected, abs=1e-5)
     without = {name: value for name, value in batch.items() if name != "same_album"}
-    assert histories.read(histories.history_of(without, 0), batch["month"]).album is None
+    assert histories.read(histories.histories_of(without).sample(0), batch["month"]).album is None
 
 
 @pytest.mark.parametrize("part", ["album_role", "album_extras", "album_skip"])
@@ -242,7 +241,7 @@ def test_in_evaluation_the_model_is_the_mean_of_its_members(kind):
     net, batch = network(outputs=head.outputs, members=2), batch_of([2, 5, 4], samples=6)
     with torch.no_grad():
         raw = net(batch)
-        apart = [net.members[at // 3](batch, histories.history_of(batch, at)) for at in range(6)]
+        apart = [net.members[at // 3](batch, histories.histories_of(batch).sample(at)) for at in range(6)]
         torch.testing.assert_close(raw, torch.stack(apart))
         mixed = head.mix(raw)
         points = torch.stack([head.predict(one) for one in apart])
@@ -256,7 +255,7 @@ def test_in_evaluation_the_model_is_the_mean_of_its_members(kind):
 def test_members_share_samples_where_there_are_too_few():
     net, batch = network(members=3), batch_of([2, 5], samples=2)
     with torch.no_grad():
-        expected = [member(batch, histories.history_of(batch, i % 2)) for i, member in enumerate(net.members)]
+        expected = [member(batch, histories.histories_of(batch).sample(i % 2)) for i, member in enumerate(net.members)]
         torch.testing.assert_close(net(batch), torch.stack(expected))
 
 

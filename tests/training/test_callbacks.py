@@ -133,13 +133,6 @@ def test_gradients_of_a_network_without_members_are_clipped(songs, split):
     assert (after - begun).norm().item() == pytest.approx(0.001, rel=0.01)
 
 
-def test_the_best_validation_error_so_far_is_kept_by_a_checkpoint():
-    best = callbacks.BestSoFar()
-    assert best.state_dict() == {"best": float("inf"), "epoch": -1}
-    best.load_state_dict({"best": 12.5, "epoch": 3})
-    assert (best.best, best.epoch) == (12.5, 3)
-
-
 def test_objects_from_before_training_are_spared_by_the_collector_until_it_ends():
     import gc
 

@@ -250,7 +250,7 @@ def test_a_fit_is_built_with_what_was_chosen(table, split):
 @pytest.mark.parametrize(("net", "heads"), [("HistoryMamba", "HistogramHead"), ("HistoryMamba", "MSEHead")])
 def test_members_predict_alone(table, split, net, heads):
     """The mean of what each member says is what the module says."""
-    from popularity.training.outputs import member_outputs, raw_outputs
+    from popularity.training.outputs import member_outputs, outputs_and_known
 
     plain = {"trainer.max_epochs": 1, "choice.members": False, "choice.calibrate": False}
     small = {**SMALL, **plain, "model.head": heads, "model.net.mlp_width": 8}
@@ -259,7 +259,7 @@ def test_members_predict_alone(table, split, net, heads):
     songs, encoder = table.songs.iloc[split.test], fit.datamodule.encoder
     apart, *_ = member_outputs(fit.module, encoder, songs, samples=2)
     assert len(apart) == 3
-    together = raw_outputs(fit.module, encoder, songs, samples=2)
+    together, _ = outputs_and_known(fit.module, encoder, encoder.encode(songs), samples=2)
     head = fit.module.head
     torch.testing.assert_close(head.predict(head.mix(apart)), head.predict(together))
     assert not torch.allclose(head.predict(apart[0]), head.predict(apart[1]))

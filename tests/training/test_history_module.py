@@ -41,7 +41,8 @@ def fit(songs, split) -> Fit:
 
 
 def raw(fit: Fit, songs: pd.DataFrame, **options: Any) -> Tensor:
-    return predictor.raw_outputs(fit.module, fit.datamodule.encoder, songs, **options)
+    encoder = fit.datamodule.encoder
+    return predictor.outputs_and_known(fit.module, encoder, encoder.encode(songs), **options)[0]
 
 
 def another(fit: Fit) -> Fit:

@@ -28,7 +28,6 @@ program = Lazy("popularity.program")
 of_space = Lazy("popularity.tuning.space")
 of_storage = Lazy("popularity.tuning.storage")
 of_study = Lazy("popularity.tuning.study")
-of_trial = Lazy("popularity.tuning.trial")
 
 
 def all_of_space() -> dict[str, Any]:
