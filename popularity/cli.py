@@ -49,7 +49,7 @@ from popularity.training.instantiate import missing_packages_named, remember
 from popularity.training.module import PopularityModule
 from popularity.training.processes import together
 from popularity.training.quiet import quiet_lightning
-from popularity.training.same_data import check_held_out, check_same_data
+from popularity.training.same_data import check_held_out, check_same_data, seen
 from popularity.training.scores import describe_data, describe_model, print_scores, say
 from popularity.training.trainer import TRAINER_DEFAULTS, check_monitors, check_runs, make_trainer, scoring_trainer
 
@@ -199,6 +199,15 @@ class PopularityCLI(LightningCLI):
             check_held_out(fingerprint_of(self.checkpoint), today)
             if verb == "validate" and not today["validation_songs"]:
                 raise InputError("validate: the fit of this checkpoint held out no songs to validate on")
+            self._tell_seen("validation" if verb == "validate" else "test")
+
+    def _tell_seen(self, part: str) -> None:
+        """Say how many songs of another file the fit was trained on."""
+        known = seen(self.datamodule.encoder, songs := self.datamodule.songs(part))
+        if known is not None and known.any():
+            say(
+                f"warning: the fit was trained on {known.sum():,} of these {len(songs):,} songs: the scores are too good"
+            )
 
     def _config_text(self) -> str:
         """The config of a fit as YAML; without the checkpoint it was resumed from, so that it repeats the run."""

@@ -42,6 +42,8 @@ def check_target(path: str | Path, inputs: Sequence[str | Path | None] = ()) -> 
     """
     if str(path) == STANDARD_OUTPUT:
         return
+    if not str(path):
+        raise InputError("expected the name of a file to write, got an empty text")
     if (address := address_of(path)) is not None:
         check_address(address)
         return

@@ -56,7 +56,8 @@ def test_an_ablation_takes_something_out(layer):
     from popularity.training.fit import read_config
     from popularity.training.tensorboard import flat
 
-    whole, changed = flat(read_config(["mamba"]).as_dict()), flat(read_config(["mamba", ROOT / "configs" / layer]).as_dict())
+    whole = flat(read_config(["mamba"]).as_dict())
+    changed = flat(read_config(["mamba", ROOT / "configs" / layer]).as_dict())
     wanted = flat(yaml.safe_load((ROOT / "configs" / layer).read_text()))
     assert wanted
     for name in (name.replace(".init_args", "") for name in wanted):

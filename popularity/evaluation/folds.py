@@ -130,6 +130,8 @@ def make_fold(songs: pd.DataFrame, split: SplitKind, *, folds: int, repeat: int,
         InputError: the songs cannot be split this way.
     """
     parts = make_split(songs, split, folds=folds, fold=fold, seed=seed + repeat, validation=0)
+    if len(parts.test) < 2:
+        raise InputError(f"--folds {folds}: fold {fold} has one song to test on, too few to score: ask for fewer folds")
     rng = np.random.default_rng([seed + repeat, fold])
     train, test = rng.permutation(parts.train), rng.permutation(parts.test)
     answers = songs["popularity"].to_numpy(np.float64)[test]

@@ -97,6 +97,8 @@ class Options:
         for name, least in (("folds", 2), ("repeats", 1), ("workers", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"--{name}: expected at least {least}, got {getattr(self, name)}")
+        if not self.output:
+            raise InputError("--output: expected the name of a folder, got an empty text")
         if not 0 <= self.seed < 2**32 - self.repeats:
             raise InputError(f"--seed: expected 0 to {2**32 - 1 - self.repeats}, got {self.seed}")
 

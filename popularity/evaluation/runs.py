@@ -61,7 +61,7 @@ def execute(protocol: Protocol, songs: pd.DataFrame, run: Run, folder: Path) -> 
         judge = _judge_hits if run.hits else _judge
         found, arrays = judge(model, fold, protocol, run, folder)
         facts, arrays = facts | found, arrays | {"rows": fold.rows}
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # an own model may want to leave; the others go on
         facts |= {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
     facts["elapsed"] = time.perf_counter() - began
     facts["seconds"] = facts["elapsed"] + facts.get("seconds", 0)
@@ -74,6 +74,9 @@ def execute(protocol: Protocol, songs: pd.DataFrame, run: Run, folder: Path) -> 
 def _judge(model: Model, fold: Fold, *_: Any) -> _Found:
     assert model.fit_predict is not None
     outcome, spent = model.fit_predict(fold.task), dict[str, float]()
+    wrong = int((~np.isfinite(outcome.prediction)).sum())
+    if wrong:  # cutting off would make a number of infinity
+        raise ValueError(f"prediction: expected finite values, got {wrong} of {len(outcome.prediction)} that are not")
     prediction = np.clip(outcome.prediction, 0, 100)
     arrays = {"prediction": prediction}
     said = {"at_least": outcome.at_least, "intervals": outcome.intervals}

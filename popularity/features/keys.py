@@ -178,3 +178,10 @@ def _keys_of(songs: pd.DataFrame, known: Container[str]) -> Keys:
         day=day,
         album=_text_hashes(albums(songs)),
     )
+
+
+def shared(identity: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Whether each song ``(n, k)`` has an identity in common with known songs ``(m, k)``, negative ones being none."""
+    columns = [np.isin(mine, theirs) & (mine >= 0) for mine, theirs in zip(identity.T, known.T, strict=True)]
+    found: np.ndarray = np.any(columns, axis=0)
+    return found

@@ -41,14 +41,15 @@ def permutation_importance(
 
     Returns:
         One row per feature that the network reads, the most important first: ``feature``; ``change``, the mean absolute
-        change of a prediction in points; ``mse_rise``, the rise of the mean squared error in points squared, NaN
-        without popularity; ``change_low, change_high, mse_rise_low, mse_rise_high``, ends of their 95 % intervals over
-        songs, in which songs by the same first artist count as one observation.
+        change of a prediction in points; ``mse_rise``, the rise of the mean squared error in points squared over the
+        songs with popularity, NaN where there are none; ``change_low, change_high, mse_rise_low, mse_rise_high``, ends
+        of their 95 % intervals over songs, in which songs by the same first artist count as one observation.
     """
     pinned = model.pinned(songs)
     encoded = pinned.encoder.encode(songs)
     before = model.mean_of(encoded)
     truth, artist = songs["popularity"].to_numpy(np.float64), first_artist_numbers(songs)
+    scored = ~np.isnan(truth) if not np.isnan(truth).all() else np.ones(len(truth), bool)
     rows = []
     for feature in progress(COLUMNS):
         generator = np.random.default_rng(seed)  # the same orders for every feature
@@ -67,10 +68,11 @@ def permutation_importance(
             continue
         change = np.mean([np.abs(one - before) for one in after], axis=0)
         rise = np.mean([(one - truth) ** 2 for one in after], axis=0) - (before - truth) ** 2
-        rows.append({"feature": feature, **_interval("change", change, artist), **_interval("mse_rise", rise, artist)})
+        told = _interval("mse_rise", rise[scored], artist[scored])
+        rows.append({"feature": feature, **_interval("change", change, artist), **told})
     if not rows:
         return pd.DataFrame(columns=["feature", "change", "mse_rise"])
-    order = "change" if np.isnan(truth).any() else "mse_rise"
+    order = "change" if np.isnan(truth).all() else "mse_rise"
     return pd.DataFrame(rows).sort_values(order, ascending=False, ignore_index=True)
 
 

@@ -98,7 +98,13 @@ def load_own_songs(path: str | Path, data: PopularityDataModule) -> None:
     Raises:
         InputError: they are not there any more, or have changed since.
     """
-    data.load()
+    try:
+        data.load()
+    except InputError as error:
+        raise InputError(
+            f"{path}: the songs that this checkpoint was trained on are asked for: {error}; if they are "
+            "elsewhere, give --source FILE"
+        ) from error
     fitted, today = data.state_dict()["fingerprint"], data.fingerprint()
     if fitted.get("sha256") != today["sha256"]:
         source = data.hparams["source"]

@@ -64,7 +64,7 @@ def export(options: Options) -> Path:
         raise InputError(f"--format: expected one of {', '.join(FORMATS)}, got {options.format!r}")
     if options.samples is not None and options.samples < 1:
         raise InputError(f"--samples: expected at least 1, got {options.samples}")
-    path = Path(options.output or f"model.{options.format}")
+    path = _path(options)
     check_target(path, [options.ckpt_path, options.source])
     if path.suffix in OTHER_ENDINGS[options.format]:
         raise InputError(f"--output: expected a name for --format {options.format}, got {path}")
@@ -77,6 +77,10 @@ def export(options: Options) -> Path:
     return path
 
 
+def _path(options: Options) -> Path:
+    return Path(f"model.{options.format}" if options.output is None else options.output)
+
+
 def exported_model(options: Options) -> tuple[bytes, list[str], list[str]]:
     """The content of the file, and the names of its inputs and outputs."""
     module, data = load_checkpoint(options.ckpt_path)
@@ -84,6 +88,7 @@ def exported_model(options: Options) -> tuple[bytes, list[str], list[str]]:
         data.hparams["source"] = options.source
     if options.cache_dir is not None:
         data.hparams["cache_dir"] = options.cache_dir
+    check_target(_path(options), [data.hparams["source"]])
     load_own_songs(options.ckpt_path, data)
     songs = data.songs("train")
     samples = options.samples or int(data.hparams["samples"]) * int(getattr(data.encoder, "eval_samples", 1))

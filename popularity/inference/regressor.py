@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -79,6 +80,7 @@ class PopularityRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] 
         fit = fit_to_all(config, settings, table)
         self.module_: PopularityModule = fit.module.eval()
         self.data_: PopularityDataModule = fit.datamodule
+        self.module_.trainer = self.data_.trainer = None  # neither is needed any more, nor can be pickled
         self.n_features_in_ = X.shape[1]
         self.feature_names_in_ = np.array(X.columns, dtype=object)
         return self
@@ -105,9 +107,9 @@ class PopularityRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] 
         Raises:
             ValueError: the cut-off is not a number from 1 to 100, or the model has no distribution.
         """
-        if parse_cutoff(cutoff) is None:
+        if (read := parse_cutoff(cutoff)) is None:
             raise ValueError(f"cutoff: expected a number from 1 to 100, got {cutoff}")
-        return at_least(self._prediction(X), cutoff)
+        return at_least(self._prediction(X), math.ceil(read))  # popularity is a whole number
 
     def explain(self, X: pd.DataFrame) -> pd.DataFrame:
         """Prediction, intervals, known songs, warning and the three strongest reasons of each song, in its index."""
@@ -188,13 +190,15 @@ def _songs(
         raise InputError("X: expected songs, got an empty DataFrame")
     frame = frame.set_axis(distinct_names([str(name) for name in frame]), axis=1).reset_index(drop=True)
     frame = frame.assign(
-        **{str(n): _as_text(cells) for n, cells in frame.items() if cells.dtype in (object, "category")}
+        **{str(n): _as_text(c) for n, c in frame.items() if c.dtype in (object, "category") or c.dtype.kind == "m"}
     )
     columns = None
     if target is not None:
-        if len(np.asarray(target)) != len(frame):
-            raise InputError(f"y: expected {len(frame)} popularities, one per song, got {len(np.asarray(target))}")
-        frame[_TARGET], columns = np.asarray(target), {_TARGET: _TARGET}
+        values = np.asarray(target)
+        if np.size(values) != len(frame):
+            raise InputError(f"y: expected {len(frame)} popularities, one per song, got {np.size(values)}")
+        cells = pd.Series(values.reshape(-1))
+        frame[_TARGET], columns = _as_text(cells) if cells.dtype == object else cells, {_TARGET: _TARGET}
     raw = RawTable(Path("X"), frame, "DataFrame")
     return songs_of(raw, deduplicate=deduplicate, need_popularity=learn, optional_audio=optional_audio, columns=columns)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,7 +77,8 @@ def prediction_table(
             low, high = interval(prediction, share)
             table[f"low_{share * 100:g}"], table[f"high_{share * 100:g}"] = np.round(low, 2), np.round(high, 2)
         for cutoff in wanted.cutoffs:
-            table[f"chance_{cutoff:g}"] = np.round(at_least(prediction, cutoff), 4)
+            whole = math.ceil(cutoff)  # as popularity is
+            table[f"chance_{cutoff:g}"] = np.round(at_least(prediction, whole), 4)
     if (known := known_songs(data.encoder, encoded)) is not None:
         table["known_songs"] = known.numpy()
     table["warning"] = _texts(warnings_of(data.encoder, data.trained_columns, songs, encoded))

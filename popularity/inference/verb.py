@@ -58,7 +58,8 @@ def check_predict(config: Any) -> None:
         raise InputError(f"predict: expected one of {' and '.join(given)}, got {'both' if len(given) == 2 else 'all'}")
     parse_cutoffs(config.cutoffs)
     names = sources([*files, *([source] if source else [])])
-    check_output(_output(config) or "-", inputs=[*names, config.ckpt_path])
+    output = _output(config)
+    check_output("-" if output is None else output, inputs=[*names, config.ckpt_path])
 
 
 def predict(config: Any, trainer: Trainer, module: PopularityModule, data: PopularityDataModule) -> None:

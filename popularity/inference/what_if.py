@@ -17,7 +17,15 @@ from popularity.inference.explain_model import Model, load_model
 from popularity.inference.explain_output import Results, shown
 from popularity.inference.explain_songs import described, plain, readable
 from popularity.inference.one_song import song_table
-from popularity.inference.what_if_grid import VARIED, Range, feature_ranges, values_of, variants, with_interval
+from popularity.inference.what_if_grid import (
+    VARIED,
+    Range,
+    check_learned,
+    feature_ranges,
+    values_of,
+    variants,
+    with_interval,
+)
 from popularity.inference.what_if_reach import reach
 from popularity.parsing import Parser, options_of
 from popularity.program import program
@@ -78,6 +86,8 @@ class Options:
             raise InputError('expected a song: give --song "danceability=.8,energy=.7,..." or --source FILE --row N')
         if self.vary is None and self.counterfactual is None:
             raise InputError("expected something to change: give --vary FEATURES or --counterfactual POPULARITY")
+        if self.change is not None and self.counterfactual is None:
+            raise InputError("--change: expected --counterfactual POPULARITY as well, which it narrows")
         if self.counterfactual is not None and not 0 <= self.counterfactual <= 100:
             raise InputError(f"--counterfactual: expected a popularity from 0 to 100, got {self.counterfactual:g}")
 
@@ -95,6 +105,7 @@ def what_if(options: Options) -> None:
     results = Results(options.output)
     model, data = load_model(options.ckpt_path, options.cache_dir)
     ranges = feature_ranges(options.ckpt_path, model, data)
+    check_learned(model.encoder, varied)
     song = _song(options, data)
     now = with_interval(model.predict(song)).iloc[0]
     print(f"{described(song.iloc[0])}: predicted {now['prediction']:.1f}{_interval(now)}")

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from popularity.errors import InputError
+from popularity.features.base import Encoder
 from popularity.features.encoder import HistoryEncoder
-from popularity.features.song import CLOSED, NUMERIC_FEATURES, ColumnEncoder, FeatureEncoder
+from popularity.features.song import CATEGORIES, CLOSED, NUMERIC_FEATURES, ColumnEncoder, FeatureEncoder
 from popularity.inference.distribution import interval
 from popularity.inference.explain_features import NUMERIC, Numeric
 from popularity.inference.explain_model import Model, load_own_songs
@@ -21,6 +22,7 @@ from popularity.training.datamodule import PopularityDataModule
 VARIED: tuple[str, ...] = (*NUMERIC, *CLOSED)
 
 LEVEL = 0.8  # of the intervals
+_NOTHING_LEARNED = "this network has learned nothing from it: all its training songs had one value, or none"
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,21 @@ def feature_ranges(path: str, model: Model, data: PopularityDataModule) -> dict[
     }
 
 
+def check_learned(encoder: Encoder, features: Sequence[str]) -> None:
+    """Refuse categories that were the same in all training songs: no value of theirs would change anything.
+
+    Raises:
+        InputError: the first of them.
+    """
+    own = encoder.features if isinstance(encoder, HistoryEncoder) else encoder
+    if not isinstance(own, FeatureEncoder):
+        return
+    of_category = own.present[len(NUMERIC_FEATURES) :]
+    for feature in features:
+        if feature in CLOSED and not of_category[CATEGORIES.index(feature)]:
+            raise InputError(f"{feature}: {_NOTHING_LEARNED}")
+
+
 def values_of(feature: str, ranges: dict[str, Range], steps: int) -> np.ndarray:
     """Values of a column to set a feature to: evenly spaced for a number, all of them for a category.
 
@@ -88,7 +105,7 @@ def values_of(feature: str, ranges: dict[str, Range], steps: int) -> np.ndarray:
     if feature in CLOSED:
         return np.array(CLOSED[feature], dtype=np.float64)
     if feature not in ranges:
-        raise InputError(f"{feature}: this network has learned nothing from it: all its training songs had one value")
+        raise InputError(f"{feature}: {_NOTHING_LEARNED}")
     low, high = ranges[feature].column(np.array([ranges[feature].low, ranges[feature].high]))
     return np.linspace(low, high, steps)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -13,16 +14,16 @@ import pandas as pd
 from popularity import __version__
 from popularity.data.songs import load_songs
 from popularity.errors import InputError
-from popularity.features.keys import keys_of
 from popularity.inference.checkpoint import fingerprint_of, read_checkpoint
 from popularity.inference.explain_model import load_model, load_own_songs
-from popularity.io import check_target
+from popularity.io import STANDARD_OUTPUT, check_target
 from popularity.parsing import Parser
 from popularity.program import program
 from popularity.reports import card_facts, card_parts, card_songs
 from popularity.reports.pages import part, with_svg, write_page
 from popularity.training.baselines import baseline_predictions
 from popularity.training.datamodule import PopularityDataModule
+from popularity.training.same_data import seen
 
 _FEWEST = 10  # songs that are worth a card
 
@@ -100,10 +101,11 @@ def write_card(options: Options) -> Path:
     check_target(options.output, inputs=[options.ckpt_path, options.data.source])
     checkpoint = read_checkpoint(options.ckpt_path)
     fitted = fingerprint_of(checkpoint)
+    check_target(options.output, inputs=[fitted["source"]])
     found = options.compared and card_parts.read_comparison(options.compared, options.model, fitted["sha256"])
     model, data = load_model(options.ckpt_path, options.data.cache_dir)
     songs = songs_to_judge(options, data, fitted)
-    print(f"{len(songs.test):,} songs: {songs.where}")
+    _say(options, f"{len(songs.test):,} songs: {songs.where}")
     judged = card_songs.judge(model.module, data, songs.test)
     parts = card_parts.of_songs(judged, songs.baselines)
     if found:
@@ -151,14 +153,13 @@ def songs_to_judge(options: Options, data: PopularityDataModule, fitted: Mapping
         return _held_out(data, str(data.hparams["source"]))
     reading = {**data.reading, "columns": options.data.columns or data.hparams["columns"]}
     table = load_songs(source, deduplicate=data.hparams["deduplicate"], **reading)
-    print(*table.report.lines(), sep="\n")
+    _say(options, *table.report.lines())
     if table.fingerprint == fitted["sha256"] and fitted["folds"]:
         data.table = table
         data.load()
         return _held_out(data, source)
-    songs, known = table.songs, getattr(getattr(data.encoder, "related", None), "keys", None)
-    identity = keys_of(songs).identity
-    learned = np.zeros(len(songs), bool) if known is None else _shared(identity, known.identity)
+    songs, known = table.songs, seen(data.encoder, table.songs)
+    learned = np.zeros(len(songs), bool) if known is None else known
     songs = songs[~learned].reset_index(drop=True)
     if len(songs) < _FEWEST:
         raise InputError(f"{source}: expected at least {_FEWEST} songs that the fit has not seen, got {len(songs)}")
@@ -178,11 +179,8 @@ def _held_out(data: PopularityDataModule, source: str) -> Songs:
     return Songs(test, "held out by the fit of this checkpoint", facts, name, baseline_predictions(train, test))
 
 
-def _shared(identity: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Whether each song ``(n, k)`` has an identity in common with known songs ``(m, k)``, negative ones being none."""
-    columns = [np.isin(mine, theirs) & (mine >= 0) for mine, theirs in zip(identity.T, known.T, strict=True)]
-    shared: np.ndarray = np.any(columns, axis=0)
-    return shared
+def _say(options: Options, *lines: str) -> None:
+    print(*lines, sep="\n", file=sys.stderr if options.output == STANDARD_OUTPUT else sys.stdout)
 
 
 def _parser() -> Parser:
@@ -198,5 +196,5 @@ def main(argv: Sequence[str]) -> None:
     """Run ``report``."""
     config = _parser().parse_args(list(argv))
     given = {one.name: config[one.name] for one in fields(Options)}
-    path = write_card(Options(**{**given, "data": Data(**vars(config.data))}))
-    print(f"model card: {path}")
+    options = Options(**{**given, "data": Data(**vars(config.data))})
+    _say(options, f"model card: {write_card(options)}")

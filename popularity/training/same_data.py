@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from popularity.errors import InputError
+from popularity.features.base import Encoder
+from popularity.features.keys import keys_of, shared
 
 #: Entries of a fingerprint that must agree for two fits to have the same data.
 SPLIT_KEYS = ("deduplicate", "split", "folds", "fold", "split_seed", "validation")
@@ -25,6 +30,16 @@ def check_same_data(before: Mapping[str, Any], today: Mapping[str, Any]) -> None
     if changed:
         told = ", ".join(f"{key} {str(before[key])[:12]} -> {str(today.get(key))[:12]}" for key in changed[:3])
         raise InputError(f"--ckpt_path: this checkpoint was trained on other data ({told}); start a new run instead")
+
+
+def seen(encoder: Encoder, songs: pd.DataFrame) -> np.ndarray | None:
+    """Which of ``n`` songs an encoder was fitted on, by id, by artist and title, or by sound.
+
+    Returns:
+        ``(n,)`` bool; None where the encoder keeps no list of its training songs.
+    """
+    known = getattr(getattr(encoder, "related", None), "keys", None)
+    return None if known is None else shared(keys_of(songs).identity, known.identity)
 
 
 def check_held_out(fitted: Mapping[str, Any], today: Mapping[str, Any]) -> None:

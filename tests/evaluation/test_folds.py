@@ -45,6 +45,14 @@ def test_the_order_of_the_songs_says_nothing(songs):
     assert not (np.diff(fold.rows) > 0).all()
 
 
+def test_one_song_cannot_be_scored(songs):
+    from popularity.errors import InputError
+    from popularity.evaluation.folds import make_fold
+
+    with pytest.raises(InputError, match="fold 0 has one song to test on, too few to score: ask for fewer folds"):
+        make_fold(songs, "random", folds=len(songs), repeat=0, fold=0, seed=0)
+
+
 def test_folds_are_those_of_make_split_for_the_repeats_seed(songs):
     from popularity.data.splits import make_split
     from popularity.evaluation.folds import make_fold

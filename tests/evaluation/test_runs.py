@@ -80,6 +80,23 @@ def test_predictions_are_clipped(songs, protocol, own, tmp_path):
     assert (prediction.min(), prediction.max()) == (0, 100)
 
 
+def test_a_model_that_predicts_no_numbers_or_leaves_has_failed(songs, protocol, own, tmp_path):
+    from popularity.evaluation.folds import Outcome
+    from popularity.evaluation.runs import execute
+
+    def leave(task):
+        raise SystemExit(3)
+
+    own["infinite"] = lambda task: Outcome(np.full(len(task.test), np.inf))
+    own["none"] = lambda task: Outcome(np.full(len(task.test), np.nan))
+    own["leaves"] = leave
+    plan = protocol({name: {"own": name} for name in own})
+    errors = {run.model: execute(plan, songs, run, tmp_path).error for run in plan.runs()}
+    for name in ("infinite", "none"):
+        assert errors[name].startswith("ValueError: prediction: expected finite values, got ")
+    assert errors["leaves"] == "SystemExit: 3"
+
+
 def test_other_settings_or_songs_make_a_result_void(songs, protocol, tmp_path):
     from popularity.evaluation.runs import execute, read_result
 
@@ -126,12 +143,13 @@ def test_changed_files_defaults_and_cutoffs_make_results_void(protocol, tmp_path
     net, knn = Run("net", 0, 0), Run("knn", 0, 0)
     before = plan.config_hash(net), plan.config_hash(knn)
     config.write_text("model: {net: {init_args: {width: 4}}}\n")
+    plan = replace(plan)  # another command: one reads each file once
     assert plan.config_hash(net) != before[0]
     more = replace(plan, cutoffs=("50",))
     assert more.config_hash(knn) == before[1]
     assert more.config_hash(replace(knn, hits=True)) != plan.config_hash(replace(knn, hits=True))
     monkeypatch.setitem(BASELINES, "knn", replace(BASELINES["knn"], defaults={"n_neighbors": 41}))
-    assert plan.config_hash(knn) != before[1]
+    assert replace(plan).config_hash(knn) != before[1]
 
 
 def test_a_model_that_uses_global_generators_gives_the_same_in_any_order(songs, protocol, own, tmp_path):

@@ -226,6 +226,9 @@ BAD = {
     "what_if --ckpt_path CKPT --source new.csv --counterfactual 170": (
         "--counterfactual: expected a popularity from 0 to 100, got 170"
     ),
+    "what_if --ckpt_path CKPT --source new.csv --vary energy --change tempo": (
+        "--change: expected --counterfactual POPULARITY as well, which it narrows"
+    ),
     "what_if --ckpt_path CKPT --artist A --counterfactual 70": (
         "--counterfactual: expected a song with features that this network reads, found none"
     ),

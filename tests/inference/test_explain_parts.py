@@ -154,6 +154,19 @@ def test_what_a_network_reads_is_important_and_nothing_else(read, feature, train
     assert blind["change"][0] == pytest.approx(found["change"].iloc[0])
 
 
+def test_songs_without_popularity_do_not_count_for_the_error(trained):
+    from popularity.inference.explain_importance import permutation_importance
+
+    model, songs = trained
+    model = reading(model, reads_energy)
+    whole = permutation_importance(model, songs, shuffles=2, seed=0)
+    gap = songs.assign(popularity=songs["popularity"].where(np.arange(len(songs)) > 0))
+    found = permutation_importance(model, gap, shuffles=2, seed=0)
+    assert found["change"].tolist() == whole["change"].tolist()
+    assert found["mse_rise"].notna().all()
+    assert found["mse_rise"].tolist() != whole["mse_rise"].tolist()
+
+
 def test_features_that_a_network_does_not_read_are_left_out(songs):
     from popularity.data.splits import make_split
     from popularity.inference.explain_model import Model
@@ -229,6 +242,19 @@ def test_ranges_are_those_of_the_training_songs(trained, songs):
     assert grids.values_of("key", ranges, 5).tolist() == list(range(12))
     with pytest.raises(InputError, match="learned nothing from it"):
         grids.values_of("energy", {}, 5)
+
+
+def test_categories_without_a_difference_cannot_be_varied(songs):
+    from popularity.errors import InputError
+    from popularity.features.encoder import HistoryEncoder
+    from popularity.inference.what_if_grid import check_learned
+
+    encoder = HistoryEncoder()
+    encoder.fit(songs.assign(mode=1.0, explicit=np.nan))
+    check_learned(encoder, ["key", "energy"])
+    for name in ("mode", "explicit"):
+        with pytest.raises(InputError, match=f"^{name}: this network has learned nothing from it"):
+            check_learned(encoder, ["key", name])
 
 
 def test_intervals_are_quantiles_of_the_histogram():

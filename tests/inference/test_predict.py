@@ -219,6 +219,7 @@ def test_one_song(trained, songs, capsys):
         (["--song", "energy=.5,nergy=.4"], "--song: expected columns of a song, got 'nergy'; did you mean energy?"),
         (["--files", "songs.csv", "--cutoffs", "120"], "--cutoffs: expected numbers from 1 to 100 such as 50,70, "),
         (["--files", "songs.csv", "--output", "songs.csv"], "songs.csv: expected another file to write to, this is "),
+        (["--files", "songs.csv", "--output", ""], "expected the name of a file to write, got an empty text"),
     ],
 )
 def test_what_does_not_go_together_is_refused_in_one_line(flags, error, trained, songs, capsys):

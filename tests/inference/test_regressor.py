@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 
 import numpy as np
@@ -92,6 +93,30 @@ def test_a_checkpoint_of_the_command_line(fitted, songs, tmp_path, monkeypatch, 
         fitted.save("nowhere/model.ckpt")
 
 
+def test_it_can_be_pickled(fitted, songs):
+    again = pickle.loads(pickle.dumps(fitted))
+    assert (again.predict(songs[60:]) == fitted.predict(songs[60:])).all()
+
+
+def test_popularity_of_any_kind(songs):
+    """As an array of objects, which a table of texts and numbers becomes, or a column of a matrix."""
+    from popularity.inference.regressor import _songs as read
+
+    y = songs["popularity"][:60].to_numpy()
+    kinds = [y.astype(object), y.astype(str), y.reshape(-1, 1), pd.Series(y, dtype="Int64")]
+    first, *others = [read(songs[:60], kind, deduplicate=False, optional_audio=False) for kind in kinds]
+    assert first.songs["popularity"].tolist() == y.tolist()
+    for other in others:
+        pd.testing.assert_frame_equal(other.songs, first.songs)
+
+
+def test_a_cut_off_between_whole_numbers_is_the_next_one(fitted, songs):
+    new = songs[60:]
+    chance = fitted.predict_proba_at_least(new, 50.5)
+    assert (chance == fitted.predict_proba_at_least(new, 51)).all()
+    assert (chance < fitted.predict_proba_at_least(new, 50)).any()
+
+
 def test_what_is_refused(fitted, songs):
     from sklearn.exceptions import NotFittedError
 
@@ -107,6 +132,8 @@ def test_what_is_refused(fitted, songs):
             fitted.predict(X)
     with pytest.raises(InputError, match=r"^y: expected 60 popularities, one per song, got 3"):
         regressor.PopularityRegressor(settings=SETTINGS).fit(songs[:60], [1, 2, 3])
+    with pytest.raises(InputError, match=r"^y: expected 60 popularities, one per song, got 1"):
+        regressor.PopularityRegressor(settings=SETTINGS).fit(songs[:60], 5)
     with pytest.raises(NotFittedError):
         regressor.PopularityRegressor().predict(songs)
     with pytest.raises(ValueError, match="share: expected a number between 0 and 1, got 80"):

@@ -237,6 +237,32 @@ def test_metrics_by_fold_are_those_of_the_comparison(here, comparison, capsys):
     assert not Path("compared.html").exists()
 
 
+def test_the_songs_of_the_fit_are_not_written_over(here, capsys):
+    before = Path("songs.csv").read_bytes()
+    assert main(["report", "--ckpt_path", "best.ckpt", "--output", "songs.csv", *QUICK]) == 2
+    assert "songs.csv: expected another file to write to, this is the input" in capsys.readouterr().err
+    assert Path("songs.csv").read_bytes() == before
+
+
+def test_on_standard_output_there_is_the_page_alone(here, brief, capfd):
+    assert main(["report", "--ckpt_path", "best.ckpt", "--output", "-", *QUICK]) == 0
+    shown = capfd.readouterr()
+    assert shown.out.lstrip().lower().startswith("<!doctype html>")
+    assert shown.out.rstrip().endswith("</html>")
+    assert "model card: -" in shown.err
+
+
+def test_scores_on_songs_of_the_fit_are_said_to_be(here, tmp_path, capsys):
+    """The same songs in another order are another file, of which other songs are held out."""
+    made_up().sample(frac=1, random_state=3).to_csv(tmp_path / "again.csv", index=False)
+    flags = ["--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu"]
+    for verb in ("test", "validate"):
+        assert main([verb, "--ckpt_path", "best.ckpt", "--data.source", str(tmp_path / "again.csv"), *flags]) == 0
+        assert re.search(r"warning: the fit was trained on \d+ of these \d+ songs", capsys.readouterr().out), verb
+        assert main([verb, "--ckpt_path", "best.ckpt", *flags]) == 0
+        assert "warning" not in capsys.readouterr().out
+
+
 def test_what_cannot_be_reported_on(here, tmp_path, capsys):
     checkpoint = torch.load("best.ckpt", weights_only=True)
     checkpoint["datamodule_hyper_parameters"]["folds"] = 0
