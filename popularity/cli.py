@@ -205,9 +205,7 @@ class PopularityCLI(LightningCLI):
         """Say how many songs of another file the fit was trained on."""
         known = seen(self.datamodule.encoder, songs := self.datamodule.songs(part))
         if known is not None and known.any():
-            say(
-                f"warning: the fit was trained on {known.sum():,} of these {len(songs):,} songs: the scores are too good"
-            )
+            say(f"warning: trained on {known.sum():,} of these {len(songs):,} songs: the scores are too good")
 
     def _config_text(self) -> str:
         """The config of a fit as YAML; without the checkpoint it was resumed from, so that it repeats the run."""

@@ -1,7 +1,8 @@
 """Names under which public files hold the canonical columns, and names of columns that leak the target.
 
 All names are spelled as `popularity.data.columns.normalise` leaves them: lower case, letters and digits only. Of two
-names in one file, the one further left wins.
+names in one file, the one further left wins: a name that says it is the track's before one that may be the artist's,
+the album's or the playlist's.
 """
 
 from __future__ import annotations
@@ -21,25 +22,26 @@ NAMES: dict[str, str] = {
     "release_date": "releasedate trackalbumreleasedate albumreleasedate trackreleasedate songreleasedate albumdate "
     "datereleased dateofrelease releaseddate released firstreleasedate releaseyear releasedyear albumreleaseyear year "
     "albumyear yearreleased yearofrelease release",
-    "explicit": "explicit trackexplicit isexplicit explicitlyrics explicitcontent songexplicit",
+    "explicit": "explicit trackexplicit explicittrack isexplicit explicitlyrics explicitcontent songexplicit",
     "acousticness": "acousticness acous acoustic",
     "danceability": "danceability dance dnce danceable",
     "energy": "energy nrgy",
     "instrumentalness": "instrumentalness instr instrumental",
     "liveness": "liveness liveliness live",
     "speechiness": "speechiness speech spch",
-    "valence": "valence audiovalence val positivity happiness",
-    "duration_ms": "durationms songdurationms trackdurationms duration trackduration songduration ms durationinms "
-    "durationsec durationseconds durationinseconds durations durationinsec dur length tracklength songlength "
+    "valence": "valence audiovalence val positivity happiness happy",
+    # and any name that `popularity.data.duration_names` knows, after these
+    "duration_ms": "durationms songdurationms trackdurationms trackduration songduration duration ms durationinms "
+    "durationsec durationseconds durationinseconds durations durationinsec dur tracklength songlength length "
     "lengthduration lengthms durationmin durationmins durationminutes durationinminutes durationinminms "
-    "durationminms time tracktime runtime dauer durée duración duração durata",
+    "durationminms time tracktime runtime",
     "loudness": "loudness loudnessdb loud db loudnessindb louddb",
     "tempo": "tempo bpm beatsperminute beatsperminutebpm tempobpm",
     "key": "key keysignature musicalkey songkey chord keynote pitchkey camelot camelotkey",
     "mode": "mode audiomode majorminor keymode",
     "time_signature": "timesignature timesig meter",
-    "popularity": "popularity trackpopularity songpopularity spotifypopularity spotifytrackpopularity trackpop songpop "
-    "popularitytrack popularitysong pop popularityscore spotifypop",
+    "popularity": "trackpopularity songpopularity spotifytrackpopularity popularitytrack popularitysong popularity "
+    "spotifypopularity trackpop songpop pop popularityscore spotifypop",
 }
 
 # Exportify (exportify.app) writes its header in the language of the browser. One row per language: German, French,
@@ -89,6 +91,34 @@ TRANSLATED: dict[str, str] = {
     "情緒效價",
     "tempo": "Ρυθμός|テンポ|الإيقاع|速度",
     "time_signature": "Taktart|Mesure|Compás|Battuta|Compasso|Maatstreep|Ölçü İşareti|Μέτρο|拍子|توقيع الزمن|拍号|拍號",
+}
+
+# What people write themselves: German, French, Spanish, Portuguese, Italian, Turkish, Dutch, Polish, Russian, Korean,
+# Japanese, Chinese. Accents do not matter, and what Exportify writes is not repeated.
+SPOKEN: dict[str, str] = {
+    "title": "Titel|Liedtitel|Songtitel|Lied|Titre|Titre de la chanson|Chanson|Morceau|Título|Título de la canción|"
+    "Canción|Música|Nome da música|Título da música|Titolo|Titolo della canzone|Canzone|Brano|Şarkı|Şarkı Adı|Tytuł|"
+    "Utwór|Название|Название песни|Название трека|Песня|Трек|제목|곡명|곡 제목|노래|노래 제목|タイトル|曲名|歌曲|"
+    "歌曲名|歌曲名称|歌曲名稱",
+    "artist": "Künstler|Künstlername|Interpret|Interpreten|Artiste|Artistes|Interprète|Artista|Artistas|Intérprete|"
+    "Cantante|Sanatçı|Şarkıcı|Artiest|Wykonawca|Artysta|Исполнитель|Исполнители|Артист|가수|아티스트|アーティスト|"
+    "歌手|艺人|藝人|艺术家",
+    "album": "Albumtitel|Titre de l'album|Título del álbum|Título do álbum|Titolo dell'album|Альбом|앨범|앨범명|"
+    "アルバム|专辑|專輯",
+    "genre": "Género|Género musical|Gênero musical|Genre musical|Genere|Genere musicale|Musikrichtung|Tür|Müzik Türü|"
+    "Gatunek|Жанр|장르|ジャンル|流派",
+    "release_date": "Erscheinungsdatum|Erscheinungsjahr|Veröffentlichungsdatum|Veröffentlichungsjahr|Veröffentlicht|"
+    "Jahr|Date de sortie|Année de sortie|Année|Fecha de lanzamiento|Año de lanzamiento|Fecha de publicación|Año|"
+    "Data de lançamento|Ano de lançamento|Data di uscita|Data di pubblicazione|Anno di uscita|Anno|Çıkış Tarihi|"
+    "Çıkış Yılı|Yıl|Releasedatum|Releasejaar|Jaar|Data wydania|Rok wydania|Дата выхода|Дата релиза|Год выпуска|Год|"
+    "발매일|발매년도|연도|発売日|リリース日|发行日期|發行日期|发行时间",
+    "acousticness": "Akustizität|Acousticité|Acusticidad|Acusticidade|Acusticità",
+    "danceability": "Dansabilité|Danzabilidad|Danzabilità",
+    "energy": "Энергия|Энергичность|에너지",
+    "speechiness": "Sprechanteil|Parole|Habla|Fala|Parlato",
+    "loudness": "Lautheit|Sonoridad|Sonoridade|Intensité sonore|Громкость",
+    "tempo": "Темп|템포",
+    "popularity": "Popularität|Popülarite|Popularność|Популярность|인기도|人気|流行度",
 }
 
 # Functions of the target, or of the day on which it was measured, or of the order in which the file was written.

@@ -15,9 +15,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
-_LIST = re.compile(
-    rf"(?:list|c|array|tuple|set|frozenset)?\(?[\[({{]?\s*(?:(?:{_QUOTED.pattern}|None|nan|null)[\s,;]*)*[\])}}]?"
-    rf"(?:,\s*dtype=\w+)?\)?"
+_DTYPE = r"(?:,\s*dtype=(?:\w+|'[^']*'))?"  # numpy's
+_LIST = re.compile(  # [u'A'] is Python 2's, [np.str_('A')] numpy's
+    rf"(?:list|c|array|tuple|set|frozenset)?\(?[\[({{]?\s*"
+    rf"(?:(?:(?:[ub]|np\.str_\()?(?:{_QUOTED.pattern})\)?|None|nan|null)[\s,;]*)*[\])}}]?{_DTYPE}\)?"
+)
+# A list that was put together by hand: ['Guns N' Roses', 'Ada North']
+_LOOSE_LIST = re.compile(
+    rf"(?:list|c|array|tuple|set|frozenset)?\(?[\[({{]\s*[ub]?(?P<quote>['\"])(?P<names>.*)(?P=quote)[\s,]*[\])}}]{_DTYPE}\)?",
+    re.DOTALL,
 )
 _OPENS = re.compile(r"(?:list|c|array|tuple|set|frozenset)\(|[\[({]")
 _DICTS = re.compile(r"""\s*\[?\s*\{\s*(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')\s*:|\s*\[?\s*\{\s*\}""")
@@ -26,7 +32,7 @@ _NAME_KEYS = ("name", "artist_name", "artist")
 _NAME = re.compile(rf"""['"](?:{"|".join(_NAME_KEYS)})['"]\s*:\s*({_QUOTED.pattern})""", re.IGNORECASE)
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))")
 _FEATURED = re.compile(r"\s+[(\[]?(?:feat|ft|featuring)\b\.?\s+", re.IGNORECASE)
-_MARKS = ("|", "\n", " / ", "•", "·", "、")  # and not &, x or +, which stand in names of duos
+_MARKS = ("|", "\n", " / ", "•", "·", "、", "，", "；")  # and not &, x or +, which stand in names of duos
 _COMMA = re.compile(r"(?<!\\),")
 _BARE_COMMA = re.compile(r"(?<![\\\d]),(?=\S)|(?<=\d),(?=[^\s\d])")  # and not the one of 10,000 Maniacs
 
@@ -52,9 +58,20 @@ def _from_list(cell: str) -> list[str] | None:
         found = _parsed(cell)
         return [_unquote(name) for name in _NAME.findall(cell)[:1]] if found is None else _from_parsed(found)
     if (_OPENS.match(cell) or cell.startswith('"')) and _LIST.fullmatch(cell):
-        names = [_unquote(name) for name in _QUOTED.findall(cell)]
+        names = [_unquote(name) for name in _QUOTED.findall(re.sub(rf"\]{_DTYPE}\)$", "]", cell))]
         return names if cell[0] != '"' or len(names) > 1 else None  # one name in quotes may be called so
+    if loose := _LOOSE_LIST.fullmatch(cell):
+        return _split_quoted(loose["names"], loose["quote"])
     return None
+
+
+def _in_quotes(cell: str) -> bool:
+    return cell[0] + cell[-1] in ('""', "''")
+
+
+def _split_quoted(names: str, quote: str) -> list[str]:
+    """The names between quotes, the first and the last one taken off already; a quote may stand in a name."""
+    return [_unquote(f"{quote}{name}{quote}") for name in re.split(rf"{quote}[\s,;]+[ub]?{quote}", names)]
 
 
 def _parsed(cell: str) -> Any:
@@ -116,7 +133,7 @@ class NameRule:
         if self.form == "list":
             return [name.strip(' "') for name in cell[1:-1].split(",")]
         if self.form == "quoted":
-            return [_unquote(name) for name in _QUOTED.findall(cell)]
+            return _split_quoted(cell[1:-1], cell[0]) if _in_quotes(cell) else [cell]
         cell = _part(cell, self.marks)
         names = self._at_commas(cell) if ";" not in cell else cell.split(";")
         return [part for name in names for part in _guests(name)] if self.featured else names
@@ -141,8 +158,8 @@ def decide_names(cells: Sequence[str], *, exportify: bool, quoted_header: bool) 
     Exportify has had three forms: names joined by ``, `` with ``\\,`` inside a name (and its header in quotes), by a
     comma alone, and today by ``;`` with commas inside names. Elsewhere the file tells: where at least a third of the
     cells with commas have a piece that is the artist of other songs, commas join names; the same for ``|``, `` / ``
-    and the like. ``feat.`` parts names where it
-    is a habit of the file, as in charts, and not a slip in one cell of a hundred.
+    and the like. ``feat.`` parts names where it is a habit of the file, as in charts, and not a slip in one cell of a
+    hundred.
 
     Args:
         cells: the distinct cells of the column.
@@ -153,7 +170,7 @@ def decide_names(cells: Sequence[str], *, exportify: bool, quoted_header: bool) 
     plain = [cell for cell in cells if _from_list(cell) is None]
     if plain and sum(cell[0] + cell[-1] in ("[]", "{}") for cell in cells) >= most:
         return NameRule("list", note="split at ',' in brackets")
-    if plain and sum(cell[0] == cell[-1] == '"' for cell in cells) >= most:
+    if plain and sum(_in_quotes(cell) for cell in cells) >= most:
         return NameRule("quoted", note="quotes taken off the names")
     marks = _decide_marks(plain)
     cells = [_part(cell, marks) for cell in plain]

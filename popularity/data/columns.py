@@ -8,15 +8,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from popularity.data.aliases import LEAK_NAMES, NAMES, TRANSLATED
+from popularity.data.aliases import LEAK_NAMES, NAMES, SPOKEN, TRANSLATED
+from popularity.data.duration_names import names_duration
+from popularity.data.numbers import plain_letters
 from popularity.data.schema import CANONICAL
 from popularity.errors import InputError
 
 # What public tools put before a name: Skiley's "trackFeatureEnergy", an API answer's "track.name", "audio_features.key"
 _PREFIXES = ("spotifytrack", "trackfeature", "audiofeatures", "audiofeature", "trackaudiofeatures", "spotify", "track")
-_SCALE = re.compile(r"(?P<name>.*[^\s])\s*[(\[][^)\]]*[\d%][^)\]]*[)\]]")  # "Energy (0-1)", "Popularity [out of 100]"
-_MERGED = re.compile(r"(?P<name>.+)[_. ](?P<side>[xy])", re.IGNORECASE)  # pandas and R after a join
-
+# "Energy (0-1)", "Popularity [out of 100]", "Lautstärke (dB)"
+_SCALE = re.compile(r"(?P<name>.*\S)\s*[(\[](?:[^)\]]*[\d%][^)\]]*|dB|dBFS|LUFS|BPM)[)\]]", re.IGNORECASE)
+# After a join: "id_x" and "id_y", "id_left" and "id_right"; a second "id" is "id.1" to pandas and "id (2)" to us
+_COPY = re.compile(
+    r"(?P<name>.+?)(?:(?P<xy>[_. ][xy])|(?P<sides>[_. ](?:left|right))|(?P<number>\.[1-9]| \([2-9]\)))", re.IGNORECASE
+)
+_BEHIND_PREFIX, _AS_DURATION, _COPIED, _OTHER_WORD = 100, 500, 1000, 2000  # ranks of what is no alias
 
 NEVER = 2  # level of an `Objection`: better no column than this one
 
@@ -28,27 +34,39 @@ class Objection:
     Attributes:
         level: 0 nothing, 1 any other column is better, `NEVER`.
         why: in words.
+        instead: the canonical name that the cells fit, "" where it is the one that the name means.
     """
 
     level: int = 0
     why: str = ""
+    instead: str = ""
 
 
 def normalise(name: str) -> str:
-    """Column name without case, byte-order mark, punctuation, accents written apart, and blanks.
+    """Column name without case, byte-order mark, punctuation, accents and blanks.
 
     >>> normalise("Track Name") == normalise("track_name") == normalise("\\ufefftrackname")
     True
     """
-    text = unicodedata.normalize("NFKC", name).casefold()
-    return "".join(character for character in text if character.isalnum())
+    letters = plain_letters(unicodedata.normalize("NFKC", name))
+    return unicodedata.normalize("NFC", "".join(character for character in letters if character.isalnum()))
+
+
+def copied_name(column: str) -> tuple[str, str]:
+    """The name of which a column is a copy after a join, and what tells the copies apart: sides, or a number.
+
+    >>> copied_name("id_x"), copied_name("id (2)"), copied_name("id")
+    (('id', 'xy'), ('id', 'number'), ('id', ''))
+    """
+    match = _COPY.fullmatch(column)
+    return (match["name"], match.lastgroup or "") if match else (column, "")
 
 
 def _with_translations() -> dict[str, tuple[str, ...]]:
     aliases = {}
     for canonical, names in NAMES.items():
-        translated = (normalise(name) for name in TRANSLATED.get(canonical, "").split("|") if name)
-        aliases[canonical] = tuple(dict.fromkeys((*names.split(), *translated)))
+        spoken = f"{TRANSLATED.get(canonical, '')}|{SPOKEN.get(canonical, '')}".split("|")
+        aliases[canonical] = tuple(dict.fromkeys((*names.split(), *(normalise(name) for name in spoken if name))))
     return aliases
 
 
@@ -75,6 +93,18 @@ class ColumnMatch:
     ignored: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True, order=True)
+class _Candidate:
+    """A column whose name fits, the best one first: its cells, its name and its place decide."""
+
+    level: int
+    rank: int
+    form: int
+    position: int
+    column: str
+    why: str
+
+
 def match_columns(
     header: Sequence[str],
     columns: Mapping[str, str] | None = None,
@@ -83,7 +113,7 @@ def match_columns(
     """Find the canonical columns in a header.
 
     What the user says wins. Of the other candidates, one whose cells fit wins over one whose cells do not; then the
-    exact name; then the rank of the alias.
+    rank of the alias; then the name as we write it over other spellings.
 
     Args:
         header: column names as written in the file.
@@ -94,54 +124,60 @@ def match_columns(
         InputError: ``columns`` names something that is neither a canonical column nor one of the file.
     """
     asked = _check_asked(header, columns or {})
-    candidates: dict[str, list[tuple[int, int, str]]] = {}
+    candidates: dict[str, list[_Candidate]] = {canonical: [] for canonical in CANONICAL}
     leaks: dict[str, str] = {}
     ignored: list[tuple[str, str]] = []
     for position, column in enumerate(header):
         if column in asked.values():
             continue
-        found = _named(column)
-        if found:
-            candidates.setdefault(found[0], []).append((found[1], position, column))
-        elif (name := normalise(column)) in _LEAK_OF:
-            leaks[column] = _LEAK_OF[name]
+        if name := named(column):
+            canonical, rank, form = name
+            against = objection(canonical, column) if objection else Objection()
+            if objection and against.instead:
+                canonical, rank = against.instead, _OTHER_WORD
+                against = objection(canonical, column)
+            candidates[canonical].append(_Candidate(against.level, rank, form, position, column, against.why))
+        elif (leak := _LEAK_OF.get(normalise(column))) is not None:
+            leaks[column] = leak
         else:
             ignored.append((column, "not a column that the model uses"))
     mapped: dict[str, str] = {}
     for canonical in CANONICAL:
-        ranked = sorted(candidates.get(canonical, []))
+        ranked = sorted(candidates[canonical])
         if canonical in asked:
             mapped[canonical] = asked[canonical]
         else:
-            against = {c: objection(canonical, c) if objection else Objection() for _, _, c in ranked}
-            ranked.sort(key=lambda rank: against[rank[2]].level)
-            unfit = [column for _, _, column in ranked if against[column].level == NEVER]
-            ignored += [(column, f"not {canonical}: {against[column].why}") for column in unfit]
-            ranked = [rank for rank in ranked if rank[2] not in unfit]
+            ignored += [(c.column, f"not {canonical}: {c.why}") for c in ranked if c.level == NEVER]
+            ranked = [candidate for candidate in ranked if candidate.level < NEVER]
             if ranked:
-                mapped[canonical] = ranked.pop(0)[2]
-        ignored += [(column, f"{canonical} is read from {mapped[canonical]!r}") for _, _, column in ranked]
+                mapped[canonical] = ranked.pop(0).column
+        ignored += [(c.column, f"{canonical} is read from {mapped[canonical]!r}") for c in ranked]
     return ColumnMatch(mapped, leaks, tuple(ignored))
 
 
-def _named(column: str) -> tuple[str, int] | None:
-    """Canonical name of a column and the rank of its name (-1 for the exact one), None where the name says nothing."""
-    if column in ALIASES:
-        return column, -1
+def named(column: str) -> tuple[str, int, int] | None:
+    """What the name of a column means, None where it says nothing.
+
+    Returns:
+        Canonical name, rank of its alias, and form: 0 as we write it, 1 in another spelling, 2 with a scale or a unit.
+    """
     name = normalise(column)
     if name in _CANONICAL_OF:
-        return _CANONICAL_OF[name]
+        return *_CANONICAL_OF[name], int(column not in ALIASES)
     if name in _LEAK_OF:
         return None
-    if (merged := _MERGED.fullmatch(column)) and (found := _named(merged["name"])):
-        return found[0], 1000 + (merged["side"].casefold() == "y")
-    if (scaled := _SCALE.fullmatch(column)) and (found := _named(scaled["name"])):
-        return found[0], 2000 + max(found[1], 0)
+    copied, kind = copied_name(column)
+    if kind and (found := named(copied)):
+        return found[0], _COPIED, 0
+    if (scaled := _SCALE.fullmatch(column)) and (found := named(scaled["name"])):
+        return found[0], found[1], 2
+    if names_duration(column):
+        return "duration_ms", _AS_DURATION, 1
     for prefix in _PREFIXES:
         rest = name.removeprefix(prefix)
         if rest != name and rest in _CANONICAL_OF:
             canonical, rank = _CANONICAL_OF[rest]
-            return canonical, 100 + rank
+            return canonical, _BEHIND_PREFIX + rank, 1
     return None
 
 

@@ -13,7 +13,7 @@ from popularity.data.columns import ColumnMatch, is_exportify, normalise
 from popularity.data.dates import convert_date
 from popularity.data.decisions import Decisions
 from popularity.data.numbers import by_distinct, has_decimal_commas, read_numbers
-from popularity.data.pitch import read_key, read_word
+from popularity.data.pitch import read_keys, read_word
 from popularity.data.raw import RawTable
 from popularity.data.schema import AUDIO, AUDIO_UNIT, CANONICAL, NUMBERS, TEXT
 from popularity.data.texts import Written, add_names, convert_text
@@ -122,8 +122,7 @@ def _convert_number(
             own_unit[unreadable] = ~np.isnan(found)
             note = "units in the cells"
         elif name == "key":
-            found = by_distinct(odd, lambda cell: (read_key(cell) or (None, None))[0])
-            modes = by_distinct(odd, lambda cell: (read_key(cell) or (None, None))[1])
+            found, modes = read_keys(odd, decisions)
             if not np.isnan(modes).all():
                 mode = pd.Series(np.full(len(values), np.nan))
                 mode[unreadable] = modes

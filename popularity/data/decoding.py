@@ -1,4 +1,8 @@
-"""From bytes to text: UTF-8 with or without bad bytes, UTF-16, UTF-32 and Windows-1252; never a guess beyond these."""
+"""From bytes to text: UTF-8 with or without bad bytes, UTF-16, UTF-32 and Windows-1252; never a guess beyond these.
+
+A byte means another letter in each one-byte encoding, and the bytes do not say which one it is. What is no Western text
+is refused. A few letters that a Western text could have too do not show it: Hungarian Erdős is read as Erdõs.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,12 @@ _SAMPLE = 1 << 20
 _LONG_RUN, _LONG_RUNS = 3, 0.2
 # These never stand inside a word of Western text, but are letters in other one-byte encodings.
 _IN_A_WORD = re.compile(r"[A-Za-zÀ-ÿ][¹²³¼½¾¿¡¢£¤¥¦§¨©ª«¬®¯°±µ¶·¸º»†‡‰ŽžŠŒœ‹›€„…ˆ˜™][a-zà-ÿ]|[a-z][ŽŠŒ‚ƒ„]|\ufffd")
+# Turkish and Czech come out as Nordic letters in words that are not Nordic: Barýþ for Barış, Dvoøák for Dvořák, Èerný
+# for Černý. In Icelandic a vowel, r, v or j follows þ; no Western language has an accent after ø, or ý, þ or ð in one
+# word with ç, ü or a grave accent. (An x before þ makes a face.)
+_NO_NORDIC_WORD = re.compile(
+    r"þ(?<=[a-wyzà-ÿ]þ)(?![aeiouyáéíóúýæöørvj])|ø[áéíóúý]|[ýþð][a-zà-ÿ]*[çüèìòù]|[çüèìòù][a-zà-ÿ]*[ýþð]"
+)
 
 
 def decode(path: Path, content: bytes) -> tuple[bytes, str]:
@@ -93,7 +103,7 @@ def _mixed(path: Path, content: bytes) -> tuple[bytes, str]:
     good = sum(map(len, re.findall(r"[^\x00-\x7f]+", text))) - bad
     lonely = sum(run >= _LONG_RUN for run in beyond) <= _LONG_RUNS * len(beyond)
     mostly_utf8 = good > bad
-    if not mostly_utf8 and (not lonely or _IN_A_WORD.search(text)):
+    if not mostly_utf8 and (not lonely or _IN_A_WORD.search(text) or _NO_NORDIC_WORD.search(text[:_SAMPLE].lower())):
         raise InputError(f"{path}: the text is neither UTF-8 nor Windows-1252: save the table as UTF-8")
     if mostly_utf8:
         return text.encode("utf-8"), f"utf-8, {bad:,} byte{'s' if bad > 1 else ''} of Windows-1252"

@@ -6,9 +6,8 @@ import datetime
 import io
 import json
 import math
-import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -21,13 +20,10 @@ import pyarrow.parquet as pa_parquet
 
 from popularity.data.columns import match_columns
 from popularity.data.headers import find_header_row
+from popularity.data.json_records import FEWEST_COLUMNS, find_records, json_values
 from popularity.data.raw import RawTable, distinct_names, refuse_wide
 from popularity.data.unpacking import refuse_bomb
 from popularity.errors import InputError, one_line
-
-_LINE_BREAK = re.compile(r"\r\n|[\r\n]")
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_FEWEST_COLUMNS = 5  # keys that are columns; fewer are an envelope
 
 
 def read_parquet(path: Path, content: bytes) -> RawTable:
@@ -110,6 +106,8 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     kind = column.type
+    if pa.types.is_boolean(kind) and column.null_count:  # pandas has no truth value that is missing
+        return column.cast(pa.uint8())
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
         return column
     try:
@@ -118,10 +116,19 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
         if pa.types.is_duration(kind):
             return pc.divide(column.cast(pa.duration("us"), safe=False).cast(pa.int64()), pa.scalar(1000.0))  # ms
         if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-            return pc.binary_join(column.cast(pa.list_(pa.string())), ";")
+            return _joined(column.cast(pa.list_(pa.string())))
         return column.cast(pa.string())
     except pa.ArrowException:  # nested kinds, such as the dicts that Spotify's interface gives for artists
         return pa.chunked_array([[_text(cell) for cell in column.to_pylist()]], pa.string())
+
+
+def _joined(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Join the texts of each list with ";"; Arrow gives no text at all for a list with a null in it."""
+    if not pc.list_flatten(column).null_count:
+        return pc.binary_join(column, ";")
+    lists = column.to_pylist()
+    texts = [None if names is None else ";".join(name for name in names if name is not None) for names in lists]
+    return pa.chunked_array([texts], pa.string())
 
 
 def looks_like_json(text: bytes) -> bool:
@@ -131,7 +138,7 @@ def looks_like_json(text: bytes) -> bool:
 
 
 def read_json(path: Path, text: bytes, first_line: int = 1) -> RawTable:
-    """Read flat records: a list of them, one in each line, or one column in each key.
+    """Read records: a list of them, one in each line, one column in each key, or as `find_records` finds them.
 
     Fields of a record within a record become columns named ``outer.inner``; lists stay texts.
 
@@ -143,87 +150,35 @@ def read_json(path: Path, text: bytes, first_line: int = 1) -> RawTable:
     Raises:
         InputError: the JSON is damaged or holds no records.
     """
+    return _read_json(path, text, first_line, is_part=False)
+
+
+def read_json_lines(path: Path, text: bytes, first_line: int) -> RawTable:
+    """Read a part of a file of JSON lines as :func:`read_json` reads the whole, be it one record, or nulls alone."""
+    return _read_json(path, text, first_line, is_part=True)
+
+
+def _read_json(path: Path, text: bytes, first_line: int, is_part: bool) -> RawTable:
     try:
-        return _read_json(path, text, first_line)
+        values = json_values(path, text, first_line)
+        lines = is_part or len(values) > 1
+        found = values if lines else values[0]
+        records = [{}] * len(values) if is_part and not any(values) else find_records(found)
+        frame = pd.json_normalize(records)
     except RecursionError as error:
         raise InputError(f"{path}: expected JSON records, got values that are nested too deeply") from error
-
-
-def _read_json(path: Path, text: bytes, first_line: int) -> RawTable:
-    form = "JSON"
-    try:
-        found = _parsed(text)
-    except ValueError as error:  # no JSON, or a number of more than 4,300 digits
-        lines = _LINE_BREAK.split(text.decode("utf-8"))  # `splitlines` also splits at what may stand in a title
-        if not lines[0].strip().endswith("}") or len(lines) == 1:
-            raise InputError(f"{path}: the JSON is cut off or damaged ({one_line(str(error), 200)})") from error
-        found, form = _json_lines(path, lines, first_line), "JSON lines"
-    records = _records(found)
     if not records:
-        raise InputError(f'{path}: expected JSON records such as [{{"energy": 0.5, ...}}, ...], got none')
-    frame = pd.json_normalize(records)
+        got = "lists without column names" if _are_lists(found) else "none"
+        raise InputError(f'{path}: expected JSON records such as [{{"energy": 0.5, ...}}, ...], got {got}')
     for name in frame:
         if frame[name].dtype == object:
             frame[name] = pd.Series([_text(cell) for cell in frame[name]], dtype="str", index=frame.index)
     frame.columns = pd.Index(distinct_names([str(name) for name in frame.columns]))
-    return RawTable(path, frame, form)
+    return RawTable(path, frame, "JSON lines" if lines else "JSON")
 
 
-def _parsed(text: bytes) -> Any:
-    """JSON; half of a character, such as of an emoji that was cut in two, is a question mark."""
-    found = json.loads(text)
-    if _SURROGATE.search(text):
-        found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
-    return found
-
-
-def _json_lines(path: Path, lines: Sequence[str], first: int) -> list[Any]:
-    records = []
-    for number, line in enumerate(lines, first):
-        if line.strip():
-            try:
-                records.append(_parsed(line.encode()))
-            except (ValueError, RecursionError) as error:
-                raise InputError(f"{path}: line {number}: expected a JSON record, got {line[:40]!r}") from error
-    return records
-
-
-def _records(found: Any) -> list[dict[str, Any]]:
-    """The records in parsed JSON; empty if there are none."""
-    if isinstance(found, list):
-        if not found or not all(isinstance(record, dict) for record in found):
-            return []
-        lists = [key for key, value in found[0].items() if isinstance(value, list) and _are_records(value)]
-        if len(lists) == 1 and _songs_in(found) < _FEWEST_COLUMNS <= _songs_in(found[0][lists[0]]):  # playlists
-            return [song for record in found for song in _records(record.get(lists[0]))]
-        return found
-    if not isinstance(found, dict):
-        return []
-    if {"columns", "data"} <= found.keys() and isinstance(found["data"], list):  # pandas, orient="split"
-        names, rows = found["columns"], found["data"]
-        if not all(isinstance(row, list) and isinstance(names, list) and len(row) == len(names) for row in rows):
-            return []
-        return [dict(zip(map(str, names), row, strict=True)) for row in rows]
-    columns = list(found.values())
-    if len(columns) >= _FEWEST_COLUMNS:
-        if all(isinstance(c, dict) and list(c) == list(columns[0]) for c in columns):  # pandas' default, or songs by id
-            if len(match_columns(list(columns[0])).mapped) > len(match_columns(list(found)).mapped):
-                return [{"id": key, **record} for key, record in found.items()]
-            return [{name: found[name][row] for name in found} for row in columns[0]]
-        if all(isinstance(c, list) and len(c) == len(columns[0]) and not _are_records(c) for c in columns):
-            return [dict(zip(found, row, strict=True)) for row in zip(*columns, strict=True)]
-    inner = [_records(value) for value in columns if isinstance(value, list | dict)]
-    best = max(inner, key=lambda records: (_songs_in(records), len(records)), default=[])
-    return best if best and _songs_in(best) >= _songs_in([found]) else [found]  # a song has a list of artists
-
-
-def _songs_in(records: list[dict[str, Any]]) -> int:
-    """How many columns of songs the first of some records has."""
-    return len(match_columns(list(pd.json_normalize(records[:1]))).mapped) if records else 0
-
-
-def _are_records(values: list[Any]) -> bool:
-    return bool(values) and isinstance(values[0], dict)
+def _are_lists(found: Any) -> bool:
+    return isinstance(found, list) and bool(found) and all(isinstance(row, list) for row in found)
 
 
 def read_workbook(path: Path, content: bytes) -> RawTable:
@@ -256,7 +211,7 @@ def read_workbook(path: Path, content: bytes) -> RawTable:
     others = [
         repr(name)
         for name, table in tables.items()
-        if name != title and len(match_columns(list(table)).mapped) >= _FEWEST_COLUMNS
+        if name != title and len(match_columns(list(table)).mapped) >= FEWEST_COLUMNS
     ]
     if others:
         form += f"; not read, though songs too: {', '.join(others)}"
@@ -285,6 +240,8 @@ def _text(cell: Any) -> str | None:
         return str(int(cell))
     if isinstance(cell, datetime.datetime) and cell.time() == datetime.time():
         return cell.date().isoformat()
+    if isinstance(cell, list) and len(cell) == 1 and isinstance(cell[0], int | float):
+        return _text(cell[0])  # as R's jsonlite writes a number
     if isinstance(cell, list | dict):
         return json.dumps(cell, ensure_ascii=False, default=str)
     return str(cell)

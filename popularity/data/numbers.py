@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -99,6 +100,12 @@ def clean(text: pa.Array) -> pa.Array:
     ):
         text = pc.replace_substring(text, odd, plain)
     return text
+
+
+def plain_letters(text: str) -> str:
+    """Small letters without accents: ``AĞUSTOS`` and ``ağustos`` are one."""
+    folded = unicodedata.normalize("NFD", text.casefold().replace("ı", "i").replace("ł", "l"))
+    return "".join(letter for letter in folded if not unicodedata.combining(letter))
 
 
 def by_distinct(cells: pd.Series, read: Callable[[str], float | None]) -> np.ndarray:

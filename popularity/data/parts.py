@@ -7,6 +7,7 @@ value (JSON, workbooks, UTF-16), are a single part.
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import stat
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from popularity.data.decoding import decode, is_wide
-from popularity.data.formats import looks_like_json, parquet_parts, parquet_rows, read_json
+from popularity.data.formats import looks_like_json, parquet_parts, parquet_rows, read_json_lines
 from popularity.data.headers import Header, find_header
 from popularity.data.raw import RawTable
 from popularity.data.reading import read_content, read_table
@@ -140,11 +141,19 @@ def _lines_of(path: Path, start: bytes) -> _Lines | None:
         return None
     text, _ = decode(path, start[: start.rfind(b"\n") + 1])
     if looks_like_json(text):
-        first = text.lstrip().split(b"\n", 1)[0].strip()
-        return _JsonLines(path) if first.startswith(b"{") and first.endswith(b"}") else None
+        first = text.lstrip().split(b"\n", 2)[:2]
+        return _JsonLines(path) if all(_is_record(line) for line in first) else None
     header = find_header(text)
     # one name alone: whole lines in quotes, which only the whole text tells
     return _Rows(path, header, _end_of_header(text, header)) if len(header.names) > 1 else None
+
+
+def _is_record(line: bytes) -> bool:
+    """Whether a line is a JSON record by itself, null or blank, and not a piece of a larger value."""
+    try:
+        return isinstance(json.loads(line.strip().removesuffix(b",") or b"null"), dict | None)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _end_of_header(text: bytes, header: Header) -> bytes:
@@ -190,7 +199,7 @@ class _JsonLines(_Lines):
         return block.rfind(b"\n") + 1
 
     def parse(self, block: bytes, line: int) -> RawTable:
-        return replace(read_json(self.path, decode(self.path, block)[0], line), form="JSON lines")
+        return read_json_lines(self.path, decode(self.path, block)[0], line)
 
 
 class _Rows(_Lines):

@@ -60,10 +60,15 @@ def refuse_wide(path: Path, count: int) -> None:
 
 
 def distinct_names(names: Sequence[str]) -> list[str]:
-    """Give a repeated column name a number, so that every column can be named."""
-    seen: dict[str, int] = {}
+    """Give a repeated column name a number that no other name has, so that every column can be named."""
+    taken = set(names)
+    numbers: dict[str, int] = {}
     result = []
     for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        result.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+        number, distinct = numbers.get(name, 0) + 1, name
+        while number > 1 and (distinct := f"{name} ({number})") in taken:
+            number += 1
+        taken.add(distinct)
+        numbers[name] = number
+        result.append(distinct)
     return result

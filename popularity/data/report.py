@@ -87,6 +87,8 @@ class LoadReport:
             lines.append(f"not in the file: {', '.join(absent)}")
         if self.blank:
             lines.append(f"empty in every row: {', '.join(self.blank)}")
+        if refused := [f"{column!r} ({why})" for column, why in self.ignored if _worth_a_line(why)]:
+            lines.append(f"not used: {_listed(refused, '; ')}")
         if leaks := [repr(column) for column, leak in self.leaks if leak != "row_number"]:
             lines.append(f"not used, for they leak the popularity: {_listed(leaks)}")
         if self.left_out:
@@ -121,6 +123,11 @@ class LoadReport:
     def as_dict(self) -> dict[str, Any]:
         """Everything, in types that JSON knows."""
         return {**asdict(self), "path": str(self.path), "mapped": [list(column) for column in self.mapped]}
+
+
+def _worth_a_line(why: str) -> bool:
+    """Whether people should know why a column is not used: its cells do not fit its name, or it is a target too."""
+    return why.startswith("popularity is read from ") or (why.startswith("not ") and ": " in why)
 
 
 def _sum(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:

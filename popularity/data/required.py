@@ -31,7 +31,8 @@ def require_columns(raw: RawTable, match: ColumnMatch, wanted: Sequence[str]) ->
     refused = ", ".join(f"{column!r}" for column, leak in match.leaks.items() if leak != "row_number")
     note = f" ({refused} cannot stand in for it)" if "popularity" in lacking and refused else ""
     fault = NoPopularity if lacking == ["popularity"] else InputError
-    hints = "".join(f"; {why}" for name in lacking for _, why in match.ignored if why.startswith(f"not {name}: "))
+    reasons = [why for name in lacking for _, why in match.ignored if why.startswith(f"not {name}: ")]
+    hints = "".join(f"; {why}" for why in dict.fromkeys(reasons))
     found += _hint(match.mapped) if "popularity" not in lacking else ""
     raise fault(f"{raw.path}: no column for {', '.join(lacking)}{note}{hints}; the file has {found}")
 

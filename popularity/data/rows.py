@@ -8,13 +8,18 @@ import numpy as np
 import pandas as pd
 
 from popularity.data.columns import ColumnMatch, normalise
-from popularity.data.schema import REQUIRED
+from popularity.data.schema import AUDIO, REQUIRED, TEXT
 
 _SUMMARIES = (
     *("total", "totals", "sum", "average", "averages", "avg", "mean", "median", "count", "std", "min", "max"),
     *("summe", "gesamt", "mittelwert", "durchschnitt", "moyenne", "promedio", "média", "media", "gemiddelde", "平均"),
 )
 _WHOLE = ("key", "mode", "time_signature")
+_USUALLY_WHOLE = ("duration_ms", "popularity")
+_EXTREME = 0.75  # of the values of a sum or a maximum are as large or as small as none of a song
+_FEWEST_COLUMNS = 5  # in a table of fewer, one number may be all that is known of a song
+NOTE = r"(?i:\(?\d[\d., ]* (?:rows?|row\(s\)|records?)(?!\w).*|(?:data )?(?:source|note|quelle|fuente|fonte)s? ?:.+)"
+"""What programs and people write below a table, such as "(40 rows)" or "Source: Spotify"."""
 _KINDS = ("type", "tracktype", "itemtype", "mediatype")
 _NO_TRACK = r"spotify:(?:local|episode):|open\.spotify\.com/(?:intl-\w+/)?episode/"
 _LOCAL_FLAGS = ("islocal", "local", "trackislocal")
@@ -51,9 +56,9 @@ def no_songs(songs: pd.DataFrame, frame: pd.DataFrame, match: ColumnMatch, *, le
     Returns:
         reason -> (n,) bool. No row has two reasons.
     """
-    empty = np.logical_and.reduce([songs[name].isna().to_numpy(bool) for name in match.mapped])
     found: dict[str, np.ndarray] = {
-        "empty": empty,
+        "empty": _empty(songs, match),
+        "notes below the songs": _notes(songs, frame, match),
         "headers in mid-file": _headers(frame, match),
         "sums or means": _summaries(songs, frame, match),
     }
@@ -68,6 +73,32 @@ def no_songs(songs: pd.DataFrame, frame: pd.DataFrame, match: ColumnMatch, *, le
     return found
 
 
+def _empty(songs: pd.DataFrame, match: ColumnMatch) -> np.ndarray:
+    """Rows without a value; a popularity alone is no song, nor is any single number without a name."""
+    filled = songs[list(match.mapped)].notna()
+    told = filled.drop(columns=filled.columns.intersection(["popularity", "explicit"]))
+    empty = ~(told if told.shape[1] else filled).any(axis=1)
+    if {"track_id", "title", "artist"} & match.mapped.keys() and len(match.mapped) >= _FEWEST_COLUMNS:
+        texts = filled.columns.intersection([*TEXT, "release_date"])
+        empty |= ~filled[texts].any(axis=1) & (filled.sum(axis=1) == 1)
+    return np.asarray(empty, bool)
+
+
+def _notes(songs: pd.DataFrame, frame: pd.DataFrame, match: ColumnMatch) -> np.ndarray:
+    """Rows of a single cell that holds a note."""
+    notes = np.zeros(len(songs), bool)
+    numbers = [name for name in ("popularity", *AUDIO) if name in match.mapped]
+    if not numbers:
+        return notes
+    bare = np.flatnonzero(songs[numbers].isna().all(axis=1))
+    cells = frame.iloc[bare].astype("str").apply(lambda column: column.str.strip())
+    cells = cells.where(cells.notna() & (cells != ""))
+    alone = (cells.count(axis=1) == 1).to_numpy()
+    texts = cells[alone].bfill(axis=1).iloc[:, 0].astype("str")
+    notes[bare[alone]] = texts.str.fullmatch(NOTE).to_numpy(bool)
+    return notes
+
+
 def _headers(frame: pd.DataFrame, match: ColumnMatch) -> np.ndarray:
     """Rows that repeat the header, as files have that were put together from several."""
     repeated = np.zeros(len(frame), bool)
@@ -78,23 +109,44 @@ def _headers(frame: pd.DataFrame, match: ColumnMatch) -> np.ndarray:
 
 
 def _summaries(songs: pd.DataFrame, frame: pd.DataFrame, match: ColumnMatch) -> np.ndarray:
-    """Rows without a name below a table, such as "Average": called so, or with a fraction where songs have a number."""
+    """Rows without a name below a table, such as "Average": their numbers are not those of a song.
+
+    A song may be called Total, and stand without an artist.
+    """
     names = [name for name in ("track_id", "title", "artist") if name in match.mapped]
+    summary = np.zeros(len(songs), bool)
     if len(names) < 2:
-        return np.zeros(len(songs), bool)
+        return summary
     missing = songs[names].isna().sum(axis=1).to_numpy()
     nameless = np.flatnonzero(missing >= len(names) - 1)
     cells = frame.iloc[nameless].astype("str")
     called = np.zeros(len(nameless), bool)
     for position in range(min(3, cells.shape[1])):
         called |= cells.iloc[:, position].str.strip(" :").str.lower().isin(_SUMMARIES).fillna(False).to_numpy(bool)
-    fraction = np.zeros(len(nameless), bool)
-    for name in _WHOLE:
-        if name in match.mapped:
-            fraction |= (pd.to_numeric(cells[match.mapped[name]], "coerce") % 1 > 0).to_numpy(bool)
-    summary = np.zeros(len(songs), bool)
-    summary[nameless] = called | (fraction & (missing[nameless] == len(names)))
+    suspect = called | (missing[nameless] == len(names))
+    rows, others = songs.iloc[nameless[suspect]], songs.drop(index=songs.index[nameless[suspect]])
+    fraction = _fractions(rows, others, match)
+    summary[nameless[suspect]] = fraction | (called[suspect] & _few_or_extreme(rows, others, match))
     return summary
+
+
+def _fractions(rows: pd.DataFrame, others: pd.DataFrame, match: ColumnMatch) -> np.ndarray:
+    """Which rows have a fraction where songs have whole numbers."""
+    found = np.zeros(len(rows), bool)
+    for name in (*_WHOLE, *_USUALLY_WHOLE):
+        whole = others[name].dropna() % 1 == 0
+        if name in match.mapped and (name in _WHOLE or (len(whole) and whole.all())):
+            found |= (rows[name] % 1 > 0).to_numpy(bool)
+    return found
+
+
+def _few_or_extreme(rows: pd.DataFrame, others: pd.DataFrame, match: ColumnMatch) -> np.ndarray:
+    """Which rows have few of the audio values, or mostly values as large or small as none of the other rows."""
+    names = [name for name in AUDIO if name in match.mapped and name not in _WHOLE]
+    filled = rows[names].notna().sum(axis=1)
+    extreme = (rows[names] <= others[names].min()) | (rows[names] >= others[names].max())
+    found: pd.Series = (2 * filled <= len(names)) | (extreme.sum(axis=1) >= _EXTREME * filled)
+    return np.asarray(found, bool)
 
 
 def _removed(songs: pd.DataFrame, match: ColumnMatch) -> np.ndarray:

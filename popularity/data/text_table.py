@@ -11,14 +11,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
+from popularity.data.columns import match_columns
 from popularity.data.headers import Header, find_header
 from popularity.data.raw import RawTable, distinct_names, more_rows, refuse_wide
+from popularity.data.rows import NOTE
+from popularity.data.schema import REQUIRED
 from popularity.errors import InputError, one_line
 
 _BLOCK_BYTES = 16 << 20  # Arrow's unit of parsing; no row may be longer
 _SAMPLE_BYTES = 1 << 20
 # "The \"B\" side": MySQL and Spark write a quote inside a cell with a backslash, others double it
 _BACKSLASHED = re.compile(rb'[,;\t|\n](?:"(?:[^"\\\n]|\\[^"\n])*|[^",;\t|\r\n]*)\\"[^",;\t|\r\n]')
+# below a header: sqlcmd's dashes, "---,---", and the line of a Markdown table, "|---|:--|"
+_RULE = re.compile(rb"(?=.*---)[-+:=|,;\t ]+\r?")
 _NAMED = {",": "CSV", "\t": "TSV", ";": "CSV with semicolons", "|": "CSV with bars"}
 
 
@@ -40,27 +45,59 @@ def read_text_table(path: Path, text: bytes, encoding: str) -> RawTable:
     body = text[header.start :]
     if len(header.names) == 1 and (unwrapped := _unwrap_lines(body)) is not None:
         return read_text_table(path, unwrapped, f"{encoding}, whole lines in quotes")
+    body, ruled, below = _without_frame(body, header)
+    short = 0
     if _blank_before_quote(body, header.delimiter):
         table = _from_rows(path, header, _skipping_blanks(path, body, header.delimiter))
     else:
-        table = _by_arrow(path, header, body)
+        table, short = _by_arrow(path, header, body)
     form = f"{_NAMED.get(header.delimiter, 'CSV')}, {encoding}"
     if header.line > 1 and text[: header.start].strip():
         form += f", header in line {header.line}"
+    if short:
+        form += f", {short:,} row{'s' if short > 1 else ''} without the last cells"
+    if below:
+        form += f", {below} line{'s' if below > 1 else ''} below the table left out"
     in_step = body.rstrip(b"\r\n").count(b"\n") == table.num_rows
     frame = table.rename_columns(distinct_names(table.column_names)).to_pandas()
-    return RawTable(path, frame, form, header.line + 1 if in_step else None, header.quoted)
+    return RawTable(path, frame, form, header.line + 1 + ruled if in_step else None, header.quoted)
 
 
-def _by_arrow(path: Path, header: Header, body: bytes) -> pa.Table:
-    """Read with Arrow's parser; where a quote swallows whole lines, read again line by line."""
+def _without_frame(body: bytes, header: Header) -> tuple[bytes, bool, int]:
+    """Take away the line of dashes below the header and what stands below the table.
+
+    Returns:
+        The rest, whether there was a line of dashes, and how many lines with words stood below.
+    """
+    names, _, rows = body.partition(b"\n")
+    ruled = bool(_RULE.fullmatch(rows.partition(b"\n")[0]))
+    if ruled:
+        body = names + b"\n" + rows.partition(b"\n")[2]
+    below, delimiter = 0, header.delimiter.encode()
+    while (start := (kept := body.rstrip(b"\r\n")).rfind(b"\n") + 1) > 0:
+        last = kept[start:].strip()
+        note = re.fullmatch(NOTE, last.decode("utf-8", "replace").strip('"'))
+        if last.count(delimiter) >= len(header.names) - 1 or not (note or _RULE.fullmatch(last)):
+            break
+        if kept.count(b'"', 0, start) % 2:  # the end of a cell of several lines
+            break
+        body, below = kept[:start], below + bool(note)
+    return body, ruled, below
+
+
+def _by_arrow(path: Path, header: Header, body: bytes) -> tuple[pa.Table, int]:
+    """Read with Arrow's parser; where a quote swallows whole lines, read again line by line.
+
+    Returns:
+        The table, and how many of its rows lack their last cells.
+    """
     try:
         table, ragged = _parse(body, header)
     except pa.ArrowException as error:
         rows = _line_by_line(body, header)
         if rows is None:
             raise InputError(f"{path}: cannot be read as a CSV table ({one_line(str(error), 200)})") from error
-        return _from_rows(path, header, rows)
+        return _from_rows(path, header, rows), 0
     if ragged and table.num_rows == 0 and all(row.actual_columns == len(header.names) + 1 for row in ragged):
         # one field more than names in every row: R writes no name above its row names, others end rows by a delimiter
         trailing = all(row.text.rstrip("\r\n").endswith(header.delimiter) for row in ragged)
@@ -69,14 +106,18 @@ def _by_arrow(path: Path, header: Header, body: bytes) -> pa.Table:
     if (ragged or _swallows_lines(table, header.delimiter)) and b'"' in body:
         rows = _line_by_line(body, header)
         if rows is not None:
-            return _from_rows(path, header, rows)
+            return _from_rows(path, header, rows), 0
+    if ragged and table.num_rows:  # rows that all lack a cell may lack their first one
+        rows = _filled_up(body, header, min(row.actual_columns for row in ragged))
+        if rows is not None:
+            return _from_rows(path, header, rows), len(ragged)
     if ragged:
         first = ragged[0]
         raise InputError(
             f"{path}: row {first.number - 1}: expected {first.expected_columns} fields as in the header, "
             f"got {first.actual_columns}{more_rows(len(ragged) - 1)}"
         )
-    return table
+    return table, 0
 
 
 def _parse(body: bytes, header: Header, names: list[str] | None = None) -> tuple[pa.Table, list[pa_csv.InvalidRow]]:
@@ -144,6 +185,28 @@ def _line_by_line(body: bytes, header: Header) -> list[list[str]] | None:
         else:
             return None
     return rows
+
+
+def _filled_up(body: bytes, header: Header, fewest: int) -> list[list[str]] | None:
+    """Give rows their last cells where these are empty, and a program such as Excel left out their delimiters.
+
+    Returns:
+        The rows without the header, or None where one may be half of a row: it lacks a column that a prediction needs,
+        or the file ends in it without a line break.
+    """
+    mapped = match_columns(header.names).mapped
+    needed = [header.names.index(mapped[name]) for name in REQUIRED if name in mapped]
+    if len(needed) < len(REQUIRED) or fewest <= max(needed):
+        return None
+    escape = "\\" if b'\\"' in body and _BACKSLASHED.search(body) else None
+    try:
+        words = io.StringIO(body.decode("utf-8"), newline="")
+        rows = [row for row in csv.reader(words, delimiter=header.delimiter, escapechar=escape) if row]
+    except csv.Error:
+        return None
+    if len(rows[-1]) < len(header.names) and not body.endswith((b"\n", b"\r")):
+        return None
+    return [[*row, *[""] * (len(header.names) - len(row))] for row in rows[1:]]
 
 
 def _fields(line: str, delimiter: str) -> list[str]:

@@ -9,16 +9,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from popularity.data.columns import normalise
 from popularity.data.decisions import Decisions
+from popularity.data.duration_names import named_unit, names_clock
 from popularity.data.numbers import by_distinct
 from popularity.data.schema import AUDIO_UNIT
 
-_UNIT_OF_NAME = (  # the end of a normalised name -> milliseconds
-    (("durations", "dur", "sec", "seconds", "lengthduration"), 1000),
-    (("min", "mins", "minutes"), 60_000),
-)
 _UNIT_WORDS = {1: "", 1000: "seconds to ms", 60_000: "minutes to ms"}
+_DAY = 86_400_000  # ms: a spreadsheet counts in days
 _SONG = (
     30_000,
     1_800_000,
@@ -26,10 +23,18 @@ _SONG = (
 _HOUR = 3_600_000
 _NEAR_ZERO = ("acousticness", "instrumentalness")
 
-_CLOCK = re.compile(r"(?:0 days? )?(?:(\d+):)?(\d{1,3}):(\d{1,2}(?:[.,]\d+)?)(?: ?min(?:utes)?| ?mins)?")
+# A time of day too, on the first day that a spreadsheet or a computer knows: 12:03:31 AM, 1900-01-01 00:03:31
+_CLOCK = re.compile(
+    r"(?:0 days? |(?:1899-12-3[01]|1900-01-0[01]|1904-01-01|1970-01-01)[T ])?"
+    r"(?:(\d+):)?(\d{1,3}):(\d{1,2}(?:[.,]\d+)?)(?: ?min(?:utes)?| ?mins|Z)?(?P<am> ?am)?",
+    re.IGNORECASE,
+)
+_HOURS = r"h|hours?|hrs?|std|stunden?|horas?|heures?|시간|時間|小时"
+_MINUTES = r"m|mins?|minut(?:e[ns]?|os?|i)|dk|dakika|мин|'(?!')|′|分|분"
+_SECONDS = r"s|secs?|seconds?|sek|sekunden?|segs?|segundos?|secondes?|secondi|sn|saniye|сек|\"|″|''|秒|초"
 _PARTS = re.compile(
-    r"(?:PT)?(?:(\d+)\s*h(?:ours?|rs?)?[\s:,]*)?(?:(\d+(?:[.,]\d+)?)\s*(?:m|min|mins|minutes?|'(?!')|′|分)(?!s)[\s:,]*)?"
-    r"(?:(\d+(?:[.,]\d+)?)\s*(s|sec|secs|seconds?|\"|″|''|秒)?)?",
+    rf"(?:P(?:0D)?T)?(?:(\d+)\s*(?:{_HOURS})\.?[\s:,]*)?(?:(\d+(?:[.,]\d+)?)\s*(?:{_MINUTES})(?!s)\.?[\s:,]*)?"
+    rf"(?:(\d+(?:[.,]\d+)?)\s*({_SECONDS})?\.?)?",
     re.IGNORECASE,
 )
 _MS = re.compile(r"(\d+(?:[.,]\d+)?)\s*(?:ms|msec|milliseconds?)", re.IGNORECASE)
@@ -86,9 +91,13 @@ HAS_UNIT = (*AUDIO_UNIT, "duration_ms", "loudness", "tempo", "popularity")
 
 
 def _duration(cell: str) -> float | None:
-    """Milliseconds of ``3:31``, ``0:03:31``, ``3 min 31 s``, ``PT3M31S`` or ``211 s``."""
+    """Milliseconds of ``3:31``, ``0:03:31``, ``[3:31]``, ``3 min 31 s``, ``3분 31초``, ``PT3M31S`` or ``211 s``."""
+    if cell[:1] + cell[-1:] in ("[]", "()"):
+        cell = cell[1:-1]
     if match := _CLOCK.fullmatch(cell):
-        hours, minutes, seconds = (float((part or "0").replace(",", ".")) for part in match.groups())
+        hours, minutes, seconds = (float((part or "0").replace(",", ".")) for part in match.groups()[:3])
+        if match["am"]:
+            hours %= 12  # the day begins at 12:00 AM
         return (hours * 3600 + minutes * 60 + seconds) * 1000 if seconds < 60 else None
     if match := _MS.fullmatch(cell):
         return float(match[1].replace(",", "."))
@@ -109,12 +118,12 @@ def to_milliseconds(column: str, duration: Converted, decisions: Decisions) -> C
     values = duration.values.to_numpy(np.float64, copy=True)
     own = duration.own_unit if duration.own_unit is not None else np.zeros(len(values), bool)
     notes = list(duration.notes)
+    coded = values <= 0  # 0:00 too
+    values[coded] = np.nan
+    own, bare = own & ~coded, ~own & (values > 0)
     if bool(own.any()) and decisions.once("hours for minutes", lambda: _are_hours(values[own])):
         values[own] /= 60  # a spreadsheet takes 3:31 for a time of day and writes 03:31:00
         notes.append("hours:minutes taken as minutes:seconds")
-    bare = ~own & (values > 0)
-    coded = ~own & (values <= 0)
-    values[coded] = np.nan
     if bare.any():
         values[bare], notes_of_unit = _from_unit(column, values[bare], decisions)
         notes += notes_of_unit
@@ -129,10 +138,12 @@ def _are_hours(values: np.ndarray) -> bool:
 
 def _from_unit(column: str, values: np.ndarray, decisions: Decisions) -> tuple[np.ndarray, list[str]]:
     """Positive numbers to milliseconds, NaN where no unit makes a song, and what was done."""
+    if decisions.once("fractions of a day", lambda: _are_days(values)):
+        return values * _DAY, ["fractions of a day to ms"]
     if decisions.once("duration rescaled", lambda: len(values) > 1 and bool(values.max() <= 1)):
-        return values * _named(column), []  # rescaled to 0 to 1, which is for the check of scales to refuse
-    unit = decisions.once("unit of duration", lambda: int(_likely(np.median(values))) or _named(column))
-    if unit == 60_000 and decisions.once("clocks", lambda: _are_clocks(values)):
+        return values * named_unit(column), []  # rescaled to 0 to 1, which is for the check of scales to refuse
+    unit = decisions.once("unit of duration", lambda: int(_likely(np.median(values))) or named_unit(column))
+    if unit == 60_000 and decisions.once("clocks", lambda: _are_clocks(values, names_clock(column))):
         values, unit = np.floor(values) * 60 + np.round(values % 1 * 100), 1000
         return values * unit, ["3.31 taken as 3 min 31 s, for no cell has more than .59"]
     ms = values * unit
@@ -149,24 +160,26 @@ def _from_unit(column: str, values: np.ndarray, decisions: Decisions) -> tuple[n
     return ms, notes
 
 
-def _are_clocks(values: np.ndarray) -> bool:
+def _are_days(values: np.ndarray) -> bool:
+    """Whether a spreadsheet wrote 3:31 as a part of a day: half are songs of 1 to 15 minutes, and none takes hours."""
+    return bool(60_000 <= np.median(values) * _DAY <= 900_000 and values.max() * _DAY <= 6 * _HOUR)
+
+
+def _are_clocks(values: np.ndarray, named: bool) -> bool:
     """Whether a point stands between minutes and seconds: always two digits or fewer behind it, and never above 59.
 
-    Of decimal fractions four in ten are: twenty cells do not leave them all out.
+    Of decimal fractions four in ten are: twenty cells do not leave them all out, and fewer are enough where the name of
+    the column says ``mm.ss``.
     """
     seconds = values % 1 * 100
-    return len(values) >= 20 and bool((np.abs(seconds - np.round(seconds)) < 1e-6).all() and (seconds < 59.5).all())
+    two_digits = np.abs(seconds - np.round(seconds)) < 1e-6
+    return (named or len(values) >= 20) and bool(two_digits.all() and (seconds < 59.5).all())
 
 
 def _likely(values: np.ndarray) -> np.ndarray:
     """The unit, as milliseconds, in which each value is the length of a song; 0 for none."""
     fits = [(_SONG[0] <= values * unit) & (values * unit < _SONG[1]) for unit in _UNIT_WORDS]
     return np.select(fits, list(_UNIT_WORDS), 0)
-
-
-def _named(column: str) -> int:
-    name = normalise(column)
-    return next((unit for ends, unit in _UNIT_OF_NAME if name.endswith(ends)), 1)
 
 
 def per_cent(columns: Mapping[str, str], converted: dict[str, Converted], decisions: Decisions) -> None:

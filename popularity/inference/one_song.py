@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from popularity.data.columns import ALIASES, match_columns, normalise
+from popularity.data.columns import ALIASES, match_columns, named, normalise
 from popularity.data.convert import canonical_table, convert
 from popularity.data.numbers import BLANK, CODES
 from popularity.data.raw import RawTable
@@ -78,9 +78,9 @@ def _pairs(song: str) -> dict[str, str]:
 
 def _unknown(name: str, mapped: dict[str, str]) -> str:
     """The message on a name that is no column, or a second name of one."""
+    if found := named(name):
+        return f"{_FLAG}: expected each column once, got {name!r} and {mapped[found[0]]!r} for {found[0]}"
     words = {alias: canonical for canonical, aliases in ALIASES.items() for alias in aliases}
-    if (canonical := words.get(normalise(name))) is not None:
-        return f"{_FLAG}: expected each column once, got {name!r} and {mapped[canonical]!r} for {canonical}"
     near = next(iter(get_close_matches(normalise(name), words, 1)), None)
     hint = f"; did you mean {words[near]}?" if near else f"; known are {', '.join(CANONICAL[:-1])}"
     return f"{_FLAG}: expected columns of a song, got {name!r}{hint}"

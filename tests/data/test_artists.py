@@ -25,6 +25,13 @@ Write = Callable[..., str]
         ("('A', 'B')", "A;B"),
         ("{'A', 'B'}", "A;B"),
         ('c("A", "B")', "A;B"),
+        ("[u'A', u\"B's\"]", "A;B's"),
+        ("[np.str_('A'), np.str_('B')]", "A;B"),
+        ("array(['A', 'B'], dtype='<U1')", "A;B"),
+        ("['Guns N' Roses']", "Guns N' Roses"),
+        ("['A', 'Rock 'n' Roll', 'B']", "A;Rock 'n' Roll;B"),
+        ("array(['Guns N' Roses'], dtype=object)", "Guns N' Roses"),
+        ("('Guns N' Roses',)", "Guns N' Roses"),
         ("[]", ""),
         ("[None, 'A']", "A"),
         ("[{'name': 'A', 'id': 'x'}, {'id': 'y', 'name': \"B's\"}]", "A;B's"),
@@ -90,6 +97,11 @@ def test_a_chance_meeting_does_not_part_the_names_of_a_file() -> None:
 def test_lists_without_quotes_where_every_cell_is_one() -> None:
     assert split(["[A, B]", "[C]", "[D]"]) == ["A;B", "C", "D"]
     assert split(["[spunge]", "A", "B"]) == ["[spunge]", "A", "B"]
+
+
+def test_names_in_quotes_may_hold_one() -> None:
+    assert split(["'Guns N' Roses'", "'A'", "'B'; 'Rock 'n' Roll'"]) == ["Guns N' Roses", "A", "B;Rock 'n' Roll"]
+    assert split([f'"{name}"' for name in "ABCDEFGHI"] + ["abba"])[-1] == "abba"
 
 
 def test_guests_are_names_of_their_own_where_the_file_does_so() -> None:
@@ -175,6 +187,8 @@ SEVERAL = ["Nora Quill", "Nora Quill;Zoë Åse", "Zoë Åse", "Basil & Reed", "Z
         lambda names: " • ".join(names),
         lambda names: "\n".join(names),
         lambda names: "、".join(names),
+        lambda names: "，".join(names),
+        lambda names: ", ".join(f"'{name}'" for name in names),
         lambda names: ";".join(names).replace("&", "&amp;"),
     ],
 )

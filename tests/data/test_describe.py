@@ -75,12 +75,12 @@ def test_a_file_with_trouble_and_what_is_said_of_it(
     raw_songs: pd.DataFrame, write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     raw_songs["key"] = raw_songs["key"].astype(object)
-    raw_songs.loc[3, "key"] = "H"
+    raw_songs.loc[3, "key"] = "X"
     raw_songs["popularity"] = raw_songs["popularity"].astype(object)
     raw_songs.loc[5, "popularity"] = "?"
     out = _printed(capsys, write(raw_songs))
     assert "left out: 1 without popularity (such as row 6 (line 7))" in out
-    assert "cells not read: key: 1 cell taken as missing, such as 'H' in row 4 (line 5)" in out
+    assert "cells not read: key: 1 cell taken as missing, such as 'X' in row 4 (line 5)" in out
 
 
 def test_columns_named_by_the_user(raw_songs: pd.DataFrame, write: Write, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -86,6 +86,28 @@ def test_the_report_counts_contradictions(raw_songs: pd.DataFrame, write: Callab
     assert report.as_dict()["conflicts"] == {"rows": 3, "mean_difference": 2.0}
     agreed = load_songs(write(pd.concat([raw_songs, raw_songs.iloc[:4]]))).report
     assert "duplicates removed: 4 same id" in agreed.lines()
+
+
+@pytest.mark.parametrize("ids", [range(1, 21), [f"{i:022}" for i in range(9000, 9020)]])
+def test_ids_that_start_again_are_no_ids(
+    raw_songs: pd.DataFrame, write: Callable[..., str], ids: Sequence[int | str]
+) -> None:
+    table = load_songs(write(raw_songs.assign(track_id=[*ids, *ids])))
+    assert len(table.songs) == 40
+    assert table.songs["track_id"].isna().all()
+    line = "not used: 'track_id' (not track_id: songs of other titles and other audio share its values)"
+    assert line in table.report.lines()
+
+
+def test_a_slip_in_two_ids_leaves_the_others(raw_songs: pd.DataFrame, write: Callable[..., str]) -> None:
+    raw_songs.loc[3, "track_id"] = raw_songs.loc[5, "track_id"]
+    assert load_songs(write(raw_songs)).report.duplicates["same id"] == 1
+
+
+def test_an_id_with_one_title_or_one_audio_is_a_repeat(raw_songs: pd.DataFrame, write: Callable[..., str]) -> None:
+    other_titles = raw_songs.head(9).assign(track_name="Song (Live)")
+    other_audio = raw_songs.head(9).assign(energy=0.5)
+    assert load_songs(write(pd.concat([raw_songs, other_titles, other_audio]))).report.duplicates["same id"] == 18
 
 
 @settings(max_examples=30, deadline=None)

@@ -72,6 +72,11 @@ def test_encodings(songs: pd.DataFrame, write: Write, encoding: str) -> None:
         ("shift-jis", "さくらの歌"),
         ("mac-roman", "Été à la plage"),
         ("cp437", "Été à la plage"),
+        ("cp1254", "Barış Manço"),
+        ("cp1254", "Aşkın"),
+        ("cp1254", "Gülşen"),
+        ("cp1250", "Dvořák"),
+        ("cp1250", "Černý"),
     ],
 )
 def test_an_encoding_that_cannot_be_told_is_refused(
@@ -80,6 +85,14 @@ def test_an_encoding_that_cannot_be_told_is_refused(
     content = raw_songs.assign(track_name=title).to_csv(index=False).encode(encoding)
     with pytest.raises(InputError, match="neither UTF-8 nor Windows-1252: save the table as UTF-8"):
         load_songs(write(content))
+
+
+@pytest.mark.parametrize(
+    "title", ["Íþrótt, uppþvottur og alþjóð", "Dýrð í dauðaþögn", "Føroyar: løgtingið", "Køer på Øya :Þ", "Françoise"]
+)
+def test_letters_of_the_north_and_west(raw_songs: pd.DataFrame, write: Write, title: str) -> None:
+    content = raw_songs.assign(track_name=title).to_csv(index=False).encode("cp1252")
+    assert load_songs(write(content)).songs["title"][0] == title
 
 
 def test_bad_bytes_among_utf8(songs: pd.DataFrame, write: Write) -> None:

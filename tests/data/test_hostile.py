@@ -152,7 +152,7 @@ def test_a_pipe_is_read_in_parts_until_it_ends(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"[" * 100_000, "nested too deeply"),
-        (b'[{"energy": 1}]\n' * 2 + b'[{"a":' * 50_000, "line 1: expected a JSON record|cut off or damaged"),
+        (b'[{"energy": 1}]\n' * 2 + b'[{"a":' * 50_000, "line 3: expected a JSON record"),
         (b'{"a":' * 900 + b"1" + b"}" * 900, "nested too deeply"),
         (b'{"columns": ["energy"], "data": [[1, 2]]}', "expected JSON records"),
         (b'{"columns": 3, "data": [[1, 2]]}', "expected JSON records"),

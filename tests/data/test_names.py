@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from popularity.data.aliases import TRANSLATED
+from popularity.data.aliases import SPOKEN, TRANSLATED
 from popularity.data.columns import is_exportify, match_columns
 from popularity.data.songs import load_songs
 from popularity.errors import InputError
@@ -18,6 +18,30 @@ Write = Callable[..., str]
 
 @pytest.mark.parametrize(("canonical", "name"), [(c, n) for c, names in TRANSLATED.items() for n in names.split("|")])
 def test_every_name_of_a_translated_exportify(canonical: str, name: str) -> None:
+    assert match_columns([name]).mapped == {canonical: name}
+
+
+@pytest.mark.parametrize(("canonical", "name"), [(c, n) for c, names in SPOKEN.items() for n in names.split("|")])
+def test_every_name_in_other_languages(canonical: str, name: str) -> None:
+    assert match_columns([name]).mapped == {canonical: name}
+    assert not is_exportify(["Track URI", name])
+
+
+@pytest.mark.parametrize(
+    ("name", "canonical"),
+    [
+        ("Titulo", "title"),
+        ("CANCIÓN", "title"),
+        ("ŞARKI", "title"),
+        ("Gênero", "genre"),
+        ("Álbum", "album"),
+        ("Duree (s)", "duration_ms"),
+        ("Lautstärke (dB)", "loudness"),
+        ("Explicit Track", "explicit"),
+        ("Happy", "valence"),
+    ],
+)
+def test_accents_case_and_units_are_no_part_of_a_name(name: str, canonical: str) -> None:
     assert match_columns([name]).mapped == {canonical: name}
 
 
@@ -83,7 +107,10 @@ def test_names_that_leak(leak: str) -> None:
     assert list(match.leaks) == [leak]
 
 
-@pytest.mark.parametrize("name", ["track_number", "disc_number", "Added At", "artist_id", "Url_spotify"])
+@pytest.mark.parametrize(
+    "name",
+    ["track_number", "disc_number", "Added At", "artist_id", "Url_spotify", "ms_played", "release time", "times"],
+)
 def test_names_that_say_nothing(name: str) -> None:
     assert not match_columns([name]).mapped
 
@@ -188,3 +215,117 @@ def test_brackets_with_words_are_part_of_the_name() -> None:
 def test_of_two_columns_with_one_name_the_one_with_values_is_read(raw_songs: pd.DataFrame, write: Write) -> None:
     text = raw_songs.assign(blank="")[["blank", *raw_songs]].to_csv(index=False).replace("blank,", "energy,", 1)
     assert load_songs(write(text)).songs["energy"].tolist() == raw_songs["energy"].tolist()
+
+
+def test_the_popularity_of_the_track_wins_over_one_that_may_be_the_artists(
+    raw_songs: pd.DataFrame, write: Write
+) -> None:
+    songs = raw_songs.assign(track_popularity=raw_songs["popularity"], popularity=80 + np.arange(40) % 8)
+    table = load_songs(write(songs))
+    assert table.songs["popularity"].tolist() == raw_songs["popularity"].tolist()
+    assert "not used: 'popularity' (popularity is read from 'track_popularity')" in table.report.lines()
+
+
+@pytest.mark.parametrize("second", ["popularity.1", "popularity"])
+def test_of_two_popularities_of_one_name_the_songs_must_be_said(
+    raw_songs: pd.DataFrame, write: Write, second: str
+) -> None:
+    artists = raw_songs.index % 8
+    join = pd.DataFrame(
+        {"id": [f"{i:022}" for i in 9000 + artists], "name": raw_songs["artists"], "popularity": artists}
+    )
+    songs = raw_songs.rename(columns={"track_id": "id", "track_name": "name"})
+    both = pd.concat([join, songs], axis=1)
+    if second == "popularity.1":
+        both.columns = [*join, *(f"{name}.1" if name in join else name for name in songs)]
+    name = {"popularity": "popularity (2)"}.get(second, second)
+    question = f"which of 'popularity' and '{name}' is the song's? Say so with --columns '{{popularity: ...}}'"
+    with pytest.raises(InputError) as caught:
+        load_songs(write(both))
+    assert str(caught.value).count(question) == 1
+    table = load_songs(write(both), columns={"popularity": name})
+    for column, own in {"track_id": "track_id", "title": "track_name", "popularity": "popularity"}.items():
+        assert table.songs[column].tolist() == raw_songs[own].tolist()
+
+
+@pytest.mark.parametrize("second", ["popularity.1", "popularity (2)", "popularity_left"])
+def test_copies_of_one_popularity_need_no_word(raw_songs: pd.DataFrame, write: Write, second: str) -> None:
+    songs = raw_songs.assign(**{second: raw_songs["popularity"].astype(float)})
+    assert load_songs(write(songs)).songs["popularity"].tolist() == raw_songs["popularity"].tolist()
+
+
+def test_a_column_that_cannot_be_read_gives_way(raw_songs: pd.DataFrame, write: Write) -> None:
+    songs = raw_songs.assign(
+        track_popularity=np.where(raw_songs["popularity"] > 50, "High", "Low"),
+        bpm=raw_songs["tempo"],
+        tempo="fast",
+        musical_key=raw_songs["key"],
+        key=range(100, 140),
+        year=2019,
+        released="yes",
+    )
+    found = load_songs(write(songs)).songs
+    for name in ("popularity", "tempo", "key"):
+        assert found[name].tolist() == raw_songs[name].tolist()
+    assert found["release_date"].notna().all()
+
+
+def test_flags_of_genres_are_no_features(raw_songs: pd.DataFrame, write: Write) -> None:
+    flags = dict.fromkeys(("pop", "live", "acoustic", "instrumental", "dance"), raw_songs.index % 2)
+    names = {"popularity": "Spotify Track Popularity Score", "liveness": "Liveness [0-1]", "energy": "Energy (0-1)"}
+    songs = raw_songs.rename(columns=names)
+    found = load_songs(write(pd.concat([pd.DataFrame(flags), songs], axis=1))).songs
+    for name in ("popularity", "liveness", "energy", "acousticness", "instrumentalness", "danceability"):
+        assert found[name].tolist() == raw_songs[name].tolist()
+    scaled = raw_songs.rename(columns={"popularity": "Popularity (0-100)"}).assign(pop=flags["pop"])
+    assert load_songs(write(scaled)).songs["popularity"].tolist() == raw_songs["popularity"].tolist()
+
+
+def test_the_duration_of_the_track_wins_over_that_of_the_album(raw_songs: pd.DataFrame, write: Write) -> None:
+    songs = raw_songs.rename(columns={"duration_ms": "track_duration"}).assign(duration=2_700_000)
+    assert load_songs(write(songs)).songs["duration_ms"].tolist() == raw_songs["duration_ms"].tolist()
+
+
+@pytest.mark.parametrize("song", ["song", "song_name", "track", "track_title", "titles"])
+def test_the_names_of_a_few_playlists_are_no_titles(raw_songs: pd.DataFrame, write: Write, song: str) -> None:
+    songs = raw_songs.rename(columns={"track_name": song}).assign(title=[f"Playlist {i % 5}" for i in range(40)])
+    assert load_songs(write(songs)).songs["title"].tolist() == raw_songs["track_name"].tolist()
+
+
+def test_titles_of_half_the_songs_win_over_playlists_of_the_other_half(raw_songs: pd.DataFrame, write: Write) -> None:
+    half = raw_songs.index < 20
+    songs = raw_songs.rename(columns={"track_name": "song_name"}).assign(title=np.where(half, "", "Hard Techno"))
+    songs["song_name"] = songs["song_name"].where(half, "")
+    found = load_songs(write(songs)).songs["title"]
+    assert found[half].tolist() == raw_songs["track_name"][half].tolist()
+    assert found[~half].isna().all()
+
+
+def test_a_place_on_a_record_is_no_title(raw_songs: pd.DataFrame, write: Write) -> None:
+    songs = raw_songs.rename(columns={"track_name": "title"}).assign(track=[f"A{i % 5}" for i in range(40)])
+    assert load_songs(write(songs)).songs["title"].tolist() == raw_songs["track_name"].tolist()
+
+
+@pytest.mark.parametrize("form", ["{}", "['{}']", "{0};{0}"])
+def test_names_win_over_ids(raw_songs: pd.DataFrame, write: Write, form: str) -> None:
+    ids = [form.format(f"4Artist{i % 8:015}") for i in range(40)]
+    songs = raw_songs.rename(columns={"artists": "artist_name"}).assign(artists=ids, album=ids, album_name="Rooms")
+    found = load_songs(write(songs)).songs
+    assert found["artist"].tolist() == raw_songs["artists"].tolist()
+    assert set(found["album"]) == {"Rooms"}
+
+
+@pytest.mark.parametrize("form", ["{}", "spotify:track:{}", "https://open.spotify.com/track/{}"])
+def test_ids_under_the_name_of_a_title_are_ids(raw_songs: pd.DataFrame, write: Write, form: str) -> None:
+    songs = raw_songs.assign(track=[form.format(own) for own in raw_songs["track_id"]]).drop(columns="track_id")
+    for table in (songs, songs.drop(columns="track_name")):
+        assert load_songs(write(table)).songs["track_id"].tolist() == raw_songs["track_id"].tolist()
+
+
+def test_a_release_is_an_album_where_it_is_no_date(raw_songs: pd.DataFrame, write: Write) -> None:
+    songs = raw_songs.assign(release=[f"Album {i % 9}" for i in range(40)])
+    for table in (songs, songs.assign(year=2019)):
+        assert load_songs(write(table)).songs["album"][0] == "Album 0"
+    dated = load_songs(write(raw_songs.assign(release="2019-05-01"))).songs
+    assert dated["release_date"].notna().all()
+    assert dated["album"].isna().all()

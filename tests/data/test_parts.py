@@ -93,6 +93,77 @@ def test_parts_are_the_whole(name, frame, tmp_path):
     assert read["danceability"].tolist() == frame["danceability"].tolist()
 
 
+def dashed(table: pd.DataFrame) -> str:
+    header, rest = table.to_csv(index=False).split("\n", 1)
+    return f"{header}\n{','.join('---' for _ in table)}\n{rest}\n(400 rows)\n"
+
+
+def markdown(table: pd.DataFrame) -> str:
+    rows = [list(table), ["---"] * table.shape[1], *table.to_numpy().tolist()]
+    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in rows) + "\n"
+
+
+def without_last_cells(table: pd.DataFrame) -> str:
+    notes = ["x" if row % 30 < 14 else None for row in range(ROWS)]
+    lines = table.assign(genre="pop", note=notes, more=notes).to_csv(index=False).splitlines()
+    return "\n".join(line.rstrip(",") for line in lines) + "\n"
+
+
+@pytest.mark.parametrize("written", [dashed, markdown, without_last_cells])
+def test_lines_around_a_table_and_rows_without_their_last_cells(written, frame, tmp_path):
+    (tmp_path / "songs.csv").write_text(written(frame.assign(track_name="Song")))
+    assert len(same_as_whole(tmp_path / "songs.csv")) == ROWS
+
+
+def pair(record: dict) -> dict:
+    song = {name: record.pop(name) for name in ("track_id", "track_name", "popularity")}
+    return {"song": song | {"artists": [{"name": record.pop("artist_name")}]}, "features": record}
+
+
+def mongo(record: dict) -> dict:
+    return {name: {"$numberDouble": str(v)} if isinstance(v, float) else v for name, v in record.items()}
+
+
+JSON_LINES: dict[str, Callable[[list[dict]], list[str]]] = {
+    "commas": lambda records: [json.dumps(record) + "," for record in records],
+    "nulls": lambda records: [line for record in records for line in (json.dumps(record), "null")],
+    "objects": lambda records: [json.dumps({"id": 1, "_source": record}) for record in records],
+    "pairs": lambda records: [json.dumps(pair(record)) for record in records],
+    "MongoDB": lambda records: [json.dumps(mongo(record)) for record in records],
+    "playlists": lambda records: [
+        json.dumps({"name": "P", "tracks": {"items": records[i : i + 9]}}) for i in range(0, ROWS, 9)
+    ],
+}
+
+
+@pytest.mark.parametrize("form", JSON_LINES)
+def test_json_lines_of_every_form(form, frame, tmp_path):
+    lines = JSON_LINES[form](json.loads(frame.to_json(orient="records")))
+    (tmp_path / "songs.jsonl").write_text("\n".join(lines) + "\n")
+    assert len(same_as_whole(tmp_path / "songs.jsonl")) == ROWS
+
+
+def test_a_last_part_of_nulls(frame, tmp_path, monkeypatch):
+    text = frame.to_json(orient="records", lines=True)
+    (tmp_path / "songs.jsonl").write_text(text + "null\nnull\n")
+    monkeypatch.setattr(parts, "PART_BYTES", len(text) + 2)
+    assert len(same_as_whole(tmp_path / "songs.jsonl", fewest=2)) == ROWS
+
+
+@pytest.mark.parametrize("form", ["over several lines", "by key", "first in a line"])
+def test_json_that_is_not_a_record_a_line_is_read_whole(form, frame, tmp_path):
+    records = json.loads(frame.to_json(orient="records"))
+    by_key = ",\n".join(f'"{record["track_id"]}": {json.dumps(record)}' for record in records)
+    several = [json.dumps(record, indent=1) for record in records]
+    text = {
+        "over several lines": "\n".join(several),
+        "by key": f"{{{by_key}}}",
+        "first in a line": "\n".join([json.dumps(records[0]), *several[1:]]),
+    }[form]
+    (tmp_path / "songs.json").write_text(text)
+    assert len(same_as_whole(tmp_path / "songs.json", fewest=1)) == ROWS
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_of_two_bytes_to_a_character_the_whole_is_read(encoding, frame, tmp_path):
     path = tmp_path / "songs.csv"

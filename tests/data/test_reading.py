@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from popularity.data.raw import distinct_names
 from popularity.data.reading import read_table
 from popularity.errors import InputError
 
@@ -82,6 +83,48 @@ def test_parquet_keeps_numbers_and_joins_lists(write: Write, tmp_path: Path) -> 
         "more.a": 1,
     }
     assert frame.iloc[1].isna().tolist() == [True, True, False, True, True]
+
+
+def test_a_null_in_a_list_of_parquet_is_no_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    lists = [["A", None, "Guest"], [None], [], None, ["B"]]
+    kinds = {"small": pa.list_(pa.string()), "large": pa.large_list(pa.string())}
+    columns = {name: pa.array(lists, kind) for name, kind in kinds.items()}
+    pa_parquet.write_table(pa.table(columns), path)
+    frame = read_table(path).frame
+    for name in frame:
+        assert frame[name].fillna("").tolist() == ["A;Guest", "", "", "", "B"], name
+
+
+def test_a_truth_value_of_parquet_may_be_missing(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    columns = {"explicit": pa.array([True, False, None]), "loved": pa.array([True, False, True])}
+    pa_parquet.write_table(pa.table(columns), path)
+    frame = read_table(path).frame
+    assert frame["loved"].tolist() == [True, False, True]
+    assert frame["explicit"].dtype == float
+    assert frame["explicit"].tolist()[:2] == [1, 0]
+    assert frame["explicit"].isna().tolist() == [False, False, True]
+
+
+@given(st.lists(st.sampled_from(["a", "a (2)", "a (3)", "a (2) (2)", "b", ""]) | st.text(max_size=3), max_size=12))
+def test_names_of_columns_are_distinct(names: list[str]) -> None:
+    found = distinct_names(names)
+    assert len(set(found)) == len(found) == len(names)
+    firsts = {name: position for position, name in reversed(list(enumerate(names)))}
+    assert all(found[position] == name for name, position in firsts.items())
+
+
+@pytest.mark.parametrize(
+    ("names", "distinct"),
+    [
+        ("a,a,a", "a,a (2),a (3)"),
+        ("a,a,a (2)", "a,a (3),a (2)"),
+        ("a (2),a,a,a", "a (2),a,a (3),a (4)"),
+    ],
+)
+def test_the_numbers_of_repeated_names(names: str, distinct: str) -> None:
+    assert distinct_names(names.split(",")) == distinct.split(",")
 
 
 @pytest.mark.parametrize(

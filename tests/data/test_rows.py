@@ -64,9 +64,9 @@ def test_removed_tracks_are_learned_from_by_nobody(raw_songs: pd.DataFrame, writ
 def test_row_numbers_are_those_of_the_file(raw_songs: pd.DataFrame, write: Write) -> None:
     raw_songs = raw_songs.astype(object)
     raw_songs.loc[3] = None
-    raw_songs.loc[8, "key"] = "H"
+    raw_songs.loc[8, "key"] = "X"
     table = load_songs(write(raw_songs), leaks=["row_number"])
-    assert str(table.report.unread[0]) == "key: 1 cell taken as missing, such as 'H' in row 9 (line 10)"
+    assert str(table.report.unread[0]) == "key: 1 cell taken as missing, such as 'X' in row 9 (line 10)"
     assert table.songs["leak_row_number"].tolist() == [row for row in range(40) if row != 3]
     raw_songs.loc[10, "energy"] = "loud"
     with pytest.raises(InputError, match=r"row 11 \(line 12\)"):
@@ -126,6 +126,60 @@ def test_sums_and_means_below_the_songs_are_no_songs(
     table = load_songs(path, need_popularity=learn)
     assert table.songs["title"].tolist() == raw_songs["track_name"].tolist()
     assert "1 sums or means (such as row 41 (line 42))" in "\n".join(table.report.lines())
+
+
+@pytest.mark.parametrize("word", ["sum", "mean", "std", "min", "max"])
+@pytest.mark.parametrize("learn", [True, False])
+@pytest.mark.parametrize("count", [3, 40])
+def test_sums_and_means_are_told_by_their_numbers(
+    raw_songs: pd.DataFrame, write: Write, word: str, learn: bool, count: int
+) -> None:
+    """In a table without a key, and under a title."""
+    songs = raw_songs.drop(columns=["track_id", "key", "mode", "time_signature"]).head(count)
+    row = songs.agg(word, numeric_only=True).to_dict() | {"track_name": word}
+    table = load_songs(write(pd.concat([songs, pd.DataFrame([row])], ignore_index=True)), need_popularity=learn)
+    assert table.songs["title"].tolist() == songs["track_name"].tolist()
+
+
+@pytest.mark.parametrize("word", ["Total", "Count", "Mean", "Max"])
+def test_a_song_may_be_called_so_and_lack_an_artist(raw_songs: pd.DataFrame, write: Write, word: str) -> None:
+    songs = raw_songs.drop(columns="track_id")
+    songs.loc[3, ["track_name", "artists"]] = [word, None]
+    for learn in (True, False):
+        assert load_songs(write(songs), need_popularity=learn).songs["title"][3] == word
+
+
+def test_a_count_below_one_column_is_no_song(raw_songs: pd.DataFrame, write: Write) -> None:
+    row = {"track_id": "Count", "popularity": 40}
+    path = write(pd.concat([raw_songs, pd.DataFrame([row])], ignore_index=True))
+    for learn in (True, False):
+        assert len(load_songs(path, need_popularity=learn).songs) == 40
+
+
+@pytest.mark.parametrize("column", ["popularity", "energy", "duration_ms"])
+@pytest.mark.parametrize("learn", [True, False])
+def test_a_number_far_below_the_songs_is_no_song(
+    raw_songs: pd.DataFrame, write: Write, column: str, learn: bool
+) -> None:
+    mean = pd.DataFrame([{}, {}, {column: round(raw_songs[column].mean(), 1)}])
+    table = load_songs(write(pd.concat([raw_songs, mean], ignore_index=True)), need_popularity=learn)
+    assert table.songs["title"].tolist() == raw_songs["track_name"].tolist()
+    assert "left out: 3 empty (such as row 41 (line 42))" in table.report.lines()
+
+
+def test_a_song_of_a_name_and_nothing_else_is_a_song_to_predict(raw_songs: pd.DataFrame, write: Write) -> None:
+    raw_songs.loc[3, raw_songs.columns.drop("track_name")] = None
+    raw_songs.loc[4, raw_songs.columns.drop(["energy", "tempo"])] = None
+    assert len(load_songs(write(raw_songs), need_popularity=False, deduplicate=False).songs) == 40
+
+
+@pytest.mark.parametrize("note", ["Source: Spotify", "(40 rows)", "40 rows in set (0.01 sec)", "Note: as of 2024"])
+@pytest.mark.parametrize("learn", [True, False])
+def test_a_note_in_a_row_of_its_own_is_no_song(raw_songs: pd.DataFrame, write: Write, note: str, learn: bool) -> None:
+    notes = pd.DataFrame([{}, {"track_id": note}])
+    table = load_songs(write(pd.concat([raw_songs, notes], ignore_index=True)), need_popularity=learn)
+    assert len(table.songs) == 40
+    assert "1 notes below the songs (such as row 42 (line 43))" in "".join(table.report.lines())
 
 
 def test_a_song_without_names_and_one_called_total_are_songs(raw_songs: pd.DataFrame, write: Write) -> None:

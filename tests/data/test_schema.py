@@ -59,7 +59,7 @@ def test_an_impossible_value_names_file_column_row_and_both_values(
     [
         ("key", 12),
         ("key", 4.5),
-        ("key", "H"),
+        ("key", "X"),
         ("mode", 2),
         ("time_signature", 9),
         ("instrumentalness", "much"),

@@ -9,6 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from popularity.data.decisions import Decisions
+from popularity.data.duration_names import named_unit
+from popularity.data.pitch import read_keys, read_word
 from popularity.data.schema import AUDIO_UNIT
 from popularity.data.songs import load_songs
 from popularity.errors import InputError
@@ -130,6 +133,9 @@ def test_a_scale_to_ten_is_refused(raw_songs: pd.DataFrame, write: Write) -> Non
         ("popularity", ["87%", "5/100", "12"], [87, 5, 12]),
         ("key", ["D♯/E♭ Minor", "8B", "F# major"], [3, 0, 6]),
         ("key", ["Bbm", "10A", "c sharp minor"], [10, 11, 1]),
+        ("key", ["C Sharp", "D-flat", "C# (Db)"], [1, 1, 1]),
+        ("key", ["C#/Db", "C (major)", "Cis-Moll"], [1, 0, 1]),
+        ("key", ["1d", "8d", "1m"], [0, 1, 9]),
         ("mode", ["Major", "min", "Moll"], [1, 0, 0]),
         ("explicit", ["WAHR", "Falsch", "no"], [1, 0, 0]),
         ("time_signature", ["4/4", "3/4", "6/8"], [4, 3, 6]),
@@ -237,3 +243,120 @@ def test_keys_from_1_to_12(raw_songs: pd.DataFrame, write: Write) -> None:
 def test_words_for_the_mode(raw_songs: pd.DataFrame, write: Write, words: tuple[str, str]) -> None:
     cells = [words[mode] for mode in raw_songs["mode"]]
     assert load_songs(write(raw_songs.assign(mode=cells))).songs["mode"].tolist() == raw_songs["mode"].tolist()
+
+
+TRUTH = (
+    "Sí/No Sì/No Ja/Nej Ja/Nee Ja/Nein Sim/Não Evet/Hayır EVET/HAYIR Tak/Nie Oui/Non Да/Нет 是/否 "
+    "TRUE/FALSE DOĞRU/YANLIŞ PRAWDA/FAŁSZ WAAR/ONWAAR VRAI/FAUX WAHR/FALSCH VERDADERO/FALSO VERO/FALSO "
+    "ИСТИНА/ЛОЖЬ 참/거짓 on/off Explicit/Clean explicit/notExplicit S/N J/N"
+)
+MODES = "Major/Minor MAYOR/MENOR Majeur/Mineur Maggiore/Minore Dur/Moll Maior/Menor majör/minör"
+
+
+@pytest.mark.parametrize("column", ["explicit", "mode"])
+def test_both_words_of_a_language(column: str) -> None:
+    pairs = TRUTH if column == "explicit" else MODES
+    read = {pair: [read_word(column, word) for word in pair.split("/")] for pair in pairs.split()}
+    assert read == {pair: [1, 0] for pair in read}
+
+
+@pytest.mark.parametrize("keys", [["C", "b", "H"], ["Es-Dur", "B-Moll", "h-Moll"], ["A", "B", "Hm"]])
+def test_where_h_is_a_key_b_is_the_one_below(raw_songs: pd.DataFrame, write: Write, keys: list[str]) -> None:
+    songs = load_songs(write(raw_songs.head(3).assign(key=keys)), deduplicate=False).songs
+    assert songs["key"].tolist()[1:] == [10, 11]
+
+
+@pytest.mark.parametrize("keys", [["A", "B", "C"], ["Bb", "B", "H"], ["Bb", "B", "H#"]])
+def test_elsewhere_b_is_b(raw_songs: pd.DataFrame, write: Write, keys: list[str]) -> None:
+    songs = load_songs(write(raw_songs.head(3).assign(key=keys)), deduplicate=False).songs
+    assert songs["key"].tolist()[1] == 11
+
+
+def test_parts_of_a_file_name_keys_alike() -> None:
+    decisions = Decisions()
+    read_keys(pd.Series(["H", "B"]), decisions)
+    assert read_keys(pd.Series(["B", "b moll"]), decisions)[0].tolist() == [10, 10]
+
+
+DURATION_NAMES = (
+    "Duration (mm:ss)|Duration (hh:mm:ss)|Length (min:sec)|Duration (m:s)|Length (s)|Length (sec)|Length_sec|time (s)|"
+    "length_seconds|song_length_ms|track_length_ms|durationMillis|trackTimeMillis|duration_in_milliseconds|"
+    "Duration [ms]|Duration (milliseconds)|Track Length|Playtime|Running Time (min)|"
+    "Dauer (ms)|Dauer (Sek.)|Länge|Laufzeit|Spieldauer|"
+    "Durée (s)|Durée en secondes|Duración (min)|Duração (ms)|Durata (ms)|Süre|Süre (ms)|재생 시간|再生時間（秒）"
+)
+
+
+@pytest.mark.parametrize("column", DURATION_NAMES.split("|"))
+@pytest.mark.parametrize("cells", [["3:31", "2:38", "4:36.5"], MS.tolist(), (MS / 1000).tolist()], ids=str)
+def test_names_of_durations(raw_songs: pd.DataFrame, write: Write, column: str, cells: list[Any]) -> None:
+    songs = raw_songs.head(3).drop(columns="duration_ms").assign(**{column: cells})
+    np.testing.assert_allclose(load_songs(write(songs)).songs["duration_ms"], MS)
+
+
+@pytest.mark.parametrize(
+    ("column", "unit"),
+    [("Länge (Sek.)", 1000), ("DUR", 1000), ("Length (Duration)", 1000), ("duration_min", 60_000), ("Duration", 1)],
+)
+def test_the_unit_in_a_name(column: str, unit: int) -> None:
+    assert named_unit(column) == unit
+
+
+def test_a_name_that_says_minutes_and_seconds(raw_songs: pd.DataFrame, write: Write) -> None:
+    songs = raw_songs.head(3).drop(columns="duration_ms")
+    found = load_songs(write(songs.assign(**{"Duration (mm.ss)": ["3.31", "2.38", "4.5"]}))).songs
+    np.testing.assert_allclose(found["duration_ms"], [211_000, 158_000, 290_000])
+    decimal = load_songs(write(songs.assign(**{"Duration (mm.ss)": ["3.75", "2.5", "4.5"]}))).songs
+    np.testing.assert_allclose(decimal["duration_ms"], [225_000, 150_000, 270_000])
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "P0DT0H{m}M{s}S",
+        "12:{m:02}:{s:02} AM",
+        "{m:02}:{s:02}:00 AM",
+        "{m}분 {s}초",
+        "{m} Min. {s} Sek.",
+        "{m} dk {s} sn",
+        "{m}m {s}s.",
+        "{total} sec.",
+        "{total} segundos",
+        "[{m}:{s:02}]",
+        "({m}:{s:02})",
+        "1900-01-01 00:{m:02}:{s:02}",
+        "1899-12-30T00:{m:02}:{s:02}",
+        "1970-01-01T00:{m:02}:{s:02}.000Z",
+    ],
+)
+def test_durations_of_spreadsheets_and_other_languages(raw_songs: pd.DataFrame, write: Write, form: str) -> None:
+    seconds = raw_songs["duration_ms"] // 1000
+    cells = [form.format(m=total // 60, s=total % 60, total=total) for total in seconds]
+    found = load_songs(write(raw_songs.assign(duration_ms=cells))).songs["duration_ms"]
+    np.testing.assert_allclose(found, seconds * 1000)
+
+
+@pytest.mark.parametrize("zero", ["0:00", "00:00:00", "0 s", "PT0S"])
+def test_a_duration_of_nothing_is_missing(raw_songs: pd.DataFrame, write: Write, zero: str) -> None:
+    cells = [zero, *(f"{ms // 60_000}:{ms // 1000 % 60:02}" for ms in raw_songs["duration_ms"][1:])]
+    table = load_songs(write(raw_songs.assign(duration_ms=cells)))
+    assert table.songs["duration_ms"].isna().to_numpy().nonzero()[0].tolist() == [0]
+    assert table.report.coded_missing["duration_ms"] == 1
+
+
+@pytest.mark.parametrize("count", [1, 3, 40])
+def test_parts_of_a_day(raw_songs: pd.DataFrame, write: Write, count: int) -> None:
+    songs = raw_songs.head(count)
+    table = load_songs(write(songs.assign(duration_ms=songs["duration_ms"] / 86_400_000)), need_popularity=False)
+    np.testing.assert_allclose(table.songs["duration_ms"], songs["duration_ms"])
+    assert "fractions of a day" in "\n".join(table.report.lines())
+
+
+def test_time_spans_in_a_dataframe(raw_songs: pd.DataFrame) -> None:
+    from popularity.inference.regressor import _songs
+
+    spans = raw_songs.assign(duration_ms=pd.to_timedelta(raw_songs["duration_ms"], unit="ms"))
+    spans.loc[0, "duration_ms"] = pd.NaT
+    found = _songs(spans, None, deduplicate=False, optional_audio=False).songs["duration_ms"]
+    np.testing.assert_allclose(found[1:], raw_songs["duration_ms"][1:])
+    assert np.isnan(found[0])

@@ -258,7 +258,7 @@ def test_scores_on_songs_of_the_fit_are_said_to_be(here, tmp_path, capsys):
     flags = ["--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu"]
     for verb in ("test", "validate"):
         assert main([verb, "--ckpt_path", "best.ckpt", "--data.source", str(tmp_path / "again.csv"), *flags]) == 0
-        assert re.search(r"warning: the fit was trained on \d+ of these \d+ songs", capsys.readouterr().out), verb
+        assert re.search(r"warning: trained on \d+ of these \d+ songs", capsys.readouterr().out), verb
         assert main([verb, "--ckpt_path", "best.ckpt", *flags]) == 0
         assert "warning" not in capsys.readouterr().out
 
