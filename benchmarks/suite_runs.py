@@ -28,7 +28,6 @@ from popularity.evaluation.models import Model, build_model
 from popularity.io import write_atomically
 from popularity.parsing import resolve_config
 from popularity.program import versions
-from popularity.training.fit import read_config
 
 #: Folds of the songs, and of the training songs of one of these.
 OUTER_FOLDS, INNER_FOLDS = 5, 5
@@ -115,14 +114,9 @@ class Setting:
         """Refuse what a run would end in.
 
         Raises:
-            InputError: as :meth:`build`; a config or a value that a fit does not take.
+            InputError: as :meth:`build`.
         """
         self.build()
-        if "configs" in self.model:
-            try:
-                read_config(self.model["configs"], self.model["overrides"])
-            except InputError as error:
-                raise InputError(f"setting {self.name}: {error}") from error
 
 
 def parse_setting(text: str, members: int | None = None) -> Setting:

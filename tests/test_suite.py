@@ -259,8 +259,8 @@ def test_what_lacks_a_fold_or_a_rival_has_no_ratio(tables):
     ("words", "message"),
     [
         (["nonsense"], "setting nonsense: expected shipped, a baseline, a config, or NAME:KEY=VALUE"),
-        (["light:model.net.widht=8"], "setting light: .*model.net.widht.*did you mean model.net.width"),
-        (["light:model.net.width=wide"], "setting light: .*wide"),
+        (["light:model.net.widht=8"], "model light: .*model.net.widht.*did you mean model.net.width"),
+        (["light:model.net.width=wide"], "model light: .*wide"),
         (["light:no/such/layer"], "no/such/layer"),
         (["light:data.split=artist"], "data.split is decided by the suite"),
         (["a b:model.net.width=8"], "expected a name of letters"),

@@ -25,6 +25,7 @@ ROUNDS = _GENERATIONS + 1
 _POPULATION = 60
 _UNREACHED = 1e3  # more than any distance: first the target counts, then the distance
 _WORTH = 0.05  # points that a standard deviation must bring where the target cannot be reached
+_NOISE = 2e-4  # points by which a prediction may differ beside other songs: the target must be reached alone too
 _FEW = 0.01  # standard deviations that a change of one feature more costs
 _SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 0.97, 0.99)  # of a change that are tried when it is made smaller
 _TRIES = 40  # rounds of making it smaller
@@ -71,7 +72,7 @@ def find_counterfactual(
 
     def cost(features: np.ndarray, worth: float = _WORTH) -> np.ndarray:
         """Distance of ``(n, k)`` from the song, or how far the target is missed."""
-        missed, moves = up * (target - predict(features)), features - song
+        missed, moves = up * (target - predict(features)) + _NOISE, features - song
         distance = np.linalg.norm(moves, axis=1) + _FEW * (np.abs(moves) > 0).sum(1)
         costs: np.ndarray = np.where(missed <= 0, distance, _UNREACHED + missed + worth * distance)
         return costs
