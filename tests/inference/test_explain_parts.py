@@ -214,6 +214,15 @@ def test_a_feature_of_little_effect_reaches_a_target_near_by():
     assert found.features[0] == pytest.approx(0.75, abs=0.05)
 
 
+def test_a_target_is_reached_alone_as_well_as_among_others():
+    """In single precision a prediction differs in its last digits beside other songs."""
+
+    def alone_a_little_less(features):
+        return linear(features) - 5e-5 * (len(features) == 1)
+
+    assert search.find_counterfactual(alone_a_little_less, np.zeros(3), BOUNDS, 57.0).reached
+
+
 def test_what_cannot_be_reached_comes_with_the_closest():
     found = search.find_counterfactual(linear, np.zeros(3), BOUNDS, 90.0)
     assert not found.reached
