@@ -101,10 +101,8 @@ def load_own_songs(path: str | Path, data: PopularityDataModule) -> None:
     try:
         data.load()
     except InputError as error:
-        raise InputError(
-            f"{path}: the songs that this checkpoint was trained on are asked for: {error}; if they are "
-            "elsewhere, give --source FILE"
-        ) from error
+        told = "the songs that the checkpoint was trained on cannot be read"
+        raise InputError(f"{path}: {told} ({error}); if they are elsewhere, give --source FILE") from error
     fitted, today = data.state_dict()["fingerprint"], data.fingerprint()
     if fitted.get("sha256") != today["sha256"]:
         source = data.hparams["source"]

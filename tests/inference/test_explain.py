@@ -248,3 +248,13 @@ def test_songs_that_have_changed_since_the_fit(trained, here, capsys):
     make_songs(60, seed=5).to_csv("songs.csv", index=False)
     assert explain(trained, "--parts", "importance") == 2
     assert "songs.csv have changed since this checkpoint was trained on them\n" in capsys.readouterr().err
+
+
+def test_songs_of_the_fit_that_are_elsewhere(trained, here, capsys):
+    """The path in a checkpoint is that of the fit, from the folder where it was run."""
+    Path("songs.csv").unlink()
+    assert explain(trained, "--parts", "importance") == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {trained}: the songs that the checkpoint was trained on cannot be read (")
+    assert error.endswith("; if they are elsewhere, give --source FILE\n")
+    assert error.count("\n") == 1
